@@ -1,0 +1,48 @@
+"""Every error that kproxy raises on purpose, in one tree.
+
+The command line turns each into a message and an exit code: `InputError` is 2 (wrong
+usage or input), `EnvironmentLacking` is 3 (the machine lacks something, and the message
+names the fix). A bare Python exception that reaches the user is a defect.
+"""
+
+
+class KproxyError(Exception):
+    """The root of the tree; its text is a sentence for the user."""
+
+
+class InputError(KproxyError):
+    """Something that the user handed in cannot be used."""
+
+
+class InvalidField(InputError):
+    """One field of one object or configuration breaks its rules.
+
+    `field` is a path as Kubernetes writes it (`spec.ports[0].port`); `reason` says what
+    was found and what is allowed.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.reason = reason
+
+
+class EnvironmentLacking(KproxyError):
+    """The machine lacks a program, a privilege or a kernel feature; the text names the fix."""
+
+
+class ProgramFailed(KproxyError):
+    """A program that kproxy started ended with an error or did not end in time.
+
+    `exit_code` is None after a time-out. `stderr` is what it said, whole. `excerpt` holds the
+    lines of its input around the one that it named, each with its number; empty if it named none.
+    """
+
+    def __init__(self, program: str, exit_code: int | None, stderr: str, excerpt: str = "") -> None:
+        ended = "did not end in time" if exit_code is None else f"failed with exit code {exit_code}"
+        text = f"{program} {ended}: {stderr.strip()}"
+        super().__init__(f"{text}\n{excerpt}" if excerpt else text)
+        self.program = program
+        self.exit_code = exit_code
+        self.stderr = stderr
+        self.excerpt = excerpt

@@ -1,0 +1,1 @@
+"""Facts: validated, typed objects, and the store that holds the newest of each."""

@@ -1,0 +1,62 @@
+"""What a source tells the store: lists, changes, deletions, and objects that cannot be used."""
+
+from dataclasses import dataclass
+
+from kproxy.state.objects import Kind, Object
+from kproxy.values import NamespacedName
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An object left out, and why.
+
+    `place` says where it stands (`web.yaml, document 2, items[0]`, or the API path); `name` is
+    `namespace/name` as far as it could be read; `field` is a Kubernetes field path, `reason`
+    what was found there and what is allowed. `key` is set when the object can be told apart
+    from others, so that an older version of it is dropped too.
+    """
+
+    place: str
+    kind: str
+    name: str
+    field: str
+    reason: str
+    key: NamespacedName | None = None
+
+    def __str__(self) -> str:
+        what = " ".join(filter(None, (self.kind, self.name))) or "object"
+        where = f"{self.field}: " if self.field else ""
+        return f"{self.place}: {what} is left out: {where}{self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The complete list of one kind: whatever is not in it is gone."""
+
+    kind: Kind
+    objects: tuple[Object, ...]
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One object, new or newer."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    kind: Kind
+    key: NamespacedName
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A changed object that cannot be used: its older version is dropped, and the reason kept."""
+
+    kind: Kind
+    rejection: Rejection
+
+
+Event = Listed | Changed | Deleted | Refused

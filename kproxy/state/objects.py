@@ -1,0 +1,134 @@
+"""The facts that decisions rest on: each Kubernetes kind, reduced to the fields that matter.
+
+Everything here has passed validation (`kproxy.state.decode`): names are DNS labels, ports
+are in range, addresses and networks are canonical. Nothing here decides anything.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from kproxy.values import Address, Family, NamespacedName, Network, Protocol
+
+
+class Kind(StrEnum):
+    SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
+    ENDPOINTS = "Endpoints"
+    NODE = "Node"
+    POD = "Pod"
+
+
+class ServiceType(StrEnum):
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+    EXTERNAL_NAME = "ExternalName"
+
+
+class ServicePort(Struct, frozen=True):
+    """`node_port` is 0 where the port has none."""
+
+    name: str
+    protocol: Protocol
+    port: int
+    node_port: int = 0
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """One Service.
+
+    `cluster_ips` is empty for a headless Service; it holds at most one address of each family, the
+    primary first. `load_balancer_vips` are the ingress addresses whose ipMode is VIP (the default).
+    `affinity_timeout_s` is None without session affinity. `opt_out_label` is the label by which the
+    Service asks not to be proxied by us (service-proxy-name or headless), or empty.
+    """
+
+    key: NamespacedName
+    resource_version: str = ""
+    type: ServiceType = ServiceType.CLUSTER_IP
+    cluster_ips: tuple[Address, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
+    external_ips: tuple[Address, ...] = ()
+    load_balancer_vips: tuple[Address, ...] = ()
+    source_ranges: tuple[Network, ...] = ()
+    internal_policy_local: bool = False
+    external_policy_local: bool = False
+    affinity_timeout_s: int | None = None
+    health_check_node_port: int = 0
+    publish_not_ready: bool = False
+    selector: tuple[tuple[str, str], ...] = ()
+    opt_out_label: str = ""
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One address behind a Service. `node` is empty where unknown; hints are empty where absent."""
+
+    address: Address
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    node: str = ""
+    zone_hints: tuple[str, ...] = ()
+    node_hints: tuple[str, ...] = ()
+    pod: str = ""
+
+
+class EndpointPort(Struct, frozen=True):
+    name: str
+    protocol: Protocol
+    port: int
+
+
+class EndpointSlice(Struct, frozen=True, kw_only=True):
+    """One EndpointSlice, or one subset of an old Endpoints object.
+
+    Ports without a name or number are left out, as kube-proxy leaves them out.
+    """
+
+    key: NamespacedName
+    service: NamespacedName
+    family: Family
+    resource_version: str = ""
+    ports: tuple[EndpointPort, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    opt_out_label: str = ""
+
+
+class Endpoints(Struct, frozen=True, kw_only=True):
+    """An old Endpoints object, already as slices; used only where its Service has no EndpointSlice."""
+
+    key: NamespacedName
+    resource_version: str = ""
+    slices: tuple[EndpointSlice, ...] = ()
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """`addresses` are the InternalIPs, then the ExternalIPs, in the object's order."""
+
+    key: NamespacedName
+    resource_version: str = ""
+    addresses: tuple[Address, ...] = ()
+    pod_cidrs: tuple[Network, ...] = ()
+    zone: str = ""
+    being_deleted: bool = False
+    taints: tuple[str, ...] = ()
+
+
+class Pod(Struct, frozen=True, kw_only=True):
+    key: NamespacedName
+    resource_version: str = ""
+    addresses: tuple[Address, ...] = ()
+    node: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+Object = Service | EndpointSlice | Endpoints | Node | Pod
+
+KIND_OF: dict[type[Object], Kind] = {
+    Service: Kind.SERVICE,
+    EndpointSlice: Kind.ENDPOINT_SLICE,
+    Endpoints: Kind.ENDPOINTS,
+    Node: Kind.NODE,
+    Pod: Kind.POD,
+}

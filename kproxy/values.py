@@ -1,0 +1,100 @@
+"""The words every layer shares: families, protocols, addresses and names.
+
+An address or network is its canonical text, checked once where it enters
+(`parse_address`, `parse_network`); 100,000 endpoints as `ipaddress` objects would cost
+three times the memory and gain nothing, because rules are text.
+"""
+
+import ipaddress
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+Address = NewType("Address", str)
+"""An IPv4 or IPv6 address in canonical text: no leading zeros, no zone, IPv6 compressed."""
+
+Network = NewType("Network", str)
+"""A CIDR in canonical text with its host bits cleared, such as `10.128.0.0/9`."""
+
+
+class Family(StrEnum):
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+
+    @property
+    def host_prefix(self) -> int:
+        """The prefix length that names one single address."""
+        return 32 if self is Family.IPV4 else 128
+
+
+class Protocol(StrEnum):
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class NamespacedName(NamedTuple):
+    """The key of an object in its kind; a cluster-wide object has an empty namespace."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class ServicePortName(NamedTuple):
+    """Names one service port: a Service, one of its ports, and that port's protocol."""
+
+    service: NamespacedName
+    port: str
+    protocol: Protocol
+
+    def __str__(self) -> str:
+        return f"{self.service}:{self.port}" if self.port else str(self.service)
+
+
+def parse_address(text: str) -> Address:
+    """The canonical form of an address; ValueError says what is wrong with it.
+
+    Refused besides what `ipaddress` refuses (leading zeros among it): zones such as
+    `fe80::1%eth0`, and IPv4-mapped IPv6, which a rule of neither family would match.
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id:
+            raise ValueError(f"{text!r} carries a zone; service addresses have none")
+        if address.ipv4_mapped:
+            raise ValueError(f"{text!r} is an IPv4-mapped IPv6 address; write {address.ipv4_mapped}")
+    return Address(str(address))
+
+
+def parse_network(text: str) -> Network:
+    """The canonical form of a CIDR; surrounding blanks and host bits are dropped.
+
+    The API server lets blanks around a CIDR pass in `loadBalancerSourceRanges`, and
+    kube-proxy trims them. ValueError says what is wrong.
+    """
+    trimmed = text.strip()
+    if "/" not in trimmed:
+        raise ValueError(f"{text!r} has no prefix length; write {trimmed}/32 or {trimmed}/128 for one address")
+    base, _, prefix = trimmed.partition("/")
+    if not (prefix.isascii() and prefix.isdigit()):
+        raise ValueError(f"{text!r} has a prefix length that is not a number")
+    return Network(str(ipaddress.ip_network(f"{parse_address(base)}/{int(prefix)}", strict=False)))
+
+
+def family_of(value: Address | Network) -> Family:
+    """The family of a canonical address or network."""
+    return Family.IPV6 if ":" in value else Family.IPV4
+
+
+def contains(network: Network, address: Address) -> bool:
+    """Whether the address lies in the network; addresses of the other family never do."""
+    if family_of(network) is not family_of(address):
+        return False
+    return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether the address is in 127.0.0.0/8 or is ::1."""
+    return ipaddress.ip_address(address).is_loopback
