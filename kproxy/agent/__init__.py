@@ -1,0 +1,1 @@
+"""The node agent: what keeps the kernel at the newest state."""

@@ -1,0 +1,111 @@
+"""One family's rules: what they should be, what the kernel is known to hold, and the way there."""
+
+import logging
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+
+from kproxy.errors import ProgramFailed
+from kproxy.kernel.iptables import Iptables
+from kproxy.ruleset.chains import Chain
+from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.iptables import Render
+from kproxy.state.store import Store
+from kproxy.transaction.plan import is_ours, plan
+from kproxy.transaction.transaction import Transaction
+from kproxy.values import NamespacedName
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one sync of one family did. Times are seconds; `error` is None if it took effect."""
+
+    services: int
+    chains_written: int
+    chains_deleted: int
+    rules_written: int
+    compute_s: float
+    apply_s: float
+    error: ProgramFailed | None = None
+
+
+class FamilyProxy:
+    """Keeps one family's rules at the newest state.
+
+    Level-triggered: each sync compares all that is wanted with all that is known to be in the
+    kernel, so a failed apply loses nothing. What a failed apply touched counts as unknown; if the
+    next one fails too, the kernel is looked at anew.
+    """
+
+    def __init__(self, iptables: Iptables, render: Render, clock: Callable[[], float] = time.monotonic) -> None:
+        self.family = iptables.family
+        self._iptables = iptables
+        self._clock = clock
+        self._desired = DesiredRuleset(render)
+        self._pending: set[NamespacedName] = set()
+        self._known: dict[Chain, str | None] | None = None
+        self._failed_before = False
+
+    def sync(
+        self, store: Store, dirty: Set[NamespacedName], circumstances: Circumstances, *, verify: bool
+    ) -> SyncReport:
+        """Bring the kernel to the newest state; with `verify`, check also that nothing cut our chains off."""
+        began = self._clock()
+        self._pending |= dirty
+        self._desired.update(store, self._pending, circumstances)
+        self._pending.clear()
+        computed = self._clock()
+        transaction = Transaction()
+        error = None
+        try:
+            missing = self._missing_jumps() if verify or self._known is None else {}
+            known = self._observed()
+            size = self._iptables.backend.section_size
+            transaction = plan(known, self._desired.chains, missing, section_size=size)
+            self._apply(transaction, known)
+        except ProgramFailed as failed:
+            error = failed
+            self._distrust(transaction)
+        self._failed_before = error is not None
+        return SyncReport(
+            services=sum(1 for _ in self._desired.plans),
+            chains_written=len(transaction.written),
+            chains_deleted=len(transaction.deleted),
+            rules_written=transaction.rule_count,
+            compute_s=computed - began,
+            apply_s=self._clock() - computed,
+            error=error,
+        )
+
+    def _missing_jumps(self) -> dict[str, list[str]]:
+        if not self._iptables.lacks_jumps(self._desired.jumps):
+            return {}
+        if self._known is not None:
+            _log.warning("%s: jumps to our chains are gone; all rules are checked again", self.family)
+            self._known = None
+        return self._iptables.missing_jumps(self._desired.jumps)
+
+    def _observed(self) -> dict[Chain, str | None]:
+        if self._known is None:
+            self._known = {
+                chain: rules
+                for chain, rules in self._iptables.observe().items()
+                if is_ours(chain) or chain in self._desired.chains
+            }
+        return self._known
+
+    def _apply(self, transaction: Transaction, known: dict[Chain, str | None]) -> None:
+        if not transaction:
+            return
+        self._iptables.restore(str(transaction))
+        known.update(transaction.written)
+        for chain in transaction.deleted:
+            del known[chain]
+
+    def _distrust(self, transaction: Transaction) -> None:
+        if self._failed_before or self._known is None:
+            self._known = None
+        else:
+            self._known.update(dict.fromkeys((*transaction.written, *transaction.deleted)))

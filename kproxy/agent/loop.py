@@ -1,0 +1,147 @@
+"""The agent's one loop: events in, syncs out."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.schedule import Schedule
+from kproxy.model.node import view_node
+from kproxy.model.settings import Settings
+from kproxy.ruleset.desired import Circumstances
+from kproxy.state.events import Event, Listed, Refused, Rejection
+from kproxy.state.objects import Kind
+from kproxy.state.store import Store
+from kproxy.values import Address, Family
+
+_log = logging.getLogger(__name__)
+
+_WAKE = None
+
+
+class Agent:
+    """Takes events from any thread and keeps every family's rules at the newest state.
+
+    Nothing is written before the complete list of each of `kinds` has arrived. `read_addresses`
+    gives the addresses on this node's interfaces; it is asked only if node ports depend on them.
+    """
+
+    def __init__(
+        self,
+        families: Sequence[FamilyProxy],
+        schedule: Schedule,
+        settings: Settings,
+        *,
+        node_name: str,
+        kinds: Collection[Kind],
+        read_addresses: Callable[[], tuple[Address, ...]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._families = families
+        self._schedule = schedule
+        self._settings = settings
+        self._node_name = node_name
+        self._kinds = kinds
+        self._read_addresses = read_addresses
+        self._clock = clock
+        self._store = Store()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._addresses: tuple[Address, ...] = ()
+        self._verified_at = float("-inf")
+
+    def emit(self, event: Event) -> None:
+        """Hand in one event; returns at once, from any thread."""
+        self._events.put(event)
+
+    def stop(self) -> None:
+        """End `run` soon; the rules stay. Safe in a signal handler."""
+        self._stopping.set()
+        self._events.put(_WAKE)
+
+    def run(self) -> None:
+        """Sync until `stop` is called."""
+        while not self._stopping.is_set():
+            self._take_events()
+            if self._stopping.is_set():
+                return
+            ready = self._store.has_listed(self._kinds)
+            if ready and self._schedule.wait_s(self._clock()) == 0.0:
+                self.sync()
+
+    def sync(self) -> None:
+        """Bring every family to the newest state, one after the other."""
+        now = self._clock()
+        verify = now - self._verified_at >= self._schedule.max_interval_s
+        if verify:
+            self._verified_at = now
+        if self._settings.node_port_networks and verify:
+            self._addresses = self._read_addresses()
+        self._schedule.began()
+        dirty = self._store.take_dirty()
+        failed = False
+        for proxy in self._families:
+            report = proxy.sync(self._store, dirty, self._circumstances(proxy.family), verify=verify)
+            failed |= report.error is not None
+            _tell(proxy.family, report)
+        if failed:
+            self._verified_at = float("-inf")
+        self._schedule.ended(self._clock(), failed=failed)
+
+    def _circumstances(self, family: Family) -> Circumstances:
+        node = self._store.node(self._node_name)
+        view = view_node(self._node_name, node, self._addresses, self._settings, family)
+        return Circumstances(view, self._settings)
+
+    def _take_events(self) -> None:
+        """Wait for the first event no longer than the next sync may; then take all that are there."""
+        waiting_for_lists = not self._store.has_listed(self._kinds)
+        timeout_s = None if waiting_for_lists else self._schedule.wait_s(self._clock())
+        try:
+            event = self._events.get(timeout=timeout_s)
+            while True:
+                self._take(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _take(self, event: Event | None) -> None:
+        if event is _WAKE:
+            return
+        for rejection in _rejections(event):
+            _log.warning("%s", rejection)
+        self._store.apply(event)
+        self._schedule.request()
+
+
+def _rejections(event: Event) -> tuple[Rejection, ...]:
+    match event:
+        case Listed(rejections=rejections):
+            return rejections
+        case Refused(rejection=rejection):
+            return (rejection,)
+        case _:
+            return ()
+
+
+def _tell(family: Family, report: SyncReport) -> None:
+    if report.error is not None:
+        _log.error(
+            "%s: rules not applied, the old ones stay and everything is tried again: %s", family, report.error
+        )
+        return
+    level = logging.INFO if report.chains_written or report.chains_deleted else logging.DEBUG
+    _log.log(
+        level,
+        "%s: synced %d service ports: %d chains and %d rules written, %d chains deleted; "
+        "computed in %.1f ms, applied in %.1f ms",
+        family,
+        report.services,
+        report.chains_written,
+        report.rules_written,
+        report.chains_deleted,
+        report.compute_s * 1000,
+        report.apply_s * 1000,
+    )

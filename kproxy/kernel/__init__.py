@@ -1,0 +1,1 @@
+"""The only side effects on the node: programs, sysctls, netlink."""

@@ -1,0 +1,144 @@
+"""iptables and ip6tables, by either backend: observe, check jumps, restore."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.kernel import process
+from kproxy.kernel.nftables import chain_names
+from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
+from kproxy.values import Family
+
+LOCK_WAIT_S = 5
+"""How long one call waits for another program to give /run/xtables.lock back (legacy only)."""
+
+RESTORE_TIMEOUT_S = 600.0
+
+READABLE_CHAINS = 3000
+"""iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
+
+
+class Backend(StrEnum):
+    """Which of the kernel's two packet filters the rules go to."""
+
+    NFT = "nft"
+    LEGACY = "legacy"
+
+    @property
+    def section_size(self) -> int | None:
+        """How many chains one COMMIT should hold: nft is quadratic in them, legacy pays per COMMIT."""
+        return 300 if self is Backend.NFT else None
+
+
+class Iptables:
+    """One family's tables in the network namespace of this process."""
+
+    def __init__(self, backend: Backend, family: Family) -> None:
+        self.backend = backend
+        self.family = family
+        self._program = f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+
+    def observe(self) -> dict[Chain, str | None]:
+        """Every chain of nat and filter whose name starts with KUBE-, and its rules if reading them is cheap.
+
+        On nft a nat table of more than `READABLE_CHAINS` chains gives only names: all rules None.
+        """
+        known: dict[Chain, str | None] = {}
+        for table in ("filter", "nat"):
+            known.update(self._observe_table(table))
+        return known
+
+    def lacks_jumps(self, jumps: Ruleset) -> bool:
+        """Whether any of these rules is missing from the kernel; one program run in all."""
+        checks = "".join(
+            f"*{table}\n{_as_checks(rules for chain, rules in jumps.items() if chain.table == table)}COMMIT\n"
+            for table in ("filter", "nat")
+        )
+        try:
+            self._restore(checks)
+        except ProgramFailed as failed:
+            if failed.exit_code is None:
+                raise
+            return True
+        return False
+
+    def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
+        """The rules that the kernel lacks, by table; one program run for each rule."""
+        missing: dict[str, list[str]] = {}
+        for chain, rules in jumps.items():
+            for rule in rules.splitlines():
+                if self.lacks_jumps({chain: f"{rule}\n"}):
+                    missing.setdefault(chain.table, []).append(rule)
+        return missing
+
+    def restore(self, text: str) -> None:
+        """Apply a text, leaving alone every chain that it does not name.
+
+        Each COMMIT takes effect at once or not at all; ProgramFailed says which line was refused,
+        and the sections before it stay in effect.
+        """
+        self._restore(text)
+
+    def _restore(self, text: str) -> None:
+        command = [f"{self._program}-restore", "-w", str(LOCK_WAIT_S), "--noflush", "--counters"]
+        process.run(command, stdin=text, timeout_s=RESTORE_TIMEOUT_S)
+
+    def _observe_table(self, table: str) -> dict[Chain, str | None]:
+        if self.backend is Backend.NFT:
+            names = chain_names(self.family, table)
+            if len(names) > READABLE_CHAINS:
+                return {Chain(table, name): None for name in names if name.startswith("KUBE-")}
+        saved = process.run([f"{self._program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
+        # iptables-save prints two blanks after --nfacct-name; restore takes one
+        chains = parse_chains(saved.replace("--nfacct-name  ", "--nfacct-name "))
+        return {chain: rules for chain, rules in chains.items() if chain.name.startswith("KUBE-")}
+
+
+def _as_checks(rules: Iterable[str]) -> str:
+    return "".join(f"-C{line.removeprefix('-A')}" for text in rules for line in text.splitlines(keepends=True))
+
+
+def find_backend() -> Backend:
+    """The backend that this host's other programs use, so that all rules meet in one place.
+
+    As iptables-wrappers decides: the kubelet's hint chains in mangle tell; without them, rules of
+    a service proxy, then the greater number of rules; nft if all else is equal.
+    """
+    for backend in Backend:
+        if _has_kubelet_hint(backend):
+            return backend
+    if _has_proxy_rules(Backend.NFT):
+        return Backend.NFT
+    legacy, nft = (_count_rules(backend) for backend in (Backend.LEGACY, Backend.NFT))
+    return Backend.LEGACY if legacy > nft else Backend.NFT
+
+
+def _has_kubelet_hint(backend: Backend) -> bool:
+    # Looking at one legacy table would create it, so legacy is asked for the tables that exist.
+    only = ("-t", "mangle") if backend is Backend.NFT else ()
+    return any(
+        line.startswith((":KUBE-IPTABLES-HINT", ":KUBE-KUBELET-CANARY"))
+        for program in ("iptables", "ip6tables")
+        for line in _saved(program, backend, *only)
+    )
+
+
+def _has_proxy_rules(backend: Backend) -> bool:
+    try:
+        process.run([f"iptables-{backend}", "-w", str(LOCK_WAIT_S), "-t", "nat", "-S", "KUBE-SERVICES"])
+    except KproxyError:
+        return False
+    return True
+
+
+def _count_rules(backend: Backend) -> int:
+    return sum(
+        line.startswith("-A") for program in ("iptables", "ip6tables") for line in _saved(program, backend)
+    )
+
+
+def _saved(program: str, backend: Backend, *options: str) -> list[str]:
+    try:
+        return process.run([f"{program}-{backend}-save", *options]).splitlines()
+    except KproxyError:
+        return []  # a host without one family or backend has no rules there

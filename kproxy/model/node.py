@@ -1,0 +1,117 @@
+"""What this node is to the rules of one family: its addresses, its zone, and who counts as local."""
+
+from dataclasses import dataclass
+
+from kproxy.model.settings import DetectLocalMode, Settings
+from kproxy.state.objects import Node
+from kproxy.values import Address, Family, Network, contains, family_of, is_loopback
+
+_LOOPBACK = {Family.IPV4: Network("127.0.0.0/8"), Family.IPV6: Network("::1/128")}
+_IPV4_LOOPBACK_START = Address("127.0.0.0")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDetector:
+    """The match for traffic from this node's pods: by source network or by incoming interface.
+
+    Neither is set where the configuration gives no way to tell.
+    """
+
+    source: Network | None = None
+    interface: str = ""
+
+    @property
+    def is_implemented(self) -> bool:
+        return self.source is not None or bool(self.interface)
+
+
+@dataclass(frozen=True, slots=True)
+class NodePortDispatch:
+    """Which destinations lead to the node ports.
+
+    With `every_local_address` set, all of the node's addresses but `except_network`; otherwise just
+    `addresses`. `on_localhost` says whether IPv4 node ports answer on 127.0.0.1.
+    """
+
+    every_local_address: bool
+    except_network: Network | None
+    addresses: tuple[Address, ...]
+    on_localhost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """This node, as one family's rules see it. `address` is its primary one, None if it has none."""
+
+    name: str
+    family: Family
+    zone: str
+    address: Address | None
+    local: LocalDetector
+    node_ports: NodePortDispatch
+
+
+def view_node(
+    name: str, node: Node | None, local_addresses: tuple[Address, ...], settings: Settings, family: Family
+) -> NodeView:
+    """This node for one family; `local_addresses` are those on its interfaces, loopback among them."""
+    of_family = [address for address in (node.addresses if node else ()) if family_of(address) is family]
+    primary = of_family[0] if of_family else None
+    return NodeView(
+        name=name,
+        family=family,
+        zone=node.zone if node else "",
+        address=primary,
+        local=local_detector(settings, node, family),
+        node_ports=node_port_dispatch(settings, primary, local_addresses, family),
+    )
+
+
+def local_detector(settings: Settings, node: Node | None, family: Family) -> LocalDetector:
+    """How this family tells traffic of this node's pods, after `detectLocalMode`.
+
+    The two CIDR modes fall back to no detector where no CIDR of the family is known.
+    """
+    match settings.detect_local_mode:
+        case DetectLocalMode.CLUSTER_CIDR:
+            return LocalDetector(source=_first_of(settings.cluster_cidrs, family))
+        case DetectLocalMode.NODE_CIDR:
+            return LocalDetector(source=_first_of(node.pod_cidrs if node else (), family))
+        case DetectLocalMode.BRIDGE_INTERFACE:
+            return LocalDetector(interface=settings.bridge_interface)
+        case DetectLocalMode.INTERFACE_NAME_PREFIX:
+            return LocalDetector(interface=settings.interface_name_prefix + "+")
+
+
+def node_port_dispatch(
+    settings: Settings, primary: Address | None, local_addresses: tuple[Address, ...], family: Family
+) -> NodePortDispatch:
+    """Where node ports answer, after `nodePortAddresses` and `localhostNodePorts`.
+
+    IPv6 node ports never answer on ::1: the kernel has no route_localnet for IPv6. With `primary`
+    a family without an address has no node ports; kube-proxy 1.36 would open all of them.
+    """
+    networks = tuple(network for network in settings.node_port_networks if family_of(network) is family)
+    if settings.node_port_primary:
+        return NodePortDispatch(False, None, (primary,) if primary else (), on_localhost=False)
+    if not networks or any(network.endswith("/0") for network in networks):
+        on_localhost = family is Family.IPV4 and settings.localhost_node_ports
+        return NodePortDispatch(True, None if on_localhost else _LOOPBACK[family], (), on_localhost)
+    on_localhost = settings.localhost_node_ports and any(
+        contains(network, _IPV4_LOOPBACK_START) or is_loopback(_base(network)) for network in networks
+    )
+    chosen = tuple(
+        address
+        for address in local_addresses
+        if any(contains(network, address) for network in networks)
+        and (not is_loopback(address) or (on_localhost and family is Family.IPV4))
+    )
+    return NodePortDispatch(False, None, chosen, on_localhost and family is Family.IPV4)
+
+
+def _first_of(networks: tuple[Network, ...], family: Family) -> Network | None:
+    return next((network for network in networks if family_of(network) is family), None)
+
+
+def _base(network: Network) -> Address:
+    return Address(network.partition("/")[0])

@@ -1,0 +1,148 @@
+"""What this node does with traffic to one service port: the decisions a rule template prints.
+
+Internal traffic is to the cluster IP. External traffic is to a node port, a load-balancer VIP or
+an external IP. Each follows a policy: "Cluster" may use every backend, "Local" only this node's.
+A Local external policy has a short circuit: this node's pods and processes reach any backend,
+as if they had gone out to the load balancer and come back in elsewhere.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kproxy.model.endpoints import Backend, backends_by_port
+from kproxy.model.node import NodeView
+from kproxy.model.topology import UsableBackends, usable_backends
+from kproxy.state.objects import EndpointSlice, Service, ServicePort, ServiceType
+from kproxy.values import Address, Network, ServicePortName, contains, family_of
+
+
+class Unserved(StrEnum):
+    """Why traffic finds no backend, and so what becomes of it.
+
+    Refused at once if the service port has no usable backend anywhere; dropped if only this node
+    has none, so that a load balancer's probe or retry finds another node.
+    """
+
+    NO_ENDPOINTS = "has no endpoints"
+    NO_LOCAL_ENDPOINTS = "has no local endpoints"
+
+    @property
+    def is_refused(self) -> bool:
+        return self is Unserved.NO_ENDPOINTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePortPlan:
+    """The decisions for one service port of one family on this node.
+
+    Addresses and source ranges are of the plan's family. `node_port` and `health_check_node_port`
+    are 0 where there is none. `endpoint_count` counts all backends known, usable or not.
+    """
+
+    name: ServicePortName
+    port: int
+    cluster_ip: Address
+    external_ips: tuple[Address, ...]
+    load_balancer_vips: tuple[Address, ...]
+    source_ranges: tuple[Network, ...]
+    node_port: int
+    health_check_node_port: int
+    affinity_timeout_s: int | None
+    internal_policy_local: bool
+    external_policy_local: bool
+    allow_node_to_vip: bool
+    usable: UsableBackends
+    endpoint_count: int
+
+    @property
+    def has_backends(self) -> bool:
+        """Whether any node has a usable backend."""
+        return self.usable.exist_anywhere
+
+    @property
+    def is_externally_accessible(self) -> bool:
+        return bool(self.node_port or self.load_balancer_vips or self.external_ips)
+
+    @property
+    def internal_backends(self) -> tuple[Backend, ...]:
+        return self.usable.local if self.internal_policy_local else self.usable.cluster
+
+    @property
+    def external_backends(self) -> tuple[Backend, ...]:
+        return self.usable.local if self.external_policy_local else self.usable.cluster
+
+    @property
+    def internal_unserved(self) -> Unserved | None:
+        return self._unserved(is_local=self.internal_policy_local)
+
+    @property
+    def external_unserved(self) -> Unserved | None:
+        return self._unserved(is_local=self.external_policy_local)
+
+    @property
+    def is_firewalled(self) -> bool:
+        """Whether source ranges guard the load-balancer VIPs."""
+        return self.has_backends and bool(self.load_balancer_vips and self.source_ranges)
+
+    def _unserved(self, *, is_local: bool) -> Unserved | None:
+        if not self.has_backends:
+            return Unserved.NO_ENDPOINTS
+        return Unserved.NO_LOCAL_ENDPOINTS if is_local and not self.usable.local else None
+
+
+def plan_service(
+    service: Service, slices: Iterable[EndpointSlice], node: NodeView
+) -> tuple[ServicePortPlan, ...]:
+    """A plan for each port of the Service in the node view's family; empty if it is not proxied."""
+    cluster_ip = next((ip for ip in service.cluster_ips if family_of(ip) is node.family), None)
+    if cluster_ip is None or not is_proxied(service):
+        return ()
+    backends = backends_by_port(service.key, slices, node.name, node.family)
+    return tuple(
+        _plan_port(
+            service, port, cluster_ip, backends.get(ServicePortName(service.key, port.name, port.protocol), ()), node
+        )
+        for port in service.ports
+    )
+
+
+def is_proxied(service: Service) -> bool:
+    """Whether the Service asks for a proxy, and for this one."""
+    return (
+        bool(service.cluster_ips)
+        and service.type is not ServiceType.EXTERNAL_NAME
+        and not service.opt_out_label
+    )
+
+
+def _plan_port(
+    service: Service, port: ServicePort, cluster_ip: Address, backends: tuple[Backend, ...], node: NodeView
+) -> ServicePortPlan:
+    vips = tuple(vip for vip in service.load_balancer_vips if family_of(vip) is node.family)
+    external_ips = tuple(ip for ip in service.external_ips if family_of(ip) is node.family)
+    ranges = tuple(network for network in service.source_ranges if family_of(network) is node.family)
+    is_external = bool(port.node_port or vips or external_ips)
+    usable = usable_backends(
+        backends,
+        uses_cluster=is_external or not service.internal_policy_local,
+        uses_local=service.internal_policy_local or (is_external and service.external_policy_local),
+        node=node.name,
+        zone=node.zone,
+    )
+    return ServicePortPlan(
+        name=ServicePortName(service.key, port.name, port.protocol),
+        port=port.port,
+        cluster_ip=cluster_ip,
+        external_ips=external_ips,
+        load_balancer_vips=vips,
+        source_ranges=ranges,
+        node_port=port.node_port,
+        health_check_node_port=service.health_check_node_port,
+        affinity_timeout_s=service.affinity_timeout_s,
+        internal_policy_local=service.internal_policy_local,
+        external_policy_local=service.external_policy_local,
+        allow_node_to_vip=node.address is not None and any(contains(net, node.address) for net in ranges),
+        usable=usable,
+        endpoint_count=len(backends),
+    )

@@ -1,0 +1,37 @@
+"""The part of the configuration that decides what rules say."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kproxy.values import Network
+
+
+class DetectLocalMode(StrEnum):
+    """How traffic from this node's pods is told from other traffic."""
+
+    CLUSTER_CIDR = "ClusterCIDR"
+    NODE_CIDR = "NodeCIDR"
+    BRIDGE_INTERFACE = "BridgeInterface"
+    INTERFACE_NAME_PREFIX = "InterfaceNamePrefix"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Each default is kube-proxy's.
+
+    `node_port_networks` is empty for all local addresses; `node_port_primary` stands for the word
+    `primary` and is exclusive with it. `accounting` adds the nfacct matches, whose counters must
+    exist in the kernel before a rule may name them.
+    """
+
+    masquerade_bit: int = 14
+    masquerade_all: bool = False
+    localhost_node_ports: bool = True
+    node_port_networks: tuple[Network, ...] = ()
+    node_port_primary: bool = False
+    detect_local_mode: DetectLocalMode = DetectLocalMode.CLUSTER_CIDR
+    cluster_cidrs: tuple[Network, ...] = ()
+    bridge_interface: str = ""
+    interface_name_prefix: str = ""
+    conntrack_tcp_be_liberal: bool = False
+    accounting: bool = False

@@ -1,0 +1,1 @@
+"""Templates to text: the one place that knows Jinja2."""

@@ -1,0 +1,1 @@
+"""Rulesets: the plans of the model as named chains of rules."""

@@ -1,0 +1,133 @@
+"""Plans to chains, for iptables and ip6tables: what goes into the templates."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kproxy.model.endpoints import Backend
+from kproxy.model.node import NodeView
+from kproxy.model.plan import ServicePortPlan, Unserved
+from kproxy.model.settings import Settings
+from kproxy.ruleset import names
+from kproxy.ruleset.chains import Chain, parse_chains
+from kproxy.values import Family
+
+Render = Callable[[str, dict[str, object]], str]
+"""Renders the template of a name with these values; comes in from the edge that owns Jinja2."""
+
+_PROBABILITY_UNIT = 1 << 31
+"""The kernel compares 31 random bits (xt_statistic.h); probabilities are multiples of 2^-31."""
+
+
+class BackendRules(NamedTuple):
+    chain: str
+    address: str
+    target: str
+
+
+class PolicyRules(NamedTuple):
+    """A chain that picks one of `backends` with equal shares."""
+
+    chain: str
+    backends: tuple[BackendRules, ...]
+
+
+def one_in(count: int) -> str:
+    """The `--probability` of taking one of `count` choices left, as iptables-save prints it.
+
+    kube-proxy writes ten decimals, the kernel keeps 31 bits, and iptables-save shows those with
+    eleven decimals; taking the same steps gives the text that the kernel will show.
+    """
+    kept = round(float(f"{1 / count:.10f}") * _PROBABILITY_UNIT)
+    return f"{kept / _PROBABILITY_UNIT:.11f}"
+
+
+def node_chains(node: NodeView, settings: Settings, render: Render) -> dict[Chain, str]:
+    """The chains that every node has, and the jumps from the built-in chains."""
+    dispatch = node.node_ports
+    text = render(
+        "iptables/node.j2",
+        {
+            "mark": f"{1 << settings.masquerade_bit:#x}",
+            "host": node.family.host_prefix,
+            "blocks_martians": dispatch.on_localhost,
+            "drops_invalid": not settings.conntrack_tcp_be_liberal,
+            "counts_invalid": settings.accounting,
+            "node_ports_everywhere": dispatch.every_local_address,
+            "except_network": dispatch.except_network,
+            "node_port_addresses": dispatch.addresses,
+        },
+    )
+    return parse_chains(text)
+
+
+def service_port_chains(
+    plan: ServicePortPlan, node: NodeView, settings: Settings, render: Render, *, comments: bool
+) -> dict[Chain, str]:
+    """What one service port adds: whole chains of its own, and lines in the dispatch chains."""
+    suffix = names.service_port_hash(plan.name)
+    cluster_chain, local_chain = names.CLUSTER_POLICY + suffix, names.LOCAL_POLICY + suffix
+    external_chain, firewall_chain = names.EXTERNAL + suffix, names.FIREWALL + suffix
+    rules_of = {backend: _backend_rules(plan, backend) for backend in plan.usable.reachable}
+    policies = [
+        PolicyRules(chain, tuple(rules_of[backend] for backend in backends))
+        for chain, backends in ((cluster_chain, plan.usable.cluster), (local_chain, plan.usable.local))
+        if backends
+    ]
+    text = render(
+        "iptables/service-port.j2",
+        {
+            "name": plan.name,
+            "protocol": plan.name.protocol.lower(),
+            "port": plan.port,
+            "host": node.family.host_prefix,
+            "host_mask": _HOST_MASK[node.family],
+            "cluster_ip": plan.cluster_ip,
+            "external_ips": plan.external_ips,
+            "vips": plan.load_balancer_vips,
+            "node_port": plan.node_port,
+            "health_check_node_port": plan.health_check_node_port,
+            "source_ranges": plan.source_ranges,
+            "allow_node_to_vip": plan.allow_node_to_vip,
+            "affinity_timeout_s": plan.affinity_timeout_s,
+            "has_affinity": plan.affinity_timeout_s is not None,
+            "has_backends": plan.has_backends,
+            "is_externally_accessible": plan.is_externally_accessible,
+            "is_firewalled": plan.is_firewalled,
+            "keeps_client_address": plan.external_policy_local,
+            "internal_unserved": plan.internal_unserved,
+            "internal_refusal": _refusal(plan.internal_unserved, node.family),
+            "external_unserved": plan.external_unserved,
+            "external_refusal": _refusal(plan.external_unserved, node.family),
+            "internal_chain": local_chain if plan.internal_policy_local else cluster_chain,
+            "external_policy_chain": local_chain if plan.external_policy_local else cluster_chain,
+            "cluster_chain": cluster_chain,
+            "external_chain": external_chain,
+            "firewall_chain": firewall_chain,
+            "vip_chain": firewall_chain if plan.is_firewalled else external_chain,
+            "policies": policies,
+            "reachable": tuple(rules_of.values()),
+            "comments": comments,
+            "masquerades_all": settings.masquerade_all,
+            "detects_by_source": node.local.source is not None,
+            "local_source": node.local.source,
+            "detects_by_interface": bool(node.local.interface),
+            "local_interface": node.local.interface,
+            "counts_localhost_node_ports": settings.accounting and node.node_ports.on_localhost,
+        },
+    )
+    return parse_chains(text)
+
+
+_HOST_MASK = {Family.IPV4: "255.255.255.255", Family.IPV6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+_PORT_UNREACHABLE = {Family.IPV4: "icmp-port-unreachable", Family.IPV6: "icmp6-port-unreachable"}
+
+
+def _backend_rules(plan: ServicePortPlan, backend: Backend) -> BackendRules:
+    chain = names.BACKEND + names.backend_hash(plan.name, backend.target)
+    return BackendRules(chain, backend.address, backend.target)
+
+
+def _refusal(unserved: Unserved | None, family: Family) -> str:
+    if unserved is None:
+        return ""
+    return f"REJECT --reject-with {_PORT_UNREACHABLE[family]}" if unserved.is_refused else "DROP"

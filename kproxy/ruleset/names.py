@@ -1,0 +1,33 @@
+"""Chain names, as kube-proxy composes them, so that a node can be handed over in place.
+
+The hash covers the service port's name and protocol in lower case and, for a backend, its target;
+16 characters of base32 keep a name under the kernel's limit of 28 (XT_EXTENSION_MAXNAMELEN - 1).
+"""
+
+import base64
+import hashlib
+
+from kproxy.values import ServicePortName
+
+CLUSTER_POLICY = "KUBE-SVC-"
+LOCAL_POLICY = "KUBE-SVL-"
+EXTERNAL = "KUBE-EXT-"
+FIREWALL = "KUBE-FW-"
+BACKEND = "KUBE-SEP-"
+
+PER_SERVICE = (FIREWALL, EXTERNAL, CLUSTER_POLICY, LOCAL_POLICY, BACKEND)
+"""The prefixes of chains that come and go with Services; a chain jumps only to prefixes on its right."""
+
+
+def service_port_hash(name: ServicePortName) -> str:
+    """What the names of all chains of one service port end in."""
+    return _hash(f"{name}{name.protocol.lower()}")
+
+
+def backend_hash(name: ServicePortName, target: str) -> str:
+    """What the name of a backend's chain ends in; `target` is `address:port`."""
+    return _hash(f"{name}{name.protocol.lower()}{target}")
+
+
+def _hash(text: str) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()

@@ -1,0 +1,126 @@
+"""The newest fact of each object, and which Services a change touches.
+
+The store is the one place where events become state. It never decides what a rule says: it
+answers "what is there now" and "which Services must be looked at again".
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from kproxy.state.events import Changed, Deleted, Event, Listed, Refused, Rejection
+from kproxy.state.objects import KIND_OF, Endpoints, EndpointSlice, Kind, Node, Object, Pod, Service
+from kproxy.values import NamespacedName
+
+
+class Store:
+    """Every object by kind and key; EndpointSlices also by their Service.
+
+    Not thread-safe: one thread applies events and reads.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[Kind, dict[NamespacedName, Object]] = {kind: {} for kind in Kind}
+        self._slices_by_service: dict[NamespacedName, dict[str, EndpointSlice]] = {}
+        self._rejections: dict[Kind, dict[tuple[str, str], Rejection]] = {kind: {} for kind in Kind}
+        self._listed: set[Kind] = set()
+        self._dirty: set[NamespacedName] = set()
+
+    def apply(self, event: Event) -> None:
+        """Take one event in; an object equal to the known one touches nothing."""
+        match event:
+            case Changed(object=thing):
+                self._put(KIND_OF[type(thing)], thing)
+            case Deleted(kind=kind, key=key):
+                self._drop(kind, key)
+            case Refused(kind=kind, rejection=rejection):
+                if rejection.key is not None:
+                    self._drop(kind, rejection.key)
+                self._rejections[kind][rejection.place, rejection.name] = rejection
+            case Listed(kind=kind, objects=objects, rejections=rejections):
+                self._replace(kind, objects, rejections)
+
+    def has_listed(self, kinds: Iterable[Kind]) -> bool:
+        """Whether the complete list of each kind has arrived at least once."""
+        return self._listed.issuperset(kinds)
+
+    def take_dirty(self) -> set[NamespacedName]:
+        """The Services touched since the last call, which this call forgets."""
+        dirty, self._dirty = self._dirty, set()
+        return dirty
+
+    @property
+    def services(self) -> Mapping[NamespacedName, Service]:
+        return self._objects[Kind.SERVICE]  # type: ignore[return-value] # each kind's dict holds only it
+
+    @property
+    def pods(self) -> Mapping[NamespacedName, Pod]:
+        return self._objects[Kind.POD]  # type: ignore[return-value] # each kind's dict holds only it
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        """Objects left out, in the order in which they were found to be wrong."""
+        return [rejection for by_name in self._rejections.values() for rejection in by_name.values()]
+
+    def node(self, name: str) -> Node | None:
+        node = self._objects[Kind.NODE].get(NamespacedName("", name))
+        return node if isinstance(node, Node) else None
+
+    def node_names(self) -> Collection[str]:
+        return [key.name for key in self._objects[Kind.NODE]]
+
+    def slices_of(self, service: NamespacedName) -> tuple[EndpointSlice, ...]:
+        """The Service's EndpointSlices in name order; without any, those of its old Endpoints object."""
+        slices = self._slices_by_service.get(service)
+        if slices:
+            return tuple(slices[name] for name in sorted(slices))
+        endpoints = self._objects[Kind.ENDPOINTS].get(service)
+        return endpoints.slices if isinstance(endpoints, Endpoints) else ()
+
+    def _replace(self, kind: Kind, objects: Iterable[Object], rejections: Iterable[Rejection]) -> None:
+        newest = {thing.key: thing for thing in objects}
+        for key in self._objects[kind].keys() - newest.keys():
+            self._drop(kind, key)
+        for thing in newest.values():
+            self._put(kind, thing)
+        self._rejections[kind] = {(rejection.place, rejection.name): rejection for rejection in rejections}
+        self._listed.add(kind)
+
+    def _put(self, kind: Kind, thing: Object) -> None:
+        known = self._objects[kind].get(thing.key)
+        self._forgive(kind, thing.key)
+        if known == thing:
+            return
+        self._unlink(known)
+        self._objects[kind][thing.key] = thing
+        if isinstance(thing, EndpointSlice):
+            self._slices_by_service.setdefault(thing.service, {})[thing.key.name] = thing
+        self._touch(thing)
+
+    def _drop(self, kind: Kind, key: NamespacedName) -> None:
+        self._forgive(kind, key)
+        known = self._objects[kind].pop(key, None)
+        self._unlink(known)
+
+    def _unlink(self, known: Object | None) -> None:
+        if known is None:
+            return
+        if isinstance(known, EndpointSlice):
+            siblings = self._slices_by_service[known.service]
+            del siblings[known.key.name]
+            if not siblings:
+                del self._slices_by_service[known.service]
+        self._touch(known)
+
+    def _touch(self, thing: Object) -> None:
+        match thing:
+            case EndpointSlice(service=service):
+                self._dirty.add(service)
+            case Service(key=key) | Endpoints(key=key):
+                self._dirty.add(key)
+            case _:
+                pass
+
+    def _forgive(self, kind: Kind, key: NamespacedName) -> None:
+        if self._rejections[kind]:
+            self._rejections[kind] = {
+                at: rejection for at, rejection in self._rejections[kind].items() if rejection.key != key
+            }

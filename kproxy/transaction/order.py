@@ -1,0 +1,38 @@
+"""The order in which chains can be written and deleted without a jump into the void."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from kproxy.ruleset import names
+from kproxy.ruleset.chains import Chain
+
+_JUMP = re.compile(r" -j (KUBE-\S+)")
+
+
+def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
+    """The chains, each after those that it jumps to; a Service's chains stay next to each other.
+
+    Dispatch chains come last because everything else is reachable from them.
+    """
+    ordered: dict[Chain, None] = {}
+
+    def visit(chain: Chain) -> None:
+        if chain in ordered or chain not in chains:
+            return
+        for name in _JUMP.findall(chains[chain]):
+            visit(Chain(chain.table, name))
+        ordered[chain] = None
+
+    for chain in sorted(chains, key=lambda chain: _rank(chain.name)):
+        visit(chain)
+    return list(ordered)
+
+
+def parents_first(chains: Iterable[Chain]) -> list[Chain]:
+    """Chains whose rules are unknown, in an order told by their names' prefixes."""
+    return sorted(chains, key=lambda chain: (_rank(chain.name), chain))
+
+
+def _rank(name: str) -> int:
+    """Low for the chains from which the others are reached."""
+    return next((rank for rank, prefix in enumerate(names.PER_SERVICE, 1) if name.startswith(prefix)), 0)

@@ -1,0 +1,103 @@
+"""From what the kernel holds to what it should hold, without a bad moment in between.
+
+iptables-restore commits table by table and section by section, so packets meet the states in
+between. The order makes each of them harmless:
+
+1. filter, with rules that refuse traffic added but none yet removed: they match only addresses
+   that the nat table no longer, or not yet, rewrites;
+2. nat, children before parents, the dispatch chains last: nothing is reached before it is complete;
+3. filter again, where refusing rules go away, now that traffic is served;
+4. chains that nothing jumps to any more are deleted, parents first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from kproxy.ruleset.chains import Chain, Ruleset
+from kproxy.ruleset.names import PER_SERVICE
+from kproxy.transaction.order import children_first, parents_first
+from kproxy.transaction.transaction import Section, Transaction
+
+Known = Mapping[Chain, str | None]
+"""What the kernel holds of ours: each chain's rules, or None where the chain exists but its rules are unknown."""
+
+
+def plan(
+    known: Known, desired: Ruleset, missing_jumps: Mapping[str, Sequence[str]], *, section_size: int | None
+) -> Transaction:
+    """The transaction that makes `known` equal to `desired`; empty if they are.
+
+    `missing_jumps` are rules for built-in chains by table. `section_size` bounds the chains in
+    one section: iptables-nft-restore 1.8.9 is quadratic in them, iptables-legacy commits whole
+    tables and wants all in one (None).
+    """
+    changed = {chain: rules for chain, rules in desired.items() if known.get(chain) != rules}
+    before, after = _filter_chains(known, changed)
+    nat = {chain: rules for chain, rules in changed.items() if chain.table == "nat"}
+    stale = [chain for chain in known if chain not in desired]
+    sections = [
+        Section("filter", before, tuple(missing_jumps.get("filter", ()))),
+        *_nat_sections(nat, tuple(missing_jumps.get("nat", ())), section_size),
+        Section("filter", after),
+        *_deletions(stale, section_size),
+    ]
+    return Transaction(tuple(section for section in sections if section))
+
+
+def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
+    """The complete ruleset for a node that holds none of it, one section a table, jumps appended."""
+    tables = []
+    for table in ("filter", "nat"):
+        ours = {chain: desired[chain] for chain in children_first(desired) if chain.table == table}
+        builtin = "".join(rules for chain, rules in jumps.items() if chain.table == table)
+        declared = "".join(f":{chain.name} - [0:0]\n" for chain in ours)
+        tables.append(f"*{table}\n{declared}{builtin}{''.join(ours.values())}COMMIT\n")
+    return "".join(tables)
+
+
+def is_ours(chain: Chain) -> bool:
+    """Whether a chain found in the kernel can only have come from kproxy or kube-proxy for a Service."""
+    return chain.table == "nat" and chain.name.startswith(PER_SERVICE)
+
+
+def _filter_chains(known: Known, changed: Ruleset) -> tuple[dict[Chain, str], dict[Chain, str]]:
+    """The filter chains as written before nat changes, and those that need a second pass after it."""
+    before: dict[Chain, str] = {}
+    after: dict[Chain, str] = {}
+    for chain, rules in changed.items():
+        if chain.table != "filter":
+            continue
+        old_lines = (known.get(chain) or "").splitlines(keepends=True)
+        new_lines = rules.splitlines(keepends=True)
+        leaving = _without(old_lines, new_lines)
+        arriving = _without(new_lines, old_lines)
+        if arriving or not leaving:
+            before[chain] = rules + "".join(leaving)
+        if leaving:
+            after[chain] = rules
+    return before, after
+
+
+def _without(lines: Iterable[str], others: Iterable[str]) -> list[str]:
+    excluded = set(others)
+    return [line for line in lines if line not in excluded]
+
+
+def _nat_sections(chains: Ruleset, jumps: tuple[str, ...], size: int | None) -> list[Section]:
+    pieces = _in_pieces(children_first(chains), size) or ([[]] if jumps else [])
+    sections = [Section("nat", {chain: chains[chain] for chain in piece}) for piece in pieces]
+    if jumps:
+        sections[-1] = Section("nat", sections[-1].written, jumps)
+    return sections
+
+
+def _deletions(stale: Iterable[Chain], size: int | None) -> list[Section]:
+    return [
+        Section(table, deleted=tuple(piece))
+        for table in ("filter", "nat")
+        for piece in _in_pieces(parents_first(chain for chain in stale if chain.table == table), size)
+    ]
+
+
+def _in_pieces(chains: Sequence[Chain], size: int | None) -> list[Sequence[Chain]]:
+    step = size or max(len(chains), 1)
+    return [chains[start : start + step] for start in range(0, len(chains), step)]

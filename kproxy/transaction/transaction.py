@@ -1,0 +1,69 @@
+"""One change of the kernel: printed, checked and applied as the same text."""
+
+from dataclasses import dataclass, field
+
+from kproxy.ruleset.chains import Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one COMMIT changes in one table, at once or not at all.
+
+    `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of
+    built-in chains, in the order in which they shall stand. `deleted` chains are removed.
+    """
+
+    table: str
+    written: dict[Chain, str] = field(default_factory=dict)
+    jumps: tuple[str, ...] = ()
+    deleted: tuple[Chain, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.written or self.jumps or self.deleted)
+
+    def __str__(self) -> str:
+        emptied = [*self.written, *self.deleted]
+        return "".join(
+            (
+                f"*{self.table}\n",
+                *(f":{chain.name} - [0:0]\n" for chain in emptied),
+                *self.written.values(),
+                *(f"{_at_head(jump)}\n" for jump in reversed(self.jumps)),
+                *(f"-X {chain.name}\n" for chain in self.deleted),
+                "COMMIT\n",
+            )
+        )
+
+
+def _at_head(rule: str) -> str:
+    """`-A CHAIN ...` as an insert; jumps go first, before what others put there."""
+    return "-I" + rule.removeprefix("-A")
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Sections in the order in which they take effect; `str()` is exactly what iptables-restore reads."""
+
+    sections: tuple[Section, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sections)
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.sections))
+
+    @property
+    def written(self) -> dict[Chain, str]:
+        """The last text written to each chain."""
+        return {chain: rules for section in self.sections for chain, rules in section.written.items()}
+
+    @property
+    def deleted(self) -> tuple[Chain, ...]:
+        return tuple(chain for section in self.sections for chain in section.deleted)
+
+    @property
+    def rule_count(self) -> int:
+        return sum(
+            len(section.jumps) + sum(rules.count("\n") for rules in section.written.values())
+            for section in self.sections
+        )
