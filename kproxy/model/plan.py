@@ -121,7 +121,7 @@ def _plan_port(
 ) -> ServicePortPlan:
     vips = tuple(vip for vip in service.load_balancer_vips if family_of(vip) is node.family)
     external_ips = tuple(ip for ip in service.external_ips if family_of(ip) is node.family)
-    ranges = tuple(network for network in service.source_ranges if family_of(network) is node.family)
+    ranges = _restricting(network for network in service.source_ranges if family_of(network) is node.family)
     is_external = bool(port.node_port or vips or external_ips)
     usable = usable_backends(
         backends,
@@ -146,3 +146,9 @@ def _plan_port(
         usable=usable,
         endpoint_count=len(backends),
     )
+
+
+def _restricting(ranges: Iterable[Network]) -> tuple[Network, ...]:
+    """The ranges, or none where one of them is the whole address space and so restricts nothing."""
+    networks = tuple(ranges)
+    return () if any(network.endswith("/0") for network in networks) else networks

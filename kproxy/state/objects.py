@@ -41,7 +41,8 @@ class Service(Struct, frozen=True, kw_only=True):
     `cluster_ips` is empty for a headless Service; it holds at most one address of each family, the
     primary first. `load_balancer_vips` are the ingress addresses whose ipMode is VIP (the default).
     `affinity_timeout_s` is None without session affinity. `opt_out_label` is the label by which the
-    Service asks not to be proxied by us (service-proxy-name or headless), or empty.
+    Service asks for another proxy (service-proxy-name), or empty; the headless label on a Service
+    with a cluster IP only takes its EndpointSlices away.
     """
 
     key: NamespacedName
@@ -83,7 +84,8 @@ class EndpointPort(Struct, frozen=True):
 class EndpointSlice(Struct, frozen=True, kw_only=True):
     """One EndpointSlice, or one subset of an old Endpoints object.
 
-    Ports without a name or number are left out, as kube-proxy leaves them out.
+    Ports without a name or number are left out, as kube-proxy leaves them out. `opt_out_label` is
+    the label by which it asks not to be proxied by us (service-proxy-name or headless), or empty.
     """
 
     key: NamespacedName
