@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.agent.schedule import Schedule
+from kproxy.errors import KproxyError
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
@@ -77,8 +78,8 @@ class Agent:
         verify = now - self._verified_at >= self._schedule.max_interval_s
         if verify:
             self._verified_at = now
-        if self._settings.node_port_networks and verify:
-            self._addresses = self._read_addresses()
+        if verify and self._settings.node_port_networks:
+            self._look_at_addresses()
         self._schedule.began()
         dirty = self._store.take_dirty()
         failed = False
@@ -89,6 +90,12 @@ class Agent:
         if failed:
             self._verified_at = float("-inf")
         self._schedule.ended(self._clock(), failed=failed)
+
+    def _look_at_addresses(self) -> None:
+        try:
+            self._addresses = self._read_addresses()
+        except KproxyError as failed:
+            _log.error("node ports stay on the addresses known so far (%d): %s", len(self._addresses), failed)
 
     def _circumstances(self, family: Family) -> Circumstances:
         node = self._store.node(self._node_name)

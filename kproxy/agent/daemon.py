@@ -1,0 +1,132 @@
+"""From options to a running agent: which source, which backend, which families."""
+
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from kproxy.agent.family import FamilyProxy
+from kproxy.agent.loop import Agent
+from kproxy.agent.schedule import Schedule
+from kproxy.configuration import Configuration
+from kproxy.configuration.rules import rule_settings
+from kproxy.errors import EnvironmentLacking
+from kproxy.kernel import addresses, sysctl
+from kproxy.kernel.accounting import ensure_counters
+from kproxy.kernel.iptables import Backend, Iptables, find_backend
+from kproxy.model.node import node_port_dispatch
+from kproxy.model.settings import Settings
+from kproxy.render.templates import rule_templates
+from kproxy.sources.manifests import ManifestDirectory
+from kproxy.state.events import Event
+from kproxy.state.objects import Kind
+from kproxy.values import Family
+
+_log = logging.getLogger(__name__)
+
+_CLUSTER_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the agent is asked to do. `manifests` is the source if set, else a cluster is.
+
+    Without `kubeconfig` and `master` the cluster is the one this pod runs in. `backend` None means the one
+    that this host uses.
+    """
+
+    configuration: Configuration
+    node_name: str
+    manifests: Path | None = None
+    kubeconfig: Path | None = None
+    master: str = ""
+    backend: Backend | None = None
+    templates: Path | None = None
+
+
+class Source(Protocol):
+    """Where events come from; `start` returns at once."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def run(options: Options) -> None:
+    """Keep this node's rules at the newest state until SIGTERM or SIGINT; the rules stay."""
+    backend = options.backend or find_backend()
+    liberal = sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1"
+    settings = rule_settings(
+        options.configuration, accounting=ensure_counters(), conntrack_tcp_be_liberal=liberal
+    )
+    _open_localhost(settings)
+    agent = _agent(options, settings, backend)
+    _stop_on_signals(agent.stop)
+    source = _source(options, agent.emit)
+    _log.info(
+        "node %s: %s rules by iptables-%s, from %s",
+        options.node_name,
+        options.configuration.mode or "iptables",
+        backend,
+        options.manifests or "the cluster",
+    )
+    source.start()
+    try:
+        agent.run()
+    finally:
+        source.stop()
+    _log.info("stopped; the rules stay in place")
+
+
+def _agent(options: Options, settings: Settings, backend: Backend) -> Agent:
+    render = rule_templates(options.templates)
+    timing = options.configuration.iptables
+    return Agent(
+        [FamilyProxy(Iptables(backend, family), render) for family in _families()],
+        Schedule(timing.min_sync_period_s, timing.sync_period_s),
+        settings,
+        node_name=options.node_name,
+        kinds=tuple(Kind) if options.manifests else _CLUSTER_KINDS,
+        read_addresses=addresses.local_addresses,
+    )
+
+
+def _source(options: Options, emit: Callable[[Event], None]) -> Source:
+    if options.manifests:
+        return ManifestDirectory(options.manifests, emit)
+    from kproxy.sources.connection import connect
+    from kproxy.sources.kube import KubeSource
+
+    return KubeSource(
+        lambda: connect(options.kubeconfig, options.master), emit, node_name=options.node_name
+    )
+
+
+def _families() -> list[Family]:
+    """Both, unless this kernel was started without IPv6."""
+    if Path("/proc/net/if_inet6").exists():
+        return list(Family)
+    _log.info("this kernel has no IPv6; only IPv4 rules are programmed")
+    return [Family.IPV4]
+
+
+def _open_localhost(settings: Settings) -> None:
+    if not node_port_dispatch(settings, None, (), Family.IPV4).on_localhost:
+        return
+    try:
+        sysctl.ensure(
+            sysctl.ROUTE_LOCALNET, "1", consequence="node ports do not answer on 127.0.0.1, all else works"
+        )
+    except EnvironmentLacking as lacking:
+        _log.warning("%s", lacking)
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        _log.info("%s received", signal.Signals(number).name)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)

@@ -1,0 +1,66 @@
+"""What commands read: manifests or a cluster, a configuration, and the name of the node."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from kproxy.configuration import Configuration, decode_configuration
+from kproxy.errors import InputError
+from kproxy.sources import manifests, yaml
+from kproxy.state.events import Listed
+from kproxy.state.store import Store
+
+
+def tell(sentence: object) -> None:
+    """A remark for the person at the terminal, out of the way of what is piped on."""
+    click.echo(f"kproxy: {sentence}", err=True)
+
+
+def load_configuration(path: Path | None) -> Configuration:
+    """The configuration file, or all defaults without one; warnings go to stderr."""
+    if path is None:
+        return Configuration()
+    try:
+        documents = yaml.load_documents(path.read_bytes())
+    except OSError as failed:
+        raise InputError(f"cannot read {path}: {failed.strerror}") from failed
+    if len(documents) != 1:
+        raise InputError(f"{path} holds {len(documents)} documents; a configuration is one")
+    configuration, warnings = decode_configuration(documents[0][1])
+    for warning in warnings:
+        tell(f"{path}: {warning}")
+    return configuration
+
+
+def node_name(chosen: str | None, configuration: Configuration) -> str:
+    """`--node` or the like, else hostnameOverride, else this host's name; in lower case as kube-proxy has it."""
+    return (chosen or configuration.hostname_override or socket.gethostname()).strip().lower()
+
+
+def store_from_files(files: Sequence[str]) -> Store:
+    """All objects of the files and directories; what is left out or passed over is told on stderr."""
+    stdin = sys.stdin.buffer.read() if "-" in files else None
+    found = manifests.read([Path(name) for name in files if name != "-"], stdin=stdin)
+    for rejection in found.rejections:
+        tell(rejection)
+    for kind, count in sorted(found.unknown.items()):
+        tell(f"{count} x {kind} passed over: not a kind that decides service rules")
+    store = Store()
+    for kind, objects in found.objects.items():
+        store.apply(Listed(kind, tuple(objects), tuple(r for r in found.rejections if r.kind == kind)))
+    return store
+
+
+def store_from_cluster(kubeconfig: Path | None, node: str) -> Store:
+    """The Services, EndpointSlices and the Node of the kubeconfig's current context, listed once."""
+    from kproxy.sources import connection, kube  # noqa: PLC0415 # half a second, spent only with a cluster
+
+    store = Store()
+    for listed in kube.list_once(connection.connect(kubeconfig), node):
+        for rejection in listed.rejections:
+            tell(rejection)
+        store.apply(listed)
+    return store

@@ -1,0 +1,147 @@
+"""`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
+
+import os
+from pathlib import Path
+
+import click
+
+from kproxy.cli.inputs import load_configuration, node_name, store_from_cluster, store_from_files, tell
+from kproxy.configuration.rules import rule_settings
+from kproxy.errors import InputError
+from kproxy.kernel.accounting import have_counters
+from kproxy.model.node import view_node
+from kproxy.model.plan import is_proxied
+from kproxy.render.templates import rule_templates
+from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.state.objects import Node
+from kproxy.state.store import Store
+from kproxy.transaction.plan import clean_node, plan
+from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
+
+_LOOPBACK = (Address("127.0.0.1"), Address("::1"))
+_FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
+
+
+@click.command()
+@click.option("files", "-f", "--filename", multiple=True, metavar="FILE|DIR|-", help="Manifests, YAML or JSON.")
+@click.option("use_cluster", "--from-cluster", is_flag=True, help="Read a cluster instead of manifests.")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    default=Path.home() / ".kube" / "config",
+    envvar="KUBECONFIG",
+    help="For --from-cluster.  [default: $KUBECONFIG, then ~/.kube/config]",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="A KubeProxyConfiguration file.")
+@click.option("--node", help="The node to render for.  [default: hostnameOverride, then this host's name]")
+@click.option(
+    "node_ips", "--node-ip", multiple=True, metavar="ADDRESS", help="The node's addresses, instead of its Node's."
+)
+@click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
+@click.option("--mode", type=click.Choice(["iptables"]), default="iptables", show_default=True)
+@click.option("--dispatch", type=click.Choice(["flat"]), default="flat", show_default=True)
+@click.option("--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests.")
+@click.option(
+    "--nfacct",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Count packets in nfacct objects, which must exist; auto: if they do here.",
+)
+@click.option(
+    "--templates",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A directory whose templates win over ours.",
+)
+def command(
+    files: tuple[str, ...],
+    use_cluster: bool,
+    kubeconfig: Path,
+    config: Path | None,
+    node: str | None,
+    node_ips: tuple[str, ...],
+    family: str,
+    mode: str,
+    dispatch: str,
+    before: tuple[str, ...],
+    nfacct: str,
+    templates: Path | None,
+) -> None:
+    """Print the rules that a node needs for the given Services, as iptables-restore reads them.
+
+    \b
+    kproxy render -f cluster.yaml --node node-1 | iptables-restore --noflush
+    kproxy render -f new/ --before old/ --node node-1
+
+    Exit code 1 means that an object was left out; stderr says which, and why.
+    """
+    del mode, dispatch  # one choice each so far
+    if bool(files) == use_cluster:
+        raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
+    configuration = load_configuration(config)
+    name = node_name(node, configuration)
+    counted = have_counters() if nfacct == "auto" and os.geteuid() == 0 else nfacct == "on"
+    settings = rule_settings(configuration, accounting=counted, conntrack_tcp_be_liberal=False)
+    render = rule_templates(templates)
+
+    def compiled(store: Store) -> DesiredRuleset:
+        known = _node(store, name, node_ips)
+        local = (*_LOOPBACK, *(known.addresses if known else ()))
+        view = view_node(name, known, local, settings, _FAMILY[family])
+        desired = DesiredRuleset(render)
+        desired.update(store, store.services, Circumstances(view, settings))
+        return desired
+
+    store = store_from_cluster(kubeconfig, name) if use_cluster else store_from_files(files)
+    wanted = compiled(store)
+    if before:
+        known = compiled(store_from_files(before)).chains
+        click.echo(str(plan(known, wanted.chains, {}, section_size=None)), nl=False)
+    else:
+        click.echo(clean_node(wanted.chains, wanted.jumps), nl=False)
+    for remark in _remarks(store, name, _FAMILY[family]):
+        tell(remark)
+    if store.rejections:
+        raise click.exceptions.Exit(1)
+
+
+def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:
+    known = store.node(name)
+    if not node_ips:
+        return known
+    try:
+        addresses = tuple(parse_address(text) for text in node_ips)
+    except ValueError as wrong:
+        raise InputError(f"--node-ip: {wrong}") from wrong
+    if known is None:
+        return Node(key=NamespacedName("", name), addresses=addresses)
+    return Node(key=known.key, addresses=addresses, pod_cidrs=known.pod_cidrs, zone=known.zone)
+
+
+def _remarks(store: Store, node: str, family: Family) -> list[str]:
+    """What a reader of the rules should know about what is not in them."""
+    remarks = []
+    names = store.node_names()
+    if names and node not in names:
+        remarks.append(
+            f"node {node!r} is not among the given Nodes ({', '.join(sorted(names))}): nothing counts as local, "
+            "and its zone and addresses are unknown; choose one with --node"
+        )
+    proxied = [service for service in store.services.values() if is_proxied(service)]
+    elsewhere = [s for s in proxied if all(family_of(ip) is not family for ip in s.cluster_ips)]
+    if elsewhere:
+        other = "ipv6" if family is Family.IPV4 else "ipv4"
+        remarks.append(f"{len(elsewhere)} Services have no {family} address; see them with --family {other}")
+    unsliced = [s for s in proxied if s.selector and not store.slices_of(s.key)]
+    for service in unsliced:
+        matching = [
+            pod
+            for pod in store.pods.values()
+            if pod.key.namespace == service.key.namespace and set(service.selector) <= set(pod.labels)
+        ]
+        if matching:
+            remarks.append(
+                f"{len(matching)} Pods match the selector of Service {service.key}, but no EndpointSlice lists them, "
+                "so traffic is refused; kproxy does not play the EndpointSlice controller: give its slices too"
+            )
+    return remarks

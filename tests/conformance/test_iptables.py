@@ -1,0 +1,122 @@
+"""Recorded clusters, rendered, restored into a kernel and dumped: equal to kube-proxy's own dump."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from namespaces import fresh_namespace, inside
+from recordings import CLUSTERS, DIRECTORY, DUMP, comparable
+
+from kproxy.agent.family import FamilyProxy
+from kproxy.cli.render import command as render_command
+from kproxy.kernel import process
+from kproxy.kernel.accounting import ensure_counters
+from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.model.node import view_node
+from kproxy.model.settings import Settings
+from kproxy.render.templates import rule_templates
+from kproxy.ruleset.desired import Circumstances
+from kproxy.sources import manifests
+from kproxy.state.events import Changed, Deleted
+from kproxy.state.objects import KIND_OF, Kind, Object
+from kproxy.state.store import Store
+from kproxy.values import Address, Family, Network
+
+pytestmark = pytest.mark.netns
+
+NODE_ADDRESSES = tuple(map(Address, ("127.0.0.1", "10.199.0.2", "::1", "fd00:199::2")))
+EMPTY = "*filter\nCOMMIT\n*nat\nCOMMIT\n"
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    """A namespace that holds the two nfacct counters, as a node that kube-proxy ran on."""
+    with fresh_namespace() as name:
+        with inside(name):
+            assert ensure_counters()
+        yield name
+
+
+def program(backend: Backend, family: Family) -> str:
+    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+
+
+def dump(backend: Backend, family: Family) -> str:
+    return "".join(process.run([f"{program(backend, family)}-save", "-t", table]) for table in ("nat", "filter"))
+
+
+def name_of(cluster: object) -> str | None:
+    return str(cluster.relative_to(DIRECTORY)) if isinstance(cluster, Path) else None
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=name_of)
+def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
+    node: str, cluster: Path, family: Family, backend: Backend
+) -> None:
+    rendered = CliRunner().invoke(
+        render_command,
+        [
+            *("-f", str(cluster / "objects.json"), "--config", str(cluster / "config.yaml")),
+            *("--family", family.lower(), "--nfacct", "on"),
+        ],
+        catch_exceptions=False,
+    )
+    assert 0 == rendered.exit_code, rendered.stderr
+    with inside(node):
+        restore = f"{program(backend, family)}-restore"
+        process.run([restore], stdin=EMPTY)
+        process.run([restore, "--noflush"], stdin=rendered.stdout)
+        ours = dump(backend, family)
+    assert comparable((cluster / DUMP[family]).read_text()) == comparable(ours)
+
+
+CONFIGURED = {
+    "clusterCIDR": {"cluster_cidrs": (Network("10.128.0.0/9"), Network("fd00:10:128::/48"))},
+}
+PLAIN = [
+    cluster
+    for cluster in CLUSTERS
+    if {"apiVersion", "clusterCIDR", "hostnameOverride", "kind", "mode"}
+    == {line.partition(":")[0] for line in (cluster / "config.yaml").read_text().splitlines()}
+    and "clusterCIDR: ''" not in (cluster / "config.yaml").read_text()
+]
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("cluster", PLAIN, ids=name_of)
+def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_proxys(
+    node: str, cluster: Path, family: Family
+) -> None:
+    objects = [thing for kind in Kind for thing in manifests.read([cluster / "objects.json"]).objects[kind]]
+    settings = Settings(accounting=True, **CONFIGURED["clusterCIDR"])
+    shuffled = random.Random(cluster.name)
+    with inside(node):
+        process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
+        proxy = FamilyProxy(Iptables(Backend.NFT, family), rule_templates())
+        store = Store()
+        for round_of_events in (added(objects), removed(shuffled.sample(objects, len(objects))), added(shuffled.sample(objects, len(objects)))):
+            for event in round_of_events:
+                store.apply(event)
+            view = view_node("node-1", store.node("node-1"), NODE_ADDRESSES, settings, family)
+            report = proxy.sync(store, store.take_dirty(), Circumstances(view, settings), verify=True)
+            assert report.error is None
+        ours = dump(Backend.NFT, family)
+    assert comparable((cluster / DUMP[family]).read_text()) == comparable(ours)
+
+
+def added(objects: list[Object]) -> list[Changed]:
+    return [Changed(thing) for thing in objects]
+
+
+def removed(objects: list[Object]) -> list[Deleted]:
+    return [Deleted(KIND_OF[type(thing)], thing.key) for thing in objects]
+
+
+def test_recordings_are_all_here() -> None:
+    assert 102 == len(CLUSTERS)
+    assert len(PLAIN) > 60
