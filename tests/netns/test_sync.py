@@ -1,0 +1,206 @@
+"""One family's rules in a real kernel: what is written, what is left alone, what is mended."""
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from namespaces import fresh_namespace, inside
+
+from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.errors import ProgramFailed
+from kproxy.kernel import process
+from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.model.settings import Settings
+from kproxy.render.templates import rule_templates
+from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.names import CLUSTER_POLICY, service_port_hash
+from kproxy.state.events import Changed, Deleted
+from kproxy.state.objects import Kind
+from kproxy.state.store import Store
+from kproxy.values import Address, Family, NamespacedName, Protocol, ServicePortName
+
+pytestmark = pytest.mark.netns
+
+SETTINGS = Settings(cluster_cidrs=CLUSTER_CIDRS)
+RENDER = rule_templates()
+WEB_CHAIN = CLUSTER_POLICY + service_port_hash(
+    ServicePortName(NamespacedName("default", "web"), "", Protocol.TCP)
+)
+
+
+@pytest.fixture
+def kernel() -> Iterator[None]:
+    """This thread in a namespace of its own."""
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+@pytest.fixture(params=Backend)
+def node(request: pytest.FixtureRequest, kernel: None) -> "Node":
+    return Node(request.param)
+
+
+class Node:
+    """A node with Services `web` and `api`, each with an endpoint, and a proxy that has not synced yet."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.store = Store()
+        for number, name in enumerate(("web", "api")):
+            self.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.96.0.{10 + number}"),))))
+            self.store.apply(Changed(a_slice(an_endpoint(f"10.128.1.{number}"), name=f"{name}-a", service=name)))
+        self.proxy = self.new_proxy()
+
+    def new_proxy(self) -> FamilyProxy:
+        return FamilyProxy(Iptables(self.backend, Family.IPV4), RENDER)
+
+    def sync(self, *, verify: bool = False) -> SyncReport:
+        circumstances = Circumstances(a_view(), SETTINGS)
+        return self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
+
+    def iptables(self, *arguments: str) -> str:
+        return process.run([f"iptables-{self.backend}", "-w", "5", *arguments])
+
+    def rules(self, table: str = "nat") -> str:
+        saved = process.run([f"iptables-{self.backend}-save", "-t", table])
+        return "\n".join(line for line in saved.splitlines() if not line.startswith("#"))
+
+
+def succeeded(report: SyncReport) -> SyncReport:
+    assert report.error is None
+    return report
+
+
+def test_second_sync_without_a_change_writes_nothing(node: Node) -> None:
+    assert succeeded(node.sync()).chains_written > 10
+    before = node.rules()
+    report = succeeded(node.sync(verify=True))
+    assert (0, 0, 0) == (report.chains_written, report.chains_deleted, report.rules_written)
+    assert before == node.rules()
+
+
+def test_replaced_endpoint_writes_its_service_and_nothing_else(node: Node) -> None:
+    succeeded(node.sync())
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    report = succeeded(node.sync())
+    assert (2, 1) == (report.chains_written, report.chains_deleted)
+    assert "10.128.1.77:8080" in node.rules()
+    assert "10.128.1.0:8080" not in node.rules()
+
+
+def test_removed_service_leaves_no_chain(node: Node) -> None:
+    succeeded(node.sync())
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    succeeded(node.sync())
+    assert "default/web" not in node.rules()
+    assert WEB_CHAIN not in node.rules()
+
+
+def test_new_agent_on_a_node_with_our_rules_rewrites_nothing(node: Node) -> None:
+    succeeded(node.sync())
+    node.proxy = node.new_proxy()
+    report = succeeded(node.sync())
+    assert (0, 0, 0) == (report.chains_written, report.chains_deleted, report.rules_written)
+
+
+def test_new_agent_deletes_chains_of_services_that_went_meanwhile(node: Node) -> None:
+    succeeded(node.sync())
+    node.proxy = node.new_proxy()
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    succeeded(node.sync())
+    assert WEB_CHAIN not in node.rules()
+    assert "default/api cluster IP" in node.rules()
+
+
+def test_foreign_rules_and_chains_are_left_alone(node: Node) -> None:
+    node.iptables("-t", "nat", "-N", "CNI-HOSTPORT")
+    node.iptables("-t", "nat", "-A", "CNI-HOSTPORT", "-j", "RETURN")
+    node.iptables("-t", "nat", "-A", "OUTPUT", "-j", "CNI-HOSTPORT")
+    node.iptables("-t", "nat", "-N", "KUBE-KUBELET-CANARY")
+    node.iptables("-P", "FORWARD", "DROP")
+    succeeded(node.sync())
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    succeeded(node.sync(verify=True))
+    output = [rule for rule in node.rules().splitlines() if rule.startswith("-A OUTPUT")]
+    assert output[0].endswith("-j KUBE-SERVICES")
+    assert "-A OUTPUT -j CNI-HOSTPORT" == output[1]
+    assert "-A CNI-HOSTPORT -j RETURN" in node.rules()
+    assert ":KUBE-KUBELET-CANARY" in node.rules()
+    assert ":FORWARD DROP" in node.rules("filter")
+
+
+def test_deleted_jump_is_put_back_at_the_head(node: Node) -> None:
+    succeeded(node.sync())
+    before = node.rules()
+    node.iptables("-t", "nat", "-D", "OUTPUT", "1")
+    assert before != node.rules()
+    succeeded(node.sync(verify=True))
+    assert before == node.rules()
+
+
+def test_flushed_tables_are_filled_again(node: Node) -> None:
+    succeeded(node.sync())
+    before = node.rules(), node.rules("filter")
+    process.run([f"iptables-{node.backend}-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    assert "KUBE-SERVICES" not in node.rules()
+    succeeded(node.sync(verify=True))
+    assert before == (node.rules(), node.rules("filter"))
+
+
+def test_failed_apply_names_the_line_keeps_the_rules_and_is_made_good(node: Node) -> None:
+    succeeded(node.sync())
+    node.iptables("-t", "nat", "-A", "OUTPUT", "-j", WEB_CHAIN)
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"), name="api-a", service="api")))
+    error = node.sync().error
+    assert isinstance(error, ProgramFailed)
+    assert f"-X {WEB_CHAIN}" in error.excerpt
+    assert "default/api cluster IP" in node.rules()
+    node.iptables("-t", "nat", "-D", "OUTPUT", "-j", WEB_CHAIN)
+    succeeded(node.sync(verify=True))
+    assert WEB_CHAIN not in node.rules()
+    assert "10.128.1.77:8080" in node.rules()
+
+
+def test_chain_that_someone_deleted_is_found_out_after_two_failures(node: Node) -> None:
+    """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it."""
+    ext = "KUBE-EXT" + WEB_CHAIN.removeprefix("KUBE-SVC")
+    succeeded(node.sync())
+    node.iptables("-t", "nat", "-F", "KUBE-SERVICES")
+    node.iptables("-t", "nat", "-F", WEB_CHAIN)
+    node.iptables("-t", "nat", "-X", WEB_CHAIN)
+    node.store.apply(Changed(a_service("web", external_ips=(Address("203.0.113.5"),))))
+    errors = [node.sync(verify=True).error is not None for _ in range(3)]
+    assert [True, True, False] == errors
+    assert f":{ext}" in node.rules()
+    assert "default/api cluster IP" in node.rules()
+
+
+def test_held_xtables_lock_fails_the_sync_and_a_later_one_succeeds(kernel: None) -> None:
+    node = Node(Backend.LEGACY)
+    succeeded(node.sync())
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    with Path("/run/xtables.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        error = node.sync().error
+        assert isinstance(error, ProgramFailed)
+        assert "xtables lock" in error.stderr
+    succeeded(node.sync())
+    assert "10.128.1.77:8080" in node.rules()
+
+
+def test_observation_of_many_nft_chains_gives_names_without_rules(
+    kernel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(Backend.NFT)
+    succeeded(node.sync())
+    monkeypatch.setattr("kproxy.kernel.iptables.READABLE_CHAINS", 3)
+    observed = Iptables(Backend.NFT, Family.IPV4).observe()
+    assert {None} == {rules for chain, rules in observed.items() if chain.table == "nat"}
+    node.proxy = node.new_proxy()
+    before = node.rules()
+    assert succeeded(node.sync()).chains_written > 5
+    assert before == node.rules()
+
