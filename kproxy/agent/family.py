@@ -62,8 +62,13 @@ class FamilyProxy:
         try:
             missing = self._missing_jumps() if verify or self._known is None else {}
             known = self._observed()
-            size = self._iptables.backend.section_size
-            transaction = plan(known, self._desired.chains, missing, section_size=size)
+            transaction = plan(
+                known,
+                self._desired.chains,
+                missing,
+                section_size=self._iptables.backend.section_size,
+                deletes_apart=self._failed_before,
+            )
             self._apply(transaction, known)
         except ProgramFailed as failed:
             error = failed

@@ -7,7 +7,9 @@ between. The order makes each of them harmless:
    that the nat table no longer, or not yet, rewrites;
 2. nat, children before parents, the dispatch chains last: nothing is reached before it is complete;
 3. filter again, where refusing rules go away, now that traffic is served;
-4. chains that nothing jumps to any more are deleted, parents first.
+4. chains that nothing jumps to any more are deleted, parents first; with the last of 2 if they fit.
+
+Chains that come and go are all in nat.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,23 +24,34 @@ Known = Mapping[Chain, str | None]
 
 
 def plan(
-    known: Known, desired: Ruleset, missing_jumps: Mapping[str, Sequence[str]], *, section_size: int | None
+    known: Known,
+    desired: Ruleset,
+    missing_jumps: Mapping[str, Sequence[str]],
+    *,
+    section_size: int | None,
+    deletes_apart: bool = False,
 ) -> Transaction:
     """The transaction that makes `known` equal to `desired`; empty if they are.
 
     `missing_jumps` are rules for built-in chains by table. `section_size` bounds the chains in
     one section: iptables-nft-restore 1.8.9 is quadratic in them, iptables-legacy commits whole
-    tables and wants all in one (None).
+    tables and wants all in one (None). `deletes_apart` keeps deletions out of sections that write: a chain
+    that a foreign rule still jumps to cannot be deleted, and shall not hold up the rest.
     """
     changed = {chain: rules for chain, rules in desired.items() if known.get(chain) != rules}
     before, after = _filter_chains(known, changed)
     nat = {chain: rules for chain, rules in changed.items() if chain.table == "nat"}
-    stale = [chain for chain in known if chain not in desired]
+    written = _in_pieces(children_first(nat), section_size)
+    stale = _in_pieces(parents_first(chain for chain in known if chain not in desired), section_size)
+    last = written.pop() if written else []
+    joins = bool(stale) and not deletes_apart and _fit(last, stale[0], section_size)
+    first_stale = stale.pop(0) if joins else []
     sections = [
         Section("filter", before, tuple(missing_jumps.get("filter", ()))),
-        *_nat_sections(nat, tuple(missing_jumps.get("nat", ())), section_size),
+        *(Section("nat", _only(piece, nat)) for piece in written),
+        Section("nat", _only(last, nat), tuple(missing_jumps.get("nat", ())), tuple(first_stale)),
         Section("filter", after),
-        *_deletions(stale, section_size),
+        *(Section("nat", deleted=tuple(piece)) for piece in stale),
     ]
     return Transaction(tuple(section for section in sections if section))
 
@@ -82,20 +95,12 @@ def _without(lines: Iterable[str], others: Iterable[str]) -> list[str]:
     return [line for line in lines if line not in excluded]
 
 
-def _nat_sections(chains: Ruleset, jumps: tuple[str, ...], size: int | None) -> list[Section]:
-    pieces = _in_pieces(children_first(chains), size) or ([[]] if jumps else [])
-    sections = [Section("nat", {chain: chains[chain] for chain in piece}) for piece in pieces]
-    if jumps:
-        sections[-1] = Section("nat", sections[-1].written, jumps)
-    return sections
+def _only(chains: Sequence[Chain], of: Ruleset) -> dict[Chain, str]:
+    return {chain: of[chain] for chain in chains}
 
 
-def _deletions(stale: Iterable[Chain], size: int | None) -> list[Section]:
-    return [
-        Section(table, deleted=tuple(piece))
-        for table in ("filter", "nat")
-        for piece in _in_pieces(parents_first(chain for chain in stale if chain.table == table), size)
-    ]
+def _fit(written: Sequence[Chain], deleted: Sequence[Chain], size: int | None) -> bool:
+    return size is None or len(written) + len(deleted) <= size
 
 
 def _in_pieces(chains: Sequence[Chain], size: int | None) -> list[Sequence[Chain]]:

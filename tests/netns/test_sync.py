@@ -164,6 +164,17 @@ def test_failed_apply_names_the_line_keeps_the_rules_and_is_made_good(node: Node
     assert "10.128.1.77:8080" in node.rules()
 
 
+def test_stale_chain_that_a_foreign_rule_holds_does_not_hold_up_other_changes(node: Node) -> None:
+    succeeded(node.sync())
+    node.iptables("-t", "nat", "-A", "OUTPUT", "-j", WEB_CHAIN)
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"), name="api-a", service="api")))
+    for _ in range(3):
+        assert node.sync(verify=True).error is not None
+    assert "10.128.1.77:8080" in node.rules()
+    assert "-A KUBE-SERVICES -d 10.96.0.10/32" not in node.rules()
+
+
 def test_chain_that_someone_deleted_is_found_out_after_two_failures(node: Node) -> None:
     """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it."""
     ext = "KUBE-EXT" + WEB_CHAIN.removeprefix("KUBE-SVC")

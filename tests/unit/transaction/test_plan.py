@@ -114,3 +114,12 @@ def test_clean_node_text_declares_each_chain_once_and_appends_the_jumps() -> Non
 )
 def test_only_per_service_chains_of_nat_are_ours_by_name(chain: Chain, ours: bool) -> None:
     assert ours == is_ours(chain)
+
+
+@pytest.mark.parametrize(("apart", "sections"), [(False, 1), (True, 2)])
+def test_deletions_join_the_last_write_unless_they_are_kept_apart(apart: bool, sections: int) -> None:
+    changed = {**NAT, SVC: "-A KUBE-SVC-A -j RETURN\n"}
+    known: dict[Chain, str | None] = {**NAT, SEP_B: None}
+    transaction = plan(known, changed, {}, section_size=None, deletes_apart=apart)
+    assert sections == len(transaction.sections)
+    assert (SEP_B,) == transaction.sections[-1].deleted
