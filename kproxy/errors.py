@@ -31,6 +31,19 @@ class EnvironmentLacking(KproxyError):
     """The machine lacks a program, a privilege or a kernel feature; the text names the fix."""
 
 
+class ApiFailed(EnvironmentLacking):
+    """The Kubernetes API gave no answer or refused a request; the text names the fix.
+
+    `status` is the HTTP status, 0 when there was no answer. `retry_after_s` is how long the server
+    asked us to stay away, 0 when it did not.
+    """
+
+    def __init__(self, text: str, *, status: int = 0, retry_after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
 class ProgramFailed(KproxyError):
     """A program that kproxy started ended with an error or did not end in time.
 

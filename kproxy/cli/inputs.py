@@ -10,7 +10,6 @@ import click
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError
 from kproxy.sources import manifests, yaml
-from kproxy.state.events import Listed
 from kproxy.state.store import Store
 
 
@@ -43,14 +42,14 @@ def node_name(chosen: str | None, configuration: Configuration) -> str:
 def store_from_files(files: Sequence[str]) -> Store:
     """All objects of the files and directories; what is left out or passed over is told on stderr."""
     stdin = sys.stdin.buffer.read() if "-" in files else None
-    found = manifests.read([Path(name) for name in files if name != "-"], stdin=stdin)
+    found = manifests.read(map(Path, files), stdin)
     for rejection in found.rejections:
         tell(rejection)
     for kind, count in sorted(found.unknown.items()):
         tell(f"{count} x {kind} passed over: not a kind that decides service rules")
     store = Store()
-    for kind, objects in found.objects.items():
-        store.apply(Listed(kind, tuple(objects), tuple(r for r in found.rejections if r.kind == kind)))
+    for listed in found.listed():
+        store.apply(listed)
     return store
 
 

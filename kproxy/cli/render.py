@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from kproxy.cli.inputs import load_configuration, node_name, store_from_cluster, store_from_files, tell
+from kproxy.configuration import Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import InputError
 from kproxy.kernel.accounting import have_counters
@@ -79,9 +80,13 @@ def command(
     if bool(files) == use_cluster:
         raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
     configuration = load_configuration(config)
+    if configuration.mode is not Mode.IPTABLES:
+        raise InputError(f"mode {configuration.mode} is not there yet; use iptables")
     name = node_name(node, configuration)
     counted = have_counters() if nfacct == "auto" and os.geteuid() == 0 else nfacct == "on"
-    settings = rule_settings(configuration, accounting=counted, conntrack_tcp_be_liberal=False)
+    settings = rule_settings(
+        configuration, accounting=counted, conntrack_tcp_be_liberal=configuration.conntrack.tcp_be_liberal
+    )
     render = rule_templates(templates)
 
     def compiled(store: Store) -> DesiredRuleset:

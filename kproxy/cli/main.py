@@ -1,0 +1,70 @@
+"""The `kproxy` program, which is also the kubectl plugin `kubectl kproxy`."""
+
+import os
+import sys
+from importlib import import_module, metadata
+from typing import cast
+
+import click
+
+from kproxy.errors import EnvironmentLacking, InputError, KproxyError
+
+_COMMANDS = {
+    "agent": "kproxy.cli.agent:command",
+    "render": "kproxy.cli.render:command",
+}
+_FAILED, _WRONG_INPUT, _ENVIRONMENT_LACKS, _INTERRUPTED = 1, 2, 3, 130
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is asked for: `render` must not pay for what `agent` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        return cast("click.Command", getattr(import_module(module), attribute))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("kproxy"), prog_name="kproxy", message="%(prog)s %(version)s")
+def program() -> None:
+    """A Kubernetes service proxy: Services and EndpointSlices in, iptables rules in the kernel out."""
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    try:
+        sys.exit(_exit_code())
+    except BrokenPipeError:
+        # the reader has seen enough; what Python still holds for it goes nowhere when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _exit_code() -> int:
+    try:
+        code = program(prog_name="kproxy", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as wrong:
+        wrong.show()
+        return _WRONG_INPUT
+    except click.Abort:
+        return _failed("interrupted", _INTERRUPTED)
+    except InputError as wrong:
+        return _failed(wrong, _WRONG_INPUT)
+    except EnvironmentLacking as lacking:
+        return _failed(lacking, _ENVIRONMENT_LACKS)
+    except KproxyError as failed:
+        return _failed(failed, _FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(reason: object, code: int) -> int:
+    click.echo(f"kproxy: {reason}", err=True)
+    return code

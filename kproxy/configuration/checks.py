@@ -1,0 +1,58 @@
+"""What kube-proxy demands of a configuration beyond the types of its fields."""
+
+from kproxy.configuration.schema import Configuration, Mode, RuleOptions
+from kproxy.configuration.units import IFNAMSIZ, PRIMARY, check_interface
+from kproxy.errors import InvalidField
+from kproxy.model.settings import DetectLocalMode
+
+_INT32_MAX = 2**31 - 1
+
+
+def check_configuration(configuration: Configuration) -> None:
+    """Raise InvalidField for the first field that breaks a rule."""
+    _check_options("iptables", configuration.iptables)
+    if configuration.mode is Mode.NFTABLES:
+        _check_options("nftables", configuration.nftables)
+    _check_range("oomScoreAdj", configuration.oom_score_adj, -1000, 1000)
+    _check_range("conntrack.maxPerCore", configuration.conntrack.max_per_core, 0, _INT32_MAX)
+    _check_range("conntrack.min", configuration.conntrack.min, 0, _INT32_MAX)
+    _check_range("clientConnection.burst", configuration.client_connection.burst, 0, _INT32_MAX)
+    _check_node_port_addresses(configuration)
+    _check_local_detection(configuration)
+
+
+def _check_options(section: str, options: RuleOptions) -> None:
+    _check_range(f"{section}.masqueradeBit", options.masquerade_bit, 0, 31)
+    if options.min_sync_period_s > options.sync_period_s:
+        raise InvalidField(
+            f"{section}.minSyncPeriod",
+            f"{options.min_sync_period_s:g}s is longer than syncPeriod, which is {options.sync_period_s:g}s",
+        )
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InvalidField(field, f"{value} is not from {low} to {high}")
+
+
+def _check_node_port_addresses(configuration: Configuration) -> None:
+    addresses = configuration.node_port_addresses
+    if PRIMARY in addresses and len(addresses) > 1:
+        raise InvalidField("nodePortAddresses", f"{', '.join(addresses)}: {PRIMARY} must be alone, or CIDRs without it")
+
+
+def _check_local_detection(configuration: Configuration) -> None:
+    detect = configuration.detect_local
+    match configuration.detect_local_mode:
+        case DetectLocalMode.BRIDGE_INTERFACE:
+            _check_interface("detectLocal.bridgeInterface", detect.bridge_interface, IFNAMSIZ - 1)
+        case DetectLocalMode.INTERFACE_NAME_PREFIX:
+            # one less, because iptables counts the + that stands for the rest
+            _check_interface("detectLocal.interfaceNamePrefix", detect.interface_name_prefix, IFNAMSIZ - 2)
+
+
+def _check_interface(field: str, name: str, room: int) -> None:
+    try:
+        check_interface(name, room=room)
+    except ValueError as wrong:
+        raise InvalidField(field, str(wrong)) from wrong

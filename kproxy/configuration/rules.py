@@ -1,0 +1,27 @@
+"""From the configuration to what the rules depend on."""
+
+from kproxy.configuration.schema import Configuration, Mode
+from kproxy.configuration.units import PRIMARY
+from kproxy.model.settings import Settings
+from kproxy.values import Network
+
+
+def rule_settings(configuration: Configuration, *, accounting: bool, conntrack_tcp_be_liberal: bool) -> Settings:
+    """The settings of the configured mode; the two arguments are what this kernel has and is set to."""
+    nftables = configuration.mode is Mode.NFTABLES
+    options = configuration.nftables if nftables else configuration.iptables
+    chosen = configuration.node_port_addresses
+    primary = PRIMARY in chosen or (nftables and not chosen)
+    return Settings(
+        masquerade_bit=options.masquerade_bit,
+        masquerade_all=options.masquerade_all,
+        localhost_node_ports=configuration.iptables.localhost_node_ports and not nftables,
+        node_port_networks=() if primary else tuple(map(Network, chosen)),
+        node_port_primary=primary,
+        detect_local_mode=configuration.detect_local_mode,
+        cluster_cidrs=tuple(configuration.cluster_cidrs),
+        bridge_interface=configuration.detect_local.bridge_interface,
+        interface_name_prefix=configuration.detect_local.interface_name_prefix,
+        conntrack_tcp_be_liberal=conntrack_tcp_be_liberal,
+        accounting=accounting,
+    )

@@ -1,0 +1,1 @@
+"""Where state comes from: a cluster, or manifests in files."""

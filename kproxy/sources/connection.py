@@ -1,0 +1,111 @@
+"""GET requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlencode
+
+import urllib3
+from urllib3 import exceptions as transport
+
+from kproxy.errors import ApiFailed
+from kproxy.sources.failures import Peer, broken_transport, refused_answer
+
+if TYPE_CHECKING:
+    from kproxy.sources.credentials import Access
+
+_CONNECT_TIMEOUT_S = 10.0
+_CHUNK_BYTES = 1 << 16
+
+
+class Answer:
+    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, failed: Callable[[Exception], ApiFailed]) -> None:
+        self._response = response
+        self._failed = failed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes as they arrive, in pieces of any size."""
+        try:
+            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=True):
+                yield chunk
+        except (transport.HTTPError, OSError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def sever(self) -> None:
+        """End the answer from another thread, even from under a blocked read."""
+        try:
+            self._response.shutdown()
+        except (ValueError, RuntimeError, OSError):
+            return  # it has ended by itself
+
+
+class Connection:
+    """Asks one API server with one set of credentials; for one thread at a time.
+
+    After a failure, close it and make a new one: that reads certificates and tokens anew.
+    """
+
+    def __init__(self, access: "Access") -> None:
+        self._access = access
+        self.peer = Peer(access.server, access.origin)
+
+    def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
+        """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
+
+        ApiFailed unless the answer is 200. Nothing is retried here.
+        """
+        try:
+            response = self._access.pool.request(
+                "GET",
+                f"{self.peer.server}{path}?{urlencode(query)}",
+                headers=self._headers(),
+                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
+                retries=False,
+                preload_content=False,
+            )
+        except (transport.HTTPError, OSError) as error:
+            raise self._failed(error) from error
+        if response.status == HTTPStatus.OK:
+            return Answer(response, self._failed)
+        try:
+            verb = "watch" if "watch" in query else "list"
+            raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        self._access.pool.clear()
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
+        authorization = self._access.authorization()
+        return {**headers, "Authorization": authorization} if authorization else headers
+
+    def _failed(self, error: Exception) -> ApiFailed:
+        return broken_transport(self.peer, error)
+
+
+def connect(kubeconfig: Path | None = None, master: str = "") -> Connection:
+    """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
+
+    `master` overrides the server's address. Without both, the pod's service account is used. Reads files and
+    runs credential plugins anew each time. InputError for a configuration that cannot be used,
+    EnvironmentLacking without a configuration and outside a pod.
+    """
+    from kproxy.sources.credentials import access  # noqa: PLC0415 # half a second, spent only with a cluster
+
+    return Connection(access(kubeconfig, master))

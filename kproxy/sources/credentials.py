@@ -1,0 +1,84 @@
+"""Address, TLS and credentials of a cluster, from a kubeconfig or a pod's service account.
+
+All of it is the `kubernetes` package's work. Importing that takes half a second, so import this
+module only where a cluster is used.
+"""
+
+import os
+from pathlib import Path
+
+import urllib3
+import yaml
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+from kproxy.errors import EnvironmentLacking, InputError
+
+_SERVICE_ACCOUNT = "the pod's service account"
+_MALFORMED = (ConfigException, yaml.YAMLError, OSError, LookupError, TypeError, ValueError, AttributeError)
+
+
+class Access:
+    """The way to one API server: `server` is its URL, `origin` says where all this was configured."""
+
+    def __init__(self, configuration: Configuration, origin: str) -> None:
+        configuration.keep_alive = True
+        self._client = ApiClient(configuration)
+        self.server: str = configuration.host
+        self.origin = origin
+
+    @property
+    def pool(self) -> urllib3.PoolManager:
+        """Sends requests with the right TLS, client certificate, proxy and TCP keepalive."""
+        pool: urllib3.PoolManager = self._client.rest_client.pool_manager
+        return pool
+
+    def authorization(self) -> str:
+        """The Authorization header, empty without a token; renewed if the configuration says how.
+
+        EnvironmentLacking if the renewal fails.
+        """
+        try:
+            token = self._client.configuration.get_api_key_with_prefix("BearerToken")
+        except (ConfigException, OSError) as error:
+            raise EnvironmentLacking(f"the token of {self.origin} cannot be renewed: {error}") from error
+        return (token or "").strip()  # a token file may end in a newline
+
+
+def access(kubeconfig: Path | None, master: str) -> Access:
+    """As kube-proxy's `--kubeconfig` and `--master` ask; see `kproxy.sources.connection.connect`."""
+    configuration = Configuration()
+    if kubeconfig is not None:
+        _read_kubeconfig(kubeconfig, configuration)
+    elif not master:
+        _read_service_account(configuration)
+        return Access(configuration, _SERVICE_ACCOUNT)
+    if master:
+        configuration.host = master.rstrip("/")
+    return Access(configuration, f"the kubeconfig {kubeconfig}" if kubeconfig else "--master")
+
+
+def _read_kubeconfig(path: Path, configuration: Configuration) -> None:
+    if not path.is_file():
+        raise InputError(f"the kubeconfig {path} does not exist; name an existing file with --kubeconfig")
+    try:
+        load_kube_config(  # type: ignore[no-untyped-call]
+            str(path), client_configuration=configuration, persist_config=False
+        )
+    except _MALFORMED as error:
+        raise InputError(f"the kubeconfig {path} cannot be used: {error}") from error
+
+
+def _read_service_account(configuration: Configuration) -> None:
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise EnvironmentLacking(
+            "no cluster to talk to: this is no pod (KUBERNETES_SERVICE_HOST is not set); "
+            "name a kubeconfig with --kubeconfig"
+        )
+    try:
+        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        raise EnvironmentLacking(
+            f"{_SERVICE_ACCOUNT} cannot be used: {error} Let the pod mount it "
+            "(automountServiceAccountToken), or name a kubeconfig with --kubeconfig"
+        ) from error

@@ -1,0 +1,101 @@
+"""What went wrong between us and the API server, said so that a person knows what to do."""
+
+from dataclasses import dataclass
+
+import msgspec
+import urllib3
+from urllib3 import exceptions as transport
+
+from kproxy.errors import ApiFailed
+from kproxy.sources.wire import Status, decode_status
+
+_LONGEST_STATUS_BYTES = 1 << 16
+
+_REMEDIES = {
+    400: "the request does not suit this API server",
+    401: "our credentials are not accepted; renew the token or client certificate of {credentials}",
+    403: (
+        "we may not {verb} {resource}; bind our user or service account to the ClusterRole "
+        "system:node-proxier, as `kubectl create clusterrolebinding` does"
+    ),
+    404: "it serves no {resource}; the address in {credentials} must be that of Kubernetes 1.21 or newer",
+    410: "what we knew is too old to go on from",
+    429: "it is overloaded and asks us to come back later",
+    503: "it cannot serve now",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom we talk to, and from where we have the address and credentials, both as a message names them."""
+
+    server: str
+    credentials: str
+
+
+def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: str = "") -> ApiFailed:
+    """The error for a Status that refuses; `retry_after` is the header, which counts only in seconds."""
+    remedy = _REMEDIES.get(body.code, "it failed")
+    advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
+    said = f" ({body.message})" if body.message else ""
+    seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
+    if not seconds and body.details is not None:
+        seconds = body.details.retry_after_seconds
+    return ApiFailed(
+        f"{peer.server} answers {body.code} to {verb} {resource}: {advice}{said}",
+        status=body.code,
+        retry_after_s=seconds,
+    )
+
+
+def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
+    """`refusal` for an answer whose body has not been read; its HTTP status is what counts."""
+    try:
+        body = decode_status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
+    except (transport.HTTPError, OSError):
+        body = Status()
+    body = msgspec.structs.replace(body, code=response.status)
+    return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))
+
+
+def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
+    """The error for a request that got no answer, or whose answer broke off."""
+    return ApiFailed(_transport_text(error, peer.server, peer.credentials))
+
+
+def _transport_text(error: Exception, server: str, credentials: str) -> str:
+    match error:
+        case transport.NameResolutionError():
+            text = f"the name in {server} cannot be resolved; check DNS and the address in {credentials}"
+        case transport.NewConnectionError():
+            text = (
+                f"{server} cannot be reached ({_root_cause(error)}); check that an API server runs there, "
+                f"or correct the address in {credentials}"
+            )
+        case transport.ConnectTimeoutError():
+            text = f"{server} does not take connections; check the firewall and the address in {credentials}"
+        case transport.ReadTimeoutError():
+            text = f"{server} has gone silent"
+        case transport.ProtocolError():
+            text = f"{server} closed the connection ({_root_cause(error)})"
+        case transport.ProxyError():
+            text = f"the proxy to {server} fails ({_root_cause(error)}); check HTTPS_PROXY and NO_PROXY"
+        case transport.SSLError():
+            text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(error)})"
+        case _:
+            text = f"{server} cannot be used: {_root_cause(error)}"
+    return text
+
+
+def _tls_advice(detail: str, credentials: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in detail:
+        return f"we do not trust its certificate; correct the address or the authority in {credentials}"
+    if "ALERT" in detail:
+        return f"it does not accept our client certificate; renew the one in {credentials}"
+    return f"TLS fails; check the address and certificates in {credentials}"
+
+
+def _root_cause(error: BaseException) -> str:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error) or type(error).__name__

@@ -1,0 +1,80 @@
+"""The cluster as a source: Services, EndpointSlices and one Node, each kept current by its own loop."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from kproxy.sources.connection import Answer, Connection
+from kproxy.sources.listing import Resource, list_resource
+from kproxy.sources.listwatch import Freshness, ListWatch
+from kproxy.sources.pace import Pace
+from kproxy.state.decode import HEADLESS_LABEL, PROXY_NAME_LABEL
+from kproxy.state.events import Event, Listed
+from kproxy.state.objects import Kind
+
+SERVICES = Resource(Kind.SERVICE, "/api/v1/services", (("labelSelector", f"!{PROXY_NAME_LABEL}"),))
+"""What is meant for another proxy never reaches the node."""
+
+ENDPOINT_SLICES = Resource(
+    Kind.ENDPOINT_SLICE,
+    "/apis/discovery.k8s.io/v1/endpointslices",
+    (("labelSelector", f"!{HEADLESS_LABEL},!{PROXY_NAME_LABEL}"),),
+)
+"""Nor do the slices of headless Services."""
+
+_STOP_WITHIN_S = 2.0
+
+
+def node(name: str) -> Resource:
+    """The one Node of this name."""
+    return Resource(Kind.NODE, "/api/v1/nodes", (("fieldSelector", f"metadata.name={name}"),))
+
+
+def list_once(connection: Connection, node_name: str) -> Iterator[Listed]:
+    """Each kind's complete list, for a look at a cluster without following it; ApiFailed if one fails."""
+    for resource in (SERVICES, ENDPOINT_SLICES, node(node_name)):
+
+        def get(asked: Mapping[str, str], resource: Resource = resource) -> Answer:
+            return connection.get(resource.path, resource.query(asked), read_timeout_s=Pace().list_timeout_s)
+
+        yield list_resource(get, resource, Pace().page_size)[0]
+
+
+class KubeSource:
+    """Tells `emit` what a cluster's proxy needs to know, from `start` to `stop`.
+
+    `emit` is called from three threads, one a kind, and must be quick. Each kind begins with a
+    `Listed`; each connection, three at the start and more after failures, comes from `connect`.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        emit: Callable[[Event], None],
+        *,
+        node_name: str,
+        pace: Pace | None = None,
+    ) -> None:
+        self._connect = connect
+        self._loops = tuple(
+            ListWatch(resource, connect, emit, pace or Pace())
+            for resource in (SERVICES, ENDPOINT_SLICES, node(node_name))
+        )
+
+    def start(self) -> None:
+        """Begin in the background. A configuration that cannot be used raises what `connect` raises."""
+        connections = [self._connect() for _ in self._loops]
+        for loop, connection in zip(self._loops, connections, strict=True):
+            loop.start(connection)
+
+    def stop(self) -> None:
+        """End all loops, within two seconds even if the server is silent; nothing is emitted afterwards."""
+        for loop in self._loops:
+            loop.stop()
+        deadline = time.monotonic() + _STOP_WITHIN_S
+        for loop in self._loops:
+            loop.join(max(0.0, deadline - time.monotonic()))
+
+    @property
+    def freshness(self) -> tuple[Freshness, ...]:
+        """How current each kind is; may be read from any thread."""
+        return tuple(loop.freshness for loop in self._loops)

@@ -1,0 +1,85 @@
+"""A complete list of one resource, page by page, each object decoded or left out with its reason."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from kproxy.errors import ApiFailed, InvalidField
+from kproxy.sources.connection import Answer
+from kproxy.sources.wire import decode_meta, decode_page
+from kproxy.state.decode import decode
+from kproxy.state.events import Listed, Rejection
+from kproxy.state.objects import Kind, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What to list and watch: one kind, where it is served, and the selectors that narrow it."""
+
+    kind: Kind
+    path: str
+    selectors: tuple[tuple[str, str], ...] = ()
+
+    def query(self, asked: Mapping[str, str]) -> dict[str, str]:
+        """`asked` with the selectors added."""
+        return {**asked, **dict(self.selectors)}
+
+    @property
+    def name(self) -> str:
+        """As messages name it: `services`."""
+        return self.path.rpartition("/")[2]
+
+
+def list_resource(
+    get: Callable[[Mapping[str, str]], Answer], resource: Resource, page_size: int
+) -> tuple[Listed, str]:
+    """The complete list and its resourceVersion; ApiFailed if any page fails.
+
+    Where the list expires between two pages, it is asked for once more, in one piece.
+    """
+    try:
+        return _list_in_pages(get, resource, {"limit": str(page_size)})
+    except ApiFailed as failure:
+        if failure.status != HTTPStatus.GONE:
+            raise
+    return _list_in_pages(get, resource, {})
+
+
+def _list_in_pages(
+    get: Callable[[Mapping[str, str]], Answer], resource: Resource, limit: Mapping[str, str]
+) -> tuple[Listed, str]:
+    objects: list[Object] = []
+    rejections: list[Rejection] = []
+    query = dict(limit)
+    while True:
+        with get(query) as answer:
+            body = answer.body()
+        try:
+            page = decode_page(body)
+        except msgspec.DecodeError as error:
+            raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
+        for raw in page.items or ():
+            found = decoded(resource, raw)
+            if isinstance(found, Rejection):
+                rejections.append(found)
+            else:
+                objects.append(found)
+        if not page.metadata.continue_token:
+            listed = Listed(resource.kind, tuple(objects), tuple(rejections))
+            return listed, page.metadata.resource_version
+        query = {**limit, "continue": page.metadata.continue_token}
+
+
+def decoded(resource: Resource, raw: msgspec.Raw) -> Object | Rejection:
+    """The object in these bytes, or why there is none."""
+    try:
+        return decode(resource.kind, raw)
+    except InvalidField as error:
+        try:
+            key = decode_meta(raw).key
+        except msgspec.DecodeError:
+            key = None
+        name = str(key) if key else ""
+        return Rejection(resource.path, resource.kind.value, name, error.field, error.reason, key)

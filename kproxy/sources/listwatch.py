@@ -1,0 +1,229 @@
+"""The loop that keeps one resource current: list it, watch it, and come back after every failure.
+
+    connect -> list -> watch -> watch -> ...      each watch goes on at the last resourceVersion
+       ^        ^        |
+       |        +--------+  410, an ERROR event, or what cannot be understood: list again
+       +-----------------+  no answer, 401, any other failure: a new connection, then go on where we were
+
+Every way back but the plain end of a watch passes through the one backoff.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from kproxy.errors import ApiFailed, KproxyError
+from kproxy.sources.backoff import Backoff
+from kproxy.sources.connection import Answer, Connection
+from kproxy.sources.failures import refusal
+from kproxy.sources.listing import Resource, decoded, list_resource
+from kproxy.sources.pace import Pace
+from kproxy.sources.wire import Meta, decode_event, decode_meta, decode_status, split_lines
+from kproxy.state.events import Changed, Deleted, Event, Refused, Rejection
+from kproxy.state.objects import Kind
+
+logger = logging.getLogger(__name__)
+
+_SILENT_WATCHES_UNTIL_RELIST = 3
+"""A server restored from a backup may be behind our resourceVersion; it then answers a watch with silence."""
+
+_SHORTEST_WATCH_S = 1.0
+"""A server that ends each watch at once would otherwise be asked in a tight loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How current one kind is. `heard_at` is the monotonic time of the last byte, None before the first."""
+
+    kind: Kind
+    resource_version: str
+    heard_at: float | None
+
+
+class ListWatch:
+    """Keeps one resource current in a thread of its own, and tells `emit` what changes.
+
+    `emit` is called in this thread, in the server's order: first a `Listed`, and a `Listed` again whenever
+    changes may have been missed. Failures are logged and never end the loop; `stop` does.
+    """
+
+    def __init__(
+        self, resource: Resource, connect: Callable[[], Connection], emit: Callable[[Event], None], pace: Pace
+    ) -> None:
+        self._resource = resource
+        self._connect = connect
+        self._tell = emit
+        self._pace = pace
+        self._backoff = Backoff(
+            base_s=pace.backoff_base_s,
+            cap_s=pace.backoff_cap_s,
+            healthy_s=pace.healthy_s,
+            clock=pace.clock,
+            uniform=pace.uniform,
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"watch-{resource.name}", daemon=True)
+        self._connection: Connection | None = None
+        self._answer: Answer | None = None
+        self._resource_version = ""
+        self._heard_at: float | None = None
+        self._silent_watches = 0
+
+    @property
+    def freshness(self) -> Freshness:
+        """May be read from any thread."""
+        return Freshness(self._resource.kind, self._resource_version, self._heard_at)
+
+    def start(self, connection: Connection) -> None:
+        """Begin with `connection`; later ones come from `connect`."""
+        self._connection = connection
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the loop to end, and wake it if it is blocked in reading; `join` waits for the end."""
+        self._stopping.set()
+        answer = self._answer
+        if answer is not None:
+            answer.sever()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, which may still be waiting for an answer to begin; it emits nothing more."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._advance()
+            except KproxyError as failure:
+                self._recover(failure)
+            except Exception as defect:  # a thread that died would leave the rules stale for ever
+                logger.exception("%s: a defect in kproxy", self._resource.name)
+                self._resource_version = ""
+                self._recover(KproxyError(f"unexpected {type(defect).__name__}: {defect}"))
+        self._disconnect()
+
+    def _advance(self) -> None:
+        """One list if one is needed, and one watch to its end."""
+        if not self._resource_version:
+            self._list()
+        self._watch()
+
+    def _list(self) -> None:
+        def get(query: Mapping[str, str]) -> Answer:
+            return self._open(query, self._pace.list_timeout_s)
+
+        listed, self._resource_version = list_resource(get, self._resource, self._pace.page_size)
+        self._heard_at = self._pace.clock()
+        self._silent_watches = 0
+        logger.info(
+            "%s: listed %d, left out %d, resourceVersion %s",
+            self._resource.name,
+            len(listed.objects),
+            len(listed.rejections),
+            self._resource_version,
+        )
+        self._emit(listed)
+
+    def _watch(self) -> None:
+        began_at = self._pace.clock()
+        query = {
+            "watch": "true",
+            "resourceVersion": self._resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))),
+        }
+        with self._open(query, self._pace.idle_s) as answer:
+            self._silent_watches += 1
+            for line in split_lines(self._noting_time(answer.chunks())):
+                self._silent_watches = 0
+                self._take(line)
+        if self._silent_watches and self._pace.clock() - began_at < _SHORTEST_WATCH_S:
+            raise ApiFailed("the server ends the watch at once")
+        self._doubt_silence()
+
+    def _open(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
+        path, selected = self._resource.path, self._resource.query(query)
+        self._answer = self._connected().get(path, selected, read_timeout_s=read_timeout_s)
+        if self._stopping.is_set():
+            self._answer.sever()  # stop() may have looked before there was an answer
+        return self._answer
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _noting_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._heard_at = self._pace.clock()
+            yield chunk
+
+    def _doubt_silence(self) -> None:
+        if self._silent_watches >= _SILENT_WATCHES_UNTIL_RELIST:
+            logger.info("%s: several watches without a word; listing again", self._resource.name)
+            self._resource_version = ""
+
+    def _take(self, line: bytes) -> None:
+        """Act on one watch event; only one that was understood moves the resourceVersion on."""
+        try:
+            event = decode_event(line)
+            if event.type == "ERROR":
+                raise self._error_event(event.object)
+            meta = decode_meta(event.object)
+            self._deliver(event.type, meta, event.object)
+        except msgspec.DecodeError as error:
+            self._resource_version = ""
+            raise ApiFailed(f"a watch event cannot be understood: {error}") from error
+        self._resource_version = meta.resource_version
+
+    def _deliver(self, event_type: str, meta: Meta, raw: msgspec.Raw) -> None:
+        kind = self._resource.kind
+        match event_type:
+            case "ADDED" | "MODIFIED":
+                found = decoded(self._resource, raw)
+                self._emit(Refused(kind, found) if isinstance(found, Rejection) else Changed(found))
+            case "DELETED" if meta.key is not None:
+                self._emit(Deleted(kind, meta.key))
+            case "BOOKMARK":
+                pass
+            case _:
+                raise msgspec.DecodeError(f"event type {event_type!r}")
+
+    def _error_event(self, raw: msgspec.Raw) -> ApiFailed:
+        self._resource_version = ""
+        return refusal(self._connected().peer, "watch", self._resource.name, decode_status(raw))
+
+    def _emit(self, event: Event) -> None:
+        if not self._stopping.is_set():
+            self._tell(event)
+
+    def _recover(self, failure: KproxyError) -> None:
+        if self._stopping.is_set():
+            return
+        wished_s = 0.0
+        if isinstance(failure, ApiFailed):
+            wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
+            if failure.status in (HTTPStatus.GONE, HTTPStatus.BAD_REQUEST):
+                self._resource_version = ""
+        self._doubt_silence()
+        self._disconnect()
+        pause_s = self._backoff.next_pause_s(wished_s)
+        at = self._resource_version
+        logger.warning(
+            "%s: %s; what is known stays in force, %s in %.1f s",
+            self._resource.name,
+            failure,
+            f"watching on from resourceVersion {at}" if at else "listing again",
+            pause_s,
+        )
+        self._stopping.wait(pause_s)
+
+    def _disconnect(self) -> None:
+        """The next attempt reads the configuration anew: credentials and certificates may have changed."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,27 @@
+"""How fast the list/watch loops go, and the clock and randomness that they use."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Times in seconds; the backoff is client-go's: from 0.8 s up to 30 s, anew after two healthy minutes.
+
+    `idle_s` is how long a watch may be silent before it counts as dead: bookmarks come about once a
+    minute. `uniform(low, high)` draws the lifetime of a watch and the pauses of the backoff.
+    """
+
+    page_size: int = 500
+    list_timeout_s: float = 60.0
+    idle_s: float = 150.0
+    watch_min_s: float = 300.0
+    watch_max_s: float = 600.0
+    backoff_base_s: float = 0.8
+    backoff_cap_s: float = 30.0
+    healthy_s: float = 120.0
+    retry_after_cap_s: float = 120.0
+    clock: Callable[[], float] = time.monotonic
+    uniform: Callable[[float, float], float] = random.uniform

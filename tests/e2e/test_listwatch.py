@@ -1,0 +1,372 @@
+"""The list/watch loop against a stub API server: real TLS sockets, real threads, real configuration."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stubapi import StubApi
+from stubapi.manifests import endpoint_slice, node, service
+
+from kproxy.errors import InputError
+from kproxy.sources.connection import Answer, Connection, connect
+from kproxy.sources.kube import SERVICES, KubeSource
+from kproxy.sources.listing import list_resource
+from kproxy.sources.listwatch import Freshness, ListWatch
+from kproxy.sources.pace import Pace
+from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
+from kproxy.state.objects import Kind
+from kproxy.values import NamespacedName
+
+BOUND_S = 20.0
+PACE = Pace(
+    page_size=3,
+    watch_min_s=600,
+    watch_max_s=600,
+    backoff_base_s=0.01,
+    backoff_cap_s=0.05,
+    retry_after_cap_s=0.3,
+)
+
+Watch = Callable[[Pace], ListWatch]
+
+
+class Events:
+    """What a loop emitted, in order."""
+
+    def __init__(self) -> None:
+        self.queue: queue.Queue[Event] = queue.Queue()
+
+    def next(self) -> Event:
+        return self.queue.get(timeout=BOUND_S)
+
+    def next_text(self) -> str:
+        return in_short(self.next())
+
+
+def in_short(event: Event) -> str:
+    match event:
+        case Listed(_, objects, rejections):
+            listed = sorted(each.key.name for each in objects)
+            return " ".join(["listed", *listed, *(f"-{each.name}" for each in rejections)])
+        case Changed(changed):
+            return f"changed {changed.key.name}"
+        case Deleted(_, key):
+            return f"deleted {key.name}"
+        case Refused(_, rejection):
+            return f"refused {rejection.name} {rejection.field}"
+
+
+def requests(api: StubApi, verb: str) -> list[dict[str, str]]:
+    return [each.query for each in api.requests if each.verb == verb]
+
+
+@pytest.fixture
+def api() -> Iterator[StubApi]:
+    with StubApi() as stub:
+        yield stub
+
+
+@pytest.fixture
+def kubeconfig(api: StubApi, tmp_path: Path) -> Path:
+    return api.write_kubeconfig(tmp_path / "kubeconfig")
+
+
+@pytest.fixture
+def events() -> Events:
+    return Events()
+
+
+@pytest.fixture
+def watch(kubeconfig: Path, events: Events) -> Iterator[Watch]:
+    """Starts the loop of the Services."""
+    loops: list[ListWatch] = []
+
+    def start(pace: Pace = PACE) -> ListWatch:
+        loop = ListWatch(SERVICES, lambda: connect(kubeconfig), events.queue.put, pace)
+        loops.append(loop)
+        loop.start(connect(kubeconfig))
+        return loop
+
+    yield start
+    for loop in loops:
+        loop.stop()
+        loop.join(BOUND_S)
+
+
+def wait_until_current(loop: ListWatch, resource_version: int) -> Freshness:
+    """Bookmarks emit nothing, so there is no event to wait for."""
+    pause = threading.Event()
+    for _ in range(int(BOUND_S / 0.01)):
+        if loop.freshness.resource_version == str(resource_version):
+            return loop.freshness
+        pause.wait(0.01)
+    raise TimeoutError(f"{loop.freshness} did not become {resource_version}")
+
+
+def test_list_longer_than_a_page_arrives_whole(api: StubApi, watch: Watch, events: Events) -> None:
+    names = [f"s{number}" for number in range(7)]
+    for name in names:
+        api.put("Service", service(name))
+    watch(PACE)
+    assert " ".join(["listed", *names]) == events.next_text()
+    first, *later = requests(api, "list")
+    assert ("3", None) == (first["limit"], first.get("continue"))
+    assert [True, True] == ["continue" in query for query in later]
+
+
+def test_list_that_expires_between_pages_is_asked_for_again(api: StubApi, kubeconfig: Path) -> None:
+    for number in range(5):
+        api.put("Service", service(f"s{number}"))
+    connection = connect(kubeconfig)
+
+    def get_and_compact(query: object) -> Answer:
+        assert isinstance(query, dict)
+        answer = connection.get(SERVICES.path, query, read_timeout_s=BOUND_S)
+        if len(api.requests) == 1:
+            api.delete("Service", "default", "s0")
+            api.compact()
+        return answer
+
+    listed, resource_version = list_resource(get_and_compact, SERVICES, 2)
+    connection.close()
+    assert "listed s1 s2 s3 s4" == in_short(listed)
+    assert str(api.storage.resource_version) == resource_version
+    assert [True, True, False] == ["limit" in query for query in requests(api, "list")]
+
+
+def test_watch_tells_additions_changes_and_deletions_in_order(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
+    watch(PACE)
+    assert "listed" == events.next_text()
+    api.put("Service", service("a"))
+    api.put("Service", service("b"))
+    api.put("Service", service("a", port=81))
+    api.delete("Service", "default", "b")
+    told = [events.next_text() for _ in range(4)]
+    assert ["changed a", "changed b", "changed a", "deleted b"] == told
+
+
+def test_event_of_several_megabytes_arrives(api: StubApi, watch: Watch, events: Events) -> None:
+    watch(PACE)
+    events.next()
+    api.put("Service", service("large", annotations={"note": "n" * 3_000_000}))
+    api.put("Service", service("small"))
+    assert ["changed large", "changed small"] == [events.next_text(), events.next_text()]
+
+
+def test_stream_cut_in_mid_air_goes_on_without_a_list(api: StubApi, watch: Watch, events: Events) -> None:
+    watch(PACE)
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.close_streams()
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    assert 1 == len(requests(api, "list"))
+
+
+def test_watch_that_reached_its_end_goes_on_without_a_list(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch(replace(PACE, watch_min_s=1, watch_max_s=1))
+    events.next()
+    api.wait_for_streams("Service", 2)
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    assert 1 == len(requests(api, "list"))
+    assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+def test_stream_gone_silent_is_noticed_and_watched_again(api: StubApi, watch: Watch, events: Events) -> None:
+    watch(replace(PACE, idle_s=1.0))
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.stall_streams()
+    api.put("Service", service("unheard"))
+    assert "changed unheard" == events.next_text()
+    assert 1 == len(requests(api, "list"))
+
+
+def test_watches_without_a_word_are_doubted_and_listed_again(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
+    watch(replace(PACE, idle_s=0.2))
+    assert ["listed", "listed"] == [events.next_text(), events.next_text()]
+    assert 3 <= len(requests(api, "watch"))
+
+
+def test_error_event_410_lists_again(api: StubApi, watch: Watch, events: Events) -> None:
+    api.put("Service", service("a"))
+    watch(PACE)
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.stall_streams()
+    api.put("Service", service("missed"))
+    api.compact()
+    api.close_streams()
+    assert "listed a missed" == events.next_text()
+
+
+def test_http_410_lists_again(api: StubApi, watch: Watch, events: Events) -> None:
+    watch(PACE)
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.fail_next(1, 410)
+    api.close_streams()
+    assert "listed" == events.next_text()
+    assert 2 == len(requests(api, "list"))
+
+
+def test_bookmark_lets_a_watch_go_on_after_a_compaction(api: StubApi, watch: Watch, events: Events) -> None:
+    loop = watch(PACE)
+    events.next()
+    api.wait_for_streams("Service", 1)
+    elsewhere = api.put("Node", node("node-1"))
+    api.bookmark()
+    wait_until_current(loop, elsewhere)
+    api.compact()
+    api.close_streams()
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    assert 1 == len(requests(api, "list"))
+
+
+def test_object_that_cannot_be_used_is_refused_and_the_rest_arrives(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
+    api.put("Service", service("bad", port=70000))
+    api.put("Service", service("good"))
+    watch(PACE)
+    assert "listed good -default/bad" == events.next_text()
+    api.put("Service", service("worse", port=-1))
+    api.put("Service", service("better"))
+    assert "refused default/worse spec.ports[0].port" == events.next_text()
+    assert "changed better" == events.next_text()
+
+
+def test_refused_object_carries_its_key_and_place(api: StubApi, watch: Watch, events: Events) -> None:
+    watch(PACE)
+    events.next()
+    api.put("Service", service("bad", port=70000))
+    refused = events.next()
+    assert isinstance(refused, Refused)
+    assert NamespacedName("default", "bad") == refused.rejection.key
+    assert "/api/v1/services" == refused.rejection.place
+
+
+@pytest.mark.parametrize("status", [500, 503, 403])
+def test_refusals_are_logged_once_each_and_tried_again(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    api.fail_next(3, status)
+    watch(PACE)
+    assert "listed" == events.next_text()
+    warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert 3 == len(warnings)
+    assert all(f"answers {status} to list services" in each for each in warnings)
+    assert all("listing again in" in each for each in warnings)
+
+
+@pytest.mark.parametrize(("asked_s", "waited"), [(3600, "in 0.3 s"), (0, "in 0.0 s")])
+def test_retry_after_is_honoured_up_to_a_bound(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture, asked_s: int, waited: str
+) -> None:
+    api.fail_next(1, 429, retry_after=asked_s)
+    watch(replace(PACE, backoff_cap_s=0.01))
+    assert "listed" == events.next_text()
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert warning.endswith(waited)
+
+
+def test_expired_token_is_said_and_a_new_one_taken_up(
+    api: StubApi, events: Events, kubeconfig: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts: list[Connection] = []
+
+    def reconnect() -> Connection:
+        if len(attempts) == 1:  # the first has met the old token
+            api.write_kubeconfig(kubeconfig)
+        attempts.append(connect(kubeconfig))
+        return attempts[-1]
+
+    loop = ListWatch(SERVICES, reconnect, events.queue.put, PACE)
+    loop.start(connect(kubeconfig))
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.rotate_token()
+    api.close_streams()
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    loop.stop()
+    loop.join(BOUND_S)
+    assert 1 == len(requests(api, "list"))
+    assert "answers 401 to watch services: our credentials are not accepted; renew the token" in caplog.text
+
+
+def test_server_that_was_away_is_found_again(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch(PACE)
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.unreachable()
+    api.put("Service", service("meanwhile"))
+    api.reachable()
+    assert "changed meanwhile" == events.next_text()
+    assert 1 == len(requests(api, "list"))
+    assert "watching on from resourceVersion" in caplog.text
+
+
+def test_source_keeps_services_slices_and_its_own_node(
+    api: StubApi, kubeconfig: Path, events: Events
+) -> None:
+    api.put("Service", service("web"))
+    api.put("Service", service("hidden", labels={"service.kubernetes.io/headless": ""}))
+    api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.2"))
+    api.put("Node", node("node-1"))
+    api.put("Node", node("node-2"))
+    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", pace=PACE)
+    source.start()
+    try:
+        assert {"listed web", "listed web-a", "listed node-1"} == {events.next_text() for _ in range(3)}
+        api.put("Service", service("web", labels={"service.kubernetes.io/service-proxy-name": "other"}))
+        assert Deleted(Kind.SERVICE, NamespacedName("default", "web")) == events.next()
+    finally:
+        source.stop()
+    assert [Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE] == [each.kind for each in source.freshness]
+
+
+def test_stop_ends_streams_that_are_blocked_in_reading(
+    api: StubApi, kubeconfig: Path, events: Events
+) -> None:
+    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", pace=PACE)
+    source.start()
+    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE):
+        events.next()
+        api.wait_for_streams(kind, 1)
+    source.stop()
+    assert [] == [each.name for each in threading.enumerate() if each.name.startswith("watch-")]
+
+
+def test_start_with_a_missing_kubeconfig_names_it(tmp_path: Path, events: Events) -> None:
+    missing = tmp_path / "missing"
+    source = KubeSource(lambda: connect(missing), events.queue.put, node_name="node-1")
+    with pytest.raises(InputError, match=f"the kubeconfig {missing} does not exist"):
+        source.start()
+
+
+def test_thousand_services_and_slices_arrive_whole(api: StubApi, kubeconfig: Path, events: Events) -> None:
+    for number in range(1000):
+        api.put("Service", service(f"s{number}"))
+        api.put("EndpointSlice", endpoint_slice(f"s{number}-a", f"s{number}", "10.128.1.2"))
+    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1")
+    source.start()
+    listed = [events.next() for _ in range(3)]
+    source.stop()
+    assert {Kind.SERVICE: 1000, Kind.ENDPOINT_SLICE: 1000, Kind.NODE: 0} == {
+        each.kind: len(each.objects) for each in listed if isinstance(each, Listed)
+    }

@@ -1,0 +1,208 @@
+"""One connection to the stub: its requests and how they are answered."""
+
+import http
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from stubapi import answers
+from stubapi.selectors import selector
+from stubapi.served import SERVED, Served
+from stubapi.storage import ContinueInvalidError, ExpiredError, Matches
+from stubapi.streams import Stream
+
+if TYPE_CHECKING:
+    from stubapi.server import ApiServer
+
+_DEFAULT_WATCH_S = "1800"
+_TIME_LEFT_UNKNOWN_S = 3600.0
+_VERSION = {
+    "major": "1",
+    "minor": "36",
+    "emulationMajor": "1",
+    "emulationMinor": "36",
+    "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "35",
+    "gitVersion": "v1.36.0",
+    "gitCommit": "0" * 40,
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "go1.26.3",
+    "compiler": "gc",
+    "platform": "linux/amd64",
+}
+_NO_LISTS_IN_STREAMS = (
+    "a watch stream was requested by the client "
+    "but the required storage feature RequestWatchProgress is disabled"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came in: `verb` is list or watch, or get for anything else."""
+
+    verb: str
+    path: str
+    query: dict[str, str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def api(self) -> "ApiServer":
+        return cast("ApiServer", self.server)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = dict(parse_qsl(url.query, keep_blank_values=True))
+        served = SERVED.get(url.path)
+        verb = "get" if served is None else "watch" if query.get("watch") in ("true", "1") else "list"
+        self.api.requests.append(Request(verb, url.path, query))
+        failure = self.api.faults.next_failure()
+        if failure is not None:
+            after = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
+            message = http.HTTPStatus(failure.status).description or "failed as asked"
+            self._answer(failure.status, answers.status(failure.status, message), after)
+        elif self._admitted(served):
+            self._dispatch(url.path, served, verb, query)
+
+    def log_message(self, *_: object) -> None:
+        """The stub keeps its requests in a list instead."""
+
+    def _admitted(self, served: Served | None) -> bool:
+        presented = self.headers.get("Authorization", "")
+        if not presented:
+            plural, group = (served.plural, served.group) if served else ("", "")
+            message = (
+                f'{plural} is forbidden: User "system:anonymous" cannot list resource "{plural}" '
+                f'in API group "{group}" at the cluster scope'
+            )
+            refusal = answers.status(403, message, details={"kind": plural})
+            self._answer(403, refusal, {"X-Content-Type-Options": "nosniff"})
+            return False
+        scheme, _, token = presented.partition(" ")
+        if (scheme.lower(), token) != ("bearer", self.api.token):
+            self._answer(401, answers.status(401, "Unauthorized"))
+            return False
+        return True
+
+    def _dispatch(self, path: str, served: Served | None, verb: str, query: dict[str, str]) -> None:
+        if path == "/readyz":
+            plain = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+            self._send(200, b"ok", plain)
+        elif path == "/version":
+            self._send(200, json.dumps(_VERSION, indent=2).encode())
+        elif served is None:
+            message = "the server could not find the requested resource"
+            self._answer(404, answers.status(404, message, details={}))
+        elif verb == "watch":
+            self._watch(served, query)
+        else:
+            self._list(served, query)
+
+    def _list(self, served: Served, query: dict[str, str]) -> None:
+        labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+        limit = 0 if query.get("resourceVersion") == "0" else int(query.get("limit", "0"))
+        try:
+            found = self.api.storage.page(
+                served.kind, selector(labels, fields), limit, query.get("continue", "")
+            )
+        except ContinueInvalidError:
+            message = "invalid continue token: continue key is not valid: illegal base64 data at input byte 4"
+            self._answer(400, answers.status(400, message))
+        except ExpiredError as error:
+            self._answer(410, answers.status(410, str(error)))
+        else:
+            self._answer(200, answers.page(served, found, count_remaining=not (labels or fields)))
+
+    def _watch(self, served: Served, query: dict[str, str]) -> None:
+        matches = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        self._head(200, {"Transfer-Encoding": "chunked"})
+        after = int(query.get("resourceVersion", "0"))
+        refusal = self._watch_refusal(after, query)
+        if refusal is not None:
+            self.wfile.write(answers.chunk(answers.error(refusal)) + answers.chunk(b""))
+            return
+        stream = Stream(served.kind, self.connection)
+        self.api.faults.add(stream)
+        try:
+            self._follow(served, after, query, matches, stream)
+        finally:
+            self.api.faults.drop(stream)
+        if stream.closed:
+            self.close_connection = True
+        else:
+            self.wfile.write(answers.chunk(b""))
+
+    def _watch_refusal(self, after: int, query: dict[str, str]) -> dict[str, Any] | None:
+        if "sendInitialEvents" in query:
+            return answers.status(500, _NO_LISTS_IN_STREAMS)
+        try:
+            self.api.storage.check(after)
+        except ExpiredError as error:
+            return answers.status(410, str(error))
+        return None
+
+    def _follow(
+        self, served: Served, after: int, query: dict[str, str], matches: Matches, stream: Stream
+    ) -> None:
+        ends_at = time.monotonic() + int(query.get("timeoutSeconds", _DEFAULT_WATCH_S))
+        told = False
+        while True:
+            lines, after = self._await_lines(served, after, matches, stream, ends_at)
+            if not lines:
+                break
+            told = True
+            self.wfile.write(b"".join(map(answers.chunk, lines)))
+        if told and not stream.closed and query.get("allowWatchBookmarks") == "true":
+            self.wfile.write(answers.chunk(answers.bookmark(served, after)))
+
+    def _await_lines(
+        self, served: Served, after: int, matches: Matches, stream: Stream, ends_at: float
+    ) -> tuple[list[bytes], int]:
+        """What to say next, nothing at the end; and the resourceVersion that the client then is at."""
+        storage = self.api.storage
+        with storage.changed:
+            while not stream.closed:
+                if not stream.stalled:
+                    events = [change.event(matches) for change in storage.changes(served.kind, after)]
+                    lines = [answers.event(served, *each) for each in events if each is not None]
+                    after = max(after, storage.resource_version)
+                    lines += [answers.bookmark(served, after)] * stream.bookmarks_due
+                    stream.bookmarks_due = 0
+                    if lines or time.monotonic() >= ends_at:
+                        return lines, after
+                left_s = _TIME_LEFT_UNKNOWN_S if stream.stalled else ends_at - time.monotonic()
+                storage.changed.wait(max(0.0, left_s))
+        return [], after
+
+    def _answer(self, code: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self._send(code, answers.encode(body), headers)
+
+    def _send(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        name, value, framed = answers.framed(body)
+        self._head(code, {**(headers or {}), name: value})
+        self.wfile.write(framed)
+
+    def _head(self, code: int, headers: dict[str, str]) -> None:
+        self.send_response_only(code)
+        usual = {
+            "Audit-Id": str(uuid.uuid4()),
+            "Cache-Control": "no-cache, private",
+            "Content-Type": "application/json",
+        }
+        if code != http.HTTPStatus.UNAUTHORIZED:
+            usual |= {
+                "X-Kubernetes-Pf-Flowschema-Uid": self.api.flow_schema,
+                "X-Kubernetes-Pf-Prioritylevel-Uid": self.api.priority_level,
+            }
+        if self.close_connection:  # the client asked for it
+            usual["Connection"] = "close"
+        for name, value in {**usual, "Date": self.date_time_string(), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()

@@ -1,0 +1,160 @@
+"""The stub API server itself, and the handle by which a test holds it."""
+
+import base64
+import json
+import secrets
+import socket
+import socketserver
+import ssl
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any, Self
+
+from stubapi.certificates import server_context
+from stubapi.handler import Handler, Request
+from stubapi.storage import Object, Storage
+from stubapi.streams import Failure, Faults, sever
+
+_POLL_S = 0.02
+
+
+class ApiServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves each connection in a thread of its own; everything that lasts longer is handed in."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], context: ssl.SSLContext, api: "StubApi") -> None:
+        self.context = context
+        self.storage, self.faults, self.requests = api.storage, api.faults, api.requests
+        self.token = api.token
+        self.flow_schema, self.priority_level = str(uuid.uuid4()), str(uuid.uuid4())
+        self._connections: set[socket.socket] = set()
+        super().__init__(address, Handler)
+
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        connection, peer = super().get_request()
+        # the handshake comes with the first read, in the connection's own thread
+        tls = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        self._connections.add(tls)
+        return tls, peer
+
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        if isinstance(request, socket.socket):
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
+        if not isinstance(sys.exception(), OSError):  # a client that left is no error
+            super().handle_error(request, client_address)
+
+    def sever_connections(self) -> None:
+        for connection in tuple(self._connections):
+            sever(connection)
+
+
+class StubApi:
+    """An API server in this process, for as long as the `with` block lasts.
+
+    `bind` is the IPv4 address to listen at; the kernel chooses the port unless `port` is given. `authority`
+    is the PEM of the authority behind its certificate; `requests` holds every request so far, in order.
+    """
+
+    def __init__(self, bind: str = "127.0.0.1", port: int = 0) -> None:
+        self.token = secrets.token_hex(16)
+        self.storage = Storage()
+        self.faults = Faults(self.storage.changed)
+        self.requests: list[Request] = []
+        self._context, self.authority = server_context(bind)
+        self.address = (bind, port)
+        self._server: ApiServer | None = None
+
+    def __enter__(self) -> Self:
+        self.reachable()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unreachable()
+
+    @property
+    def url(self) -> str:
+        bind, port = self.address
+        return f"https://{bind}:{port}"
+
+    def put(self, kind: str, manifest: Object) -> int:
+        """Create or replace an object; its new resourceVersion."""
+        return self.storage.put(kind, manifest)
+
+    def delete(self, kind: str, namespace: str, name: str) -> int:
+        """The resourceVersion of the deletion."""
+        return self.storage.delete(kind, namespace, name)
+
+    def compact(self) -> None:
+        """Whoever watches on from a resourceVersion before now gets 410."""
+        self.storage.compact()
+
+    def bookmark(self) -> None:
+        """Send a bookmark on every open stream."""
+        self.faults.bookmark()
+
+    def close_streams(self) -> None:
+        """Cut every open stream in mid-air."""
+        self.faults.close()
+
+    def stall_streams(self) -> None:
+        """Say nothing any more on the streams that are open now; new ones are well."""
+        self.faults.stall()
+
+    def fail_next(self, count: int, status: int, retry_after: int | None = None) -> None:
+        """Refuse the next requests, whatever they ask for."""
+        with self.storage.changed:
+            self.faults.failures.extend([Failure(status, retry_after)] * count)
+
+    def wait_for_streams(self, kind: str, opened: int, timeout_s: float = 20.0) -> None:
+        """Wait until this many streams of a kind have been opened, closed ones included; TimeoutError."""
+        with self.storage.changed:
+            if not self.storage.changed.wait_for(lambda: self.faults.opened[kind] >= opened, timeout_s):
+                raise TimeoutError(f"{self.faults.opened[kind]} streams of {kind} were opened, not {opened}")
+
+    def rotate_token(self) -> None:
+        """Accept only a new token from now on, which `write_kubeconfig` writes."""
+        self.token = secrets.token_hex(16)
+        if self._server is not None:
+            self._server.token = self.token
+
+    def unreachable(self) -> None:
+        """Refuse connections and cut those that are open."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+            self.faults.close()
+            server.sever_connections()
+
+    def reachable(self) -> None:
+        """Serve, at the same address as before."""
+        self._server = ApiServer(self.address, self._context, self)
+        self.address = (self.address[0], self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True).start()
+
+    def write_kubeconfig(self, path: Path, *, authority: bytes = b"", token: str = "") -> Path:
+        """A kubeconfig for this server, or one with a wrong authority or token; JSON, which is YAML too."""
+        cluster = {
+            "server": self.url,
+            "certificate-authority-data": base64.b64encode(authority or self.authority).decode(),
+        }
+        kubeconfig = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "stub", "cluster": cluster}],
+            "users": [{"name": "proxy", "user": {"token": token or self.token}}],
+            "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "proxy"}}],
+            "current-context": "stub",
+        }
+        path.write_text(json.dumps(kubeconfig))
+        return path

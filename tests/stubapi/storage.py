@@ -1,0 +1,162 @@
+"""What the stub holds: objects, one resourceVersion for all kinds, and a log that can be compacted."""
+
+import base64
+import binascii
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = dict[str, Any]
+Matches = Callable[[Object], bool]
+
+_FIRST_RESOURCE_VERSION = 28500
+
+
+class ContinueInvalidError(Exception):
+    """A continue token that no server gave out."""
+
+
+class ExpiredError(Exception):
+    """A resourceVersion from before the last compaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write: `old` is None where the object was made, `new` where it was deleted."""
+
+    resource_version: int
+    kind: str
+    old: Object | None
+    new: Object | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return key_of(self.new or self.old or {})
+
+    def event(self, matches: Matches) -> tuple[str, Object] | None:
+        """What a watch sees of it: an object that stops matching its selector is deleted for it."""
+        before = self.old is not None and matches(self.old)
+        after = self.new is not None and matches(self.new)
+        if after and self.new is not None:
+            return ("MODIFIED" if before else "ADDED"), self.new
+        if before and self.old is not None:
+            metadata = {**self.old["metadata"], "resourceVersion": str(self.resource_version)}
+            return "DELETED", {**self.old, "metadata": metadata}
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    resource_version: int
+    items: list[Object]
+    continue_token: str = ""
+    remaining: int = 0
+
+
+def key_of(manifest: Object) -> tuple[str, str]:
+    return manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
+
+
+@dataclass(slots=True)
+class Storage:
+    """Safe to use from any thread; `changed` is notified at each write."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    resource_version: int = _FIRST_RESOURCE_VERSION
+    compacted: int = _FIRST_RESOURCE_VERSION
+    _objects: dict[str, dict[tuple[str, str], Object]] = field(default_factory=dict)
+    _log: list[Change] = field(default_factory=list)
+
+    def put(self, kind: str, manifest: Object) -> int:
+        """Create or replace an object; its new resourceVersion."""
+        with self.changed:
+            held = self._objects.setdefault(kind, {})
+            old = held.get(key_of(manifest))
+            self.resource_version += 1
+            held[key_of(manifest)] = new = self._stored(manifest, old)
+            self._write(kind, old, new)
+            return self.resource_version
+
+    def delete(self, kind: str, namespace: str, name: str) -> int:
+        """Delete an object that exists; the resourceVersion of the deletion."""
+        with self.changed:
+            old = self._objects[kind].pop((namespace, name))
+            self.resource_version += 1
+            self._write(kind, old, None)
+            return self.resource_version
+
+    def compact(self) -> None:
+        """From now on nobody can go back to before now; streams that are open already miss nothing."""
+        with self.changed:
+            self.compacted = self.resource_version
+
+    def check(self, after: int) -> None:
+        """ExpiredError if a watch cannot begin here any more."""
+        with self.changed:
+            if after < self.compacted:
+                raise ExpiredError(f"too old resource version: {after} ({self.compacted})")
+
+    def page(self, kind: str, matches: Matches, limit: int, token: str) -> ListPage:
+        """One page of a list, later pages as of the first; ContinueInvalidError, ExpiredError."""
+        with self.changed:
+            version, start = _decode_token(token) if token else (self.resource_version, "")
+            items = [
+                (path, each)
+                for path, each in sorted(self._at(kind, version), key=lambda item: item[0])
+                if path >= start and matches(each)
+            ]
+            if not limit or len(items) <= limit:
+                return ListPage(version, [each for _, each in items])
+            token = _encode_token(version, items[limit - 1][0])
+            return ListPage(version, [each for _, each in items[:limit]], token, len(items) - limit)
+
+    def changes(self, kind: str, after: int) -> list[Change]:
+        """The writes to a kind after this resourceVersion, oldest first. Hold `changed`."""
+        recent: list[Change] = []
+        for change in reversed(self._log):
+            if change.resource_version <= after:
+                break
+            if change.kind == kind:
+                recent.append(change)
+        return recent[::-1]
+
+    def _stored(self, manifest: Object, old: Object | None) -> Object:
+        metadata = {
+            **manifest["metadata"],
+            "uid": old["metadata"]["uid"] if old else str(uuid.uuid4()),
+            "resourceVersion": str(self.resource_version),
+            "creationTimestamp": "2026-11-22T08:31:37Z",
+        }
+        return {**manifest, "metadata": metadata}
+
+    def _write(self, kind: str, old: Object | None, new: Object | None) -> None:
+        self._log.append(Change(self.resource_version, kind, old, new))
+        self.changed.notify_all()
+
+    def _at(self, kind: str, version: int) -> Iterator[tuple[str, Object]]:
+        if version < self.compacted:
+            raise ExpiredError(
+                "The provided continue parameter is too old to display a consistent list result."
+            )
+        held: dict[tuple[str, str], Object | None] = dict(self._objects.get(kind, {}))
+        for change in reversed(self.changes(kind, version)):
+            held[change.key] = change.old
+        for key, each in held.items():
+            if each is not None:
+                yield "/".join(filter(None, key)), each
+
+
+def _encode_token(version: int, last: str) -> str:
+    text = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": f"{last}\0"}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode_token(token: str) -> tuple[int, str]:
+    try:
+        decoded = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        return int(decoded["rv"]), str(decoded["start"])
+    except (binascii.Error, ValueError, LookupError, TypeError) as error:
+        raise ContinueInvalidError from error

@@ -1,0 +1,76 @@
+"""The watches that are being answered, and what can be made to go wrong with them and with requests."""
+
+import socket
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that a request gets instead of its own."""
+
+    status: int
+    retry_after: int | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """One watch. A stalled one stays open and says nothing any more; a closed one ends in mid-air."""
+
+    kind: str
+    connection: socket.socket
+    stalled: bool = False
+    closed: bool = False
+    bookmarks_due: int = 0
+
+
+@dataclass(slots=True)
+class Faults:
+    """`changed` guards it and is notified of each change: it is the storage's, which streams wait for too."""
+
+    changed: threading.Condition
+    streams: set[Stream] = field(default_factory=set)
+    opened: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+
+    def next_failure(self) -> Failure | None:
+        with self.changed:
+            return self.failures.pop(0) if self.failures else None
+
+    def add(self, stream: Stream) -> None:
+        with self.changed:
+            self.streams.add(stream)
+            self.opened[stream.kind] += 1
+            self.changed.notify_all()
+
+    def drop(self, stream: Stream) -> None:
+        with self.changed:
+            self.streams.discard(stream)
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        with self.changed:
+            for stream in self.streams:
+                stream.closed = True
+                sever(stream.connection)
+            self.changed.notify_all()
+
+    def stall(self) -> None:
+        with self.changed:
+            for stream in self.streams:
+                stream.stalled = True
+
+    def bookmark(self) -> None:
+        with self.changed:
+            for stream in self.streams:
+                stream.bookmarks_due += 1
+            self.changed.notify_all()
+
+
+def sever(connection: socket.socket) -> None:
+    """End a TLS connection without its closing alert, as a dying server does."""
+    try:
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    except OSError:
+        return  # the other side was first

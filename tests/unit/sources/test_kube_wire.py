@@ -1,0 +1,54 @@
+"""Watch lines out of chunks that know nothing of lines, and the envelopes in them."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kproxy.sources.wire import (
+    Meta,
+    Status,
+    decode_event,
+    decode_meta,
+    decode_page,
+    decode_status,
+    split_lines,
+)
+from kproxy.values import NamespacedName
+
+LINES = st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")).filter(bool))
+
+
+@given(lines=LINES, cuts=st.lists(st.integers(min_value=0, max_value=400)))
+def test_lines_are_the_same_wherever_the_chunks_are_cut(lines: list[bytes], cuts: list[int]) -> None:
+    body = b"".join(line + b"\n" for line in lines)
+    edges = sorted({0, len(body), *(cut for cut in cuts if cut <= len(body))})
+    chunks = [body[start:end] for start, end in pairwise(edges)]
+    assert lines == list(split_lines(chunks))
+
+
+def test_line_that_breaks_off_is_left_out() -> None:
+    assert [b"whole"] == list(split_lines([b"whole\nbro", b"ken"]))
+
+
+def test_lines_are_told_before_the_next_chunk_is_asked_for() -> None:
+    chunks = iter([b"one\ntwo", b"\nthree\n"])
+    lines = split_lines(chunks)
+    assert b"one" == next(lines)
+    assert b"\nthree\n" == next(chunks)
+
+
+def test_page_without_items_is_empty() -> None:
+    page = decode_page(b'{"kind":"ServiceList","metadata":{"resourceVersion":"7"},"items":null}')
+    assert (Meta(resource_version="7"), None) == (page.metadata, page.items)
+
+
+def test_event_keeps_its_object_as_bytes() -> None:
+    event = decode_event(b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"b"},"spec":{}}}')
+    assert ("ADDED", NamespacedName("b", "a")) == (event.type, decode_meta(event.object).key)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"text"', b"\xff"])
+def test_anything_but_a_status_is_an_empty_one(body: bytes) -> None:
+    assert Status() == decode_status(body)
