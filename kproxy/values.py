@@ -84,7 +84,9 @@ def parse_network(text: str) -> Network:
     """
     trimmed = text.strip()
     if "/" not in trimmed:
-        raise ValueError(f"{text!r} has no prefix length; write {trimmed}/32 or {trimmed}/128 for one address")
+        raise ValueError(
+            f"{text!r} has no prefix length; write {trimmed}/32 or {trimmed}/128 for one address"
+        )
     base, _, prefix = trimmed.partition("/")
     if not (prefix.isascii() and prefix.isdigit()):
         raise ValueError(f"{text!r} has a prefix length that is not a number")

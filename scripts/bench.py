@@ -13,15 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import click
-from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
-from namespaces import fresh_namespace, inside
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.family import FamilyProxy
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
@@ -34,6 +32,7 @@ from kproxy.state.objects import EndpointSlice
 from kproxy.state.store import Store
 from kproxy.transaction.transaction import Section
 from kproxy.values import Address, Family
+from namespaces import fresh_namespace, inside
 
 SETTINGS = Settings(cluster_cidrs=CLUSTER_CIDRS)
 CIRCUMSTANCES = Circumstances(a_view(), SETTINGS)
@@ -75,7 +74,11 @@ def own_chains(store: Store, service: int) -> dict[Chain, str]:
         alone.apply(Changed(piece))
     desired = DesiredRuleset(rule_templates())
     desired.update(alone, alone.services, CIRCUMSTANCES)
-    return {chain: rules for chain, rules in desired.chains.items() if chain.name.startswith(("KUBE-SVC", "KUBE-SEP"))}
+    return {
+        chain: rules
+        for chain, rules in desired.chains.items()
+        if chain.name.startswith(("KUBE-SVC", "KUBE-SEP"))
+    }
 
 
 def timed(work: Callable[[], object]) -> float:

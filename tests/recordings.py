@@ -16,7 +16,9 @@ _LAST = "-j KUBE-NODEPORTS"
 def comparable(dump: str) -> dict[str, list[str]]:
     """Each chain's rules, in order but where Services may come in any order; counters and the canary left out."""
     return {
-        f"{chain.table} {chain.name}": _sorted(rules) if chain.name in _SERVICES_IN_ANY_ORDER else rules.splitlines()
+        f"{chain.table} {chain.name}": _sorted(rules)
+        if chain.name in _SERVICES_IN_ANY_ORDER
+        else rules.splitlines()
         for chain, rules in parse_chains(dump).items()
         if chain.name != "KUBE-PROXY-CANARY"
     }

@@ -99,9 +99,7 @@ def _source(options: Options, emit: Callable[[Event], None]) -> Source:
     from kproxy.sources.connection import connect
     from kproxy.sources.kube import KubeSource
 
-    return KubeSource(
-        lambda: connect(options.kubeconfig, options.master), emit, node_name=options.node_name
-    )
+    return KubeSource(lambda: connect(options.kubeconfig, options.master), emit, node_name=options.node_name)
 
 
 def _families() -> list[Family]:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from kproxy.errors import ProgramFailed
@@ -39,7 +40,9 @@ class FamilyProxy:
     next one fails too, the kernel is looked at anew.
     """
 
-    def __init__(self, iptables: Iptables, render: Render, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, iptables: Iptables, render: Render, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.family = iptables.family
         self._iptables = iptables
         self._clock = clock
@@ -49,7 +52,7 @@ class FamilyProxy:
         self._failed_before = False
 
     def sync(
-        self, store: Store, dirty: Set[NamespacedName], circumstances: Circumstances, *, verify: bool
+        self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
         """Bring the kernel to the newest state; with `verify`, check also that nothing cut our chains off."""
         began = self._clock()

@@ -42,22 +42,34 @@ def _words(_context: click.Context, _option: click.Parameter, value: str | None)
 
 
 @click.command()
-@click.option("--manifests", type=click.Path(path_type=Path), help="Watch a directory of manifests, not a cluster.")
+@click.option(
+    "--manifests", type=click.Path(path_type=Path), help="Watch a directory of manifests, not a cluster."
+)
 @click.option("--kubeconfig", help="How to reach the API server.  [default: this pod's service account]")
 @click.option("--master", default="", help="The API server's address, instead of the kubeconfig's.")
-@click.option("--config", type=click.Path(path_type=Path), help="A KubeProxyConfiguration; most flags are void then.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="A KubeProxyConfiguration; most flags are void then."
+)
 @click.option("--hostname-override", help="This node's name.  [default: this host's name]")
 @click.option("--proxy-mode", help="iptables.")
 @click.option("--cluster-cidr", help="Where pods' addresses are from, one CIDR for each family.")
 @click.option("--detect-local-mode", help="ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix.")
 @click.option("--pod-bridge-interface", help="For BridgeInterface: the bridge that this node's pods are on.")
-@click.option("--pod-interface-name-prefix", help="For InterfaceNamePrefix: how names of pod interfaces begin.")
-@click.option("--nodeport-addresses", callback=_words, help="CIDRs of addresses with node ports, or 'primary'.")
+@click.option(
+    "--pod-interface-name-prefix", help="For InterfaceNamePrefix: how names of pod interfaces begin."
+)
+@click.option(
+    "--nodeport-addresses", callback=_words, help="CIDRs of addresses with node ports, or 'primary'."
+)
 @_switch("masquerade-all", "Masquerade all traffic to cluster IPs.")
 @_switch("iptables-localhost-nodeports", "Node ports answer on 127.0.0.1 too.  [default: true]")
 @click.option("--iptables-masquerade-bit", type=int, help="The bit of the packet mark.  [default: 14]")
-@click.option("--iptables-sync-period", help="At the latest, rules are checked after this time.  [default: 30s]")
-@click.option("--iptables-min-sync-period", help="At the earliest, rules are written after this time.  [default: 1s]")
+@click.option(
+    "--iptables-sync-period", help="At the latest, rules are checked after this time.  [default: 30s]"
+)
+@click.option(
+    "--iptables-min-sync-period", help="At the earliest, rules are written after this time.  [default: 1s]"
+)
 @_switch("conntrack-tcp-be-liberal", "Let packets pass that conntrack calls invalid.")
 @click.option("--iptables-backend", type=click.Choice([_AUTO, *Backend]), default=_AUTO, show_default=True)
 @click.option(

@@ -10,6 +10,7 @@ import click
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError
 from kproxy.sources import manifests, yaml
+from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 
 
@@ -42,20 +43,20 @@ def node_name(chosen: str | None, configuration: Configuration) -> str:
 def store_from_files(files: Sequence[str]) -> Store:
     """All objects of the files and directories; what is left out or passed over is told on stderr."""
     stdin = sys.stdin.buffer.read() if "-" in files else None
-    found = manifests.read(map(Path, files), stdin)
+    found = manifests.read([Path(name) for name in files if name != "-"], stdin=stdin)
     for rejection in found.rejections:
         tell(rejection)
     for kind, count in sorted(found.unknown.items()):
-        tell(f"{count} x {kind} passed over: not a kind that decides service rules")
+        tell(f"{count} of kind {kind} passed over: they decide no rule")
     store = Store()
-    for listed in found.listed():
-        store.apply(listed)
+    for kind in Kind:
+        store.apply(found.listed(kind))
     return store
 
 
 def store_from_cluster(kubeconfig: Path | None, node: str) -> Store:
     """The Services, EndpointSlices and the Node of the kubeconfig's current context, listed once."""
-    from kproxy.sources import connection, kube  # noqa: PLC0415 # half a second, spent only with a cluster
+    from kproxy.sources import connection, kube  # half a second, spent only with a cluster
 
     store = Store()
     for listed in kube.list_once(connection.connect(kubeconfig), node):

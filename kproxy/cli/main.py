@@ -30,6 +30,17 @@ class _LazyGroup(click.Group):
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
         return cast("click.Command", getattr(import_module(module), attribute))
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a reader that leaves early, such as `head`, has seen enough and is no error."""
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # what Python still holds would fail again when it closes stdout
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return answer
+
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metadata.version("kproxy"), prog_name="kproxy", message="%(prog)s %(version)s")
@@ -39,18 +50,12 @@ def program() -> None:
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
-    try:
-        sys.exit(_exit_code())
-    except BrokenPipeError:
-        # the reader has seen enough; what Python still holds for it goes nowhere when it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    sys.exit(_exit_code())
 
 
 def _exit_code() -> int:
     try:
         code = program(prog_name="kproxy", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as wrong:
         wrong.show()
         return _WRONG_INPUT

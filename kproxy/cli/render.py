@@ -24,7 +24,9 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 
 
 @click.command()
-@click.option("files", "-f", "--filename", multiple=True, metavar="FILE|DIR|-", help="Manifests, YAML or JSON.")
+@click.option(
+    "files", "-f", "--filename", multiple=True, metavar="FILE|DIR|-", help="Manifests, YAML or JSON."
+)
 @click.option("use_cluster", "--from-cluster", is_flag=True, help="Read a cluster instead of manifests.")
 @click.option(
     "--kubeconfig",
@@ -36,12 +38,18 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 @click.option("--config", type=click.Path(path_type=Path), help="A KubeProxyConfiguration file.")
 @click.option("--node", help="The node to render for.  [default: hostnameOverride, then this host's name]")
 @click.option(
-    "node_ips", "--node-ip", multiple=True, metavar="ADDRESS", help="The node's addresses, instead of its Node's."
+    "node_ips",
+    "--node-ip",
+    multiple=True,
+    metavar="ADDRESS",
+    help="The node's addresses, instead of its Node's.",
 )
 @click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option("--mode", type=click.Choice(["iptables"]), default="iptables", show_default=True)
 @click.option("--dispatch", type=click.Choice(["flat"]), default="flat", show_default=True)
-@click.option("--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests.")
+@click.option(
+    "--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests."
+)
 @click.option(
     "--nfacct",
     type=click.Choice(["auto", "on", "off"]),
@@ -68,7 +76,7 @@ def command(
     nfacct: str,
     templates: Path | None,
 ) -> None:
-    """Print the rules that a node needs for the given Services, as iptables-restore reads them.
+    r"""Print the rules that a node needs for the given Services, as iptables-restore reads them.
 
     \b
     kproxy render -f cluster.yaml --node node-1 | iptables-restore --noflush

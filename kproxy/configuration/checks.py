@@ -38,7 +38,9 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
 def _check_node_port_addresses(configuration: Configuration) -> None:
     addresses = configuration.node_port_addresses
     if PRIMARY in addresses and len(addresses) > 1:
-        raise InvalidField("nodePortAddresses", f"{', '.join(addresses)}: {PRIMARY} must be alone, or CIDRs without it")
+        raise InvalidField(
+            "nodePortAddresses", f"{PRIMARY} stands among CIDRs; write it alone, or just CIDRs"
+        )
 
 
 def _check_local_detection(configuration: Configuration) -> None:

@@ -94,11 +94,12 @@ def _given(data: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 def _check_words(given: Mapping[str, object]) -> None:
     """Raised here rather than by the decoder, which would not say what is allowed."""
-    mode, detect = given.get("mode", Mode.IPTABLES), given.get("detectLocalMode", DetectLocalMode.CLUSTER_CIDR)
+    mode = given.get("mode", Mode.IPTABLES)
+    detect = given.get("detectLocalMode", DetectLocalMode.CLUSTER_CIDR)
     if mode == "ipvs":
-        raise InvalidField("mode", "'ipvs' is not a mode of kproxy; write iptables or nftables, whose rules do the same")
+        raise InvalidField("mode", "'ipvs' is not a mode of kproxy; write iptables or nftables")
     if mode == "kernelspace":
-        raise InvalidField("mode", "'kernelspace' is Windows' mode and kproxy runs on Linux; write iptables or nftables")
+        raise InvalidField("mode", "'kernelspace' is a mode of Windows; on Linux write iptables or nftables")
     if mode not in tuple(Mode):
         raise InvalidField("mode", f"{mode!r} is not a mode; write {' or '.join(Mode)}")
     if detect not in tuple(DetectLocalMode):

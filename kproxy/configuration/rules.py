@@ -6,7 +6,9 @@ from kproxy.model.settings import Settings
 from kproxy.values import Network
 
 
-def rule_settings(configuration: Configuration, *, accounting: bool, conntrack_tcp_be_liberal: bool) -> Settings:
+def rule_settings(
+    configuration: Configuration, *, accounting: bool, conntrack_tcp_be_liberal: bool
+) -> Settings:
     """The settings of the configured mode; the two arguments are what this kernel has and is set to."""
     nftables = configuration.mode is Mode.NFTABLES
     options = configuration.nftables if nftables else configuration.iptables

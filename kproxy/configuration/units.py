@@ -19,7 +19,7 @@ _UNIT_S = {
     "ns": Decimal("1e-9"),
     "us": Decimal("1e-6"),
     "µs": Decimal("1e-6"),  # micro sign
-    "μs": Decimal("1e-6"),  # noqa: RUF001 # Greek letter mu: Go reads both
+    "μs": Decimal("1e-6"),  # the Greek letter; Go reads both
     "ms": Decimal("1e-3"),
     "s": Decimal(1),
     "m": Decimal(60),
@@ -56,7 +56,9 @@ class ClusterCidrs(tuple[Network, ...]):
         networks = [parse_network(part) for part in text.split(",")]
         families = {family_of(network) for network in networks}
         if len(families) != len(networks):
-            raise ValueError(f"{text!r} is neither one CIDR nor an IPv4 and an IPv6 one; write 10.0.0.0/8,fd00::/48")
+            raise ValueError(
+                f"{text!r} is neither one CIDR nor an IPv4 and an IPv6 one; write 10.0.0.0/8,fd00::/48"
+            )
         return cls(networks)
 
 
@@ -82,7 +84,9 @@ def parse_socket_address(text: str, default_port: int) -> str:
     if family_of(Address(host)) is Family.IPV6 and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{text!r} is not address:port; write 0.0.0.0:{default_port} or [::]:{default_port}")
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):  # noqa: PLR2004 # 16 bits
-        raise ValueError(f"{text!r} has no port from 1 to 65535; write 0.0.0.0:{default_port} or [::]:{default_port}")
+        raise ValueError(
+            f"{text!r} has no port from 1 to 65535; write 0.0.0.0:{default_port} or [::]:{default_port}"
+        )
     return _socket_address(parse_address(host.strip("[]")), int(port))
 
 

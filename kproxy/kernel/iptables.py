@@ -95,7 +95,9 @@ class Iptables:
 
 
 def _as_checks(rules: Iterable[str]) -> str:
-    return "".join(f"-C{line.removeprefix('-A')}" for text in rules for line in text.splitlines(keepends=True))
+    return "".join(
+        f"-C{line.removeprefix('-A')}" for text in rules for line in text.splitlines(keepends=True)
+    )
 
 
 def find_backend() -> Backend:

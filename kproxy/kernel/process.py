@@ -28,7 +28,9 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     """
     program = find(command[0])
     if program is None:
-        raise EnvironmentLacking(f"{command[0]} is not installed; on Debian: apt-get install iptables iproute2")
+        raise EnvironmentLacking(
+            f"{command[0]} is not installed; on Debian: apt-get install iptables iproute2"
+        )
     try:
         done = subprocess.run(
             [str(program), *command[1:]],

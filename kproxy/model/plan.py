@@ -101,7 +101,11 @@ def plan_service(
     backends = backends_by_port(service.key, slices, node.name, node.family)
     return tuple(
         _plan_port(
-            service, port, cluster_ip, backends.get(ServicePortName(service.key, port.name, port.protocol), ()), node
+            service,
+            port,
+            cluster_ip,
+            backends.get(ServicePortName(service.key, port.name, port.protocol), ()),
+            node,
         )
         for port in service.ports
     )

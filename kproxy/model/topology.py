@@ -73,7 +73,9 @@ def local_backends(backends: Backends) -> Backends:
     )
 
 
-def _hinted_for(ready: Sequence[Backend], place: str, hints: Callable[[Backend], Collection[str]]) -> Backends:
+def _hinted_for(
+    ready: Sequence[Backend], place: str, hints: Callable[[Backend], Collection[str]]
+) -> Backends:
     if not all(hints(backend) for backend in ready):
         return ()
     return tuple(backend for backend in ready if place in hints(backend))

@@ -106,6 +106,6 @@ def connect(kubeconfig: Path | None = None, master: str = "") -> Connection:
     runs credential plugins anew each time. InputError for a configuration that cannot be used,
     EnvironmentLacking without a configuration and outside a pod.
     """
-    from kproxy.sources.credentials import access  # noqa: PLC0415 # half a second, spent only with a cluster
+    from kproxy.sources.credentials import access  # half a second, spent only with a cluster
 
     return Connection(access(kubeconfig, master))

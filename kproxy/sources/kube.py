@@ -7,8 +7,8 @@ from kproxy.sources.connection import Answer, Connection
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace
-from kproxy.state.decode import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.events import Event, Listed
+from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.objects import Kind
 
 SERVICES = Resource(Kind.SERVICE, "/api/v1/services", (("labelSelector", f"!{PROXY_NAME_LABEL}"),))

@@ -1,4 +1,8 @@
-"""Files as a source: YAML and JSON as `kubectl get -o yaml|json` prints them, or as people write them."""
+"""Objects from files, as `kubectl get -o yaml|json` prints them and people write them.
+
+A file is YAML (any number of documents) or, if it begins with `{` or `[`, one JSON value. Objects may stand in
+Lists, also nested or typed ones (`ServiceList`), whose items need not say their kind again.
+"""
 
 import logging
 import threading
@@ -6,215 +10,224 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
-
-from kproxy.errors import InputError, InvalidField
-from kproxy.sources.yaml import load_documents
-from kproxy.state.decode import convert
+from kproxy.errors import InputError
+from kproxy.sources.contents import Found, Held, PassedOver, contents_of
 from kproxy.state.events import Event, Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
-from kproxy.values import NamespacedName
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-SUFFIXES = (".yaml", ".yml", ".json")
-STDIN = Path("-")
-
-_API_VERSION = {
-    Kind.SERVICE: "v1",
-    Kind.ENDPOINT_SLICE: "discovery.k8s.io/v1",
-    Kind.ENDPOINTS: "v1",
-    Kind.NODE: "v1",
-    Kind.POD: "v1",
-}
-_DEFAULT_NAMESPACE = "default"
-_LOOK_AGAIN_S = 0.2
+_SUFFIXES = (".yaml", ".yml", ".json")
+_MOST_BYTES = 256 << 20
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What files held: objects by kind, those left out and why, and how many of kinds that we have no use for."""
+    """What stands in the files. Every kind has an entry in `objects`; `unknown` counts the kinds passed over."""
 
     objects: Mapping[Kind, tuple[Object, ...]]
-    rejections: tuple[Rejection, ...]
-    unknown: Mapping[str, int]
+    rejections: tuple[Rejection, ...] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
-    def listed(self) -> Iterator[Listed]:
-        """The same as one complete list of each kind; what cannot be told to be of any is told with the Services."""
-        for kind in Kind:
-            kinds = (kind, "") if kind is Kind.SERVICE else (kind,)
-            rejections = tuple(rejection for rejection in self.rejections if rejection.kind in kinds)
-            yield Listed(kind, self.objects[kind], rejections)
+    def listed(self, kind: Kind) -> Listed:
+        """The list of one kind; what was rejected before its kind was known stands with the Services."""
+        known = tuple(Kind)
+        rejected = (
+            one for one in self.rejections if (one.kind if one.kind in known else Kind.SERVICE) == kind
+        )
+        return Listed(kind, self.objects[kind], tuple(rejected))
 
 
-def read(paths: Iterable[Path], stdin: bytes | None = None) -> Manifests:
-    """All objects in these files, and in the manifest files of these directories (not of directories in them).
+def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
+    """All objects of the files, of the directories' files, and of `stdin` where it is given.
 
-    `-` stands for the bytes of `stdin`. InputError for a path that is not there; everything else that is wrong is
-    a Rejection in the result.
+    A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories. Of two
+    objects of one kind and key the first stands. A file that is neither YAML nor JSON is one rejection.
+    InputError for a path that cannot be read.
     """
-    reading = _Reading()
+    contents = [_parsed(str(path), _text_of(path)) for path in _files(paths)]
+    if stdin is not None:
+        contents.append(_parsed("stdin", stdin))
+    return _merged(contents)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if path == STDIN:
-            reading.take("stdin", stdin or b"")
-            continue
-        for file in _files(path):
-            reading.take(str(file), _bytes_of(file))
-    return reading.result()
+        if path.is_dir():
+            yield from _files_in(path)
+        else:
+            yield path
 
 
-def _files(path: Path) -> Sequence[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
-
-
-def _bytes_of(file: Path) -> bytes:
+def _files_in(directory: Path) -> list[Path]:
     try:
-        return file.read_bytes()
+        return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES and not path.is_dir())
     except OSError as failed:
-        raise InputError(f"cannot read {file}: {failed.strerror}") from failed
+        raise InputError(
+            f"cannot read the directory {directory}: {failed.strerror}; name one that holds manifests"
+        ) from failed
 
 
-@dataclass(slots=True)
-class _Reading:
-    """Files taken in so far."""
+def _text_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as failed:
+        raise InputError(
+            f"cannot read {path}: {failed.strerror}; name a file or directory that can be read"
+        ) from failed
+    if len(text) > _MOST_BYTES:
+        raise InputError(f"{path} is larger than {_MOST_BYTES >> 20} MB; split it up")
+    return text
 
-    objects: dict[Kind, dict[NamespacedName, tuple[Object, str]]] = field(
-        default_factory=lambda: {kind: {} for kind in Kind}
+
+def _parsed(place: str, text: bytes) -> tuple[Found, ...]:
+    try:
+        return contents_of(place, text)
+    except InputError as malformed:
+        return (Rejection(place, "", "", "", str(malformed)),)
+
+
+def _merged(contents: Iterable[Iterable[Found]]) -> Manifests:
+    objects: dict[Kind, dict[object, Held]] = {kind: {} for kind in Kind}
+    rejections: list[Rejection] = []
+    unknown: Counter[str] = Counter()
+    for found in (one for content in contents for one in content):
+        match found:
+            case Rejection():
+                rejections.append(found)
+            case PassedOver(kind=name):
+                unknown[name] += 1
+            case Held(object=thing):
+                first = objects[KIND_OF[type(thing)]].setdefault(thing.key, found)
+                if first is not found:
+                    rejections.append(_second(found, first.place))
+    return Manifests(
+        {kind: tuple(held.object for held in by_key.values()) for kind, by_key in objects.items()},
+        tuple(rejections),
+        dict(unknown),
     )
-    rejections: list[Rejection] = field(default_factory=list)
-    unknown: Counter[str] = field(default_factory=Counter)
-
-    def take(self, file: str, text: bytes) -> bool:
-        """Take one file in; False if it cannot be parsed at all."""
-        try:
-            documents = list(_documents(text))
-        except InputError as wrong:
-            self.rejections.append(Rejection(file, "", "", "", str(wrong)))
-            return False
-        for number, data in documents:
-            place = f"{file}, document {number}" if len(documents) > 1 else file
-            self._take_object(place, data, {})
-        return True
-
-    def result(self) -> Manifests:
-        objects = {kind: tuple(thing for thing, _ in known.values()) for kind, known in self.objects.items()}
-        return Manifests(objects, tuple(self.rejections), dict(self.unknown))
-
-    def _take_object(self, place: str, data: object, inherited: Mapping[str, object]) -> None:
-        if not isinstance(data, dict):
-            self.rejections.append(Rejection(place, "", "", "", "is no Kubernetes object: a mapping with a kind"))
-            return
-        header = {**inherited, **{name: data[name] for name in ("apiVersion", "kind") if name in data}}
-        kind = header.get("kind")
-        if not isinstance(kind, str):
-            self.rejections.append(Rejection(place, "", _name_of(data), "kind", "is missing"))
-        elif kind.endswith("List") and isinstance(data.get("items"), list):
-            of_items = {} if kind == "List" else {**header, "kind": kind.removesuffix("List")}
-            for at, item in enumerate(data["items"]):
-                self._take_object(f"{place}, items[{at}]", item, of_items)
-        elif kind in tuple(Kind):
-            self._take_known(place, Kind(kind), header.get("apiVersion"), data)
-        else:
-            self.unknown[kind] += 1
-
-    def _take_known(self, place: str, kind: Kind, api_version: object, data: dict[str, object]) -> None:
-        try:
-            if api_version != _API_VERSION[kind]:
-                raise InvalidField("apiVersion", f"{api_version!r} is not understood; write {_API_VERSION[kind]}")
-            thing = convert(kind, _in_namespace(kind, data))
-            known = self.objects[kind].get(thing.key)
-            if known:
-                raise InvalidField("metadata.name", f"{thing.key} stands already in {known[1]}; that one counts")
-        except InvalidField as wrong:
-            self.rejections.append(Rejection(place, kind, _name_of(data), wrong.field, wrong.reason))
-        else:
-            self.objects[KIND_OF[type(thing)]][thing.key] = (thing, place)
 
 
-def _documents(text: bytes) -> Iterator[tuple[int, object]]:
-    """Numbered documents; JSON, which YAML's parser would read ten times slower, goes its own way."""
-    if text.lstrip()[:1] in (b"{", b"["):
-        try:
-            yield 1, msgspec.json.decode(text)
-        except msgspec.DecodeError as wrong:
-            if b"\n---" not in text:
-                raise InputError(f"not JSON: {wrong}") from wrong
-        else:
-            return
-    for number, document in enumerate(load_documents(text), 1):
-        yield number, document.data
+def _second(held: Held, first: str) -> Rejection:
+    kind, key = KIND_OF[type(held.object)], held.object.key
+    return Rejection(held.place, kind, str(key), "", f"it stands in {first} already; keep one of the two")
 
 
-def _in_namespace(kind: Kind, data: dict[str, object]) -> dict[str, object]:
-    metadata = data.get("metadata")
-    if kind is Kind.NODE or not isinstance(metadata, dict) or metadata.get("namespace"):
-        return data
-    return {**data, "metadata": {**metadata, "namespace": _DEFAULT_NAMESPACE}}
+class _Signature(NamedTuple):
+    """Differs whenever a file was written or replaced."""
+
+    modified_ns: int
+    size: int
+    inode: int
 
 
-def _name_of(data: Mapping[str, object]) -> str:
-    metadata = data.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        return ""
-    namespace = metadata.get("namespace")
-    return f"{namespace}/{metadata['name']}" if isinstance(namespace, str) else str(metadata["name"])
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none."""
+
+    signature: _Signature
+    contents: tuple[Found, ...] = ()
+    problem: Rejection | None = None
 
 
 class ManifestDirectory:
-    """A directory as a source: emits the lists that changed at the start and whenever a file changes.
+    """Tells `emit` what a directory's manifests say, from `start` to `stop`.
 
-    A file that cannot be parsed is reported and keeps what it held when it last could be: it may be
-    half-written. `start` emits from a thread of its own.
+    Every kind begins with a `Listed`; a new one follows, from a thread of its own, whenever that kind
+    changes. A file that was written counts once it has stayed the same for 0.1 s, so that neither
+    half a file nor the moment in which an editor replaces it takes a Service away. What cannot be parsed or
+    was emptied keeps its last good contents and is reported; a file that was removed takes its objects along.
     """
 
-    def __init__(self, directory: Path, emit: Callable[[Event], None]) -> None:
-        self._directory = directory
+    def __init__(self, path: Path, emit: Callable[[Event], None]) -> None:
+        self._path = path
         self._emit = emit
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="manifests", daemon=True)
-        self._last_good: dict[Path, bytes] = {}
-        self._emitted: dict[Kind, Listed] = {}
+        self._thread = threading.Thread(target=self._watch, name="watch-manifests", daemon=True)
+        self._seen: dict[Path, _Signature] = {}
+        self._files: dict[Path, _File] = {}
+        self._told: dict[Kind, Listed] = {}
 
     def start(self) -> None:
-        """Begin in the background; InputError if there is no such directory."""
-        if not self._directory.is_dir():
-            raise InputError(f"{self._directory} is not a directory; name the one that holds the manifests")
+        """Emit every kind, then watch in the background; InputError if there is no such directory."""
+        self._seen = self._signatures()
+        self._take_in(self._seen)
+        self._tell()
         self._thread.start()
 
     def stop(self) -> None:
+        """End the watching; nothing is emitted afterwards."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _watch(self) -> None:
-        seen: object = None
-        while not self._stopping.is_set():
+        complaint = ""
+        while not self._stopping.wait(_LOOK_EVERY_S):
             try:
-                signature = self._signature()
-                if signature != seen:
-                    self._emit_changes()
-                    seen = signature
-            except (OSError, InputError) as failed:
-                _log.warning("%s: what was read last stays, and is read again soon", failed)
-                seen = None
-            self._stopping.wait(_LOOK_AGAIN_S)
+                self._look()
+                complaint = ""
+            except InputError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    logger.warning("%s; what is known stays in force", complaint)
 
-    def _signature(self) -> object:
-        statuses = [(file, file.stat()) for file in _files(self._directory)]
-        return [(file, status.st_mtime_ns, status.st_size, status.st_ino) for file, status in statuses]
+    def _look(self) -> None:
+        now = self._signatures()
+        if self._take_in(now):
+            self._tell()
+        self._seen = now
 
-    def _emit_changes(self) -> None:
-        reading = _Reading()
-        for file in _files(self._directory):
-            text = _bytes_of(file)
-            if reading.take(str(file), text):
-                self._last_good[file] = text
-            elif file in self._last_good:
-                reading.take(str(file), self._last_good[file])
-        for listed in reading.result().listed():
-            if self._emitted.get(listed.kind) != listed:
-                self._emitted[listed.kind] = listed
+    def _signatures(self) -> dict[Path, _Signature]:
+        found = {}
+        for path in _files_in(self._path):
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # it was removed meanwhile
+            found[path] = _Signature(status.st_mtime_ns, status.st_size, status.st_ino)
+        return found
+
+    def _take_in(self, now: Mapping[Path, _Signature]) -> bool:
+        """Whether any file changed and has come to rest."""
+        changed = False
+        for path in now.keys() | self._files.keys():
+            known, signature = self._files.get(path), now.get(path)
+            if signature != self._seen.get(path) or signature == (known.signature if known else None):
+                continue
+            changed = True
+            if signature is None:
+                del self._files[path]
+            else:
+                self._files[path] = _newer(path, signature, known)
+        return changed
+
+    def _tell(self) -> None:
+        files = [self._files[path] for path in sorted(self._files)]
+        manifests = _merged((*file.contents, *filter(None, (file.problem,))) for file in files)
+        for kind in Kind:
+            listed = manifests.listed(kind)
+            if listed != self._told.get(kind):
+                self._told[kind] = listed
                 self._emit(listed)
+
+
+def _newer(path: Path, signature: _Signature, known: _File | None) -> _File:
+    """The file as it is now, or its last good contents with the problem that it has."""
+    earlier = known.contents if known else ()
+    try:
+        contents = contents_of(str(path), _text_of(path))
+    except InputError as error:
+        return _kept(path, signature, earlier, str(error))
+    if earlier and not signature.size:
+        return _kept(path, signature, earlier, "the file is empty; remove it if its objects are to go")
+    return _File(signature, contents)
+
+
+def _kept(path: Path, signature: _Signature, earlier: tuple[Found, ...], reason: str) -> _File:
+    told = f"{reason}; its last good contents stay in force" if earlier else reason
+    return _File(signature, earlier, Rejection(str(path), "", "", "", told))

@@ -24,9 +24,10 @@ class Rejection:
     key: NamespacedName | None = None
 
     def __str__(self) -> str:
-        what = " ".join(filter(None, (self.kind, self.name))) or "object"
+        what = " ".join(filter(None, (self.kind, self.name)))
+        subject = f"{self.place}: {what}" if what else self.place
         where = f"{self.field}: " if self.field else ""
-        return f"{self.place}: {what} is left out: {where}{self.reason}"
+        return f"{subject} is left out: {where}{self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

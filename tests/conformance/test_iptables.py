@@ -4,12 +4,10 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from click.testing import CliRunner
-from namespaces import fresh_namespace, inside
-from recordings import CLUSTERS, DIRECTORY, DUMP, comparable
 
+from facts import CLUSTER_CIDRS
 from kproxy.agent.family import FamilyProxy
 from kproxy.cli.render import command as render_command
 from kproxy.kernel import process
@@ -23,7 +21,9 @@ from kproxy.sources import manifests
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Kind, Object
 from kproxy.state.store import Store
-from kproxy.values import Address, Family, Network
+from kproxy.values import Address, Family
+from namespaces import fresh_namespace, inside
+from recordings import CLUSTERS, DIRECTORY, DUMP, comparable
 
 pytestmark = pytest.mark.netns
 
@@ -45,7 +45,9 @@ def program(backend: Backend, family: Family) -> str:
 
 
 def dump(backend: Backend, family: Family) -> str:
-    return "".join(process.run([f"{program(backend, family)}-save", "-t", table]) for table in ("nat", "filter"))
+    return "".join(
+        process.run([f"{program(backend, family)}-save", "-t", table]) for table in ("nat", "filter")
+    )
 
 
 def name_of(cluster: object) -> str | None:
@@ -75,9 +77,6 @@ def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
     assert comparable((cluster / DUMP[family]).read_text()) == comparable(ours)
 
 
-CONFIGURED = {
-    "clusterCIDR": {"cluster_cidrs": (Network("10.128.0.0/9"), Network("fd00:10:128::/48"))},
-}
 PLAIN = [
     cluster
     for cluster in CLUSTERS
@@ -93,13 +92,17 @@ def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_p
     node: str, cluster: Path, family: Family
 ) -> None:
     objects = [thing for kind in Kind for thing in manifests.read([cluster / "objects.json"]).objects[kind]]
-    settings = Settings(accounting=True, **CONFIGURED["clusterCIDR"])
+    settings = Settings(accounting=True, cluster_cidrs=CLUSTER_CIDRS)
     shuffled = random.Random(cluster.name)
     with inside(node):
         process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
         proxy = FamilyProxy(Iptables(Backend.NFT, family), rule_templates())
         store = Store()
-        for round_of_events in (added(objects), removed(shuffled.sample(objects, len(objects))), added(shuffled.sample(objects, len(objects)))):
+        for round_of_events in (
+            added(objects),
+            removed(shuffled.sample(objects, len(objects))),
+            added(shuffled.sample(objects, len(objects))),
+        ):
             for event in round_of_events:
                 store.apply(event)
             view = view_node("node-1", store.node("node-1"), NODE_ADDRESSES, settings, family)

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stubapi import StubApi
-from stubapi.manifests import endpoint_slice, node, service
 
 from kproxy.errors import InputError
 from kproxy.sources.connection import Answer, Connection, connect
@@ -20,6 +18,8 @@ from kproxy.sources.pace import Pace
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import Kind
 from kproxy.values import NamespacedName
+from stubapi import StubApi
+from stubapi.manifests import endpoint_slice, node, service
 
 BOUND_S = 20.0
 PACE = Pace(

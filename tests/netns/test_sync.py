@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
-from namespaces import fresh_namespace, inside
 
+from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
@@ -20,6 +19,7 @@ from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, NamespacedName, Protocol, ServicePortName
+from namespaces import fresh_namespace, inside
 
 pytestmark = pytest.mark.netns
 
@@ -50,7 +50,9 @@ class Node:
         self.store = Store()
         for number, name in enumerate(("web", "api")):
             self.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.96.0.{10 + number}"),))))
-            self.store.apply(Changed(a_slice(an_endpoint(f"10.128.1.{number}"), name=f"{name}-a", service=name)))
+            self.store.apply(
+                Changed(a_slice(an_endpoint(f"10.128.1.{number}"), name=f"{name}-a", service=name))
+            )
         self.proxy = self.new_proxy()
 
     def new_proxy(self) -> FamilyProxy:
@@ -214,4 +216,3 @@ def test_observation_of_many_nft_chains_gives_names_without_rules(
     before = node.rules()
     assert succeeded(node.sync()).chains_written > 5
     assert before == node.rules()
-

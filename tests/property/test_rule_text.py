@@ -5,10 +5,10 @@ import re
 import shlex
 from typing import Any
 
-from facts import CLUSTER_CIDRS, a_view
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from facts import CLUSTER_CIDRS, a_view
 from kproxy.errors import InputError
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
@@ -24,16 +24,38 @@ SETTINGS = Settings(cluster_cidrs=CLUSTER_CIDRS, accounting=True)
 
 OPTIONS = {
     *("-A", "-s", "-d", "-p", "-m", "-j", "-i", "--dport", "--comment", "--mode", "--probability"),
-    *("--set-xmark", "--mark", "--random-fully", "--to-destination", "--reject-with", "--dst-type", "--src-type"),
-    *("--ctstate", "--nfacct-name", "--rcheck", "--set", "--seconds", "--reap", "--name", "--mask", "--rsource"),
+    *(
+        "--set-xmark",
+        "--mark",
+        "--random-fully",
+        "--to-destination",
+        "--reject-with",
+        "--dst-type",
+        "--src-type",
+    ),
+    *(
+        "--ctstate",
+        "--nfacct-name",
+        "--rcheck",
+        "--set",
+        "--seconds",
+        "--reap",
+        "--name",
+        "--mask",
+        "--rsource",
+    ),
 }
 VALUE = re.compile(r"[A-Za-z0-9_.:/,\[\]+!-]+")
 COMMENT = re.compile(r"[A-Za-z0-9 ;.:/\[\]>-]*")
 
 HOSTILE = st.one_of(
     st.text(),
-    st.sampled_from(['"', "\n", "web\n-A INPUT -j ACCEPT", 'web" -j ACCEPT #', "-j", "--to-destination", "web ", " web"]),
-    st.sampled_from(["10.0.0.1 -j ACCEPT", "10.0.0.1\n", "10.0.0.0/8 -j DROP", "::1%eth0\n", "{{ 7 * 7 }}", "{% raw %}"]),
+    st.sampled_from(
+        ['"', "\n", "web\n-A INPUT -j ACCEPT", 'web" -j ACCEPT #', "-j", "--to-destination", "web ", " web"]
+    ),
+    st.sampled_from(
+        ["10.0.0.1 -j ACCEPT", "10.0.0.1\n", "10.0.0.0/8 -j DROP", "::1%eth0\n", "{{ 7 * 7 }}", "{% raw %}"]
+    ),
 )
 
 

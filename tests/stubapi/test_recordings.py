@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+
 from stubapi import StubApi
 
 RECORDED = Path(__file__).with_name("recorded")

@@ -1,7 +1,6 @@
 """Slices to backends: ports, duplicates, order."""
 
 from facts import NODE, WEB, a_slice, an_endpoint, targets
-
 from kproxy.model.endpoints import backends_by_port
 from kproxy.state.objects import EndpointPort
 from kproxy.values import Family, Protocol, ServicePortName
@@ -22,7 +21,10 @@ def test_backends_keep_each_slices_own_target_port() -> None:
 def test_ports_of_one_name_and_two_protocols_are_two_service_ports() -> None:
     ports = (EndpointPort("dns", Protocol.TCP, 53), EndpointPort("dns", Protocol.UDP, 53))
     found = backends_by_port(WEB, [a_slice(an_endpoint("10.128.1.1"), ports=ports)], NODE, Family.IPV4)
-    assert {ServicePortName(WEB, "dns", Protocol.TCP), ServicePortName(WEB, "dns", Protocol.UDP)} == found.keys()
+    assert {
+        ServicePortName(WEB, "dns", Protocol.TCP),
+        ServicePortName(WEB, "dns", Protocol.UDP),
+    } == found.keys()
 
 
 def test_duplicate_endpoint_counts_once_and_the_local_copy_wins() -> None:
@@ -33,7 +35,10 @@ def test_duplicate_endpoint_counts_once_and_the_local_copy_wins() -> None:
 
 
 def test_duplicate_endpoint_is_ready_if_one_copy_is() -> None:
-    slices = [a_slice(an_endpoint("10.128.1.1", ready=False)), a_slice(an_endpoint("10.128.1.1"), name="web-b")]
+    slices = [
+        a_slice(an_endpoint("10.128.1.1", ready=False)),
+        a_slice(an_endpoint("10.128.1.1"), name="web-b"),
+    ]
     (backend,) = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
     assert backend.ready
 

@@ -1,5 +1,4 @@
 from facts import NODE, WEB, a_service, a_slice, an_endpoint
-
 from kproxy.model.health import HealthCheck, health_check
 
 

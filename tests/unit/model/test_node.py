@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from facts import a_node, a_view
 
+from facts import a_node, a_view
 from kproxy.model.node import LocalDetector, NodePortDispatch
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Address, Family, Network
@@ -19,8 +19,16 @@ V4, V6 = Family.IPV4, Family.IPV6
         (V6, {}, LocalDetector(source=Network("fd00:10:128::/48"))),
         (V4, {"cluster_cidrs": ()}, LocalDetector()),
         (V6, {"cluster_cidrs": (Network("10.128.0.0/9"),)}, LocalDetector()),
-        (V4, {"detect_local_mode": DetectLocalMode.NODE_CIDR}, LocalDetector(source=Network("10.128.1.0/24"))),
-        (V6, {"detect_local_mode": DetectLocalMode.NODE_CIDR}, LocalDetector(source=Network("fd00:10:128:1::/64"))),
+        (
+            V4,
+            {"detect_local_mode": DetectLocalMode.NODE_CIDR},
+            LocalDetector(source=Network("10.128.1.0/24")),
+        ),
+        (
+            V6,
+            {"detect_local_mode": DetectLocalMode.NODE_CIDR},
+            LocalDetector(source=Network("fd00:10:128:1::/64")),
+        ),
         (
             V4,
             {"detect_local_mode": DetectLocalMode.BRIDGE_INTERFACE, "bridge_interface": "cni0"},
@@ -33,7 +41,9 @@ V4, V6 = Family.IPV4, Family.IPV6
         ),
     ],
 )
-def test_local_detector_follows_its_mode(family: Family, settings: dict[str, Any], expected: LocalDetector) -> None:
+def test_local_detector_follows_its_mode(
+    family: Family, settings: dict[str, Any], expected: LocalDetector
+) -> None:
     assert expected == a_view(family, **settings).local
 
 
@@ -60,13 +70,21 @@ def networks(*texts: str) -> dict[str, Any]:
         pytest.param(V4, {}, everywhere(None, on_localhost=True), id="default"),
         pytest.param(V6, {}, everywhere("::1/128", on_localhost=False), id="default v6: never ::1"),
         pytest.param(
-            V4, {"localhost_node_ports": False}, everywhere("127.0.0.0/8", on_localhost=False), id="not localhost"
+            V4,
+            {"localhost_node_ports": False},
+            everywhere("127.0.0.0/8", on_localhost=False),
+            id="not localhost",
         ),
         pytest.param(V4, networks("10.199.0.0/24"), just("10.199.0.2"), id="cidr"),
-        pytest.param(V6, networks("10.199.0.0/24"), everywhere("::1/128", on_localhost=False), id="cidr of the other"),
+        pytest.param(
+            V6, networks("10.199.0.0/24"), everywhere("::1/128", on_localhost=False), id="cidr of the other"
+        ),
         pytest.param(V4, networks("0.0.0.0/0"), everywhere(None, on_localhost=True), id="the whole space"),
         pytest.param(
-            V4, networks("127.0.0.0/8", "10.199.0.0/24"), just("127.0.0.1", "10.199.0.2", on_localhost=True), id="loopback"
+            V4,
+            networks("127.0.0.0/8", "10.199.0.0/24"),
+            just("127.0.0.1", "10.199.0.2", on_localhost=True),
+            id="loopback",
         ),
         pytest.param(
             V4,

@@ -1,8 +1,8 @@
 """Traffic policies: which chains' worth of backends a service port uses, and what refuses."""
 
 import pytest
-from facts import NODE, a_plan, a_service, a_slice, a_view, an_endpoint, targets
 
+from facts import NODE, a_plan, a_service, a_slice, a_view, an_endpoint, targets
 from kproxy.model.plan import Unserved, plan_service
 from kproxy.state.objects import Service, ServicePort, ServiceType
 from kproxy.values import Address, Family, Network, Protocol
@@ -19,7 +19,9 @@ VIP = (Address("192.0.2.10"),)
         pytest.param(a_service(), True, id="cluster ip"),
         pytest.param(a_service(cluster_ips=()), False, id="headless"),
         pytest.param(a_service(type=ServiceType.EXTERNAL_NAME), False, id="external name"),
-        pytest.param(a_service(opt_out_label="service.kubernetes.io/service-proxy-name"), False, id="other proxy"),
+        pytest.param(
+            a_service(opt_out_label="service.kubernetes.io/service-proxy-name"), False, id="other proxy"
+        ),
         pytest.param(a_service(cluster_ips=(Address("fd00:10:96::10"),)), False, id="other family"),
     ],
 )
@@ -54,7 +56,9 @@ def test_each_direction_follows_its_own_policy(
 
 
 def test_local_external_policy_keeps_all_backends_for_the_short_circuit() -> None:
-    plan = a_plan(a_service(ports=NODE_PORT, internal_policy_local=True, external_policy_local=True), LOCAL, REMOTE)
+    plan = a_plan(
+        a_service(ports=NODE_PORT, internal_policy_local=True, external_policy_local=True), LOCAL, REMOTE
+    )
     assert [f"{HERE}:8080", f"{THERE}:8080"] == targets(plan.usable.cluster)
 
 
@@ -131,5 +135,7 @@ def test_dual_stack_service_has_a_plan_in_each_family_with_its_own_addresses() -
 def test_every_port_has_its_own_plan() -> None:
     ports = (ServicePort("http", Protocol.TCP, 80), ServicePort("dns", Protocol.UDP, 53))
     plans = plan_service(a_service(ports=ports), [], a_view())
-    assert [("http", "TCP", 80), ("dns", "UDP", 53)] == [(p.name.port, p.name.protocol, p.port) for p in plans]
+    assert [("http", "TCP", 80), ("dns", "UDP", 53)] == [
+        (p.name.port, p.name.protocol, p.port) for p in plans
+    ]
     assert NODE == a_view().name

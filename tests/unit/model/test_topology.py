@@ -1,22 +1,26 @@
 """Readiness, hints and fallbacks: one row a rule of `usable_backends`."""
 
-import pytest
-from facts import NODE, a_slice, an_endpoint, targets
+from typing import Any
 
+import pytest
+
+from facts import NODE, a_slice, an_endpoint, targets
 from kproxy.model.endpoints import backends_by_port
-from kproxy.model.topology import usable_backends
+from kproxy.model.topology import UsableBackends, usable_backends
 from kproxy.state.objects import Endpoint
 from kproxy.values import Family, NamespacedName, Protocol, ServicePortName
 
 A, B, C = "10.128.1.1", "10.128.2.2", "10.128.3.3"
 WEB = ServicePortName(NamespacedName("default", "web"), "", Protocol.TCP)
 READY = {"ready": True, "serving": True, "terminating": False}
-LEAVING = {"ready": False, "serving": True, "terminating": True}
+LEAVING: dict[str, Any] = {"ready": False, "serving": True, "terminating": True}
 GONE = {"ready": False, "serving": False, "terminating": True}
 NOT_READY = {"ready": False, "serving": False, "terminating": False}
 
 
-def usable(*endpoints: Endpoint, cluster: bool = True, local: bool = True, zone: str = "zone-a"):  # type: ignore[no-untyped-def] # the type is the subject's own
+def usable(
+    *endpoints: Endpoint, cluster: bool = True, local: bool = True, zone: str = "zone-a"
+) -> UsableBackends:
     backends = backends_by_port(WEB.service, [a_slice(*endpoints)], NODE, Family.IPV4).get(WEB, ())
     return usable_backends(backends, uses_cluster=cluster, uses_local=local, node=NODE, zone=zone)
 
@@ -32,11 +36,21 @@ def at(address: str, node: str, **fields: object) -> Endpoint:
         pytest.param([at(A, NODE, **NOT_READY)], [], [], False, id="not ready"),
         pytest.param([at(A, NODE, **READY), at(B, "node-2", **READY)], [A, B], [A], True, id="ready"),
         pytest.param(
-            [at(A, NODE, **READY), at(B, "node-2", **LEAVING)], [A], [A], True, id="leaving is not used while one is ready"
+            [at(A, NODE, **READY), at(B, "node-2", **LEAVING)],
+            [A],
+            [A],
+            True,
+            id="leaving is not used while one is ready",
         ),
-        pytest.param([at(A, NODE, **LEAVING), at(B, "node-2", **LEAVING)], [A, B], [A], True, id="all leaving"),
         pytest.param(
-            [at(A, NODE, **LEAVING), at(B, "node-2", **READY)], [B], [A], True, id="each policy falls back on its own"
+            [at(A, NODE, **LEAVING), at(B, "node-2", **LEAVING)], [A, B], [A], True, id="all leaving"
+        ),
+        pytest.param(
+            [at(A, NODE, **LEAVING), at(B, "node-2", **READY)],
+            [B],
+            [A],
+            True,
+            id="each policy falls back on its own",
         ),
         pytest.param([at(A, NODE, **GONE)], [], [], False, id="terminating and not serving"),
         pytest.param([at(A, "node-2", **READY)], [A], [], True, id="remote only"),
@@ -52,7 +66,9 @@ def test_usable_backends_follow_readiness_and_policy(
     assert anywhere == found.exist_anywhere
 
 
-def hinted(address: str, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = (), **conditions: bool) -> Endpoint:
+def hinted(
+    address: str, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = (), **conditions: bool
+) -> Endpoint:
     return an_endpoint(address, "node-9", zone_hints=zones, node_hints=nodes, **conditions)
 
 
@@ -61,10 +77,17 @@ def hinted(address: str, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = (
     [
         pytest.param([hinted(A, ("zone-a",)), hinted(B, ("zone-b",))], "zone-a", [A], id="zone"),
         pytest.param([hinted(A, ("zone-a",)), hinted(B)], "zone-a", [A, B], id="one without a hint: all"),
-        pytest.param([hinted(A, ("zone-b",)), hinted(B, ("zone-c",))], "zone-a", [A, B], id="none for us: all"),
-        pytest.param([hinted(A, ("zone-a",)), hinted(B, ("zone-b",))], "", [A, B], id="node without a zone: all"),
         pytest.param(
-            [hinted(A, ("zone-b",), (NODE,)), hinted(B, ("zone-a",), ("node-2",))], "zone-a", [A], id="node before zone"
+            [hinted(A, ("zone-b",)), hinted(B, ("zone-c",))], "zone-a", [A, B], id="none for us: all"
+        ),
+        pytest.param(
+            [hinted(A, ("zone-a",)), hinted(B, ("zone-b",))], "", [A, B], id="node without a zone: all"
+        ),
+        pytest.param(
+            [hinted(A, ("zone-b",), (NODE,)), hinted(B, ("zone-a",), ("node-2",))],
+            "zone-a",
+            [A],
+            id="node before zone",
         ),
         pytest.param(
             [hinted(A, ("zone-b",), ("node-3",)), hinted(B, ("zone-a",), ("node-2",))],
@@ -73,7 +96,10 @@ def hinted(address: str, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = (
             id="no node hint for us: zone",
         ),
         pytest.param(
-            [hinted(A, ("zone-a",), (NODE,)), hinted(B, ("zone-b",))], "zone-a", [A], id="node hints incomplete: zone"
+            [hinted(A, ("zone-a",), (NODE,)), hinted(B, ("zone-b",))],
+            "zone-a",
+            [A],
+            id="node hints incomplete: zone",
         ),
         pytest.param(
             [hinted(A, ("zone-a",)), hinted(B, ("zone-b",)), hinted(C, ready=False)],

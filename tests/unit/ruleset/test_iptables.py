@@ -1,8 +1,8 @@
 """Details of rule text that no recorded cluster pins down."""
 
 import pytest
-from facts import a_plan, a_service, a_slice, a_view, an_endpoint
 
+from facts import a_plan, a_service, a_slice, a_view, an_endpoint
 from kproxy.errors import InputError
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
@@ -19,7 +19,8 @@ CIRCUMSTANCES = Circumstances(a_view(), Settings())
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"), [(2, "0.50000000000"), (3, "0.33333333349"), (7, "0.14285714272"), (90, "0.01111111091")]
+    ("count", "expected"),
+    [(2, "0.50000000000"), (3, "0.33333333349"), (7, "0.14285714272"), (90, "0.01111111091")],
 )
 def test_one_in_is_the_text_that_iptables_save_prints(count: int, expected: str) -> None:
     assert expected == one_in(count)
@@ -28,7 +29,8 @@ def test_one_in_is_the_text_that_iptables_save_prints(count: int, expected: str)
 def test_liberal_conntrack_drops_no_invalid_packets() -> None:
     forward = Chain("filter", "KUBE-FORWARD")
     strict, liberal = (
-        node_chains(a_view(), Settings(conntrack_tcp_be_liberal=liberal), RENDER)[forward] for liberal in (False, True)
+        node_chains(a_view(), Settings(conntrack_tcp_be_liberal=liberal), RENDER)[forward]
+        for liberal in (False, True)
     )
     assert "--ctstate INVALID -j DROP" in strict
     assert "INVALID" not in liberal
@@ -85,7 +87,11 @@ def test_changed_endpoint_leaves_the_dispatch_chains_as_they_were() -> None:
     before = dict(desired.chains)
     store.apply(Changed(a_slice(an_endpoint("10.128.1.7"), name="a-a", service="a")))
     desired.update(store, store.take_dirty(), CIRCUMSTANCES)
-    changed = {chain.name[:9] for chain in before.keys() | desired.chains.keys() if before.get(chain) != desired.chains.get(chain)}
+    changed = {
+        chain.name[:9]
+        for chain in before.keys() | desired.chains.keys()
+        if before.get(chain) != desired.chains.get(chain)
+    }
     assert {"KUBE-SVC-", "KUBE-SEP-"} == changed
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from kubernetes.config import incluster_config
-from stubapi import StubApi
-from stubapi.certificates import server_context
 
 from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from kproxy.sources.connection import Connection, connect
+from stubapi import StubApi
+from stubapi.certificates import server_context
 
 PATH = "/api/v1/services"
 TIMEOUT_S = 10.0

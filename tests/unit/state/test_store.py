@@ -1,7 +1,6 @@
 """Events to state: what is newest, what is dirty, what was refused."""
 
 from facts import WEB, a_service, a_slice, an_endpoint
-
 from kproxy.state.events import Changed, Deleted, Listed, Refused, Rejection
 from kproxy.state.objects import Endpoints, Kind
 from kproxy.state.store import Store

@@ -18,7 +18,9 @@ NAT = {
 }
 
 
-def planned(known: dict[Chain, str | None], desired: dict[Chain, str], size: int | None = None) -> list[Section]:
+def planned(
+    known: dict[Chain, str | None], desired: dict[Chain, str], size: int | None = None
+) -> list[Section]:
     return list(plan(known, desired, {}, section_size=size).sections)
 
 

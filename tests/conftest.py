@@ -1,0 +1,33 @@
+"""What all tests share: the check that network namespaces work, and how Hypothesis searches."""
+
+import os
+import subprocess
+from functools import cache
+
+import pytest
+from hypothesis import settings
+
+from namespaces import fresh_namespace
+
+# The same examples at each run of CI, so that a failure there is the change's; new ones at each run elsewhere.
+# A slow machine is no failure, so there is no deadline.
+settings.register_profile("kproxy", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.load_profile("kproxy")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail, never skip, what cannot run here: a test that nobody ran proves nothing."""
+    if item.get_closest_marker("netns") and (lacking := _lacking_for_namespaces()):
+        pytest.fail(lacking, pytrace=False)
+
+
+@cache
+def _lacking_for_namespaces() -> str:
+    try:
+        with fresh_namespace():
+            return ""
+    except FileNotFoundError as missing:
+        return f"{missing.filename} is not installed; run scripts/setup"
+    except subprocess.CalledProcessError as refused:
+        return f"no network namespace can be made here ({refused.stderr.decode().strip()}); run scripts/test as root"

@@ -1,0 +1,237 @@
+"""`kproxy agent` as a real process, against the stub API server, in a network namespace of its own."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kproxy.errors import ProgramFailed
+from kproxy.kernel import process
+from namespaces import fresh_namespace, inside
+from recordings import comparable
+from stubapi import StubApi
+from stubapi.manifests import endpoint_slice, node, service
+
+pytestmark = pytest.mark.netns
+
+BOUND_S = 30.0
+NODE = "node-1"
+CLUSTER_CIDR = "10.128.0.0/9"
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """This thread, and the stub's, in a namespace of their own."""
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+@pytest.fixture
+def api(here: None) -> Iterator[StubApi]:
+    with StubApi() as stub:
+        stub.put("Node", node(NODE))
+        put_service(stub, "web", "10.96.0.10", "10.128.1.5", "10.128.2.6")
+        yield stub
+
+
+def put_service(api: StubApi, name: str, address: str, *backends: str) -> None:
+    manifest = service(name)
+    manifest["spec"] |= {"clusterIP": address, "clusterIPs": [address]}
+    api.put("Service", manifest)
+    api.put("EndpointSlice", endpoint_slice(f"{name}-a", name, *backends))
+
+
+@contextmanager
+def agent(*flags: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        sys.executable,
+        "-m",
+        "kproxy",
+        "agent",
+        "--hostname-override",
+        NODE,
+        "--cluster-cidr",
+        CLUSTER_CIDR,
+    ]
+    fast = ["--iptables-min-sync-period", "50ms", "--iptables-backend", "nft"]
+    with log.open("ab") as output:
+        running = subprocess.Popen([*command, *fast, *flags], stdout=output, stderr=output)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait(timeout=BOUND_S)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "agent.log"
+
+
+@pytest.fixture
+def by_kubeconfig(api: StubApi, tmp_path: Path) -> tuple[str, str]:
+    path = tmp_path / "kubeconfig"
+    api.write_kubeconfig(path)
+    return "--kubeconfig", str(path)
+
+
+def rules() -> str:
+    return process.run(["iptables-nft-save", "-t", "nat"]) + process.run(
+        ["iptables-nft-save", "-t", "filter"]
+    )
+
+
+def eventually(holds: Callable[[], bool], what: str, log: Path) -> None:
+    deadline = time.monotonic() + BOUND_S
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {BOUND_S:g} s; the agent said:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+def has(text: str) -> Callable[[], bool]:
+    return lambda: text in rules()
+
+
+def lacks(text: str) -> Callable[[], bool]:
+    return lambda: text not in rules()
+
+
+def said(text: str, log: Path) -> Callable[[], bool]:
+    return lambda: text in log.read_text()
+
+
+def test_agent_follows_the_cluster(api: StubApi, by_kubeconfig: tuple[str, str], log: Path) -> None:
+    with agent(*by_kubeconfig, log=log) as running:
+        eventually(has("10.128.2.6:8080"), "the first list is programmed", log)
+        api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.5", "10.128.3.7"))
+        eventually(has("10.128.3.7:8080"), "a new endpoint is programmed", log)
+        eventually(lacks("10.128.2.6:8080"), "an old endpoint is gone", log)
+        put_service(api, "api", "10.96.0.11", "10.128.1.9")
+        eventually(has("default/api cluster IP"), "a new Service is programmed", log)
+        api.delete("Service", "default", "web")
+        eventually(lacks("default/web"), "a deleted Service is gone", log)
+        before = rules()
+        running.send_signal(signal.SIGTERM)
+        assert 0 == running.wait(timeout=BOUND_S)
+    assert comparable(before) == comparable(rules())
+
+
+@pytest.mark.parametrize("fault", ["closed", "gone", "away"])
+def test_agent_catches_up_after_a_watch_that_broke(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path, fault: str
+) -> None:
+    with agent(*by_kubeconfig, log=log):
+        eventually(has("10.128.2.6:8080"), "the first list is programmed", log)
+        api.wait_for_streams("EndpointSlice", 1)
+        if fault == "away":
+            api.unreachable()
+        put_service(api, "api", "10.96.0.11", "10.128.1.9")
+        api.delete("Service", "default", "web")
+        if fault == "gone":
+            api.compact()
+        if fault == "away":
+            api.reachable()
+        else:
+            api.close_streams()
+        eventually(has("default/api cluster IP"), "what came meanwhile is programmed", log)
+        eventually(lacks("default/web"), "what went meanwhile is gone", log)
+
+
+def test_agent_writes_nothing_before_every_list_has_arrived(here: None, tmp_path: Path, log: Path) -> None:
+    with StubApi() as api:
+        put_service(api, "web", "10.96.0.10", "10.128.1.5")
+        kubeconfig = tmp_path / "kubeconfig"
+        api.write_kubeconfig(kubeconfig)
+        api.fail_next(2, 500)
+        with agent("--kubeconfig", str(kubeconfig), log=log):
+            eventually(said("500", log), "a list fails", log)
+            assert "KUBE-SERVICES" not in rules() or "default/web cluster IP" in rules()
+            eventually(
+                has("default/web cluster IP"), "all is programmed at once when the lists are there", log
+            )
+    assert "synced 0 service ports" not in log.read_text().partition("IPv6")[0]
+
+
+def test_object_that_cannot_be_used_is_named_and_the_rest_is_programmed(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path
+) -> None:
+    bad = service("bad")
+    bad["spec"]["clusterIPs"] = ["10.96.0.010"]
+    api.put("Service", bad)
+    with agent(*by_kubeconfig, log=log):
+        eventually(has("default/web cluster IP"), "the good Service is programmed", log)
+        eventually(
+            said("Service default/bad is left out: spec.clusterIPs[0]", log), "the bad one is named", log
+        )
+
+
+def test_render_restored_on_a_clean_node_equals_what_the_agent_programs(
+    here: None, tmp_path: Path, log: Path
+) -> None:
+    demo = Path(__file__).parents[2] / "examples" / "demo"
+    render = [sys.executable, "-m", "kproxy", "render", "-f", str(demo), "--node", NODE]
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+        f"clusterCIDR: {CLUSTER_CIDR}\niptables: {{minSyncPeriod: 50ms}}\n"
+    )
+    with agent("--manifests", str(demo), "--config", str(config), log=log):
+        eventually(said("IPv6: synced", log), "both families are synced", log)
+        agents = rules()
+    process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    rendered = subprocess.run([*render, "--config", str(config)], check=True, capture_output=True, text=True)
+    process.run(["iptables-nft-restore", "--noflush"], stdin=rendered.stdout)
+    assert comparable(agents) == comparable(rules())
+    assert "--dport" in agents
+
+
+def test_agent_killed_at_any_moment_and_started_again_ends_in_the_same_rules(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path
+) -> None:
+    for number in range(150):
+        put_service(
+            api, f"s{number}", f"10.97.0.{number}", *(f"10.{128 + at}.9.{number}" for at in range(1, 5))
+        )
+    moments = random.Random(150)
+    for _ in range(8):
+        with agent(*by_kubeconfig, log=log) as running:
+            time.sleep(moments.uniform(0.3, 1.6))
+            os.kill(running.pid, signal.SIGKILL)
+        number = moments.randrange(150)
+        api.put("EndpointSlice", endpoint_slice(f"s{number}-a", f"s{number}", f"10.140.0.{number}"))
+    with agent(*by_kubeconfig, log=log):
+        eventually(said("IPv6: synced", log), "all is synced", log)
+        eventually(has("10.140.0."), "the newest state is programmed", log)
+        time.sleep(1.0)
+        survived = rules()
+    process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    fresh = log.with_name("fresh.log")
+    with agent(*by_kubeconfig, log=fresh):
+        eventually(said("IPv6: synced", fresh), "all is synced on a clean node", fresh)
+        assert comparable(survived) == comparable(rules())
+
+
+def test_missing_manifest_directory_says_what_to_do(here: None, log: Path, tmp_path: Path) -> None:
+    with agent("--manifests", str(tmp_path / "absent"), log=log) as running:
+        assert 2 == running.wait(timeout=BOUND_S)
+    assert "absent is not a directory; name the one that holds the manifests" in log.read_text()
+
+
+def test_agent_without_a_cluster_or_manifests_says_what_to_do(here: None, log: Path) -> None:
+    with agent(log=log) as running:
+        assert 3 == running.wait(timeout=BOUND_S)
+    assert "kproxy: " in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_namespace_has_no_rules_of_ours_to_begin_with(here: None) -> None:
+    with pytest.raises(ProgramFailed):
+        process.run(["iptables-nft", "-t", "nat", "-S", "KUBE-SERVICES"])

@@ -1,0 +1,95 @@
+"""The edges to the kernel: which backend a host uses, what programs say, counters, addresses, sysctls."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kproxy.errors import EnvironmentLacking, ProgramFailed
+from kproxy.kernel import process, sysctl
+from kproxy.kernel.accounting import ensure_counters, have_counters
+from kproxy.kernel.addresses import local_addresses
+from kproxy.kernel.iptables import Backend, find_backend
+from namespaces import fresh_namespace, inside
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture(autouse=True)
+def _kernel() -> Iterator[None]:
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+def iptables(backend: Backend, *arguments: str) -> None:
+    process.run([f"iptables-{backend}", *arguments])
+
+
+def test_backend_of_an_untouched_host_is_nft() -> None:
+    assert Backend.NFT is find_backend()
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("hint", ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"])
+def test_backend_is_the_one_that_holds_the_kubelets_hint(backend: Backend, hint: str) -> None:
+    other = next(each for each in Backend if each is not backend)
+    iptables(other, "-A", "INPUT", "-j", "ACCEPT")
+    iptables(backend, "-t", "mangle", "-N", hint)
+    assert backend is find_backend()
+
+
+def test_backend_without_a_hint_is_the_one_with_more_rules() -> None:
+    iptables(Backend.NFT, "-A", "INPUT", "-j", "ACCEPT")
+    for _ in range(2):
+        iptables(Backend.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
+    assert Backend.LEGACY is find_backend()
+
+
+def test_backend_search_creates_no_legacy_table() -> None:
+    find_backend()
+    with open("/proc/net/ip_tables_names", encoding="ascii") as tables:  # noqa: PTH123 # of this thread's namespace
+        assert "" == tables.read()
+
+
+def test_counters_exist_once_ensured_and_are_kept() -> None:
+    assert not have_counters()
+    assert ensure_counters()
+    assert ensure_counters()
+    assert have_counters()
+
+
+def test_local_addresses_are_those_of_this_namespace() -> None:
+    process.run(["ip", "address", "add", "10.199.0.2/24", "dev", "lo"])
+    assert {"127.0.0.1", "::1", "10.199.0.2"} == set(local_addresses())
+
+
+def test_failed_program_keeps_its_code_its_words_and_the_lines_around_the_one_it_named() -> None:
+    text = "*filter\n:KUBE-A - [0:0]\n-A KUBE-A -j NOWHERE\n-A KUBE-A -j ACCEPT\nCOMMIT\n"
+    with pytest.raises(ProgramFailed) as failed:
+        process.run(["iptables-nft-restore", "--noflush"], stdin=text)
+    assert failed.value.exit_code == 2
+    assert "NOWHERE" in failed.value.stderr
+    assert "-A KUBE-A -j NOWHERE" in failed.value.excerpt
+    assert "NOWHERE" in str(failed.value)
+
+
+def test_program_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(ProgramFailed, match="did not end in time"):
+        process.run(["sleep", "30"], timeout_s=0.2)
+
+
+def test_missing_program_is_named_with_its_remedy() -> None:
+    with pytest.raises(
+        EnvironmentLacking, match="no-such-program is not installed; on Debian: apt-get install"
+    ):
+        process.run(["no-such-program"])
+
+
+def test_sysctl_that_cannot_be_set_names_the_consequence() -> None:
+    with pytest.raises(EnvironmentLacking, match=r"kernel\.osrelease=1.*: nothing works"):
+        sysctl.ensure("kernel/osrelease", "1", consequence="nothing works")
+
+
+def test_sysctl_is_set_and_read_in_this_namespace() -> None:
+    sysctl.ensure(sysctl.ROUTE_LOCALNET, "1", consequence="none")
+    assert "1" == sysctl.read(sysctl.ROUTE_LOCALNET)
+    assert sysctl.read("net/no/such/setting") is None

@@ -1,0 +1,186 @@
+"""Each rule of EndpointSlices, Endpoints, Nodes and Pods, from bytes to fact."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from kproxy.errors import InvalidField
+from kproxy.state.decode import decode
+from kproxy.state.objects import Endpoint, EndpointPort, Endpoints, EndpointSlice, Kind, Node, Pod
+from kproxy.values import Address, Family, NamespacedName, Protocol
+
+OWNER = {"kubernetes.io/service-name": "web"}
+ADDRESS = {"addresses": ["10.128.1.5"]}
+
+
+def decoded(kind: Kind, manifest: object) -> Any:
+    return decode(kind, msgspec.json.encode(manifest))
+
+
+def decoded_slice(labels: object = OWNER, **fields: object) -> EndpointSlice:
+    metadata = {"name": "web-a.1", "namespace": "default", "labels": labels}
+    found = decoded(Kind.ENDPOINT_SLICE, {"metadata": metadata, "addressType": "IPv4", **fields})
+    assert isinstance(found, EndpointSlice)
+    return found
+
+
+def test_slice_belongs_to_the_service_of_its_label() -> None:
+    expected = EndpointSlice(
+        key=NamespacedName("default", "web-a.1"), service=NamespacedName("default", "web"), family=Family.IPV4
+    )
+    assert expected == decoded_slice(endpoints=None, ports=None)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ({}, Endpoint(address=Address("10.128.1.5"))),
+        ({"conditions": None, "hints": None, "targetRef": None}, Endpoint(address=Address("10.128.1.5"))),
+        (
+            {"conditions": {"ready": False, "serving": True, "terminating": True}},
+            Endpoint(address=Address("10.128.1.5"), ready=False, serving=True, terminating=True),
+        ),
+        ({"conditions": {"ready": None, "serving": False}}, Endpoint(address=Address("10.128.1.5"), serving=False)),
+        ({"addresses": ["10.128.1.5", "nonsense"]}, Endpoint(address=Address("10.128.1.5"))),
+        ({"nodeName": "node-1.example"}, Endpoint(address=Address("10.128.1.5"), node="node-1.example")),
+        (
+            {"hints": {"forZones": [{"name": "zone_A"}], "forNodes": [{"name": "n1"}, {"name": "n2"}]}},
+            Endpoint(address=Address("10.128.1.5"), zone_hints=("zone_A",), node_hints=("n1", "n2")),
+        ),
+        ({"targetRef": {"kind": "Pod", "name": "web-1"}}, Endpoint(address=Address("10.128.1.5"), pod="web-1")),
+        ({"targetRef": {"kind": "VM", "name": "Web 1"}}, Endpoint(address=Address("10.128.1.5"))),
+    ],
+)
+def test_endpoint_of_a_slice_decodes_to_fact(endpoint: dict[str, object], expected: Endpoint) -> None:
+    assert (expected,) == decoded_slice(endpoints=[{**ADDRESS, **endpoint}]).endpoints
+
+
+def test_endpoint_without_addresses_is_left_out() -> None:
+    endpoints = decoded_slice(endpoints=[{"addresses": []}, {"addresses": None}, ADDRESS]).endpoints
+    assert ["10.128.1.5"] == [endpoint.address for endpoint in endpoints]
+
+
+def test_slice_ports_without_name_or_number_are_left_out() -> None:
+    ports = [{"name": "", "port": 80}, {"port": 81}, {"name": "a", "port": None}, {"name": "b", "port": 0}]
+    ports.append({"name": "dns", "port": 53, "protocol": "UDP"})
+    expected = (EndpointPort("", Protocol.TCP, 80), EndpointPort("dns", Protocol.UDP, 53))
+    assert expected == decoded_slice(ports=ports).ports
+
+
+@pytest.mark.parametrize(
+    "label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"]
+)
+def test_slice_with_a_label_for_other_proxies_opts_out_whatever_its_value(label: str) -> None:
+    assert label == decoded_slice(labels={**OWNER, label: ""}).opt_out_label
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "part_of_reason"),
+    [
+        ({"labels": None}, "metadata.labels", "kubernetes.io/service-name"),
+        ({"labels": {"kubernetes.io/service-name": "a b"}}, "metadata.labels[kubernetes.io/service-name]", "'a b'"),
+        ({"addressType": "FQDN"}, "addressType", "allowed are IPv4, IPv6"),
+        ({"addressType": "IPX"}, "addressType", "'IPX' is not one of IPv4, IPv6"),
+        ({"endpoints": [ADDRESS, {"addresses": ["fd00::1"]}]}, "endpoints[1].addresses[0]", "not an IPv4 address"),
+        ({"endpoints": [{"addresses": ["10.128.1.05"]}]}, "endpoints[0].addresses[0]", "10.128.1.05"),
+        ({"endpoints": [{**ADDRESS, "nodeName": "-j"}]}, "endpoints[0].nodeName", "'-j' is no DNS subdomain"),
+        (
+            {"endpoints": [{**ADDRESS, "hints": {"forZones": [{"name": "a"}, {"name": "a b"}]}}]},
+            "endpoints[0].hints.forZones[1].name",
+            "'a b' is no label value",
+        ),
+        (
+            {"endpoints": [{**ADDRESS, "targetRef": {"kind": "Pod", "name": "a..b"}}]},
+            "endpoints[0].targetRef.name",
+            "'a..b' is no DNS subdomain",
+        ),
+        ({"ports": [{"name": "http", "port": 70000}]}, "ports[0].port", "70000 is not a port"),
+        ({"ports": [{"name": "a b", "port": 1}]}, "ports[0].name", "'a b' is no DNS label"),
+    ],
+)
+def test_slice_with_invalid_field_is_refused_with_its_path(
+    fields: dict[str, Any], field: str, part_of_reason: str
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        decoded_slice(**fields)
+    assert field == refused.value.field
+    assert part_of_reason in refused.value.reason
+
+
+def test_endpoints_become_one_slice_for_each_subset_and_family() -> None:
+    subsets = [
+        {
+            "addresses": [{"ip": "10.128.1.5", "nodeName": "node-1"}, {"ip": "fd00::5"}],
+            "notReadyAddresses": [{"ip": "10.128.1.6", "targetRef": {"kind": "Pod", "name": "web-1"}}],
+            "ports": [{"port": 8080}],
+        },
+        {"addresses": [{"ip": "10.128.1.7"}], "ports": [{"name": "x", "port": 9090}]},
+        {"addresses": None, "ports": None},
+    ]
+    found = decoded(Kind.ENDPOINTS, {"metadata": {"name": "web", "namespace": "default"}, "subsets": subsets})
+    assert isinstance(found, Endpoints)
+    assert [
+        (Family.IPV4, ["10.128.1.5", "10.128.1.6"], (EndpointPort("", Protocol.TCP, 8080),)),
+        (Family.IPV6, ["fd00::5"], (EndpointPort("", Protocol.TCP, 8080),)),
+        (Family.IPV4, ["10.128.1.7"], (EndpointPort("x", Protocol.TCP, 9090),)),
+    ] == [(one.family, [end.address for end in one.endpoints], one.ports) for one in found.slices]
+    assert {found.key} == {one.service for one in found.slices}
+    assert 3 == len({one.key for one in found.slices})
+    not_ready = found.slices[0].endpoints[1]
+    assert (False, False, "web-1") == (not_ready.ready, not_ready.serving, not_ready.pod)
+
+
+def test_endpoints_with_an_invalid_address_are_refused_with_its_path() -> None:
+    manifest = {"metadata": {"name": "web", "namespace": "default"}, "subsets": [{}, {"addresses": [{"ip": "x"}]}]}
+    with pytest.raises(InvalidField, match=r"subsets\[1\]\.addresses\[0\]\.ip"):
+        decoded(Kind.ENDPOINTS, manifest)
+
+
+def test_node_decodes_with_internal_addresses_before_external_ones() -> None:
+    manifest = {
+        "metadata": {
+            "name": "node-1.example",
+            "labels": {"topology.kubernetes.io/zone": "zone-a"},
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"podCIDRs": ["10.128.1.0/24", "FD00:10::/64"], "taints": [{"key": "a/b", "effect": "NoSchedule"}]},
+        "status": {
+            "addresses": [
+                {"type": "Hostname", "address": "node-1"},
+                {"type": "ExternalIP", "address": "192.0.2.1"},
+                {"type": "InternalIP", "address": "10.0.0.1"},
+                {"type": "InternalIP", "address": "FD00::1"},
+            ]
+        },
+    }
+    node = decoded(Kind.NODE, manifest)
+    assert isinstance(node, Node)
+    assert NamespacedName("", "node-1.example") == node.key
+    assert ("10.0.0.1", "fd00::1", "192.0.2.1") == node.addresses
+    assert ("10.128.1.0/24", "fd00:10::/64") == node.pod_cidrs
+    assert ("zone-a", True, ("a/b",)) == (node.zone, node.being_deleted, node.taints)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"), [(None, ()), ({"podCIDR": "10.1.0.0/16"}, ("10.1.0.0/16",)), ({"podCIDRs": None}, ())]
+)
+def test_node_pod_cidrs_fall_back_to_the_single_field(spec: object, expected: tuple[str, ...]) -> None:
+    assert expected == decoded(Kind.NODE, {"metadata": {"name": "n"}, "spec": spec}).pod_cidrs
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"podIPs": [{"ip": "10.1.0.1"}, {"ip": "fd00::1"}], "podIP": "10.1.0.1"}, ("10.1.0.1", "fd00::1")),
+        ({"podIP": "10.1.0.1"}, ("10.1.0.1",)),
+        ({"podIP": ""}, ()),
+        (None, ()),
+    ],
+)
+def test_pod_addresses_fall_back_to_the_single_field(status: object, expected: tuple[str, ...]) -> None:
+    metadata = {"name": "web-1", "namespace": "default", "labels": {"b": "2", "a": "1"}}
+    pod = decoded(Kind.POD, {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status})
+    assert isinstance(pod, Pod)
+    assert expected == pod.addresses
+    assert ("node-1", (("a", "1"), ("b", "2"))) == (pod.node, pod.labels)

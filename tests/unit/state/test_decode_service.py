@@ -1,0 +1,195 @@
+"""Each rule of a Service, from bytes to fact."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from kproxy.errors import InvalidField
+from kproxy.state.decode import convert, decode
+from kproxy.state.objects import Kind, Service, ServicePort, ServiceType
+from kproxy.values import NamespacedName, Protocol
+
+PORT = {"port": 80}
+
+
+def a_manifest(status: object = None, labels: object = None, **spec: Any) -> dict[str, object]:
+    metadata = {"name": "web", "namespace": "default", "resourceVersion": "7", "labels": labels}
+    return {"metadata": metadata, "spec": {"clusterIP": "10.96.0.10", "ports": [PORT], **spec}, "status": status}
+
+
+def decoded(**fields: Any) -> Service:
+    manifest = a_manifest(**fields)
+    service = decode(Kind.SERVICE, msgspec.json.encode(manifest))
+    assert service == convert(Kind.SERVICE, manifest)
+    assert isinstance(service, Service)
+    return service
+
+
+def test_service_with_the_least_that_is_valid_decodes_to_defaults() -> None:
+    expected = Service(
+        key=NamespacedName("default", "web"),
+        resource_version="7",
+        cluster_ips=("10.96.0.10",),  # type: ignore[arg-type] # a literal
+        ports=(ServicePort("", Protocol.TCP, 80),),
+    )
+    assert expected == decoded()
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "expected"),
+    [
+        ({"clusterIPs": ["10.96.0.10", "FD00::0A"]}, "cluster_ips", ("10.96.0.10", "fd00::a")),
+        ({"clusterIPs": None, "clusterIP": "fd00::1"}, "cluster_ips", ("fd00::1",)),
+        ({"clusterIP": "None"}, "cluster_ips", ()),
+        ({"clusterIP": "", "clusterIPs": []}, "cluster_ips", ()),
+        ({"clusterIPs": ["None"]}, "cluster_ips", ()),
+        ({"type": "ExternalName", "clusterIP": None}, "type", ServiceType.EXTERNAL_NAME),
+        ({"type": None}, "type", ServiceType.CLUSTER_IP),
+        ({"ports": None}, "ports", ()),
+        (
+            {"ports": [{"port": 53, "protocol": "UDP", "name": "dns"}, {"port": 53, "name": "dns-tcp", "nodePort": 30053}]},
+            "ports",
+            (ServicePort("dns", Protocol.UDP, 53), ServicePort("dns-tcp", Protocol.TCP, 53, 30053)),
+        ),
+        ({"ports": [{"port": 1, "protocol": "SCTP"}]}, "ports", (ServicePort("", Protocol.SCTP, 1),)),
+        ({"externalIPs": ["192.0.2.1", "2001:DB8::1"]}, "external_ips", ("192.0.2.1", "2001:db8::1")),
+        ({"externalIPs": None}, "external_ips", ()),
+        (
+            {"loadBalancerSourceRanges": [" 192.0.2.7/24 ", "2001:db8::/32"]},
+            "source_ranges",
+            ("192.0.2.0/24", "2001:db8::/32"),
+        ),
+        ({"internalTrafficPolicy": "Local"}, "internal_policy_local", True),
+        ({"internalTrafficPolicy": "Cluster"}, "internal_policy_local", False),
+        ({"externalTrafficPolicy": "Local"}, "external_policy_local", False),
+        ({"externalTrafficPolicy": "Local", "externalIPs": ["192.0.2.1"]}, "external_policy_local", True),
+        ({"externalTrafficPolicy": "Local", "type": "NodePort"}, "external_policy_local", True),
+        ({"externalTrafficPolicy": "Local", "type": "LoadBalancer"}, "external_policy_local", True),
+        ({"externalTrafficPolicy": "Cluster", "type": "LoadBalancer"}, "external_policy_local", False),
+        ({"sessionAffinity": "None"}, "affinity_timeout_s", None),
+        ({"sessionAffinity": "ClientIP"}, "affinity_timeout_s", 10800),
+        ({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": None}}, "affinity_timeout_s", 10800),
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86400}}},
+            "affinity_timeout_s",
+            86400,
+        ),
+        ({"healthCheckNodePort": 31000}, "health_check_node_port", 0),
+        ({"healthCheckNodePort": 31000, "type": "LoadBalancer"}, "health_check_node_port", 0),
+        (
+            {"healthCheckNodePort": 31000, "type": "LoadBalancer", "externalTrafficPolicy": "Local"},
+            "health_check_node_port",
+            31000,
+        ),
+        ({"publishNotReadyAddresses": True}, "publish_not_ready", True),
+        ({"selector": {"b": "2", "a": "1"}}, "selector", (("a", "1"), ("b", "2"))),
+    ],
+)
+def test_service_spec_with_valid_field_decodes_to_fact(spec: dict[str, Any], field: str, expected: object) -> None:
+    assert expected == getattr(decoded(**spec), field)
+
+
+@pytest.mark.parametrize(
+    ("ingress", "expected"),
+    [
+        ([{"ip": "192.0.2.1"}], ("192.0.2.1",)),
+        ([{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1"}], ("192.0.2.1", "2001:db8::1")),
+        ([{"ip": "192.0.2.1", "ipMode": "Proxy"}, {"hostname": "lb.example"}], ()),
+        (None, ()),
+    ],
+)
+def test_ingress_addresses_count_as_vips_unless_in_proxy_mode(ingress: object, expected: object) -> None:
+    assert expected == decoded(status={"loadBalancer": {"ingress": ingress}}).load_balancer_vips
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (None, ""),
+        ({"app": "web"}, ""),
+        ({"service.kubernetes.io/service-proxy-name": ""}, "service.kubernetes.io/service-proxy-name"),
+        ({"service.kubernetes.io/headless": "true"}, ""),
+    ],
+)
+def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: str) -> None:
+    assert expected == decoded(labels=labels).opt_out_label
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "part_of_reason"),
+    [
+        ({"type": "Magic"}, "spec.type", "'Magic' is not one of ClusterIP, NodePort, LoadBalancer, ExternalName"),
+        ({"clusterIP": "10.96.0.010"}, "spec.clusterIP", "10.96.0.010"),
+        ({"clusterIPs": ["10.0.0.1", "10.0.0.2"]}, "spec.clusterIPs", "at most one address of each family"),
+        ({"clusterIPs": ["10.0.0.1", "x"]}, "spec.clusterIPs[1]", "'x' does not appear to be"),
+        ({"ports": [PORT, {"port": 0, "name": "b"}]}, "spec.ports[1].port", "0 is not a port; allowed are 1 to 65535"),
+        ({"ports": [{"port": 65536}]}, "spec.ports[0].port", "65536 is not a port"),
+        ({"ports": [{"port": "80"}]}, "spec.ports[0].port", "Expected int, got str"),
+        ({"ports": [{"name": "http"}]}, "spec.ports[0].port", "0 is not a port"),
+        ({"ports": [{"port": 80, "nodePort": -1}]}, "spec.ports[0].nodePort", "-1 is not a port"),
+        ({"ports": [{"port": 80, "protocol": "ICMP"}]}, "spec.ports[0].protocol", "'ICMP' is not one of TCP, UDP, SCTP"),
+        ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is no DNS label"),
+        ({"ports": [PORT, {"port": 81}]}, "spec.ports[1].name", "'' names an earlier TCP port too"),
+        ({"ports": [PORT, {"port": 80, "name": "b"}]}, "spec.ports[1].port", "80 is the number of an earlier TCP port"),
+        ({"externalIPs": ["::ffff:10.0.0.1"]}, "spec.externalIPs[0]", "IPv4-mapped"),
+        ({"externalIPs": ["fe80::1%eth0"]}, "spec.externalIPs[0]", "zone"),
+        ({"loadBalancerSourceRanges": ["10.0.0.0"]}, "spec.loadBalancerSourceRanges[0]", "no prefix length"),
+        ({"loadBalancerSourceRanges": ["10.0.0.0/33"]}, "spec.loadBalancerSourceRanges[0]", "10.0.0.0/33"),
+        ({"internalTrafficPolicy": "local"}, "spec.internalTrafficPolicy", "'local' is not one of Cluster, Local"),
+        ({"externalTrafficPolicy": "Near"}, "spec.externalTrafficPolicy", "'Near' is not one of Cluster, Local"),
+        ({"sessionAffinity": "Cookie"}, "spec.sessionAffinity", "'Cookie' is not one of None, ClientIP"),
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}},
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            "allowed are 1 to 86400",
+        ),
+        ({"status": {"loadBalancer": {"ingress": [{"ip": "1"}]}}}, "status.loadBalancer.ingress[0].ip", "'1'"),
+        (
+            {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "Nat"}]}}},
+            "status.loadBalancer.ingress[0].ipMode",
+            "'Nat' is not one of VIP, Proxy",
+        ),
+        ({"labels": {"a": 1}}, "metadata.labels[...]", "Expected str, got int"),
+    ],
+)
+def test_service_with_invalid_field_is_refused_with_its_path(
+    spec: dict[str, Any], field: str, part_of_reason: str
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        decoded(**spec)
+    assert field == refused.value.field
+    assert part_of_reason in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "part_of_reason"),
+    [
+        (b"", "", "truncated"),
+        (b'{"metadata":{"name":"\xff"}}', "", "not UTF-8"),
+        (b'{"x":' + b"[" * 100_000, "", "nested too deeply"),
+        (b"[]", "", "Expected object, got array"),
+        (b'{"metadata":{"name":"a","namespace":"b"}}', "spec", "is missing"),
+        (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is no DNS label"),
+        (b'{"metadata":{"name":"a.b","namespace":"b"},"spec":{}}', "metadata.name", "'a.b' is no DNS label"),
+        (b'{"metadata":{"name":"a","namespace":"b\\n"},"spec":{}}', "metadata.namespace", r"'b\n' is no DNS label"),
+        (b'{"metadata":{"name":"' + b"a" * 64 + b'","namespace":"b"},"spec":{}}', "metadata.name", "no DNS label"),
+    ],
+)
+def test_bytes_that_are_no_service_are_refused(raw: bytes, field: str, part_of_reason: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        decode(Kind.SERVICE, raw)
+    assert field == refused.value.field
+    assert part_of_reason in refused.value.reason
+
+
+def test_service_without_namespace_stands_in_the_one_given() -> None:
+    raw = b'{"metadata":{"name":"a"},"spec":{}}'
+    assert NamespacedName("apps", "a") == decode(Kind.SERVICE, raw, namespace="apps").key
+
+
+def test_reason_for_a_huge_name_shows_only_its_beginning() -> None:
+    with pytest.raises(InvalidField) as refused:
+        decoded(ports=[{"port": 80, "name": "A" * 1_000_000}])
+    assert len(refused.value.reason) < 300
+    assert "(1000000 characters)" in refused.value.reason
