@@ -68,7 +68,7 @@ def run(options: Options) -> None:
     _log.info(
         "node %s: %s rules by iptables-%s, from %s",
         options.node_name,
-        options.configuration.mode or "iptables",
+        options.configuration.mode,
         backend,
         options.manifests or "the cluster",
     )

@@ -52,6 +52,7 @@ class Agent:
         self._stopping = threading.Event()
         self._addresses: tuple[Address, ...] = ()
         self._verified_at = float("-inf")
+        self._synced: set[Family] = set()
 
     def emit(self, event: Event) -> None:
         """Hand in one event; returns at once, from any thread."""
@@ -86,10 +87,34 @@ class Agent:
         for proxy in self._families:
             report = proxy.sync(self._store, dirty, self._circumstances(proxy.family), verify=verify)
             failed |= report.error is not None
-            _tell(proxy.family, report)
+            self._tell(proxy.family, report)
         if failed:
             self._verified_at = float("-inf")
         self._schedule.ended(self._clock(), failed=failed)
+
+    def _tell(self, family: Family, report: SyncReport) -> None:
+        if report.error is not None:
+            _log.error(
+                "%s: rules not applied, the old ones stay and everything is tried again: %s",
+                family,
+                report.error,
+            )
+            return
+        is_news = report.rules_written or report.chains_deleted or family not in self._synced
+        self._synced.add(family)
+        level = logging.INFO if is_news else logging.DEBUG
+        _log.log(
+            level,
+            "%s: synced %d service ports: %d chains and %d rules written, %d chains deleted; "
+            "computed in %.1f ms, applied in %.1f ms",
+            family,
+            report.services,
+            report.chains_written,
+            report.rules_written,
+            report.chains_deleted,
+            report.compute_s * 1000,
+            report.apply_s * 1000,
+        )
 
     def _look_at_addresses(self) -> None:
         try:
@@ -131,24 +156,3 @@ def _rejections(event: Event) -> tuple[Rejection, ...]:
             return (rejection,)
         case _:
             return ()
-
-
-def _tell(family: Family, report: SyncReport) -> None:
-    if report.error is not None:
-        _log.error(
-            "%s: rules not applied, the old ones stay and everything is tried again: %s", family, report.error
-        )
-        return
-    level = logging.INFO if report.chains_written or report.chains_deleted else logging.DEBUG
-    _log.log(
-        level,
-        "%s: synced %d service ports: %d chains and %d rules written, %d chains deleted; "
-        "computed in %.1f ms, applied in %.1f ms",
-        family,
-        report.services,
-        report.chains_written,
-        report.rules_written,
-        report.chains_deleted,
-        report.compute_s * 1000,
-        report.apply_s * 1000,
-    )

@@ -71,7 +71,7 @@ def _words(_context: click.Context, _option: click.Parameter, value: str | None)
     "--iptables-min-sync-period", help="At the earliest, rules are written after this time.  [default: 1s]"
 )
 @_switch("conntrack-tcp-be-liberal", "Let packets pass that conntrack calls invalid.")
-@click.option("--iptables-backend", type=click.Choice([_AUTO, *Backend]), default=_AUTO, show_default=True)
+@click.option("--iptables-backend", type=click.Choice([_AUTO, *map(str, Backend)]), default=_AUTO, show_default=True)
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

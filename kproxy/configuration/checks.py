@@ -10,24 +10,35 @@ _INT32_MAX = 2**31 - 1
 
 def check_configuration(configuration: Configuration) -> None:
     """Raise InvalidField for the first field that breaks a rule."""
-    _check_options("iptables", configuration.iptables)
+    _check_range("iptables.masqueradeBit", configuration.iptables.masquerade_bit, 0, 31)
     if configuration.mode is Mode.NFTABLES:
-        _check_options("nftables", configuration.nftables)
+        _check_range("nftables.masqueradeBit", configuration.nftables.masquerade_bit, 0, 31)
+        _check_periods("nftables", configuration.nftables)
+    else:
+        _check_periods("iptables", configuration.iptables)
+    _check_positive("configSyncPeriod", configuration.config_sync_period_s)
     _check_range("oomScoreAdj", configuration.oom_score_adj, -1000, 1000)
     _check_range("conntrack.maxPerCore", configuration.conntrack.max_per_core, 0, _INT32_MAX)
     _check_range("conntrack.min", configuration.conntrack.min, 0, _INT32_MAX)
     _check_range("clientConnection.burst", configuration.client_connection.burst, 0, _INT32_MAX)
+    _check_range("logging.verbosity", configuration.logging.verbosity, 0, _INT32_MAX)
     _check_node_port_addresses(configuration)
     _check_local_detection(configuration)
 
 
-def _check_options(section: str, options: RuleOptions) -> None:
-    _check_range(f"{section}.masqueradeBit", options.masquerade_bit, 0, 31)
+def _check_periods(section: str, options: RuleOptions) -> None:
+    """A shortest time of 0 writes every change at once."""
+    _check_positive(f"{section}.syncPeriod", options.sync_period_s)
     if options.min_sync_period_s > options.sync_period_s:
         raise InvalidField(
             f"{section}.minSyncPeriod",
             f"{options.min_sync_period_s:g}s is longer than syncPeriod, which is {options.sync_period_s:g}s",
         )
+
+
+def _check_positive(field: str, length_s: float) -> None:
+    if length_s <= 0:
+        raise InvalidField(field, f"{length_s:g}s is no time to wait; write more than 0s")
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:

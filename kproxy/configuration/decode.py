@@ -1,34 +1,41 @@
 """From parsed YAML or JSON to a Configuration, with a warning for each field that nobody knows."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Protocol, Self, cast
+from enum import StrEnum
+from math import isfinite
+from typing import Any, Protocol, Self, TypeGuard, get_args, get_origin
 
 import msgspec
 
 from kproxy.configuration.checks import check_configuration
 from kproxy.configuration.schema import (
     API_VERSION,
-    HEALTHZ_PORT,
     IGNORED,
     KIND,
-    METRICS_PORT,
-    ZERO_MEANS_DEFAULT,
+    ZERO_IN_FILE_MEANS_DEFAULT,
     Configuration,
     Mode,
 )
-from kproxy.configuration.units import parse_socket_address
+from kproxy.configuration.units import HealthzAddress, MetricsAddress
 from kproxy.errors import InputError, InvalidField
-from kproxy.model.settings import DetectLocalMode
-from kproxy.values import Family, family_of, parse_address
+from kproxy.values import Address, Family
 
-_ZERO = ("", 0, "0", "0s")
-_FAILED_AT = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<field>.*)`)?", re.DOTALL)
-_ADDRESS_OF_FAMILY = {Family.IPV4: ("0.0.0.0", "127.0.0.1"), Family.IPV6: ("[::]", "[::1]")}  # noqa: S104
+_EVERY = {Family.IPV4: Address("0.0.0.0"), Family.IPV6: Address("::")}  # noqa: S104 # kube-proxy's defaults
+_LOOPBACK = {Family.IPV4: Address("127.0.0.1"), Family.IPV6: Address("::1")}
+
+_WANTED = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+_OTHER_MODES = {
+    "ipvs": "'ipvs' is not a mode of kproxy; write iptables or nftables",
+    "kernelspace": "'kernelspace' is a mode of Windows; on Linux write iptables or nftables",
+}
+_SHOWN_LENGTH = 100
+_INTEGER_BITS = 64
 
 
 class _Parsed(Protocol):
+    EXAMPLE: str
+
     @classmethod
     def parse(cls, text: str) -> Self: ...
 
@@ -39,97 +46,132 @@ def decode_configuration(data: object) -> tuple[Configuration, list[str]]:
     An absent field, null, and where kube-proxy has it so the zero value, mean the default. Raises InvalidField
     for a value that kube-proxy would refuse or that no rule can carry, InputError for another kind of document.
     """
+    return decode(data, zero_means_default=ZERO_IN_FILE_MEANS_DEFAULT)
+
+
+def decode(data: object, *, zero_means_default: frozenset[str]) -> tuple[Configuration, list[str]]:
+    """As `decode_configuration`, with the paths of the fields whose zero value stands for the default."""
     if not isinstance(data, Mapping):
-        raise InputError(f"a {KIND} is a mapping of fields, not {type(data).__name__}")
-    _check_header(data)
-    warnings = [_unknown(path, shape) for path, shape in _unknown_fields(data, Configuration)]
-    given = _given(data)
-    _check_words(given)
-    _complete_addresses(given)
-    try:
-        configuration = msgspec.convert(given, Configuration, dec_hook=_parse)
-    except msgspec.ValidationError as refused:
-        raise _invalid_field(refused) from refused
-    check_configuration(configuration)
-    return configuration, warnings
-
-
-def _check_header(data: Mapping[str, object]) -> None:
+        raise InputError(f"a {KIND} is a mapping of fields, not {_shown(data)}")
     for field, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
-        found = data.get(field)
-        if found != expected:
-            raise InvalidField(field, f"{found!r} is not a kube-proxy configuration; write {expected}")
+        if data.get(field) != expected:
+            found = _shown(data.get(field))
+            raise InvalidField(field, f"{found} is not a kube-proxy configuration; write {expected}")
+    reading = _Reading(zero_means_default)
+    given = reading.fields(data, Configuration)
+    configuration = Configuration(**{**_servers(given), **given})
+    check_configuration(configuration)
+    return configuration, reading.warnings
 
 
-def _unknown_fields(
-    data: Mapping[str, object], shape: type[msgspec.Struct], prefix: str = ""
-) -> Iterator[tuple[str, type[msgspec.Struct]]]:
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
-    for name, value in data.items():
-        path = f"{prefix}{name}"
-        if path in IGNORED:
-            continue
-        if name not in fields:
-            yield path, shape
-        elif isinstance(value, Mapping) and issubclass(inner := fields[name], msgspec.Struct):
-            yield from _unknown_fields(value, inner, f"{path}.")
+def _servers(given: Mapping[str, Any]) -> dict[str, object]:
+    """Where the two servers listen by default follows the family of bindAddress."""
+    family = given.get("bind_address", Configuration().bind_address).family
+    return {
+        "healthz_bind_address": HealthzAddress.at(_EVERY[family], HealthzAddress.PORT),
+        "metrics_bind_address": MetricsAddress.at(_LOOPBACK[family], MetricsAddress.PORT),
+    }
 
 
-def _unknown(path: str, shape: type[msgspec.Struct]) -> str:
-    known = [field.encode_name for field in msgspec.structs.fields(shape)]
-    alike = get_close_matches(path.rpartition(".")[2], known, n=1)
-    return f"unknown field {path} is ignored" + (f"; did you mean {alike[0]}?" if alike else "")
+class _Reading:
+    """One walk along the fields that are known; `warnings` names those that are not."""
+
+    def __init__(self, zero_means_default: frozenset[str]) -> None:
+        self.warnings: list[str] = []
+        self._zero_means_default = zero_means_default
+
+    def fields(
+        self, data: Mapping[Any, object], shape: type[msgspec.Struct], prefix: str = ""
+    ) -> dict[str, Any]:
+        """The arguments of a `shape`: the fields that say something. Go's decoder passes over a null."""
+        known = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+        given: dict[str, Any] = {}
+        for key, found in data.items():
+            name = str(key)  # Go reads YAML as JSON, which has no other keys
+            path = f"{prefix}{name}"
+            if path in IGNORED:
+                continue
+            if name not in known:
+                self.warnings.append(_unknown(path, known))
+                continue
+            may_be_zero = path not in self._zero_means_default
+            if found is None or (found == "" and not may_be_zero):
+                continue
+            value = self._value(path, found, known[name].type)
+            if may_be_zero or value:
+                given[known[name].name] = value
+        return given
+
+    def _value(self, path: str, found: object, wanted: Any) -> object:
+        if get_origin(wanted) is tuple:
+            if not isinstance(found, list | tuple):
+                raise InvalidField(path, f"{_shown(found)} is not a list")
+            return tuple(
+                self._value(f"{path}[{place}]", each, get_args(wanted)[0]) for place, each in enumerate(found)
+            )
+        if get_origin(wanted) is dict:
+            return {
+                str(key): self._value(f"{path}.{key}", each, get_args(wanted)[1])
+                for key, each in _mapping(path, found).items()
+            }
+        if issubclass(wanted, msgspec.Struct):
+            return wanted(**self.fields(_mapping(path, found), wanted, f"{path}."))
+        return _scalar(path, found, wanted)
 
 
-def _given(data: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """The fields that say something: Go's decoder passes over a null, and some zeros stand for the default."""
-    given: dict[str, object] = {}
-    for name, value in data.items():
-        path = f"{prefix}{name}"
-        if value is None or path in IGNORED or (path in ZERO_MEANS_DEFAULT and value in _ZERO):
-            continue
-        given[name] = _given(value, f"{path}.") if isinstance(value, Mapping) else value
-    return given
+def _mapping(path: str, found: object) -> Mapping[Any, object]:
+    if not isinstance(found, Mapping):
+        raise InvalidField(path, f"{_shown(found)} is not a mapping of fields")
+    return found
 
 
-def _check_words(given: Mapping[str, object]) -> None:
-    """Raised here rather than by the decoder, which would not say what is allowed."""
-    mode = given.get("mode", Mode.IPTABLES)
-    detect = given.get("detectLocalMode", DetectLocalMode.CLUSTER_CIDR)
-    if mode == "ipvs":
-        raise InvalidField("mode", "'ipvs' is not a mode of kproxy; write iptables or nftables")
-    if mode == "kernelspace":
-        raise InvalidField("mode", "'kernelspace' is a mode of Windows; on Linux write iptables or nftables")
-    if mode not in tuple(Mode):
-        raise InvalidField("mode", f"{mode!r} is not a mode; write {' or '.join(Mode)}")
-    if detect not in tuple(DetectLocalMode):
-        raise InvalidField("detectLocalMode", f"{detect!r} is none of {', '.join(DetectLocalMode)}")
-
-
-def _complete_addresses(given: dict[str, object]) -> None:
-    """Defaults of the two servers follow the family of bindAddress; a missing port is added."""
-    try:
-        bind = parse_address(str(given.get("bindAddress", Configuration().bind_address)))
-    except ValueError as wrong:
-        raise InvalidField("bindAddress", f"{wrong}; write 0.0.0.0, :: or an address of the node") from wrong
-    every, loopback = _ADDRESS_OF_FAMILY[family_of(bind)]
-    given["bindAddress"] = bind
-    for field, default, port in (
-        ("healthzBindAddress", every, HEALTHZ_PORT),
-        ("metricsBindAddress", loopback, METRICS_PORT),
-    ):
+def _scalar(path: str, found: object, wanted: type) -> object:
+    if issubclass(wanted, StrEnum):
+        return _word(path, found, wanted)
+    if _is_parsed(wanted):
+        if not isinstance(found, str):
+            raise InvalidField(path, f"{_shown(found)} is not text; write {wanted.EXAMPLE}")
         try:
-            given[field] = parse_socket_address(str(given.get(field, default)), port)
+            return wanted.parse(found)
         except ValueError as wrong:
-            raise InvalidField(field, str(wrong)) from wrong
+            raise InvalidField(path, str(wrong)) from wrong
+    try:
+        value = msgspec.convert(found, wanted)
+    except msgspec.ValidationError as refused:
+        raise InvalidField(path, f"{_shown(found)} is not {_WANTED[wanted]}") from refused
+    if isinstance(value, float) and not isfinite(value):
+        raise InvalidField(path, f"{_shown(found)} is not a number that can be counted with")
+    if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+        raise InvalidField(path, f"{_shown(found)} is not a number of {_INTEGER_BITS} bits")
+    return value
 
 
-def _parse(wanted: type[_Parsed], found: object) -> object:
-    if not isinstance(found, str):
-        raise ValueError(f"{found!r} is not text")  # noqa: TRY004 # the decoder adds the path to a ValueError
-    return wanted.parse(found)
+def _word(path: str, found: object, wanted: type[StrEnum]) -> StrEnum:
+    if isinstance(found, str) and found in tuple(wanted):
+        return wanted(found)
+    other_mode = _OTHER_MODES.get(found) if wanted is Mode and isinstance(found, str) else None
+    raise InvalidField(path, other_mode or f"{_shown(found)} is none of {', '.join(wanted)}")
 
 
-def _invalid_field(refused: msgspec.ValidationError) -> InvalidField:
-    failed = cast("re.Match[str]", _FAILED_AT.fullmatch(str(refused)))
-    return InvalidField(failed["field"] or "", failed["reason"])
+def _is_parsed(wanted: type) -> TypeGuard[type[_Parsed]]:
+    return hasattr(wanted, "parse")
+
+
+def _unknown(path: str, known: Mapping[str, object]) -> str:
+    by_lower_case = {name.lower(): name for name in known}
+    alike = get_close_matches(path.rpartition(".")[2].lower(), by_lower_case, n=1)
+    return f"unknown field {path} is ignored" + (
+        f"; did you mean {by_lower_case[alike[0]]}?" if alike else ""
+    )
+
+
+def _shown(found: object) -> str:
+    """The value as a message can carry it: collections by what they are, long text cut."""
+    if isinstance(found, Mapping):
+        return "a mapping"
+    if isinstance(found, list | tuple):
+        return "a list"
+    if isinstance(found, int) and found.bit_length() > _INTEGER_BITS:
+        return f"a number of {found.bit_length()} bits"  # Python refuses to write very long ones
+    text = "null" if found is None else repr(found)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from kproxy.configuration.schema import API_VERSION, KIND
+from kproxy.configuration.decode import decode
+from kproxy.configuration.schema import API_VERSION, KIND, ZERO_MEANS_DEFAULT, Configuration, Mode
+from kproxy.errors import InvalidField
 
 FLAGS_BESIDE_CONFIG = frozenset(
     {
@@ -57,18 +59,57 @@ _FIELD_OF = {
 }
 
 
+_FIELD_IN_NFTABLES_MODE = {
+    "iptables-min-sync-period": "nftables.minSyncPeriod",
+    "iptables-sync-period": "nftables.syncPeriod",
+    "masquerade-all": "nftables.masqueradeAll",
+}
+"""These flags mean the mode that runs, whatever their names say; a file has a field for each mode."""
+
+
+def decode_flags(flags: Mapping[str, object]) -> Configuration:
+    """The configuration that flags stand for where there is no file.
+
+    As in kube-proxy a time of 0 is 0, and an empty address turns its server off; in a file both mean
+    the default. Raises InvalidField, whose `field` is the flag, such as `--cluster-cidr`.
+    """
+    try:
+        configuration, _ = decode(flags_to_data(flags), zero_means_default=ZERO_MEANS_DEFAULT)
+    except InvalidField as wrong:
+        raise InvalidField(_flag_of(wrong.field, _fields(flags)), wrong.reason) from wrong
+    return configuration
+
+
 def flags_to_data(flags: Mapping[str, object]) -> dict[str, object]:
-    """What a configuration file would say for these flags, as `decode_configuration` takes it.
+    """What a configuration file would say for these flags.
 
     Keys are the flags as kube-proxy names them, without dashes in front (`cluster-cidr`); values are of the
     field's type in the file. A flag that is None was not given, and one that stands for no field is passed over.
     """
     top: dict[str, object] = {"apiVersion": API_VERSION, "kind": KIND}
     sections: dict[str, dict[str, object]] = {}
+    fields = _fields(flags)
     for flag, value in flags.items():
-        if value is None or flag not in _FIELD_OF:
+        if value is None or flag not in fields:
             continue
-        section, _, field = _FIELD_OF[flag].rpartition(".")
+        section, _, field = fields[flag].rpartition(".")
         inside = sections.setdefault(section, {}) if section else top
         inside[field] = value
     return {**top, **sections}
+
+
+def _fields(flags: Mapping[str, object]) -> Mapping[str, str]:
+    nftables = flags.get("proxy-mode") == Mode.NFTABLES
+    return _FIELD_OF | _FIELD_IN_NFTABLES_MODE if nftables else _FIELD_OF
+
+
+def _flag_of(path: str, fields: Mapping[str, str]) -> str:
+    """The flag of a field, or of the list or mapping that the path leads into."""
+    return next(
+        (
+            f"--{flag}"
+            for flag, field in fields.items()
+            if path == field or path.startswith((f"{field}[", f"{field}."))
+        ),
+        path,
+    )

@@ -9,7 +9,10 @@ from kproxy.values import Network
 def rule_settings(
     configuration: Configuration, *, accounting: bool, conntrack_tcp_be_liberal: bool
 ) -> Settings:
-    """The settings of the configured mode; the two arguments are what this kernel has and is set to."""
+    """The settings of the configured mode; the two arguments are what this kernel has and is set to.
+
+    Where either the kernel or the configuration is liberal, no rule drops what conntrack calls invalid.
+    """
     nftables = configuration.mode is Mode.NFTABLES
     options = configuration.nftables if nftables else configuration.iptables
     chosen = configuration.node_port_addresses
@@ -24,6 +27,6 @@ def rule_settings(
         cluster_cidrs=tuple(configuration.cluster_cidrs),
         bridge_interface=configuration.detect_local.bridge_interface,
         interface_name_prefix=configuration.detect_local.interface_name_prefix,
-        conntrack_tcp_be_liberal=conntrack_tcp_be_liberal,
+        conntrack_tcp_be_liberal=conntrack_tcp_be_liberal or configuration.conntrack.tcp_be_liberal,
         accounting=accounting,
     )

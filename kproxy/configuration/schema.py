@@ -4,15 +4,19 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from kproxy.configuration.units import ClusterCidrs, NodePortAddress, Seconds
+from kproxy.configuration.units import (
+    BindAddress,
+    ClusterCidrs,
+    HealthzAddress,
+    MetricsAddress,
+    NodePortAddress,
+    Seconds,
+)
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Address
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
-
-HEALTHZ_PORT = 10256
-METRICS_PORT = 10249
 
 IGNORED = frozenset(
     {
@@ -30,23 +34,24 @@ IGNORED = frozenset(
 """Fields that kube-proxy knows and that change nothing here: of other modes, platforms and loggers."""
 
 ZERO_MEANS_DEFAULT = frozenset(
-    {
-        "bindAddress",
-        "clientConnection.burst",
-        "clientConnection.qps",
-        "configSyncPeriod",
-        "detectLocalMode",
-        "healthzBindAddress",
-        "iptables.minSyncPeriod",
-        "iptables.syncPeriod",
-        "logging.format",
-        "metricsBindAddress",
-        "mode",
-        "nftables.minSyncPeriod",
-        "nftables.syncPeriod",
-    }
+    {"clientConnection.burst", "clientConnection.qps", "detectLocalMode", "logging.format", "mode"}
 )
-"""Fields whose zero value stands for the default: kubeadm writes many of them as 0s or as empty text."""
+"""Fields whose zero value, 0 or empty text, stands for the default wherever it is written."""
+
+ZERO_IN_FILE_MEANS_DEFAULT = ZERO_MEANS_DEFAULT | {
+    "bindAddress",
+    "configSyncPeriod",
+    "healthzBindAddress",
+    "iptables.minSyncPeriod",
+    "iptables.syncPeriod",
+    "metricsBindAddress",
+    "nftables.minSyncPeriod",
+    "nftables.syncPeriod",
+}
+"""The same in a file, where kube-proxy cannot tell zero from absent, and kubeadm writes 0s and empty text.
+
+Its flags have their defaults before they are read, so there `--iptables-min-sync-period=0` means 0.
+"""
 
 
 class Mode(StrEnum):
@@ -100,13 +105,18 @@ class Conntrack(Struct, frozen=True, kw_only=True, rename="camel"):
     udp_stream_timeout_s: Seconds = field(default=Seconds(0), name="udpStreamTimeout")
 
 
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
 class ModuleVerbosity(Struct, frozen=True, kw_only=True, rename="camel"):
-    file_pattern: str
-    verbosity: int
+    file_pattern: str = ""
+    verbosity: int = 0
 
 
 class Logging(Struct, frozen=True, kw_only=True, rename="camel"):
-    format: str = "text"
+    format: LogFormat = LogFormat.TEXT
     verbosity: int = 0
     vmodule: tuple[ModuleVerbosity, ...] = ()
 
@@ -114,15 +124,15 @@ class Logging(Struct, frozen=True, kw_only=True, rename="camel"):
 class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     """All of it, validated; without arguments all of kube-proxy's defaults.
 
-    `healthz_bind_address` and `metrics_bind_address` are `address:port`, an IPv6 address in brackets.
+    `healthz_bind_address` and `metrics_bind_address` are empty where flags turn that server off.
     An empty `node_port_addresses` stands for the mode's default: every address, or `primary` with nftables.
     `msgspec.structs.replace` makes a changed copy and checks nothing.
     """
 
     client_connection: ClientConnection = ClientConnection()
-    bind_address: Address = Address("0.0.0.0")  # noqa: S104 # kube-proxy's default
-    healthz_bind_address: str = f"0.0.0.0:{HEALTHZ_PORT}"
-    metrics_bind_address: str = f"127.0.0.1:{METRICS_PORT}"
+    bind_address: BindAddress = BindAddress("0.0.0.0")  # noqa: S104 # kube-proxy's default
+    healthz_bind_address: HealthzAddress = HealthzAddress.at(Address("0.0.0.0"), HealthzAddress.PORT)  # noqa: S104
+    metrics_bind_address: MetricsAddress = MetricsAddress.at(Address("127.0.0.1"), MetricsAddress.PORT)
     bind_address_hard_fail: bool = False
     enable_profiling: bool = False
     hostname_override: str = ""

@@ -1,11 +1,11 @@
-"""Values that a configuration writes as text: durations, CIDRs, socket addresses, interface names.
+"""Values that a configuration writes as text: durations, CIDRs, addresses, interface names.
 
 Every `parse` raises ValueError with the text that was found and what is allowed.
 """
 
 import re
 from decimal import Decimal
-from typing import Self
+from typing import ClassVar, Self
 
 from kproxy.values import Address, Family, Network, family_of, parse_address, parse_network
 
@@ -27,6 +27,10 @@ _UNIT_S = {
 }
 _AMOUNT = re.compile(rf"(\d+\.?\d*|\.\d+)({'|'.join(_UNIT_S)})", re.ASCII)
 _DURATION = re.compile(rf"\+?(?:0|(?:{_AMOUNT.pattern})+)", re.ASCII)
+_LONGEST_S = Decimal(2**63 - 1) * _UNIT_S["ns"]
+"""Go counts nanoseconds in 64 bits: 292 years."""
+
+_SOCKET = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<bare>[^\[\]:]+)):(?P<port>\d{1,5})", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", re.ASCII)
 
 
@@ -34,31 +38,36 @@ class Seconds(float):
     """A span of time, never negative; the file writes it as Go does, such as `1h5m`."""
 
     __slots__ = ()
+    EXAMPLE: ClassVar[str] = "500ms, 30s or 1h5m"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read Go's notation; a bare number has no unit and is refused, `0` excepted."""
         if not _DURATION.fullmatch(text):
-            raise ValueError(f"{text!r} is not a duration of 0 or more; write 500ms, 30s or 1h5m")
-        return cls(sum(Decimal(amount) * _UNIT_S[unit] for amount, unit in _AMOUNT.findall(text)))
+            raise ValueError(f"{text!r} is not a duration of 0 or more; write {cls.EXAMPLE}")
+        length_s = sum(Decimal(amount) * _UNIT_S[unit] for amount, unit in _AMOUNT.findall(text))
+        if length_s > _LONGEST_S:
+            raise ValueError(f"{text!r} is longer than the 292 years that a duration can be")
+        return cls(length_s)
 
 
 class ClusterCidrs(tuple[Network, ...]):
     """The pods' networks: none, one, or one of each family; the file writes `10.0.0.0/8,fd00::/48`."""
 
     __slots__ = ()
+    EXAMPLE: ClassVar[str] = "10.0.0.0/8 or 10.0.0.0/8,fd00::/48"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Split at the comma; blanks around each CIDR are dropped, and empty text means none."""
         if not text.strip():
             return cls()
-        networks = [parse_network(part) for part in text.split(",")]
-        families = {family_of(network) for network in networks}
-        if len(families) != len(networks):
-            raise ValueError(
-                f"{text!r} is neither one CIDR nor an IPv4 and an IPv6 one; write 10.0.0.0/8,fd00::/48"
-            )
+        try:
+            networks = [parse_network(part) for part in text.split(",")]
+        except ValueError as wrong:
+            raise ValueError(f"{text!r} is no list of CIDRs: {wrong}; write {cls.EXAMPLE}") from wrong
+        if len({family_of(network) for network in networks}) != len(networks):
+            raise ValueError(f"{text!r} is neither one CIDR nor an IPv4 and an IPv6 one; write {cls.EXAMPLE}")
         return cls(networks)
 
 
@@ -66,32 +75,74 @@ class NodePortAddress(str):
     """A CIDR in canonical text, or the word `primary`."""
 
     __slots__ = ()
+    EXAMPLE: ClassVar[str] = f"CIDRs such as 10.0.0.0/8, or {PRIMARY} alone"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         try:
             return cls(PRIMARY if text.strip() == PRIMARY else parse_network(text))
         except ValueError as wrong:
-            raise ValueError(f"{wrong}; or write {PRIMARY}, alone") from wrong
+            raise ValueError(f"{wrong}; write {cls.EXAMPLE}") from wrong
 
 
-def parse_socket_address(text: str, default_port: int) -> str:
-    """The canonical `address:port`, an IPv6 address in brackets; the port may be missing."""
-    try:
-        return _socket_address(parse_address(text.strip("[]")), default_port)
-    except ValueError:
-        host, _, port = text.rpartition(":")
-    if family_of(Address(host)) is Family.IPV6 and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError(f"{text!r} is not address:port; write 0.0.0.0:{default_port} or [::]:{default_port}")
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):  # noqa: PLR2004 # 16 bits
-        raise ValueError(
-            f"{text!r} has no port from 1 to 65535; write 0.0.0.0:{default_port} or [::]:{default_port}"
-        )
-    return _socket_address(parse_address(host.strip("[]")), int(port))
+class BindAddress(str):
+    """An address in canonical text."""
+
+    __slots__ = ()
+    EXAMPLE: ClassVar[str] = "0.0.0.0, :: or an address of the node"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        try:
+            return cls(parse_address(text))
+        except ValueError as wrong:
+            raise ValueError(f"{wrong}; write {cls.EXAMPLE}") from wrong
+
+    @property
+    def family(self) -> Family:
+        return family_of(Address(self))
 
 
-def _socket_address(address: Address, port: int) -> str:
-    return f"[{address}]:{port}" if family_of(address) is Family.IPV6 else f"{address}:{port}"
+class ServerAddress(str):
+    """Where a server listens: `address:port`, an IPv6 address in brackets; empty for no server."""
+
+    __slots__ = ()
+    PORT: ClassVar[int]
+    """The port of an address that comes without one."""
+
+    EXAMPLE: ClassVar[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `address:port` or an address alone; the host is no name, because nothing is looked up."""
+        if not text:
+            return cls()
+        try:
+            return cls.at(parse_address(text.removeprefix("[").removesuffix("]")), cls.PORT)
+        except ValueError:
+            socket = _SOCKET.fullmatch(text)
+        if not socket or not 1 <= int(socket["port"]) <= 65535:  # noqa: PLR2004 # 16 bits
+            raise ValueError(f"{text!r} is no address with a port from 1 to 65535; write {cls.EXAMPLE}")
+        try:
+            return cls.at(parse_address(socket["bracketed"] or socket["bare"]), int(socket["port"]))
+        except ValueError as wrong:
+            raise ValueError(f"{wrong}; write {cls.EXAMPLE}") from wrong
+
+    @classmethod
+    def at(cls, address: Address, port: int) -> Self:
+        return cls(f"[{address}]:{port}" if family_of(address) is Family.IPV6 else f"{address}:{port}")
+
+
+class HealthzAddress(ServerAddress):
+    __slots__ = ()
+    PORT = 10256
+    EXAMPLE = f"0.0.0.0:{PORT} or [::]:{PORT}"
+
+
+class MetricsAddress(ServerAddress):
+    __slots__ = ()
+    PORT = 10249
+    EXAMPLE = f"127.0.0.1:{PORT} or [::1]:{PORT}"
 
 
 def check_interface(text: str, *, room: int) -> None:

@@ -1,13 +1,17 @@
 """KubeProxyConfiguration: what a file may say, what it stands for, and what is refused."""
 
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kproxy.configuration import Configuration, Mode, decode_configuration
 from kproxy.configuration.schema import Conntrack, IptablesOptions
 from kproxy.errors import InputError, InvalidField
 from kproxy.model.settings import DetectLocalMode
+from recordings import CLUSTERS
 
 HEADER = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
 
@@ -73,8 +77,50 @@ def decoded(**fields: object) -> Configuration:
     return configuration
 
 
-def test_header_alone_stands_for_all_defaults() -> None:
-    assert Configuration() == decoded()
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("client_connection.qps", 5.0),
+        ("client_connection.burst", 10),
+        ("client_connection.kubeconfig", ""),
+        ("bind_address", "0.0.0.0"),
+        ("healthz_bind_address", "0.0.0.0:10256"),
+        ("metrics_bind_address", "127.0.0.1:10249"),
+        ("bind_address_hard_fail", False),
+        ("enable_profiling", False),
+        ("hostname_override", ""),
+        ("mode", "iptables"),
+        ("iptables.masquerade_bit", 14),
+        ("iptables.masquerade_all", False),
+        ("iptables.localhost_node_ports", True),
+        ("iptables.sync_period_s", 30.0),
+        ("iptables.min_sync_period_s", 1.0),
+        ("nftables.masquerade_bit", 14),
+        ("nftables.masquerade_all", False),
+        ("nftables.sync_period_s", 30.0),
+        ("nftables.min_sync_period_s", 1.0),
+        ("detect_local_mode", "ClusterCIDR"),
+        ("detect_local.bridge_interface", ""),
+        ("detect_local.interface_name_prefix", ""),
+        ("cluster_cidrs", ()),
+        ("node_port_addresses", ()),
+        ("conntrack.max_per_core", 32768),
+        ("conntrack.min", 131072),
+        ("conntrack.tcp_established_timeout_s", 86400.0),
+        ("conntrack.tcp_close_wait_timeout_s", 3600.0),
+        ("conntrack.tcp_be_liberal", False),
+        ("conntrack.udp_timeout_s", 0.0),
+        ("conntrack.udp_stream_timeout_s", 0.0),
+        ("oom_score_adj", -999),
+        ("config_sync_period_s", 900.0),
+        ("feature_gates", {}),
+        ("logging.format", "text"),
+        ("logging.verbosity", 0),
+    ],
+)
+def test_field_that_is_absent_has_the_default_of_kube_proxy(field: str, expected: object) -> None:
+    assert expected == attrgetter(field)(decoded())
+    assert expected == attrgetter(field)(Configuration())
 
 
 def test_every_field_that_kubeadm_writes_is_known_and_its_zeros_stand_for_the_defaults() -> None:
@@ -92,6 +138,19 @@ def test_every_field_that_kubeadm_writes_is_known_and_its_zeros_stand_for_the_de
     )
     assert (-999, 900.0) == (configuration.oom_score_adj, configuration.config_sync_period_s)
     assert ("10.244.0.0/16",) == configuration.cluster_cidrs
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"logging": {"format": ""}},
+        {"mode": "", "detectLocalMode": ""},
+        {"clientConnection": {"qps": 0.0, "burst": 0}},
+        {"bindAddress": "", "healthzBindAddress": "", "metricsBindAddress": ""},
+    ],
+)
+def test_zero_that_says_nothing_stands_for_the_default(fields: dict[str, Any]) -> None:
+    assert Configuration() == decoded(**fields)
 
 
 def test_zero_where_it_says_something_is_kept() -> None:
@@ -181,18 +240,59 @@ def test_unknown_fields_are_each_named_and_the_rest_is_used() -> None:
     ] == warnings
 
 
+def test_unknown_fields_in_a_list_and_beside_a_null_are_named_too() -> None:
+    _, warnings = decode_configuration(
+        HEADER | {"IPTables": None, 7: "x", "logging": {"vmodule": [{"pattern": "a"}]}}
+    )
+    assert [
+        "unknown field IPTables is ignored; did you mean iptables?",
+        "unknown field 7 is ignored",
+    ] == warnings[:2]
+    assert warnings[2].startswith("unknown field logging.vmodule[0].pattern is ignored")
+
+
+@pytest.mark.parametrize("zero", ["0", "0s", "0m", "0h0m0s", "+0s", None])
+@pytest.mark.parametrize("section", ["iptables", "nftables"])
+def test_time_of_zero_in_a_file_stands_for_the_default_however_it_is_written(
+    section: str, zero: str | None
+) -> None:
+    configuration = decoded(
+        **{"mode": section, section: {"syncPeriod": zero, "minSyncPeriod": zero}, "configSyncPeriod": zero}
+    )
+    assert Configuration(mode=Mode(section)) == configuration
+
+
+def test_times_of_the_mode_that_does_not_run_are_not_compared() -> None:
+    assert Mode.NFTABLES == decoded(mode="nftables", iptables={"minSyncPeriod": "1h"}).mode
+    assert Mode.IPTABLES == decoded(mode="iptables", nftables={"minSyncPeriod": "1h"}).mode
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_configuration_of_a_recorded_cluster_decodes_without_a_warning(cluster: Path) -> None:
+    text = yaml.safe_load((cluster / "config.yaml").read_text())
+    configuration, warnings = decode_configuration(text)
+    assert [] == warnings
+    assert "node-1" == configuration.hostname_override
+    assert text["clusterCIDR"] == ",".join(configuration.cluster_cidrs)
+    assert text.get("nodePortAddresses", []) == list(configuration.node_port_addresses)
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
         ({"mode": "ipvs"}, "mode", "iptables or nftables"),
         ({"mode": "kernelspace"}, "mode", "Linux"),
-        ({"mode": "userspace"}, "mode", "iptables or nftables"),
+        ({"mode": "userspace"}, "mode", "'userspace' is none of iptables, nftables"),
         ({"mode": 3}, "mode", "3"),
         ({"iptables": {"masqueradeBit": 32}}, "iptables.masqueradeBit", "32 is not from 0 to 31"),
         ({"iptables": {"masqueradeBit": -1}}, "iptables.masqueradeBit", "-1"),
-        ({"iptables": {"masqueradeBit": "14"}}, "iptables.masqueradeBit", "`int`"),
-        ({"iptables": []}, "iptables", "`array`"),
-        ({"iptables": {"syncPeriod": 30}}, "iptables.syncPeriod", "30"),
+        ({"iptables": {"masqueradeBit": "14"}}, "iptables.masqueradeBit", "'14' is not a whole number"),
+        ({"iptables": {"masqueradeBit": True}}, "iptables.masqueradeBit", "True is not a whole number"),
+        ({"iptables": {"masqueradeBit": 1 << 20_000}}, "iptables.masqueradeBit", "a number of 20001 bits"),
+        ({"iptables": {"masqueradeAll": "yes"}}, "iptables.masqueradeAll", "'yes' is not true or false"),
+        ({"iptables": []}, "iptables", "a list is not a mapping"),
+        ({"iptables": {"syncPeriod": 30}}, "iptables.syncPeriod", "30 is not text; write 500ms, 30s or 1h5m"),
+        ({"iptables": {"syncPeriod": 0}}, "iptables.syncPeriod", "0 is not text"),
         ({"iptables": {"syncPeriod": "30"}}, "iptables.syncPeriod", "30s"),
         ({"iptables": {"syncPeriod": "-1s"}}, "iptables.syncPeriod", "'-1s'"),
         ({"iptables": {"syncPeriod": "500ms"}}, "iptables.minSyncPeriod", "1s is longer than syncPeriod"),
@@ -200,8 +300,11 @@ def test_unknown_fields_are_each_named_and_the_rest_is_used() -> None:
         ({"mode": "nftables", "nftables": {"masqueradeBit": 40}}, "nftables.masqueradeBit", "40"),
         ({"nodePortAddresses": ["10.0.0.0/8", "here"]}, "nodePortAddresses[1]", "primary"),
         ({"nodePortAddresses": ["primary", "10.0.0.0/8"]}, "nodePortAddresses", "alone"),
-        ({"nodePortAddresses": "primary"}, "nodePortAddresses", "`array`"),
+        ({"nodePortAddresses": "primary"}, "nodePortAddresses", "'primary' is not a list"),
+        ({"nodePortAddresses": [None]}, "nodePortAddresses[0]", "null is not text"),
         ({"clusterCIDR": "10.0.0.0"}, "clusterCIDR", "10.0.0.0/32"),
+        ({"clusterCIDR": "10.0.0.0/33"}, "clusterCIDR", "write 10.0.0.0/8"),
+        ({"clusterCIDR": ","}, "clusterCIDR", "write 10.0.0.0/8"),
         ({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8"}, "clusterCIDR", "IPv4 and an IPv6"),
         ({"clusterCIDR": "10.0.0.0/8,fd00::/8,fd01::/8"}, "clusterCIDR", "IPv4 and an IPv6"),
         ({"clusterCIDR": "010.0.0.0/8"}, "clusterCIDR", "010.0.0.0"),
@@ -213,12 +316,22 @@ def test_unknown_fields_are_each_named_and_the_rest_is_used() -> None:
         ({"healthzBindAddress": "10.0.0.1:0"}, "healthzBindAddress", "1 to 65535"),
         ({"healthzBindAddress": "10.0.0.1:65536"}, "healthzBindAddress", "1 to 65535"),
         ({"healthzBindAddress": "fd00::1:10256:80000"}, "healthzBindAddress", "[::]:10256"),
-        ({"metricsBindAddress": ":10249"}, "metricsBindAddress", "''"),
+        ({"metricsBindAddress": ":10249"}, "metricsBindAddress", "write 127.0.0.1:10249 or [::1]:10249"),
+        ({"metricsBindAddress": "here:80"}, "metricsBindAddress", "write 127.0.0.1:10249"),
+        ({"metricsBindAddress": "[[::]]:80"}, "metricsBindAddress", "'[[::]]:80'"),
+        ({"metricsBindAddress": 10249}, "metricsBindAddress", "10249 is not text; write 127.0.0.1:10249"),
         ({"oomScoreAdj": 1001}, "oomScoreAdj", "-1000 to 1000"),
         ({"conntrack": {"maxPerCore": -1}}, "conntrack.maxPerCore", "-1"),
         ({"conntrack": {"min": 2**31}}, "conntrack.min", "2147483647"),
         ({"clientConnection": {"burst": -1}}, "clientConnection.burst", "-1"),
-        ({"featureGates": {"SomeGate": "on"}}, "featureGates[...]", "`bool`"),
+        ({"featureGates": {"SomeGate": "on"}}, "featureGates.SomeGate", "'on' is not true or false"),
+        ({"clientConnection": {"qps": float("nan")}}, "clientConnection.qps", "nan"),
+        ({"clientConnection": {"qps": "5"}}, "clientConnection.qps", "'5' is not a number"),
+        ({"hostnameOverride": 7}, "hostnameOverride", "7 is not text"),
+        ({"logging": {"format": "xml"}}, "logging.format", "'xml' is none of text, json"),
+        ({"logging": {"verbosity": -1}}, "logging.verbosity", "-1 is not from 0"),
+        ({"logging": {"vmodule": [{"verbosity": "3"}]}}, "logging.vmodule[0].verbosity", "'3'"),
+        ({"conntrack": {"udpTimeout": "-1s"}}, "conntrack.udpTimeout", "0 or more"),
         ({"kind": "Service"}, "kind", "KubeProxyConfiguration"),
         ({"apiVersion": "v1"}, "apiVersion", "kubeproxy.config.k8s.io/v1alpha1"),
     ],

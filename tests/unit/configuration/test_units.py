@@ -40,6 +40,12 @@ def test_duration_that_go_refuses_or_that_is_negative_is_refused(text: str) -> N
         Seconds.parse(text)
 
 
+def test_duration_longer_than_go_can_count_is_refused() -> None:
+    assert 2562047 * 3600.0 == Seconds.parse("2562047h")
+    with pytest.raises(ValueError, match="292 years"):
+        Seconds.parse("2562048h")
+
+
 @given(st.text())
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     with suppress(ValueError):

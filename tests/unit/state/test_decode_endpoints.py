@@ -41,14 +41,20 @@ def test_slice_belongs_to_the_service_of_its_label() -> None:
             {"conditions": {"ready": False, "serving": True, "terminating": True}},
             Endpoint(address=Address("10.128.1.5"), ready=False, serving=True, terminating=True),
         ),
-        ({"conditions": {"ready": None, "serving": False}}, Endpoint(address=Address("10.128.1.5"), serving=False)),
+        (
+            {"conditions": {"ready": None, "serving": False}},
+            Endpoint(address=Address("10.128.1.5"), serving=False),
+        ),
         ({"addresses": ["10.128.1.5", "nonsense"]}, Endpoint(address=Address("10.128.1.5"))),
         ({"nodeName": "node-1.example"}, Endpoint(address=Address("10.128.1.5"), node="node-1.example")),
         (
             {"hints": {"forZones": [{"name": "zone_A"}], "forNodes": [{"name": "n1"}, {"name": "n2"}]}},
             Endpoint(address=Address("10.128.1.5"), zone_hints=("zone_A",), node_hints=("n1", "n2")),
         ),
-        ({"targetRef": {"kind": "Pod", "name": "web-1"}}, Endpoint(address=Address("10.128.1.5"), pod="web-1")),
+        (
+            {"targetRef": {"kind": "Pod", "name": "web-1"}},
+            Endpoint(address=Address("10.128.1.5"), pod="web-1"),
+        ),
         ({"targetRef": {"kind": "VM", "name": "Web 1"}}, Endpoint(address=Address("10.128.1.5"))),
     ],
 )
@@ -79,10 +85,18 @@ def test_slice_with_a_label_for_other_proxies_opts_out_whatever_its_value(label:
     ("fields", "field", "part_of_reason"),
     [
         ({"labels": None}, "metadata.labels", "kubernetes.io/service-name"),
-        ({"labels": {"kubernetes.io/service-name": "a b"}}, "metadata.labels[kubernetes.io/service-name]", "'a b'"),
+        (
+            {"labels": {"kubernetes.io/service-name": "a b"}},
+            "metadata.labels[kubernetes.io/service-name]",
+            "'a b'",
+        ),
         ({"addressType": "FQDN"}, "addressType", "allowed are IPv4, IPv6"),
         ({"addressType": "IPX"}, "addressType", "'IPX' is not one of IPv4, IPv6"),
-        ({"endpoints": [ADDRESS, {"addresses": ["fd00::1"]}]}, "endpoints[1].addresses[0]", "not an IPv4 address"),
+        (
+            {"endpoints": [ADDRESS, {"addresses": ["fd00::1"]}]},
+            "endpoints[1].addresses[0]",
+            "not an IPv4 address",
+        ),
         ({"endpoints": [{"addresses": ["10.128.1.05"]}]}, "endpoints[0].addresses[0]", "10.128.1.05"),
         ({"endpoints": [{**ADDRESS, "nodeName": "-j"}]}, "endpoints[0].nodeName", "'-j' is no DNS subdomain"),
         (
@@ -132,7 +146,10 @@ def test_endpoints_become_one_slice_for_each_subset_and_family() -> None:
 
 
 def test_endpoints_with_an_invalid_address_are_refused_with_its_path() -> None:
-    manifest = {"metadata": {"name": "web", "namespace": "default"}, "subsets": [{}, {"addresses": [{"ip": "x"}]}]}
+    manifest = {
+        "metadata": {"name": "web", "namespace": "default"},
+        "subsets": [{}, {"addresses": [{"ip": "x"}]}],
+    }
     with pytest.raises(InvalidField, match=r"subsets\[1\]\.addresses\[0\]\.ip"):
         decoded(Kind.ENDPOINTS, manifest)
 
@@ -144,7 +161,10 @@ def test_node_decodes_with_internal_addresses_before_external_ones() -> None:
             "labels": {"topology.kubernetes.io/zone": "zone-a"},
             "deletionTimestamp": "2026-01-01T00:00:00Z",
         },
-        "spec": {"podCIDRs": ["10.128.1.0/24", "FD00:10::/64"], "taints": [{"key": "a/b", "effect": "NoSchedule"}]},
+        "spec": {
+            "podCIDRs": ["10.128.1.0/24", "FD00:10::/64"],
+            "taints": [{"key": "a/b", "effect": "NoSchedule"}],
+        },
         "status": {
             "addresses": [
                 {"type": "Hostname", "address": "node-1"},
@@ -163,7 +183,8 @@ def test_node_decodes_with_internal_addresses_before_external_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "expected"), [(None, ()), ({"podCIDR": "10.1.0.0/16"}, ("10.1.0.0/16",)), ({"podCIDRs": None}, ())]
+    ("spec", "expected"),
+    [(None, ()), ({"podCIDR": "10.1.0.0/16"}, ("10.1.0.0/16",)), ({"podCIDRs": None}, ())],
 )
 def test_node_pod_cidrs_fall_back_to_the_single_field(spec: object, expected: tuple[str, ...]) -> None:
     assert expected == decoded(Kind.NODE, {"metadata": {"name": "n"}, "spec": spec}).pod_cidrs

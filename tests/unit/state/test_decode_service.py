@@ -15,7 +15,11 @@ PORT = {"port": 80}
 
 def a_manifest(status: object = None, labels: object = None, **spec: Any) -> dict[str, object]:
     metadata = {"name": "web", "namespace": "default", "resourceVersion": "7", "labels": labels}
-    return {"metadata": metadata, "spec": {"clusterIP": "10.96.0.10", "ports": [PORT], **spec}, "status": status}
+    return {
+        "metadata": metadata,
+        "spec": {"clusterIP": "10.96.0.10", "ports": [PORT], **spec},
+        "status": status,
+    }
 
 
 def decoded(**fields: Any) -> Service:
@@ -48,7 +52,12 @@ def test_service_with_the_least_that_is_valid_decodes_to_defaults() -> None:
         ({"type": None}, "type", ServiceType.CLUSTER_IP),
         ({"ports": None}, "ports", ()),
         (
-            {"ports": [{"port": 53, "protocol": "UDP", "name": "dns"}, {"port": 53, "name": "dns-tcp", "nodePort": 30053}]},
+            {
+                "ports": [
+                    {"port": 53, "protocol": "UDP", "name": "dns"},
+                    {"port": 53, "name": "dns-tcp", "nodePort": 30053},
+                ]
+            },
             "ports",
             (ServicePort("dns", Protocol.UDP, 53), ServicePort("dns-tcp", Protocol.TCP, 53, 30053)),
         ),
@@ -69,7 +78,11 @@ def test_service_with_the_least_that_is_valid_decodes_to_defaults() -> None:
         ({"externalTrafficPolicy": "Cluster", "type": "LoadBalancer"}, "external_policy_local", False),
         ({"sessionAffinity": "None"}, "affinity_timeout_s", None),
         ({"sessionAffinity": "ClientIP"}, "affinity_timeout_s", 10800),
-        ({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": None}}, "affinity_timeout_s", 10800),
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": None}},
+            "affinity_timeout_s",
+            10800,
+        ),
         (
             {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86400}}},
             "affinity_timeout_s",
@@ -86,7 +99,9 @@ def test_service_with_the_least_that_is_valid_decodes_to_defaults() -> None:
         ({"selector": {"b": "2", "a": "1"}}, "selector", (("a", "1"), ("b", "2"))),
     ],
 )
-def test_service_spec_with_valid_field_decodes_to_fact(spec: dict[str, Any], field: str, expected: object) -> None:
+def test_service_spec_with_valid_field_decodes_to_fact(
+    spec: dict[str, Any], field: str, expected: object
+) -> None:
     assert expected == getattr(decoded(**spec), field)
 
 
@@ -119,32 +134,60 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
 @pytest.mark.parametrize(
     ("spec", "field", "part_of_reason"),
     [
-        ({"type": "Magic"}, "spec.type", "'Magic' is not one of ClusterIP, NodePort, LoadBalancer, ExternalName"),
+        (
+            {"type": "Magic"},
+            "spec.type",
+            "'Magic' is not one of ClusterIP, NodePort, LoadBalancer, ExternalName",
+        ),
         ({"clusterIP": "10.96.0.010"}, "spec.clusterIP", "10.96.0.010"),
         ({"clusterIPs": ["10.0.0.1", "10.0.0.2"]}, "spec.clusterIPs", "at most one address of each family"),
         ({"clusterIPs": ["10.0.0.1", "x"]}, "spec.clusterIPs[1]", "'x' does not appear to be"),
-        ({"ports": [PORT, {"port": 0, "name": "b"}]}, "spec.ports[1].port", "0 is not a port; allowed are 1 to 65535"),
+        (
+            {"ports": [PORT, {"port": 0, "name": "b"}]},
+            "spec.ports[1].port",
+            "0 is not a port; allowed are 1 to 65535",
+        ),
         ({"ports": [{"port": 65536}]}, "spec.ports[0].port", "65536 is not a port"),
         ({"ports": [{"port": "80"}]}, "spec.ports[0].port", "Expected int, got str"),
         ({"ports": [{"name": "http"}]}, "spec.ports[0].port", "0 is not a port"),
         ({"ports": [{"port": 80, "nodePort": -1}]}, "spec.ports[0].nodePort", "-1 is not a port"),
-        ({"ports": [{"port": 80, "protocol": "ICMP"}]}, "spec.ports[0].protocol", "'ICMP' is not one of TCP, UDP, SCTP"),
+        (
+            {"ports": [{"port": 80, "protocol": "ICMP"}]},
+            "spec.ports[0].protocol",
+            "'ICMP' is not one of TCP, UDP, SCTP",
+        ),
         ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is no DNS label"),
         ({"ports": [PORT, {"port": 81}]}, "spec.ports[1].name", "'' names an earlier TCP port too"),
-        ({"ports": [PORT, {"port": 80, "name": "b"}]}, "spec.ports[1].port", "80 is the number of an earlier TCP port"),
+        (
+            {"ports": [PORT, {"port": 80, "name": "b"}]},
+            "spec.ports[1].port",
+            "80 is the number of an earlier TCP port",
+        ),
         ({"externalIPs": ["::ffff:10.0.0.1"]}, "spec.externalIPs[0]", "IPv4-mapped"),
         ({"externalIPs": ["fe80::1%eth0"]}, "spec.externalIPs[0]", "zone"),
         ({"loadBalancerSourceRanges": ["10.0.0.0"]}, "spec.loadBalancerSourceRanges[0]", "no prefix length"),
         ({"loadBalancerSourceRanges": ["10.0.0.0/33"]}, "spec.loadBalancerSourceRanges[0]", "10.0.0.0/33"),
-        ({"internalTrafficPolicy": "local"}, "spec.internalTrafficPolicy", "'local' is not one of Cluster, Local"),
-        ({"externalTrafficPolicy": "Near"}, "spec.externalTrafficPolicy", "'Near' is not one of Cluster, Local"),
+        (
+            {"internalTrafficPolicy": "local"},
+            "spec.internalTrafficPolicy",
+            "'local' is not one of Cluster, Local",
+        ),
+        (
+            {"externalTrafficPolicy": "Near"},
+            "spec.externalTrafficPolicy",
+            "'Near' is not one of Cluster, Local",
+        ),
         ({"sessionAffinity": "Cookie"}, "spec.sessionAffinity", "'Cookie' is not one of None, ClientIP"),
         (
             {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}},
             "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
             "allowed are 1 to 86400",
         ),
-        ({"status": {"loadBalancer": {"ingress": [{"ip": "1"}]}}}, "status.loadBalancer.ingress[0].ip", "'1'"),
+        (
+            {"status": {"loadBalancer": {"ingress": [{"ip": "1"}]}}},
+            "status.loadBalancer.ingress[0].ip",
+            "'1'",
+        ),
         (
             {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "Nat"}]}}},
             "status.loadBalancer.ingress[0].ipMode",
@@ -172,8 +215,16 @@ def test_service_with_invalid_field_is_refused_with_its_path(
         (b'{"metadata":{"name":"a","namespace":"b"}}', "spec", "is missing"),
         (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is no DNS label"),
         (b'{"metadata":{"name":"a.b","namespace":"b"},"spec":{}}', "metadata.name", "'a.b' is no DNS label"),
-        (b'{"metadata":{"name":"a","namespace":"b\\n"},"spec":{}}', "metadata.namespace", r"'b\n' is no DNS label"),
-        (b'{"metadata":{"name":"' + b"a" * 64 + b'","namespace":"b"},"spec":{}}', "metadata.name", "no DNS label"),
+        (
+            b'{"metadata":{"name":"a","namespace":"b\\n"},"spec":{}}',
+            "metadata.namespace",
+            r"'b\n' is no DNS label",
+        ),
+        (
+            b'{"metadata":{"name":"' + b"a" * 64 + b'","namespace":"b"},"spec":{}}',
+            "metadata.name",
+            "no DNS label",
+        ),
     ],
 )
 def test_bytes_that_are_no_service_are_refused(raw: bytes, field: str, part_of_reason: str) -> None:
