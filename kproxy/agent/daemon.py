@@ -57,6 +57,11 @@ class Source(Protocol):
 def run(options: Options) -> None:
     """Keep this node's rules at the newest state until SIGTERM or SIGINT; the rules stay."""
     backend = options.backend or find_backend()
+    if options.configuration.conntrack.tcp_be_liberal:
+        _set(
+            sysctl.CONNTRACK_TCP_BE_LIBERAL,
+            "packets that conntrack calls invalid are not rewritten, and may reset connections",
+        )
     liberal = sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1"
     settings = rule_settings(
         options.configuration, accounting=ensure_counters(), conntrack_tcp_be_liberal=liberal
@@ -111,12 +116,13 @@ def _families() -> list[Family]:
 
 
 def _open_localhost(settings: Settings) -> None:
-    if not node_port_dispatch(settings, None, (), Family.IPV4).on_localhost:
-        return
+    if node_port_dispatch(settings, None, (), Family.IPV4).on_localhost:
+        _set(sysctl.ROUTE_LOCALNET, "node ports do not answer on 127.0.0.1, all else works")
+
+
+def _set(name: str, consequence: str) -> None:
     try:
-        sysctl.ensure(
-            sysctl.ROUTE_LOCALNET, "1", consequence="node ports do not answer on 127.0.0.1, all else works"
-        )
+        sysctl.ensure(name, "1", consequence=consequence)
     except EnvironmentLacking as lacking:
         _log.warning("%s", lacking)
 

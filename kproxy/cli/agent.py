@@ -9,8 +9,8 @@ import click
 
 from kproxy.agent.daemon import Options, run
 from kproxy.cli.inputs import load_configuration, node_name, tell
-from kproxy.configuration import Configuration, Mode, decode_configuration
-from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, flags_to_data
+from kproxy.configuration import Configuration, Mode
+from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags
 from kproxy.errors import InputError
 from kproxy.kernel.iptables import Backend
 
@@ -71,7 +71,9 @@ def _words(_context: click.Context, _option: click.Parameter, value: str | None)
     "--iptables-min-sync-period", help="At the earliest, rules are written after this time.  [default: 1s]"
 )
 @_switch("conntrack-tcp-be-liberal", "Let packets pass that conntrack calls invalid.")
-@click.option("--iptables-backend", type=click.Choice([_AUTO, *map(str, Backend)]), default=_AUTO, show_default=True)
+@click.option(
+    "--iptables-backend", type=click.Choice([_AUTO, *map(str, Backend)]), default=_AUTO, show_default=True
+)
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -86,7 +88,8 @@ def command(context: click.Context, /, **_: object) -> None:
     """
     flags = {name.replace("_", "-"): value for name, value in context.params.items()}
     configuration = _configuration(flags)
-    verbose = configuration.logging.verbosity >= _DEBUG_VERBOSITY
+    verbosity = configuration.logging.verbosity if flags["v"] is None else flags["v"]
+    verbose = verbosity >= _DEBUG_VERBOSITY
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=_LOG_FORMAT)
     backend = flags["iptables-backend"]
     kubeconfig = configuration.client_connection.kubeconfig
@@ -106,7 +109,7 @@ def command(context: click.Context, /, **_: object) -> None:
 def _configuration(flags: dict[str, Any]) -> Configuration:
     """The file's, or what the flags say; a flag that the file makes void is named."""
     if flags["config"] is None:
-        configuration, _ = decode_configuration(flags_to_data(flags))
+        configuration = decode_flags(flags)
     else:
         configuration = load_configuration(flags["config"])
         given = {flag for flag, value in flags.items() if value not in (None, "")}

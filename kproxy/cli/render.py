@@ -92,9 +92,7 @@ def command(
         raise InputError(f"mode {configuration.mode} is not there yet; use iptables")
     name = node_name(node, configuration)
     counted = have_counters() if nfacct == "auto" and os.geteuid() == 0 else nfacct == "on"
-    settings = rule_settings(
-        configuration, accounting=counted, conntrack_tcp_be_liberal=configuration.conntrack.tcp_be_liberal
-    )
+    settings = rule_settings(configuration, accounting=counted, conntrack_tcp_be_liberal=False)
     render = rule_templates(templates)
 
     def compiled(store: Store) -> DesiredRuleset:

@@ -222,7 +222,7 @@ def test_agent_killed_at_any_moment_and_started_again_ends_in_the_same_rules(
 def test_missing_manifest_directory_says_what_to_do(here: None, log: Path, tmp_path: Path) -> None:
     with agent("--manifests", str(tmp_path / "absent"), log=log) as running:
         assert 2 == running.wait(timeout=BOUND_S)
-    assert "absent is not a directory; name the one that holds the manifests" in log.read_text()
+    assert "absent: No such file or directory; name one that holds manifests" in log.read_text()
 
 
 def test_agent_without_a_cluster_or_manifests_says_what_to_do(here: None, log: Path) -> None:

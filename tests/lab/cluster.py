@@ -111,9 +111,9 @@ class RunningAgent:
 
 
 @contextmanager
-def agent(lab: Lab, cluster: Cluster, backend: str, log: Path, *flags: str) -> Iterator[RunningAgent]:
+def agent(lab: Lab, manifests: Path, backend: str, log: Path, *flags: str) -> Iterator[RunningAgent]:
     """Started, and past its first sync of both families."""
-    command = [sys.executable, "-m", "kproxy", "agent", "--manifests", str(cluster.directory)]
+    command = [sys.executable, "-m", "kproxy", "agent", "--manifests", str(manifests)]
     named = ["--hostname-override", NODE_NAME, "--cluster-cidr", CLUSTER_CIDR]
     fast = ["--iptables-backend", backend, "--iptables-min-sync-period", "20ms"]
     seen = log.read_text().count("IPv6: synced") if log.exists() else 0

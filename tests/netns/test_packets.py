@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+
+from kproxy.kernel.iptables import Backend
 from lab import CLIENT, NODE, Lab
 from lab.cluster import Cluster, RunningAgent, agent, eventually
 from lab.topology import (
@@ -23,8 +25,6 @@ from lab.topology import (
     PODS,
     Outcome,
 )
-
-from kproxy.kernel.iptables import Backend
 
 pytestmark = pytest.mark.netns
 
@@ -73,7 +73,9 @@ class Site:
         return self.start_agent(*flags)
 
     def start_agent(self, *flags: str) -> RunningAgent:
-        return self.stack.enter_context(agent(self.lab, self.cluster, self.backend, self.log, *flags))
+        return self.stack.enter_context(
+            agent(self.lab, self.cluster.directory, self.backend, self.log, *flags)
+        )
 
     def rules(self) -> list[str]:
         saved = (
