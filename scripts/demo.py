@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -22,12 +23,13 @@ from kproxy.ruleset import names
 from kproxy.values import NamespacedName, Protocol, ServicePortName
 from lab import CLIENT, NODE, Lab
 from lab.cluster import RunningAgent, agent, eventually
-from lab.topology import CLIENT_V4, NODE_V4, Outcome
+from lab.topology import CLIENT_V4, NODE_V4, PODS, Outcome
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "demo"
 WEB = ServicePortName(NamespacedName("demo", "web"), "http", Protocol.TCP)
 CLUSTER_IP, CART_IP, EMPTY_IP, VIP, NODE_PORT = "10.96.0.10", "10.96.0.11", "10.96.0.12", "192.0.2.10", 30080
-REPLACEMENTS = (("10.128.1.1", "10.128.1.3"), ("10.128.1.2", "10.128.2.2"), ("10.128.2.1", "10.128.1.1"))
+REPLACEMENTS = (("pod-1", "pod-4"), ("pod-2", "far-3"), ("far-1", "pod-3"))
+GRACE_S = 0.5
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -94,21 +96,24 @@ def show_outside(lab: Lab) -> None:
 
 
 def show_rolling_update(lab: Lab, manifests: Path, running: RunningAgent) -> None:
-    heading("A rolling update: each of the three pods is replaced while a client asks without a pause")
+    heading(
+        "A rolling update: each of the three pods is replaced and ended while a client asks without a pause"
+    )
     gathered: list[Outcome] = []
     stop = threading.Event()
 
     def keep_asking() -> None:
         while not stop.is_set() and len(gathered) < 100_000:
-            gathered.extend(lab.ask("pod-3", CLUSTER_IP, 80, count=10))
+            gathered.extend(lab.ask("far-2", CLUSTER_IP, 80, count=10))
 
     asking = threading.Thread(target=keep_asking)
     asking.start()
     try:
         for old, new in REPLACEMENTS:
-            replace_endpoint(manifests / "web.yaml", old, new)
-            eventually(lambda new=new: new in chain(lab, names.CLUSTER_POLICY), f"{new} in the rules")  # type: ignore[misc] # bound at once
-            time.sleep(0.5)
+            replace_endpoint(manifests / "web.yaml", PODS[old][0], PODS[new][0])
+            eventually(is_asked(lab, PODS[new][0]), f"{new} in the rules")
+            time.sleep(GRACE_S)
+            lab.workers[old].stop()
     finally:
         stop.set()
         asking.join()
@@ -123,6 +128,10 @@ def show_rolling_update(lab: Lab, manifests: Path, running: RunningAgent) -> Non
         console.print(f"  {line.partition('kproxy.agent.loop: ')[2]}")
     expect(not failed, f"{len(failed)} requests failed: {Counter(map(str, failed))}")
     expect(len(gathered) > 300, "the client did not come to ask")
+
+
+def is_asked(lab: Lab, address: str) -> Callable[[], bool]:
+    return lambda: address in chain(lab, names.CLUSTER_POLICY)
 
 
 def replace_endpoint(file: Path, old: str, new: str) -> None:

@@ -13,6 +13,10 @@ _NAMED = Path("/run/netns")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+DIES_WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: what a killed test leaves running would hold its namespaces for ever."""
+
+
 @contextmanager
 def fresh_namespace() -> Iterator[str]:
     """The name of an empty network namespace whose loopback is up, removed at the end."""

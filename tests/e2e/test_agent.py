@@ -14,7 +14,7 @@ import pytest
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
-from namespaces import fresh_namespace, inside
+from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from recordings import comparable
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service
@@ -51,6 +51,7 @@ def put_service(api: StubApi, name: str, address: str, *backends: str) -> None:
 @contextmanager
 def agent(*flags: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [
+        *DIES_WITH_ITS_PARENT,
         sys.executable,
         "-m",
         "kproxy",
@@ -82,10 +83,8 @@ def by_kubeconfig(api: StubApi, tmp_path: Path) -> tuple[str, str]:
     return "--kubeconfig", str(path)
 
 
-def rules() -> str:
-    return process.run(["iptables-nft-save", "-t", "nat"]) + process.run(
-        ["iptables-nft-save", "-t", "filter"]
-    )
+def rules(program: str = "iptables-nft") -> str:
+    return "".join(process.run([f"{program}-save", "-t", table]) for table in ("nat", "filter"))
 
 
 def eventually(holds: Callable[[], bool], what: str, log: Path) -> None:
@@ -173,24 +172,27 @@ def test_object_that_cannot_be_used_is_named_and_the_rest_is_programmed(
         )
 
 
+@pytest.mark.parametrize(("family", "program"), [("ipv4", "iptables-nft"), ("ipv6", "ip6tables-nft")])
 def test_render_restored_on_a_clean_node_equals_what_the_agent_programs(
-    here: None, tmp_path: Path, log: Path
+    here: None, tmp_path: Path, log: Path, family: str, program: str
 ) -> None:
     demo = Path(__file__).parents[2] / "examples" / "demo"
-    render = [sys.executable, "-m", "kproxy", "render", "-f", str(demo), "--node", NODE]
     config = tmp_path / "config.yaml"
     config.write_text(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
         f"clusterCIDR: {CLUSTER_CIDR}\niptables: {{minSyncPeriod: 50ms}}\n"
     )
+    render = [sys.executable, "-m", "kproxy", "render", "-f", str(demo), "--config", str(config)]
     with agent("--manifests", str(demo), "--config", str(config), log=log):
         eventually(said("IPv6: synced", log), "both families are synced", log)
-        agents = rules()
-    process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
-    rendered = subprocess.run([*render, "--config", str(config)], check=True, capture_output=True, text=True)
-    process.run(["iptables-nft-restore", "--noflush"], stdin=rendered.stdout)
-    assert comparable(agents) == comparable(rules())
-    assert "--dport" in agents
+        agents = rules(program)
+    process.run([f"{program}-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    rendered = subprocess.run(
+        [*render, "--node", NODE, "--family", family], check=True, capture_output=True, text=True
+    )
+    process.run([f"{program}-restore", "--noflush"], stdin=rendered.stdout)
+    assert comparable(agents) == comparable(rules(program))
+    assert "demo/web:http" in agents
 
 
 def test_agent_killed_at_any_moment_and_started_again_ends_in_the_same_rules(

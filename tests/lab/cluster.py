@@ -14,6 +14,7 @@ from typing import Any
 
 from lab.topology import NODE, NODE_V4, NODE_V6, PODS, Lab
 from lab.worker import PORT
+from namespaces import DIES_WITH_ITS_PARENT
 
 NODE_NAME = "node-1"
 CLUSTER_CIDR = "10.128.0.0/16,fd00:10:128::/48"
@@ -113,7 +114,7 @@ class RunningAgent:
 @contextmanager
 def agent(lab: Lab, manifests: Path, backend: str, log: Path, *flags: str) -> Iterator[RunningAgent]:
     """Started, and past its first sync of both families."""
-    command = [sys.executable, "-m", "kproxy", "agent", "--manifests", str(manifests)]
+    command = [*DIES_WITH_ITS_PARENT, sys.executable, "-m", "kproxy", "agent", "--manifests", str(manifests)]
     named = ["--hostname-override", NODE_NAME, "--cluster-cidr", CLUSTER_CIDR]
     fast = ["--iptables-backend", backend, "--iptables-min-sync-period", "20ms"]
     seen = log.read_text().count("IPv6: synced") if log.exists() else 0

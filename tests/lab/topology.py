@@ -1,7 +1,7 @@
 """Namespaces for a node, its pods, a pod elsewhere and a client outside, IPv4 and IPv6.
 
-    client ── eth0 ── node ──┬── pod-1 .. pod-3   10.128.1.0/24, on this node
-    10.199.0.9        eth0   └── far-1, far-2     10.128.2.0/24, on another node as far as rules know
+    client ── eth0 ── node ──┬── pod-1 .. pod-4   10.128.1.0/24, on this node
+    10.199.0.9        eth0   └── far-1 .. far-3   10.128.2.0/24, on another node as far as rules know
     198.51.100.9      10.199.0.2
 
 Pods hang on routed veths, so that a packet from a pod to itself comes back the same way. The client sends
@@ -31,8 +31,10 @@ PODS = {
     "pod-1": ("10.128.1.1", "fd00:10:128:1::1"),
     "pod-2": ("10.128.1.2", "fd00:10:128:1::2"),
     "pod-3": ("10.128.1.3", "fd00:10:128:1::3"),
+    "pod-4": ("10.128.1.4", "fd00:10:128:1::4"),
     "far-1": ("10.128.2.1", "fd00:10:128:2::1"),
     "far-2": ("10.128.2.2", "fd00:10:128:2::2"),
+    "far-3": ("10.128.2.3", "fd00:10:128:2::3"),
 }
 _VIA_NODE_V4 = ("10.96.0.0/12", "192.0.2.0/24", "203.0.113.0/24", "10.128.0.0/16")
 _VIA_NODE_V6 = ("fd00:10:96::/108", "2001:db8:2::/64", "2001:db8:3::/64", "fd00:10:128::/48")
