@@ -17,6 +17,7 @@ from kproxy.errors import EnvironmentLacking
 from kproxy.kernel import addresses, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
+from kproxy.kernel.privilege import require_net_admin
 from kproxy.model.node import node_port_dispatch
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
@@ -55,7 +56,12 @@ class Source(Protocol):
 
 
 def run(options: Options) -> None:
-    """Keep this node's rules at the newest state until SIGTERM or SIGINT; the rules stay."""
+    """Keep this node's rules at the newest state until SIGTERM or SIGINT; the rules stay.
+
+    EnvironmentLacking where the node lacks a program or the process a privilege, InputError for a
+    source that cannot be used.
+    """
+    require_net_admin()
     backend = options.backend or find_backend()
     if options.configuration.conntrack.tcp_be_liberal:
         _set(

@@ -82,9 +82,9 @@ def _words(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option("-v", "--v", type=_Verbosity(), help="How much is logged; 3 and more: every sync.")
 @click.pass_context
 def command(context: click.Context, /, **_: object) -> None:
-    """Keep this node's rules at the newest state of a cluster, until SIGTERM; the rules stay.
+    """Keep this node's rules up to date.
 
-    Needs root. Flags have kube-proxy's names, meanings and defaults.
+    Follows a cluster, or a directory of manifests, until SIGTERM; the rules stay. Needs root. Flags have kube-proxy's names, meanings and defaults.
     """
     flags = {name.replace("_", "-"): value for name, value in context.params.items()}
     configuration = _configuration(flags)

@@ -76,14 +76,14 @@ def command(
     nfacct: str,
     templates: Path | None,
 ) -> None:
-    r"""Print the rules that a node needs for the given Services, as iptables-restore reads them.
+    """Print a node's rules, as iptables-restore reads them.
 
     \b
     kproxy render -f cluster.yaml --node node-1 | iptables-restore --noflush
     kproxy render -f new/ --before old/ --node node-1
 
-    Exit code 1 means that an object was left out; stderr says which, and why.
-    """
+    Needs no root and touches nothing. Exit code 1 means that an object was left out; stderr says which, and why.
+    """  # noqa: D301 # click takes the backspace as: do not wrap
     del mode, dispatch  # one choice each so far
     if bool(files) == use_cluster:
         raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")

@@ -1,7 +1,7 @@
 """The objects that one text holds, each with its place: decoded, passed over, or left out with its reason."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -10,11 +10,10 @@ import msgspec
 
 from kproxy.errors import InputError, InvalidField
 from kproxy.sources.yaml import load_documents
-from kproxy.state.decode import convert, decode
+from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection
 from kproxy.state.objects import Kind, Object
 from kproxy.state.validate import quoted
-from kproxy.values import NamespacedName
 
 _API_VERSION: Final[dict[str, str]] = {
     Kind.SERVICE: "v1",
@@ -23,11 +22,11 @@ _API_VERSION: Final[dict[str, str]] = {
     Kind.NODE: "v1",
     Kind.POD: "v1",
 }
-_CLUSTER_WIDE: Final = (Kind.NODE,)
 _DEFAULT_NAMESPACE = "default"
 _DEEPEST_LIST = 8
 
 _BEGINS_AS_JSON = re.compile(rb"\s*[\[{]")
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE = re.compile(r" \(byte (?P<at>[0-9]+)\)$")
 
 
@@ -51,29 +50,38 @@ def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
     Objects without a namespace get `default`. InputError, with line and column, for a text that is neither
     YAML nor JSON.
     """
-    if _BEGINS_AS_JSON.match(text):
-        return tuple(_objects(_JSON, _checked_json(text), place))
-    return tuple(
-        found
-        for number, document in enumerate(load_documents(text), start=1)
-        for found in _objects(_DATA, document.data, f"{place}, document {number}")
-    )
-
-
-def _checked_json(text: bytes) -> bytes:
+    if not _BEGINS_AS_JSON.match(text):
+        return _in_documents(_DATA, place, _yaml_documents(text))
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except msgspec.DecodeError as error:
-        reason = str(error)
-        byte = _BYTE.search(reason)
-        if byte is None:
-            raise InputError(f"{reason}; the JSON text is not complete") from None
-        before = text[: int(byte["at"])]
-        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-        raise InputError(f"line {line}, column {column}: {reason[: byte.start()]}") from None
+        values = _JSON_VALUES.decode_lines(text)
     except RecursionError:
         raise InputError("the JSON is nested deeper than any Kubernetes object") from None
-    return text
+    except msgspec.DecodeError as error:
+        return _in_documents(_DATA, place, _yaml_after_all(text, error))
+    if len(values) == 1:
+        return tuple(_objects(_JSON, values[0], place))
+    return _in_documents(_JSON, place, values)
+
+
+def _yaml_documents(text: bytes) -> list[object]:
+    return [document.data for document in load_documents(text)]
+
+
+def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[object]:
+    """YAML may begin with a brace too, and JSON documents may be set apart as YAML's are."""
+    try:
+        return _yaml_documents(text)
+    except InputError:
+        raise _malformed_json(text, str(error)) from None
+
+
+def _malformed_json(text: bytes, reason: str) -> InputError:
+    byte = _BYTE.search(reason)
+    if byte is None:
+        return InputError(f"{reason}; the JSON text is not complete")
+    before = text[: int(byte["at"])]
+    line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+    return InputError(f"line {line}, column {column}: {reason[: byte.start()]}")
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -96,22 +104,28 @@ class _Form:
     head: Callable[[Any], _Head]
     items: Callable[[Any], Sequence[object] | None]
     fact: Callable[..., Object]
-    data: Callable[[Any], object]
 
 
+_JSON_VALUES = msgspec.json.Decoder(msgspec.Raw)
 _JSON_LIST = msgspec.json.Decoder(_JsonList)
 _JSON = _Form(
     head=msgspec.json.Decoder(_Head).decode,
     items=lambda raw: _JSON_LIST.decode(raw).items,
     fact=decode,
-    data=msgspec.json.decode,
 )
 _DATA = _Form(
     head=partial(msgspec.convert, type=_Head),
     items=lambda data: msgspec.convert(data, _DataList).items,
     fact=convert,
-    data=lambda data: data,
 )
+
+
+def _in_documents(form: _Form, place: str, documents: Iterable[object]) -> tuple[Found, ...]:
+    return tuple(
+        found
+        for number, document in enumerate(documents, start=1)
+        for found in _objects(form, document, f"{place}, document {number}")
+    )
 
 
 def _objects(
@@ -124,7 +138,7 @@ def _objects(
     """`listed_as` is the apiVersion and kind that items of a typed list may leave unsaid."""
     try:
         head = form.head(thing)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         yield Rejection(place, "", "", "", f"this is no Kubernetes object: {error}")
         return
     version, kind = head.api_version or listed_as[0], head.kind or listed_as[1]
@@ -132,11 +146,11 @@ def _objects(
         yield Rejection(place, "", "", "kind", "is missing; say what the object is, such as Service")
     elif kind.endswith("List"):
         yield from _items(form, thing, place, (version, kind), depth)
-    elif kind not in _API_VERSION or _group(version) != _group(_API_VERSION[kind]):
+    elif kind not in _API_VERSION or _group(version) not in ("", _group(_API_VERSION[kind])):
         yield PassedOver(_full_kind(version, kind))
     elif version != _API_VERSION[kind]:
         told = f"{quoted(version)} is not understood" if version else "is missing"
-        yield _rejection(form, thing, place, Kind(kind), "apiVersion", f"{told}; write {_API_VERSION[kind]}")
+        yield _rejection(thing, place, Kind(kind), "apiVersion", f"{told}; write {_API_VERSION[kind]}")
     else:
         yield _decoded(form, thing, place, Kind(kind))
 
@@ -147,7 +161,7 @@ def _items(
     version, kind = listed_as
     try:
         items = form.items(thing)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         yield Rejection(place, quoted(kind)[1:-1], "", "items", str(error))
         return
     if depth == _DEEPEST_LIST:
@@ -165,34 +179,15 @@ def _items(
 
 def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Found:
     try:
-        return Held(place, form.fact(kind, thing, namespace=_namespace_of(kind)))
+        return Held(place, form.fact(kind, thing, namespace=_DEFAULT_NAMESPACE))
     except InvalidField as error:
-        return _rejection(form, thing, place, kind, error.field, error.reason)
+        return _rejection(thing, place, kind, error.field, error.reason)
 
 
-def _rejection(form: _Form, thing: object, place: str, kind: Kind, field: str, reason: str) -> Rejection:
-    key = _key_in(form, thing, kind)
+def _rejection(thing: object, place: str, kind: Kind, field: str, reason: str) -> Rejection:
+    key = identify(kind, thing, namespace=_DEFAULT_NAMESPACE)
     name = str(key) if key else ""
     return Rejection(place, kind.value, name if name.isprintable() else quoted(name), field, reason, key)
-
-
-def _key_in(form: _Form, thing: object, kind: Kind) -> NamespacedName | None:
-    """The key, as far as an object that broke a rule has one."""
-    try:
-        data = form.data(thing)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    metadata = data.get("metadata") if isinstance(data, dict) else None
-    if not isinstance(metadata, dict):
-        return None
-    name, namespace = metadata.get("name"), metadata.get("namespace") or _namespace_of(kind)
-    if not isinstance(name, str) or not isinstance(namespace, str) or not name:
-        return None
-    return NamespacedName("" if kind in _CLUSTER_WIDE else namespace, name)
-
-
-def _namespace_of(kind: Kind) -> str:
-    return "" if kind in _CLUSTER_WIDE else _DEFAULT_NAMESPACE
 
 
 def _group(version: str | None) -> str:

@@ -8,8 +8,8 @@ import msgspec
 
 from kproxy.errors import ApiFailed, InvalidField
 from kproxy.sources.connection import Answer
-from kproxy.sources.wire import decode_meta, decode_page
-from kproxy.state.decode import decode
+from kproxy.sources.wire import decode_page
+from kproxy.state.decode import decode, identify
 from kproxy.state.events import Listed, Rejection
 from kproxy.state.objects import Kind, Object
 
@@ -77,9 +77,6 @@ def decoded(resource: Resource, raw: msgspec.Raw) -> Object | Rejection:
     try:
         return decode(resource.kind, raw)
     except InvalidField as error:
-        try:
-            key = decode_meta(raw).key
-        except msgspec.DecodeError:
-            key = None
+        key = identify(resource.kind, raw)
         name = str(key) if key else ""
         return Rejection(resource.path, resource.kind.value, name, error.field, error.reason, key)

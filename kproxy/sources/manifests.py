@@ -1,7 +1,8 @@
 """Objects from files, as `kubectl get -o yaml|json` prints them and people write them.
 
-A file is YAML (any number of documents) or, if it begins with `{` or `[`, one JSON value. Objects may stand in
-Lists, also nested or typed ones (`ServiceList`), whose items need not say their kind again.
+A file is YAML (any number of documents) or, if it begins with `{` or `[`, JSON (any number of values, one after
+the other). Objects may stand in Lists, also nested or typed ones (`ServiceList`), whose items need not say their
+kind again.
 """
 
 import logging
@@ -44,8 +45,8 @@ class Manifests:
 def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
     """All objects of the files, of the directories' files, and of `stdin` where it is given.
 
-    A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories. Of two
-    objects of one kind and key the first stands. A file that is neither YAML nor JSON is one rejection.
+    A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories and hidden
+    files. Of two objects of one kind and key the first stands. A file that is neither YAML nor JSON is one rejection.
     InputError for a path that cannot be read.
     """
     contents = [_parsed(str(path), _text_of(path)) for path in _files(paths)]
@@ -64,11 +65,16 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _files_in(directory: Path) -> list[Path]:
     try:
-        return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES and not path.is_dir())
+        return sorted(path for path in directory.iterdir() if _is_manifest(path))
     except OSError as failed:
         raise InputError(
             f"cannot read the directory {directory}: {failed.strerror}; name one that holds manifests"
         ) from failed
+
+
+def _is_manifest(path: Path) -> bool:
+    """Not the hidden files that editors leave beside their own, and nothing that could be read for ever."""
+    return path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _text_of(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """The API's envelopes: pages of a list, watch events and Status, with the objects left as bytes."""
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -49,6 +50,8 @@ class _Head(Struct, frozen=True):
     metadata: Meta
 
 
+_Shape = TypeVar("_Shape")
+
 _HEAD = msgspec.json.Decoder(_Head)
 _PAGE = msgspec.json.Decoder(Page)
 _EVENT = msgspec.json.Decoder(WatchEvent)
@@ -57,25 +60,35 @@ _STATUS = msgspec.json.Decoder(Status)
 
 def decode_page(body: bytes) -> Page:
     """msgspec.DecodeError if the body is no list."""
-    return _PAGE.decode(body)
+    return _decode(_PAGE, body)
 
 
 def decode_event(line: bytes) -> WatchEvent:
     """msgspec.DecodeError if the line is no watch event."""
-    return _EVENT.decode(line)
+    return _decode(_EVENT, line)
 
 
 def decode_meta(raw: bytes | msgspec.Raw) -> Meta:
     """msgspec.DecodeError if the bytes are no object with metadata."""
-    return _HEAD.decode(raw).metadata
+    return _decode(_HEAD, raw).metadata
 
 
 def decode_status(raw: bytes | msgspec.Raw) -> Status:
     """A proxy in between may refuse in a language of its own: anything but a Status is an empty one."""
     try:
-        return _STATUS.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _decode(_STATUS, raw)
+    except msgspec.DecodeError:
         return Status()
+
+
+def _decode(decoder: msgspec.json.Decoder[_Shape], raw: bytes | msgspec.Raw) -> _Shape:
+    """All that can be wrong with the bytes as the one error that callers expect."""
+    try:
+        return decoder.decode(raw)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"the text is not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise msgspec.DecodeError("the JSON is nested deeper than any Kubernetes object") from None
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from kproxy.state.endpoint_facts import endpoint_slice_fact, endpoints_fact
 from kproxy.state.node_facts import node_fact, pod_fact
 from kproxy.state.objects import Kind, Object
 from kproxy.state.service_facts import service_fact
+from kproxy.values import NamespacedName
 
 _SHAPES: Final[dict[Kind, type]] = {
     Kind.SERVICE: wire.Service,
@@ -38,6 +39,18 @@ _DECODERS: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
 
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _REQUIRED = re.compile(r"Object missing required field `(?P<name>[^`]*)`$")
+
+
+class _Named(msgspec.Struct):
+    name: str
+    namespace: str | None = None
+
+
+class _Identified(msgspec.Struct):
+    metadata: _Named
+
+
+_IDENTITY: Final = msgspec.json.Decoder(_Identified)
 
 
 def decode(kind: Kind, raw: bytes | msgspec.Raw, *, namespace: str = "") -> Object:
@@ -65,6 +78,22 @@ def convert(kind: Kind, data: object, *, namespace: str = "") -> Object:
     return _fact(kind, shape, namespace)
 
 
+def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedName | None:
+    """The key of an object, as JSON bytes or already parsed, whatever else is wrong with it; None without one.
+
+    So that an older version of an object that broke a rule can be dropped.
+    """
+    try:
+        if isinstance(thing, (bytes, msgspec.Raw)):
+            named = _IDENTITY.decode(thing).metadata
+        else:
+            named = msgspec.convert(thing, _Identified).metadata
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    where = "" if kind is Kind.NODE else named.namespace or namespace
+    return NamespacedName(where, named.name) if named.name else None
+
+
 def _fact(kind: Kind, shape: Any, namespace: str) -> Object:
     if not shape.metadata.namespace:
         shape.metadata.namespace = namespace
@@ -81,4 +110,4 @@ def _as_invalid_field(error: msgspec.DecodeError) -> InvalidField:
     missing = _REQUIRED.match(reason)
     if missing:
         return InvalidField(f"{path}.{missing['name']}".lstrip("."), "is missing")
-    return InvalidField(path, reason.replace("`", ""))
+    return InvalidField(path, reason.replace("`", "").replace(" | null", ""))

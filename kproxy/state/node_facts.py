@@ -1,7 +1,7 @@
 """The rules of a Node and of a Pod."""
 
 from kproxy.state import validate, wire
-from kproxy.state.metadata import key_of
+from kproxy.state.metadata import key_of, sorted_pairs
 from kproxy.state.objects import Node, Pod
 from kproxy.values import Address, NamespacedName, Network
 
@@ -13,7 +13,7 @@ _ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 def node_fact(shape: wire.Node) -> Node:
     """InvalidField where no rule could carry what the Node says."""
     metadata, spec = shape.metadata, shape.spec or wire.NodeSpec()
-    zone = (metadata.labels or {}).get(ZONE_LABEL, "")
+    zone = (metadata.labels or {}).get(ZONE_LABEL) or ""
     return Node(
         key=NamespacedName("", validate.dns_subdomain(metadata.name, "metadata.name")),
         resource_version=metadata.resource_version or "",
@@ -42,7 +42,7 @@ def _node_address(shape: wire.NodeAddress) -> Address | None:
 
 
 def _pod_cidrs(spec: wire.NodeSpec) -> tuple[Network, ...]:
-    if spec.pod_cidrs is None:
+    if not spec.pod_cidrs:
         return (validate.network(spec.pod_cidr, "spec.podCIDR"),) if spec.pod_cidr else ()
     return validate.each(spec.pod_cidrs, "spec.podCIDRs", validate.network)
 
@@ -59,7 +59,7 @@ def pod_fact(shape: wire.Pod) -> Pod:
         resource_version=shape.metadata.resource_version or "",
         addresses=addresses,
         node=validate.dns_subdomain(node, "spec.nodeName") if node else "",
-        labels=tuple(sorted((shape.metadata.labels or {}).items())),
+        labels=sorted_pairs(shape.metadata.labels),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from kproxy.errors import InvalidField
 from kproxy.state import validate, wire
-from kproxy.state.metadata import PROXY_NAME_LABEL, key_of, opt_out_label
+from kproxy.state.metadata import PROXY_NAME_LABEL, key_of, opt_out_label, sorted_pairs
 from kproxy.state.objects import Service, ServicePort, ServiceType
 from kproxy.values import Address, Protocol, family_of
 
@@ -33,13 +33,13 @@ def service_fact(shape: wire.Service) -> Service:
         affinity_timeout_s=_affinity_timeout_s(spec),
         health_check_node_port=_health_check_node_port(spec, kind),
         publish_not_ready=bool(spec.publish_not_ready_addresses),
-        selector=tuple(sorted((spec.selector or {}).items())),
+        selector=sorted_pairs(spec.selector),
         opt_out_label=opt_out_label(shape.metadata, PROXY_NAME_LABEL),
     )
 
 
 def _cluster_ips(spec: wire.ServiceSpec) -> tuple[Address, ...]:
-    if spec.cluster_ips is None:
+    if not spec.cluster_ips:
         alone = spec.cluster_ip or ""
         return () if alone in _NO_CLUSTER_IP else (validate.address(alone, "spec.clusterIP"),)
     found = validate.each(spec.cluster_ips, "spec.clusterIPs", _cluster_ip)

@@ -1,7 +1,7 @@
 """Objects as they stand on the wire, reduced to the fields we use, before any rule is checked.
 
 msgspec skips every other field while it parses. Kubernetes may write null for whatever is absent,
-so lists and structs may be None.
+so lists and structs may be None, and so may the text of a label, which then is empty.
 """
 
 from msgspec import Struct, field
@@ -13,9 +13,9 @@ class _Wire(Struct, rename="camel"):
 
 class Metadata(_Wire):
     name: str = ""
-    namespace: str = ""
-    resource_version: str = ""
-    labels: dict[str, str] | None = None
+    namespace: str | None = None
+    resource_version: str | None = None
+    labels: dict[str, str | None] | None = None
     deletion_timestamp: str | None = None
 
 
@@ -47,7 +47,7 @@ class ServiceSpec(_Wire):
     session_affinity_config: SessionAffinityConfig | None = None
     health_check_node_port: int | None = None
     publish_not_ready_addresses: bool | None = None
-    selector: dict[str, str] | None = None
+    selector: dict[str, str | None] | None = None
 
 
 class Ingress(_Wire):

@@ -234,6 +234,23 @@ def test_agent_without_a_cluster_or_manifests_says_what_to_do(here: None, log: P
     assert "Traceback" not in log.read_text()
 
 
+def test_agent_without_the_privilege_says_what_to_do(here: None, tmp_path: Path) -> None:
+    unprivileged = [
+        "setpriv",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        "--no-new-privs",
+        "--reuid=65534",
+        "--clear-groups",
+    ]
+    command = [sys.executable, "-m", "kproxy", "agent", "--manifests", str(tmp_path)]
+    done = subprocess.run(
+        [*unprivileged, *command], capture_output=True, text=True, timeout=BOUND_S, check=False
+    )
+    assert 3 == done.returncode
+    assert "needs CAP_NET_ADMIN" in done.stderr
+
+
 def test_namespace_has_no_rules_of_ours_to_begin_with(here: None) -> None:
     with pytest.raises(ProgramFailed):
         process.run(["iptables-nft", "-t", "nat", "-S", "KUBE-SERVICES"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kproxy.errors import InputError
 from kproxy.sources.manifests import read
 from kproxy.sources.yaml import load_documents
-from kproxy.state.decode import convert, decode
+from kproxy.state.decode import convert, decode, identify
 from kproxy.state.objects import Endpoints, EndpointSlice, Kind, Node, Object, Pod, Service
 
 FIT_FOR_A_RULE = re.compile(r"[A-Za-z0-9._:/][A-Za-z0-9._:/-]*")
@@ -197,6 +197,12 @@ def test_arbitrary_data_is_refused_or_fit_for_a_rule(kind: Kind, data: object) -
 @given(st.sampled_from(Kind), BYTES)
 def test_arbitrary_bytes_are_refused_as_input(kind: Kind, raw: bytes) -> None:
     assert refusal(lambda: decode(kind, raw)).isprintable()
+
+
+@given(st.sampled_from(Kind), BYTES | DATA | st.fixed_dictionaries({"metadata": METADATA | DATA}))
+def test_arbitrary_things_have_a_key_or_none(kind: Kind, thing: object) -> None:
+    key = identify(kind, thing, namespace="default")
+    assert key is None or (key.name and bool(key.namespace) is not (kind is Kind.NODE))
 
 
 @given(st.sampled_from(Kind), SERVICES | SLICES, st.data())

@@ -63,6 +63,18 @@ def test_objects_of_documents_lists_and_json_are_all_found() -> None:
     )
 
 
+@pytest.mark.parametrize("between", ["", "\n", " \r\n\n", "\n---\n"])
+def test_json_values_one_after_the_other_are_all_found(between: str) -> None:
+    one = '{"apiVersion": "v1",\n "kind": "Service", "metadata": {"name": "%s"}, "spec": {}}'
+    found = read_text(one % "a" + between + one % "b" + between + one % "B")
+    assert ["default/a", "default/b"] == names(found)
+    assert ["stdin, document 3"] == [rejection.place for rejection in found.rejections]
+
+
+def test_yaml_that_begins_with_a_brace_is_read_as_yaml() -> None:
+    assert ["default/a"] == names(read_text("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {}}"))
+
+
 def test_slices_of_a_typed_list_take_its_version() -> None:
     text = (
         '{"kind":"EndpointSliceList","apiVersion":"discovery.k8s.io/v1","items":[{"addressType":"IPv4",'
@@ -102,6 +114,14 @@ def test_unknown_kinds_are_counted_with_their_group() -> None:
             "stdin, document 1: EndpointSlice default/web-a is left out: apiVersion: 'discovery.k8s.io/v1beta1' is not understood; write discovery.k8s.io/v1",
         ),
         (
+            "apiVersion: v1\nkind: EndpointSlice\nmetadata: {name: web-a}\n",
+            "stdin, document 1: EndpointSlice default/web-a is left out: apiVersion: 'v1' is not understood; write discovery.k8s.io/v1",
+        ),
+        (
+            '{"kind": "EndpointSlice", "metadata": {"name": "web-a"}}',
+            "stdin: EndpointSlice default/web-a is left out: apiVersion: is missing; write discovery.k8s.io/v1",
+        ),
+        (
             "apiVersion: v1\n",
             "stdin, document 1 is left out: kind: is missing; say what the object is, such as Service",
         ),
@@ -134,6 +154,13 @@ def test_what_cannot_be_used_is_told_with_place_field_and_reason(text: str, told
     assert [told] == [str(rejection) for rejection in read_text(text).rejections]
 
 
+def test_json_about_as_deep_as_the_stack_is_left_out() -> None:
+    for levels in range(800, 1000):
+        deep = "[" * levels + "]" * levels
+        found = read_text('{"apiVersion": "v1", "kind": "Node", "metadata": {"name": 7, "x": ' + deep + "}}")
+        assert ([], 1) == (names(found, Kind.NODE), len(found.rejections))
+
+
 def test_lists_in_lists_without_end_are_refused() -> None:
     text = '{"kind":"List","items":[' * 50 + "]}" * 50
     assert ["items"] == [rejection.field for rejection in read_text(text).rejections]
@@ -153,6 +180,17 @@ def test_directory_stands_for_its_manifests_in_name_order(tmp_path: Path) -> Non
     (tmp_path / "d.yaml").mkdir()
     (tmp_path / "d.yaml" / "inner.yaml").write_text(service("inner"))
     assert ["default/a", "default/b", "default/c"] == names(read([tmp_path]))
+
+
+def test_directory_passes_over_what_editors_hide_and_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(service())
+    (tmp_path / "._web.yaml").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / ".#web.yaml").symlink_to("somebody@somewhere.1234")
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    found = read([tmp_path])
+    assert ["default/web"] == names(found)
+    assert () == found.rejections
 
 
 def test_malformed_file_leaves_the_others_in_force(tmp_path: Path) -> None:

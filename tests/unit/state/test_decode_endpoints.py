@@ -184,7 +184,12 @@ def test_node_decodes_with_internal_addresses_before_external_ones() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
-    [(None, ()), ({"podCIDR": "10.1.0.0/16"}, ("10.1.0.0/16",)), ({"podCIDRs": None}, ())],
+    [
+        (None, ()),
+        ({"podCIDR": "10.1.0.0/16"}, ("10.1.0.0/16",)),
+        ({"podCIDRs": None}, ()),
+        ({"podCIDR": "10.1.0.0/16", "podCIDRs": []}, ("10.1.0.0/16",)),
+    ],
 )
 def test_node_pod_cidrs_fall_back_to_the_single_field(spec: object, expected: tuple[str, ...]) -> None:
     assert expected == decoded(Kind.NODE, {"metadata": {"name": "n"}, "spec": spec}).pod_cidrs

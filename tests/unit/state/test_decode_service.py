@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kproxy.errors import InvalidField
-from kproxy.state.decode import convert, decode
+from kproxy.state.decode import convert, decode, identify
 from kproxy.state.objects import Kind, Service, ServicePort, ServiceType
 from kproxy.values import NamespacedName, Protocol
 
@@ -97,6 +97,8 @@ def test_service_with_the_least_that_is_valid_decodes_to_defaults() -> None:
         ),
         ({"publishNotReadyAddresses": True}, "publish_not_ready", True),
         ({"selector": {"b": "2", "a": "1"}}, "selector", (("a", "1"), ("b", "2"))),
+        ({"selector": {"a": None}}, "selector", (("a", ""),)),
+        ({"clusterIPs": []}, "cluster_ips", ("10.96.0.10",)),
     ],
 )
 def test_service_spec_with_valid_field_decodes_to_fact(
@@ -244,3 +246,35 @@ def test_reason_for_a_huge_name_shows_only_its_beginning() -> None:
         decoded(ports=[{"port": 80, "name": "A" * 1_000_000}])
     assert len(refused.value.reason) < 300
     assert "(1000000 characters)" in refused.value.reason
+
+
+def test_null_metadata_counts_as_absent() -> None:
+    raw = (
+        b'{"metadata":{"name":"a","namespace":null,"resourceVersion":null,"labels":{"app":null}},'
+        b'"spec":{"clusterIP":"None"}}'
+    )
+    assert Service(key=NamespacedName("apps", "a")) == decode(Kind.SERVICE, raw, namespace="apps")
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "expected"),
+    [
+        (
+            Kind.SERVICE,
+            b'{"spec":7,"metadata":{"name":"A b","namespace":"apps","labels":[]}}',
+            NamespacedName("apps", "A b"),
+        ),
+        (Kind.SERVICE, b'{"metadata":{"name":"a","namespace":null}}', NamespacedName("default", "a")),
+        (Kind.NODE, b'{"metadata":{"name":"n","namespace":"apps"}}', NamespacedName("", "n")),
+        (Kind.SERVICE, b'{"metadata":{"name":""}}', None),
+        (Kind.SERVICE, b'{"metadata":{"name":7}}', None),
+        (Kind.SERVICE, b'{"metadata":{"name":"\xff"}}', None),
+        (Kind.SERVICE, b'{"metadata":{"name":"a"},"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
+        (Kind.SERVICE, b"[]", None),
+    ],
+)
+def test_object_is_identified_whatever_else_is_wrong_with_it(
+    kind: Kind, raw: bytes, expected: NamespacedName | None
+) -> None:
+    assert expected == identify(kind, raw, namespace="default")
+    assert expected == identify(kind, msgspec.Raw(raw), namespace="default")
