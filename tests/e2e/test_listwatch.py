@@ -325,8 +325,11 @@ def test_source_keeps_services_slices_and_its_own_node(
     api: StubApi, kubeconfig: Path, events: Events
 ) -> None:
     api.put("Service", service("web"))
-    api.put("Service", service("hidden", labels={"service.kubernetes.io/headless": ""}))
+    api.put("Service", service("hidden", labels={"service.kubernetes.io/service-proxy-name": "other"}))
     api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.2"))
+    headless = endpoint_slice("hidden-a", "hidden", "10.128.1.3")
+    headless["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
+    api.put("EndpointSlice", headless)
     api.put("Node", node("node-1"))
     api.put("Node", node("node-2"))
     source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", pace=PACE)
