@@ -14,6 +14,9 @@ LOCK_WAIT_S = 5
 
 RESTORE_TIMEOUT_S = 600.0
 
+_NO_SUCH_RULE = (1, 2)
+"""Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
+
 READABLE_CHAINS = 3000
 """iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
 
@@ -57,7 +60,7 @@ class Iptables:
         try:
             self._restore(checks)
         except ProgramFailed as failed:
-            if failed.exit_code is None:
+            if failed.exit_code not in _NO_SUCH_RULE:
                 raise
             return True
         return False

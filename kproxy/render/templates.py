@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 
-from kproxy.errors import EnvironmentLacking
+from kproxy.errors import EnvironmentLacking, InputError
 from kproxy.ruleset.iptables import Render, one_in
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -16,7 +16,7 @@ def rule_templates(override: Path | None = None) -> Render:
     """A function that renders a template by name; a file in `override` wins over ours.
 
     A value that a template names and nobody gave is an error (StrictUndefined), never a blank in
-    a rule. EnvironmentLacking is raised when the installation holds no templates.
+    a rule. The function raises InputError for a template that cannot be rendered. EnvironmentLacking is raised when the installation holds no templates.
     """
     ours = next((place for place in _PLACES if (place / "iptables").is_dir()), None)
     if ours is None:
@@ -35,6 +35,11 @@ def rule_templates(override: Path | None = None) -> Render:
     environment.filters["one_in"] = one_in
 
     def render(name: str, values: dict[str, object]) -> str:
-        return environment.get_template(name).render(values)
+        try:
+            return environment.get_template(name).render(values)
+        except TemplateSyntaxError as wrong:
+            raise InputError(f"{wrong.filename}, line {wrong.lineno}: {wrong.message}") from wrong
+        except TemplateError as wrong:
+            raise InputError(f"template {name}: {wrong.message}") from wrong
 
     return render

@@ -204,6 +204,17 @@ def test_held_xtables_lock_fails_the_sync_and_a_later_one_succeeds(kernel: None)
     assert "10.128.1.77:8080" in node.rules()
 
 
+def test_held_xtables_lock_while_jumps_are_checked_adds_no_jump_twice(kernel: None) -> None:
+    node = Node(Backend.LEGACY)
+    succeeded(node.sync())
+    before = node.rules(), node.rules("filter")
+    with Path("/run/xtables.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert isinstance(node.sync(verify=True).error, ProgramFailed)
+    succeeded(node.sync(verify=True))
+    assert before == (node.rules(), node.rules("filter"))
+
+
 def test_observation_of_many_nft_chains_gives_names_without_rules(
     kernel: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
