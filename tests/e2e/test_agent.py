@@ -172,6 +172,34 @@ def test_object_that_cannot_be_used_is_named_and_the_rest_is_programmed(
         )
 
 
+def test_render_from_a_cluster_is_what_its_agent_programs(
+    api: StubApi, by_kubeconfig: tuple[str, str], tmp_path: Path, log: Path
+) -> None:
+    put_service(api, "api", "10.96.0.11", "10.128.1.9")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: {CLUSTER_CIDR}\n"
+    )
+    with agent(*by_kubeconfig, log=log):
+        eventually(said("IPv6: synced", log), "both families are synced", log)
+        agents = rules()
+    render = [
+        sys.executable,
+        "-m",
+        "kproxy",
+        "render",
+        "--from-cluster",
+        *by_kubeconfig,
+        "--config",
+        str(config),
+    ]
+    rendered = subprocess.run([*render, "--node", NODE], check=True, capture_output=True, text=True)
+    process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    process.run(["iptables-nft-restore", "--noflush"], stdin=rendered.stdout)
+    assert comparable(agents) == comparable(rules())
+    assert "default/api cluster IP" in agents
+
+
 @pytest.mark.parametrize(("family", "program"), [("ipv4", "iptables-nft"), ("ipv6", "ip6tables-nft")])
 def test_render_restored_on_a_clean_node_equals_what_the_agent_programs(
     here: None, tmp_path: Path, log: Path, family: str, program: str
