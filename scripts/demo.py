@@ -5,6 +5,7 @@ Everything happens in network namespaces that are removed at the end, also on Ct
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,7 @@ def main() -> None:
         console.print("the demo makes network namespaces and needs root: sudo scripts/demo")
         sys.exit(3)
     began = time.monotonic()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs come with it ignored
     try:
         with tempfile.TemporaryDirectory(prefix="kproxy-demo-") as directory, Lab() as lab:
             manifests = Path(directory, "manifests")

@@ -263,14 +263,7 @@ def test_agent_without_a_cluster_or_manifests_says_what_to_do(here: None, log: P
 
 
 def test_agent_without_the_privilege_says_what_to_do(here: None, tmp_path: Path) -> None:
-    unprivileged = [
-        "setpriv",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "--no-new-privs",
-        "--reuid=65534",
-        "--clear-groups",
-    ]
+    unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
     command = [sys.executable, "-m", "kproxy", "agent", "--manifests", str(tmp_path)]
     done = subprocess.run(
         [*unprivileged, *command], capture_output=True, text=True, timeout=BOUND_S, check=False

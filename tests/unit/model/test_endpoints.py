@@ -43,6 +43,15 @@ def test_duplicate_endpoint_is_ready_if_one_copy_is() -> None:
     assert backend.ready
 
 
+def test_duplicate_endpoints_that_differ_in_nothing_that_counts_leave_the_first_slices_copy() -> None:
+    slices = [
+        a_slice(an_endpoint("10.128.1.1", zone_hints=("zone-a",))),
+        a_slice(an_endpoint("10.128.1.1", zone_hints=("zone-b",)), name="web-b"),
+    ]
+    (backend,) = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
+    assert ("zone-a",) == backend.zone_hints
+
+
 def test_ipv6_target_is_bracketed() -> None:
     found = backends_by_port(WEB, [a_slice(an_endpoint("fd00::1"))], NODE, Family.IPV6)
     assert ["[fd00::1]:8080"] == targets(found[ServicePortName(WEB, "", Protocol.TCP)])
