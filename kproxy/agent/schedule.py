@@ -10,8 +10,8 @@ class Schedule:
     """Decides from times that it is given; it never looks at a clock, and never sleeps.
 
     Times are seconds on any clock that only goes forward. A sync is due `min_interval_s` after the
-    last one ended if a change asks for it, `max_interval_s` after it in any case; after a failure,
-    retries come at growing intervals up to `max_interval_s`, changes or not.
+    last one ended if a change asks for it, `max_interval_s` after it in any case. After a failure it is tried
+    again at growing intervals; changes are not held up by that, since what failed may be one family only.
     """
 
     min_interval_s: float
@@ -37,6 +37,9 @@ class Schedule:
         self._failures = self._failures + 1 if failed else 0
 
     def _due_at(self) -> float:
+        intervals = [self.max_interval_s]
+        if self._requested:
+            intervals.append(self.min_interval_s)
         if self._failures:
-            return self._ended_at + min(_FIRST_RETRY_S * 2.0 ** (self._failures - 1), self.max_interval_s)
-        return self._ended_at + (self.min_interval_s if self._requested else self.max_interval_s)
+            intervals.append(_FIRST_RETRY_S * 2.0 ** (self._failures - 1))
+        return self._ended_at + min(intervals)
