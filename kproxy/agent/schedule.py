@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 _FIRST_RETRY_S = 1.0
+_MOST_DOUBLINGS = 20
 
 
 @dataclass(slots=True)
@@ -41,5 +42,5 @@ class Schedule:
         if self._requested:
             intervals.append(self.min_interval_s)
         if self._failures:
-            intervals.append(_FIRST_RETRY_S * 2.0 ** (self._failures - 1))
+            intervals.append(_FIRST_RETRY_S * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS))
         return self._ended_at + min(intervals)

@@ -61,3 +61,10 @@ def test_success_ends_the_retries() -> None:
     schedule = synced(at=0.0, failed=True)
     schedule.ended(10.0, failed=False)
     assert schedule.wait_s(now=10.0) == 30.0
+
+
+def test_failures_may_go_on_for_days() -> None:
+    schedule = synced(at=0.0, failed=True)
+    for _ in range(5000):
+        schedule.ended(0.0, failed=True)
+    assert 30.0 == schedule.wait_s(now=0.0)

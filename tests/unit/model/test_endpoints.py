@@ -43,6 +43,15 @@ def test_duplicate_endpoint_is_ready_if_one_copy_is() -> None:
     assert backend.ready
 
 
+def test_duplicate_endpoint_is_local_before_it_is_ready() -> None:
+    slices = [
+        a_slice(an_endpoint("10.128.1.1", "")),
+        a_slice(an_endpoint("10.128.1.1", NODE, ready=False), name="web-b"),
+    ]
+    (backend,) = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
+    assert (True, False) == (backend.is_local, backend.ready)
+
+
 def test_duplicate_endpoints_that_differ_in_nothing_that_counts_leave_the_first_slices_copy() -> None:
     slices = [
         a_slice(an_endpoint("10.128.1.1", zone_hints=("zone-a",))),
