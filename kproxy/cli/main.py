@@ -1,5 +1,6 @@
 """The `kproxy` program, which is also the kubectl plugin `kubectl kproxy`."""
 
+import errno
 import os
 import sys
 from importlib import import_module, metadata
@@ -31,15 +32,30 @@ class _LazyGroup(click.Group):
         return cast("click.Command", getattr(import_module(module), attribute))
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; a reader that leaves early, such as `head`, has seen enough and is no error."""
+        """Run the command; a reader that leaves early, such as `head`, has seen enough and is no error.
+
+        Raises EnvironmentLacking when there is no room for the output.
+        """
         try:
             answer = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout:  # a daemon may have been started with none
+                sys.stdout.flush()
         except BrokenPipeError:
-            # what Python still holds would fail again when it closes stdout
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_unwritten_output()
             return 0
+        except OSError as failed:
+            if failed.errno != errno.ENOSPC:
+                raise
+            _drop_unwritten_output()
+            raise EnvironmentLacking(
+                "the output is not complete: its disk is full; make room, or write it elsewhere"
+            ) from failed
         return answer
+
+
+def _drop_unwritten_output() -> None:
+    # what Python still holds would fail again when it closes stdout
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,7 +76,7 @@ def _exit_code() -> int:
         wrong.show()
         return _WRONG_INPUT
     except click.Abort:
-        return _failed("interrupted", _INTERRUPTED)
+        return _INTERRUPTED
     except InputError as wrong:
         return _failed(wrong, _WRONG_INPUT)
     except EnvironmentLacking as lacking:

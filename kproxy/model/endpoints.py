@@ -30,7 +30,7 @@ class Backend(Struct, frozen=True):
 def backends_by_port(
     service: NamespacedName, slices: Iterable[EndpointSlice], node: str, family: Family
 ) -> dict[ServicePortName, tuple[Backend, ...]]:
-    """The backends of each service port that the slices name, sorted by target as text.
+    """The backends of each service port that the slices name, sorted by target as text; `node` is this node.
 
     While slices are rebalanced an endpoint may stand in two of them; it counts once, and the
     copy that is local wins, then the one that is ready, then the one in the first slice by name.
@@ -56,7 +56,7 @@ def _backends(piece: EndpointSlice, port: int, node: str) -> Iterable[Backend]:
             address,
             port,
             f"[{address}]:{port}" if bracketed else f"{address}:{port}",
-            endpoint.node == node and node != "",
+            endpoint.node == node,
             endpoint.ready,
             endpoint.serving,
             endpoint.terminating,

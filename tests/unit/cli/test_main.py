@@ -1,5 +1,6 @@
 """The program as a process: exit codes, what goes to stderr, and what it imports."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,43 @@ def test_reader_that_leaves_early_is_no_error() -> None:
         process.stdout.close()
         said = process.stderr.read()
     assert (0, b"") == (process.returncode, said)
+
+
+def test_full_disk_ends_with_3_and_one_sentence() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kproxy", *RENDER],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert 3 == done.returncode
+    assert (
+        "kproxy: the output is not complete: its disk is full; make room, or write it elsewhere\n"
+        == done.stderr
+    )
+
+
+def test_missing_stdout_is_no_error() -> None:
+    command = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'kproxy', *sys.argv[1:]])"
+    done = subprocess.run([sys.executable, "-c", command, *RENDER], stderr=subprocess.PIPE, check=False)
+    assert (0, b"") == (done.returncode, done.stderr)
+
+
+def test_interrupt_ends_with_130_and_no_words() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kproxy", "render", "-f", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(b"#" * 2**18)  # more than a pipe holds: it is written once kproxy reads
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert (130, b"") == (process.returncode, said.strip())
 
 
 def test_render_imports_no_cluster_client_and_no_agent() -> None:

@@ -62,6 +62,12 @@ def test_local_external_policy_keeps_all_backends_for_the_short_circuit() -> Non
     assert [f"{HERE}:8080", f"{THERE}:8080"] == targets(plan.usable.cluster)
 
 
+def test_local_external_policy_of_a_service_without_external_addresses_uses_no_local_chain() -> None:
+    plan = a_plan(a_service(external_policy_local=True), LOCAL, REMOTE)
+    assert () == plan.usable.local
+    assert [f"{HERE}:8080", f"{THERE}:8080"] == targets(plan.usable.reachable)
+
+
 def test_local_internal_policy_alone_has_no_use_for_remote_backends() -> None:
     plan = a_plan(a_service(internal_policy_local=True), LOCAL, REMOTE)
     assert [f"{HERE}:8080"] == targets(plan.usable.reachable)
