@@ -92,6 +92,15 @@ def networks(*texts: str) -> dict[str, Any]:
             just("10.199.0.2"),
             id="loopback asked for but switched off",
         ),
+        pytest.param(
+            V4, networks("127.0.0.1/32"), just("127.0.0.1", on_localhost=True), id="one loopback address"
+        ),
+        pytest.param(
+            V4,
+            networks("126.0.0.0/7"),
+            just("127.0.0.1", on_localhost=True),
+            id="loopback inside a larger one",
+        ),
         pytest.param(V6, networks("::1/128", "fd00:199::/64"), just("fd00:199::2"), id="v6 loopback never"),
         pytest.param(V4, networks("192.0.2.0/24"), just(), id="no address there"),
         pytest.param(V4, {"node_port_primary": True}, just("10.199.0.2"), id="primary"),

@@ -111,6 +111,9 @@ def test_comments_leave_and_return_as_the_cluster_grows_and_shrinks() -> None:
     small = dict(desired.chains)
     many = [an_endpoint(f"10.129.{i // 250}.{i % 250}") for i in range(LARGE_CLUSTER_ENDPOINTS)]
     store.apply(Changed(a_service("big")))
+    store.apply(Changed(a_slice(*many[1:], name="big-a", service="big")))
+    desired.update(store, store.take_dirty(), CIRCUMSTANCES)
+    assert any("->" in rules for rules in desired.chains.values())
     store.apply(Changed(a_slice(*many, name="big-a", service="big")))
     desired.update(store, store.take_dirty(), CIRCUMSTANCES)
     assert not any("->" in rules for rules in desired.chains.values())
