@@ -88,8 +88,6 @@ class Agent:
             report = proxy.sync(self._store, dirty, self._circumstances(proxy.family), verify=verify)
             failed |= report.error is not None
             self._tell(proxy.family, report)
-        if failed:
-            self._verified_at = float("-inf")
         self._schedule.ended(self._clock(), failed=failed)
 
     def _tell(self, family: Family, report: SyncReport) -> None:

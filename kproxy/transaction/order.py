@@ -10,22 +10,24 @@ _JUMP = re.compile(r" -j (KUBE-\S+)")
 
 
 def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
-    """The chains, each after those that it jumps to; a Service's chains stay next to each other.
+    """The chains, each after all those that it jumps to.
 
-    Dispatch chains come last because everything else is reachable from them.
+    Given dispatch chains first, as a ruleset has them, a Service's chains come next to each other.
     """
-    ordered: dict[Chain, None] = {}
+    entered: set[Chain] = set()
+    ordered: list[Chain] = []
 
     def visit(chain: Chain) -> None:
-        if chain in ordered or chain not in chains:
+        if chain in entered or chain not in chains:
             return
+        entered.add(chain)
         for name in _JUMP.findall(chains[chain]):
             visit(Chain(chain.table, name))
-        ordered[chain] = None
+        ordered.append(chain)
 
-    for chain in sorted(chains, key=lambda chain: _rank(chain.name)):
+    for chain in chains:
         visit(chain)
-    return list(ordered)
+    return ordered
 
 
 def parents_first(chains: Iterable[Chain]) -> list[Chain]:
