@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from facts import CLUSTER_CIDRS
 from kproxy.agent.family import FamilyProxy
 from kproxy.cli.render import command as render_command
+from kproxy.configuration import decode_configuration
+from kproxy.configuration.rules import rule_settings
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.model.node import view_node
-from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
 from kproxy.sources import manifests
+from kproxy.sources.yaml import load_documents
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Kind, Object
 from kproxy.state.store import Store
@@ -77,22 +78,15 @@ def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
     assert comparable((cluster / DUMP[family]).read_text()) == comparable(ours)
 
 
-PLAIN = [
-    cluster
-    for cluster in CLUSTERS
-    if {"apiVersion", "clusterCIDR", "hostnameOverride", "kind", "mode"}
-    == {line.partition(":")[0] for line in (cluster / "config.yaml").read_text().splitlines()}
-    and "clusterCIDR: ''" not in (cluster / "config.yaml").read_text()
-]
-
-
 @pytest.mark.parametrize("family", Family)
-@pytest.mark.parametrize("cluster", PLAIN, ids=name_of)
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=name_of)
 def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_proxys(
     node: str, cluster: Path, family: Family
 ) -> None:
     objects = [thing for kind in Kind for thing in manifests.read([cluster / "objects.json"]).objects[kind]]
-    settings = Settings(accounting=True, cluster_cidrs=CLUSTER_CIDRS)
+    configured = load_documents((cluster / "config.yaml").read_bytes())[0].data
+    configuration, _ = decode_configuration(configured)
+    settings = rule_settings(configuration, accounting=True, conntrack_tcp_be_liberal=False)
     shuffled = random.Random(cluster.name)
     with inside(node):
         process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
@@ -122,4 +116,3 @@ def removed(objects: list[Object]) -> list[Deleted]:
 
 def test_recordings_are_all_here() -> None:
     assert 102 == len(CLUSTERS)
-    assert len(PLAIN) > 60
