@@ -54,7 +54,7 @@ class FamilyProxy:
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
-        """Bring the kernel to the newest state; with `verify`, check also that nothing cut our chains off."""
+        """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our rules."""
         began = self._clock()
         self._pending |= dirty
         self._desired.update(store, self._pending, circumstances)
@@ -64,7 +64,7 @@ class FamilyProxy:
         error = None
         try:
             missing = self._missing_jumps() if verify or self._known is None else {}
-            known = self._observed()
+            known = self._observed(verify=verify)
             transaction = plan(
                 known,
                 self._desired.chains,
@@ -90,19 +90,42 @@ class FamilyProxy:
     def _missing_jumps(self) -> dict[str, list[str]]:
         if not self._iptables.lacks_jumps(self._desired.jumps):
             return {}
-        if self._known is not None:
+        missing = self._iptables.missing_jumps(self._desired.jumps)
+        if missing and self._known is not None:
             _log.warning("%s: jumps to our chains are gone; all rules are checked again", self.family)
             self._known = None
-        return self._iptables.missing_jumps(self._desired.jumps)
+        return missing
 
-    def _observed(self) -> dict[Chain, str | None]:
+    def _observed(self, *, verify: bool) -> dict[Chain, str | None]:
         if self._known is None:
-            self._known = {
-                chain: rules
-                for chain, rules in self._iptables.observe().items()
-                if is_ours(chain) or chain in self._desired.chains
-            }
+            self._known = self._look()
+        elif verify and self._iptables.reads_cheaply(len(self._desired.chains)):
+            self._known = self._compare(self._known, self._look())
         return self._known
+
+    def _look(self) -> dict[Chain, str | None]:
+        return {
+            chain: rules
+            for chain, rules in self._iptables.observe().items()
+            if is_ours(chain) or chain in self._desired.chains
+        }
+
+    def _compare(
+        self, known: dict[Chain, str | None], found: dict[Chain, str | None]
+    ) -> dict[Chain, str | None]:
+        """What is there now; rules that could not be read are taken for those that we wrote."""
+        newest = {chain: known.get(chain) if rules is None else rules for chain, rules in found.items()}
+        altered = [
+            chain for chain, rules in known.items() if rules is not None and newest.get(chain) != rules
+        ]
+        if altered:
+            _log.warning(
+                "%s: somebody else changed %d of our chains, such as %s; they are put right",
+                self.family,
+                len(altered),
+                min(altered).name,
+            )
+        return newest
 
     def _apply(self, transaction: Transaction, known: dict[Chain, str | None]) -> None:
         if not transaction:

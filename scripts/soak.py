@@ -1,0 +1,59 @@
+"""Random scenarios against a real agent and a real kernel in network namespaces of their own, for a given time.
+
+The rounds go on from seed to seed, so that one that broke something can be searched alone.
+"""
+
+import random
+import signal
+import sys
+from collections import Counter
+from types import FrameType
+
+import click
+
+from kproxy.kernel.iptables import Backend
+from statemachine.search import Broken, Search
+
+
+@click.command()
+@click.option("--minutes", default=5.0, show_default=True, help="How long, both backends together.")
+@click.option("--seed", type=int, help="Of the first round.  [default: drawn, and printed]")
+@click.option(
+    "--backend", "backends", type=click.Choice([*map(str, Backend)]), multiple=True, help="[default: both]"
+)
+def main(minutes: float, seed: int | None, backends: tuple[str, ...]) -> None:
+    """Let everything happen to an agent, in random order; print what breaks it and how to play that again."""
+    _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
+    first = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
+    chosen = [*map(Backend, backends)] or [*Backend]
+    broken = [_search(backend, first, minutes * 60 / len(chosen)) for backend in chosen]
+    sys.exit(1 if any(broken) else 0)
+
+
+def _search(backend: Backend, seed: int, for_s: float) -> Broken | None:
+    click.echo(f"iptables-{backend}: {for_s:.0f} s from seed {seed}")
+    search = Search(backend, seed, for_s)
+    broken = search.run()
+    click.echo(_told(search.tally))
+    if broken:
+        click.echo(f"seed {search.seed} breaks a promise:\n{broken}")
+        click.echo(f"search it again: scripts/soak --backend {backend} --seed {search.seed}")
+    return broken
+
+
+def _told(tally: Counter[str]) -> str:
+    return "\n".join(f"{count:>10} {kind}" for kind, count in tally.most_common())
+
+
+def _end_as_if_interrupted(*signals: signal.Signals) -> None:
+    """So that namespaces and the agent go when this is killed."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in signals:
+        signal.signal(number, interrupt)
+
+
+if __name__ == "__main__":
+    main()

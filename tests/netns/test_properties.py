@@ -1,0 +1,163 @@
+"""Oracle and kernel agree on what becomes of packets: in clusters thought up, recorded and remembered."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from kproxy.kernel import process
+from kproxy.kernel.accounting import ensure_counters
+from kproxy.kernel.iptables import Backend
+from kproxy.model.decide import decide
+from kproxy.model.packet import Fate, Packet, Verdict
+from kproxy.state.store import Store
+from kproxy.values import Family
+from namespaces import inside
+from recordings import CLUSTERS, DIRECTORY, DUMP
+from scenarios import NODE, REGRESSIONS, Scenario, probes
+from strategies import scenarios
+from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE, Wire
+from wire.node import host_of
+
+pytestmark = pytest.mark.netns
+
+SCENARIOS = 120
+PACKETS_A_SCENARIO = 400
+TRIES = 3000
+HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
+
+
+@pytest.fixture(scope="module", params=Backend)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return Backend(request.param)
+
+
+@pytest.fixture(scope="module")
+def wire(backend: Backend) -> Iterator[Wire]:
+    """One for each backend: rules of both in one namespace would both act."""
+    with Wire() as built:
+        with inside(built.namespace):
+            assert ensure_counters()
+        yield built
+
+
+def restore(wire: Wire, backend: Backend, family: Family, rules: str) -> None:
+    """As on a clean node: whatever was there is gone."""
+    program = "iptables" if family is Family.IPV4 else "ip6tables"
+    with inside(wire.namespace):
+        process.run([f"{program}-{backend}-restore"], stdin=rules)
+
+
+def disagreements(wire: Wire, scenario: Scenario, packets: Sequence[Packet]) -> list[str]:
+    """The packets that came to where the oracle does not send them."""
+    store, chosen = scenario.store(), scenario.settings()
+    found = []
+    for packet, seen in zip(packets, wire.send(packets), strict=True):
+        expected = decide(store, chosen, NODE, wire.host, packet)
+        if seen.fate not in expected:
+            found.append(f"{packet}\n  oracle: {expected}\n  kernel: {seen}")
+    return found
+
+
+@settings(
+    max_examples=SCENARIOS, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
+)
+@given(scenario=scenarios(), family=st.sampled_from(Family), draw=st.randoms(use_true_random=False))
+def test_packets_fare_in_the_kernel_as_the_oracle_says(
+    wire: Wire, backend: Backend, scenario: Scenario, family: Family, draw: random.Random
+) -> None:
+    restore(wire, backend, family, scenario.rules(wire.host, family))
+    everything = probes(scenario.store(), wire.host, family)
+    packets = draw.sample(everything, min(len(everything), PACKETS_A_SCENARIO))
+    note(repr(scenario))
+    assert [] == disagreements(wire, scenario, packets)
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_packets_of_a_remembered_scenario_fare_as_the_oracle_says(
+    wire: Wire, backend: Backend, path: Path, family: Family
+) -> None:
+    scenario = Scenario.load(path)
+    restore(wire, backend, family, scenario.rules(wire.host, family))
+    assert [] == disagreements(wire, scenario, probes(scenario.store(), wire.host, family))
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: str(path.relative_to(DIRECTORY)))
+def test_packets_through_kube_proxys_recorded_rules_fare_as_the_oracle_says(
+    wire: Wire, backend: Backend, cluster: Path, family: Family
+) -> None:
+    objects = yaml.safe_load((cluster / "objects.json").read_text())["items"]
+    scenario = Scenario(tuple(objects), yaml.safe_load((cluster / "config.yaml").read_text()))
+    restore(wire, backend, family, (cluster / DUMP[family]).read_text())
+    store = scenario.store()
+    packets = [each for each in probes(store, wire.host, family) if not is_contested(store, each)]
+    assert [] == disagreements(wire, scenario, packets)
+
+
+def is_contested(store: Store, packet: Packet) -> bool:
+    """Whether several Services claim its destination: kube-proxy asks them in no particular order."""
+    claims = [
+        service
+        for service in store.services.values()
+        for port in service.ports
+        if (port.protocol, port.port) == (packet.protocol, packet.port)
+        and packet.destination in (*service.external_ips, *service.load_balancer_vips)
+    ]
+    return len(claims) > 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("family", Family)
+def test_shares_in_the_kernel_are_those_of_the_oracle(
+    wire: Wire, backend: Backend, family: Family, count: int
+) -> None:
+    network = "10.128.2.{}" if family is Family.IPV4 else "fd00:10:128:2::{}"
+    scenario = Scenario.load(Path(__file__).parents[1] / "regressions" / "plain-service.yaml")
+    service, piece = (dict(thing) for thing in scenario.objects)
+    piece["addressType"] = family
+    piece["endpoints"] = [{"addresses": [network.format(at + 1)]} for at in range(count)]
+    scenario = Scenario((service, piece), scenario.configuration)
+    restore(wire, backend, family, scenario.rules(wire.host, family))
+    packet = next(
+        each
+        for each in probes(scenario.store(), wire.host, family)
+        if each.destination in service["spec"]["clusterIPs"] and each.port == 80
+    )
+    expected = decide(scenario.store(), scenario.settings(), NODE, wire.host, packet)
+    seen = Counter(each.fate for each in wire.send([packet] * TRIES))
+    assert expected.keys() == seen.keys()
+    assert chi_square(seen, expected) < CRITICAL[count - 1]
+
+
+CRITICAL = {1: 23.9, 2: 27.6, 6: 38.3}
+"""Critical values by degrees of freedom; true shares exceed them once in a million runs."""
+
+
+def chi_square(seen: Counter[Fate], expected: dict[Fate, Fraction]) -> float:
+    total = seen.total()
+    return sum((seen[fate] - total * share) ** 2 / float(total * share) for fate, share in expected.items())
+
+
+def test_random_scenarios_reach_every_verdict() -> None:
+    """That the search says something: each fate comes up, in more than one packet of two hundred."""
+    tally: Counter[Verdict] = Counter()
+
+    @settings(
+        max_examples=60, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True
+    )
+    @given(scenario=scenarios(), family=st.sampled_from(Family))
+    def count(scenario: Scenario, family: Family) -> None:
+        store, chosen, host = scenario.store(), scenario.settings(), HOST
+        for packet in probes(store, host, family)[::7]:
+            tally.update({fate.verdict for fate in decide(store, chosen, NODE, host, packet)})
+
+    count()
+    assert set(Verdict) == {verdict for verdict in tally if tally[verdict] > tally.total() / 200}

@@ -1,0 +1,67 @@
+"""`kproxy agent` as a process that can be killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from kproxy.kernel.iptables import Backend
+from namespaces import DIES_WITH_ITS_PARENT
+from statemachine.cluster import NODE
+from statemachine.flags import Flags
+from statemachine.programs import Programs
+
+_STOP_WITHIN_S = 30.0
+
+
+class AgentProcess:
+    """At most one at a time; it runs in the network namespace of the thread that starts it."""
+
+    def __init__(self, backend: Backend, kubeconfig: Path, programs: Programs, lock: Path, log: Path) -> None:
+        self._fixed = (
+            *DIES_WITH_ITS_PARENT,
+            *(sys.executable, "-m", "statemachine.quick_agent", "agent"),
+            *("--kubeconfig", str(kubeconfig), "--hostname-override", NODE, "--iptables-backend", backend),
+        )
+        tests = str(Path(__file__).parents[1])
+        self._environment = {
+            **os.environ,
+            "PATH": f"{programs.path}:{os.environ['PATH']}",
+            "PYTHONPATH": tests,
+            "XTABLES_LOCKFILE": str(lock),
+        }
+        self._log = log
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self, flags: Flags) -> None:
+        with self._log.open("ab") as output:
+            self._running = subprocess.Popen(
+                [*self._fixed, *flags.arguments()], stdout=output, stderr=output, env=self._environment
+            )
+
+    def kill(self) -> None:
+        """End it at once, as the kernel does when memory runs out; what it started goes on."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    @property
+    def is_up(self) -> bool:
+        return self._running is not None and self._running.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._running is None:
+            return
+        self._running.send_signal(number)
+        try:
+            self._running.wait(timeout=_STOP_WITHIN_S)
+        finally:
+            self._running.kill()
+            self._running.wait()
+            self._running = None

@@ -1,0 +1,213 @@
+"""A small cluster as a value: what steps change, what the API server serves, what rules are judged by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from kproxy.state.decode import convert
+from kproxy.state.events import Changed
+from kproxy.state.objects import Kind
+from kproxy.state.store import Store
+from kproxy.values import Address, Family
+from stubapi.storage import Object
+
+NODE = "node-1"
+OTHER_NODE = "node-2"
+SLOTS = range(6)
+TARGET_PORT = 8080
+ZONES = ("zone-a", "zone-b", "")
+
+_NODE_ADDRESSES = ("10.199.0.2", "fd00:199::2")
+_HOST_NETWORK = 6
+"""The number of the endpoint that is no pod of a network of its own but the node itself."""
+
+_SOURCE_RANGES = ("198.51.100.0/24", "2001:db8:51::/48")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A Service, but for its name. Its addresses and ports follow from `slot`; no two Services share one."""
+
+    slot: int
+    families: tuple[Family, ...] = (Family.IPV4,)
+    udp: bool = False
+    node_port: bool = False
+    external_ip: bool = False
+    vip: bool = False
+    source_ranges: bool = False
+    internal_local: bool = False
+    external_local: bool = False
+    affinity: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """An endpoint. Pods of even number are on this node, those of odd number on the other."""
+
+    number: int
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    zone_hint: str = ""
+
+    @property
+    def node(self) -> str:
+        return OTHER_NODE if self.number % 2 else NODE
+
+    def address(self, family: Family) -> str:
+        is_ipv4 = family is Family.IPV4
+        if self.number == _HOST_NETWORK:
+            return _NODE_ADDRESSES[not is_ipv4]
+        subnet = 1 + self.number % 2
+        return f"10.128.{subnet}.{10 + self.number}" if is_ipv4 else f"fd00:10:128:{subnet}::{self.number}"
+
+
+class SliceKey(NamedTuple):
+    """Which slice: a Service may have several of a family, told apart by a letter."""
+
+    service: str
+    family: Family
+    letter: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-{str(self.family).lower()}-{self.letter}"
+
+
+ObjectKey = tuple[Kind, str]
+"""Kind and name; all stand in one namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """This node; its addresses stay."""
+
+    zone: str = "zone-a"
+    pod_cidr: str = "10.128.1.0/24"
+    exists: bool = True
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """All objects of a moment. Each of the `with_` and `without_` methods changes one object at most."""
+
+    services: Mapping[str, Shape] = field(default_factory=dict)
+    slices: Mapping[SliceKey, tuple[Pod, ...]] = field(default_factory=dict)
+    node: NodeFacts = NodeFacts()
+
+    def with_service(self, name: str, shape: Shape) -> "Cluster":
+        """The slot is the next free one if another Service has it, as the API server would not share it."""
+        taken = {other.slot for at, other in self.services.items() if at != name}
+        wanted = [*SLOTS[shape.slot :], *SLOTS[: shape.slot]]
+        slot = next(slot for slot in wanted if slot not in taken)
+        return replace(self, services={**self.services, name: replace(shape, slot=slot)})
+
+    def without_service(self, name: str) -> "Cluster":
+        return replace(self, services={at: shape for at, shape in self.services.items() if at != name})
+
+    def with_slice(self, key: SliceKey, pods: tuple[Pod, ...]) -> "Cluster":
+        return replace(self, slices={**self.slices, key: pods})
+
+    def without_slice(self, key: SliceKey) -> "Cluster":
+        return replace(self, slices={at: pods for at, pods in self.slices.items() if at != key})
+
+    def with_node(self, node: NodeFacts) -> "Cluster":
+        return replace(self, node=node)
+
+    @cached_property
+    def manifests(self) -> dict[ObjectKey, Object]:
+        """What the API server holds, by kind and name."""
+        node = {(Kind.NODE, NODE): _node(self.node)} if self.node.exists else {}
+        return {
+            **node,
+            **{(Kind.SERVICE, name): _service(name, shape) for name, shape in self.services.items()},
+            **{(Kind.ENDPOINT_SLICE, key.name): _slice(key, pods) for key, pods in self.slices.items()},
+        }
+
+    @cached_property
+    def store(self) -> Store:
+        store = Store()
+        for (kind, _), manifest in self.manifests.items():
+            store.apply(Changed(convert(kind, manifest)))
+        return store
+
+
+def addresses_of(slot: int, family: Family) -> tuple[Address, Address, Address]:
+    """The cluster IP, the external IP and the load balancer's VIP of a slot."""
+    if family is Family.IPV4:
+        ours = f"10.96.0.{10 + slot}", f"203.0.113.{10 + slot}", f"192.0.2.{10 + slot}"
+    else:
+        ours = f"fd00:10:96::{10 + slot}", f"2001:db8:ee::{10 + slot}", f"2001:db8:1b::{10 + slot}"
+    cluster_ip, external_ip, vip = map(Address, ours)
+    return cluster_ip, external_ip, vip
+
+
+def node_port_of(slot: int) -> int:
+    return 30080 + slot
+
+
+def _service(name: str, shape: Shape) -> Object:
+    addresses = [addresses_of(shape.slot, family) for family in shape.families]
+    node_port = {"nodePort": node_port_of(shape.slot)} if shape.node_port or shape.vip else {}
+    kind = "LoadBalancer" if shape.vip else "NodePort" if shape.node_port else "ClusterIP"
+    protocol = "UDP" if shape.udp else "TCP"
+    local = {True: "Local", False: "Cluster"}
+    spec = {
+        "type": kind,
+        "clusterIP": addresses[0][0],
+        "clusterIPs": [cluster_ip for cluster_ip, _, _ in addresses],
+        "ipFamilies": list(map(str, shape.families)),
+        "ports": [{"protocol": protocol, "port": 80, "targetPort": TARGET_PORT, **node_port}],
+        "sessionAffinity": "ClientIP" if shape.affinity else "None",
+        "internalTrafficPolicy": local[shape.internal_local],
+        "externalIPs": [external_ip for _, external_ip, _ in addresses] if shape.external_ip else [],
+    }
+    if kind != "ClusterIP" or shape.external_ip:
+        spec["externalTrafficPolicy"] = local[shape.external_local]
+    if shape.vip and shape.source_ranges:
+        spec["loadBalancerSourceRanges"] = list(_SOURCE_RANGES)
+    ingress = [{"ip": vip, "ipMode": "VIP"} for _, _, vip in addresses] if shape.vip else []
+    return {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+        "status": {"loadBalancer": {"ingress": ingress}},
+    }
+
+
+def _slice(key: SliceKey, pods: tuple[Pod, ...]) -> Object:
+    return {
+        "kind": "EndpointSlice",
+        "apiVersion": "discovery.k8s.io/v1",
+        "metadata": {
+            "name": key.name,
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": key.service},
+        },
+        "addressType": str(key.family),
+        "endpoints": [_endpoint(pod, key.family) for pod in pods],
+        "ports": [{"name": "", "protocol": protocol, "port": TARGET_PORT} for protocol in ("TCP", "UDP")],
+    }
+
+
+def _endpoint(pod: Pod, family: Family) -> Object:
+    hints = {"hints": {"forZones": [{"name": pod.zone_hint}]}} if pod.zone_hint else {}
+    return {
+        "addresses": [pod.address(family)],
+        "conditions": {"ready": pod.ready, "serving": pod.serving, "terminating": pod.terminating},
+        "nodeName": pod.node,
+        **hints,
+    }
+
+
+def _node(facts: NodeFacts) -> Object:
+    zone = {"topology.kubernetes.io/zone": facts.zone} if facts.zone else {}
+    return {
+        "kind": "Node",
+        "apiVersion": "v1",
+        "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE, **zone}},
+        "spec": {"podCIDR": facts.pod_cidr, "podCIDRs": [facts.pod_cidr, "fd00:10:128:1::/64"]},
+        "status": {"addresses": [{"type": "InternalIP", "address": address} for address in _NODE_ADDRESSES]},
+    }

@@ -1,0 +1,55 @@
+"""The agent's configuration as a value: flags on its command line, and settings for who judges it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kproxy.configuration.flags import decode_flags
+from kproxy.configuration.rules import rule_settings
+from kproxy.kernel import sysctl
+from kproxy.kernel.accounting import have_counters
+from kproxy.model.settings import DetectLocalMode, Settings
+
+SYNC_PERIOD_S = 1.0
+_CLUSTER_CIDRS = "10.128.0.0/9,fd00:10:128::/48"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    masquerade_all: bool = False
+    masquerade_bit: int = 14
+    detect_local_mode: DetectLocalMode = DetectLocalMode.CLUSTER_CIDR
+    localhost_node_ports: bool = True
+    node_port_addresses: tuple[str, ...] = ()
+
+    def arguments(self) -> Iterator[str]:
+        for name, value in self._values().items():
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            yield f"--{name}={text.lower() if isinstance(value, bool) else text}"
+        yield f"--iptables-sync-period={SYNC_PERIOD_S * 1000:.0f}ms"
+        yield "--iptables-min-sync-period=20ms"
+
+    def settings(self) -> Settings:
+        """What these flags come to in this thread's network namespace, once an agent has run there."""
+        values = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in self._values().items()
+        }
+        liberal = sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1"
+        return rule_settings(
+            decode_flags(values), accounting=have_counters(), conntrack_tcp_be_liberal=liberal
+        )
+
+    def _values(self) -> dict[str, object]:
+        chosen: dict[str, object] = {
+            "cluster-cidr": _CLUSTER_CIDRS,
+            "masquerade-all": self.masquerade_all,
+            "iptables-masquerade-bit": self.masquerade_bit,
+            "detect-local-mode": str(self.detect_local_mode),
+            "iptables-localhost-nodeports": self.localhost_node_ports,
+        }
+        if self.node_port_addresses:
+            chosen["nodeport-addresses"] = self.node_port_addresses
+        if self.detect_local_mode is DetectLocalMode.BRIDGE_INTERFACE:
+            chosen["pod-bridge-interface"] = "cni0"
+        if self.detect_local_mode is DetectLocalMode.INTERFACE_NAME_PREFIX:
+            chosen["pod-interface-name-prefix"] = "cni"
+        return chosen

@@ -1,0 +1,136 @@
+"""What Hypothesis draws scenarios from. The first choice of each is the plainest, to which failures shrink."""
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from kproxy.kernel.iptables import Backend
+from kproxy.model.settings import DetectLocalMode
+from kproxy.values import Family
+from statemachine.cluster import SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
+from statemachine.flags import Flags
+from statemachine.programs import Fault
+from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
+from statemachine.steps import (
+    AgentKilled,
+    AgentStopped,
+    Break,
+    Change,
+    DeleteService,
+    DeleteSlice,
+    ForeignRuleAdded,
+    ForeignRulesRemoved,
+    LockHeld,
+    PutNode,
+    PutService,
+    PutSlice,
+    RestoreFails,
+    RulesSpoiled,
+    Spoiling,
+    Step,
+    WatchBroken,
+)
+
+_NAMES = st.sampled_from("abc")
+_FAMILIES = st.sampled_from(Family)
+_LONG_S = 6.0
+"""Longer than the agent waits for the xtables lock."""
+
+_shapes = st.builds(
+    Shape,
+    slot=st.sampled_from(SLOTS),
+    families=st.sampled_from([(Family.IPV4,), (Family.IPV6,), (Family.IPV4, Family.IPV6)]),
+    udp=st.booleans(),
+    node_port=st.booleans(),
+    external_ip=st.booleans(),
+    vip=st.booleans(),
+    source_ranges=st.booleans(),
+    internal_local=st.booleans(),
+    external_local=st.booleans(),
+    affinity=st.booleans(),
+)
+_pods = st.builds(
+    Pod,
+    number=st.integers(0, 6),
+    ready=st.sampled_from([True, True, False]),
+    serving=st.booleans(),
+    terminating=st.sampled_from([False, False, True]),
+    zone_hint=st.sampled_from(["", *ZONES]),
+)
+_slice_keys = st.builds(SliceKey, _NAMES, _FAMILIES, st.sampled_from("xy"))
+_services = st.builds(PutService, _NAMES, _shapes)
+_slices = st.builds(PutSlice, _slice_keys, st.lists(_pods, max_size=3).map(tuple))
+_nodes = st.builds(
+    NodeFacts,
+    zone=st.sampled_from(ZONES),
+    pod_cidr=st.sampled_from(["10.128.1.0/24", "10.128.2.0/24"]),
+    exists=st.sampled_from([True, True, False]),
+)
+_changes: SearchStrategy[Change] = st.one_of(
+    _services,
+    _slices,
+    _slices,
+    _services,
+    _slices,
+    st.builds(DeleteService, _NAMES),
+    st.builds(DeleteSlice, _slice_keys),
+    st.builds(PutNode, _nodes),
+)
+_few = st.lists(_changes, max_size=3).map(tuple)
+_some = st.lists(_changes, min_size=1, max_size=3).map(tuple)
+_flags = st.builds(
+    Flags,
+    masquerade_all=st.booleans(),
+    masquerade_bit=st.sampled_from([14, 15]),
+    detect_local_mode=st.sampled_from(DetectLocalMode),
+    localhost_node_ports=st.booleans(),
+    node_port_addresses=st.sampled_from([(), ("10.199.0.0/24", "fd00:199::/64"), ("primary",)]),
+)
+
+
+Scenario = list[Step]
+
+
+def scenarios(backend: Backend) -> SearchStrategy[Scenario]:
+    """Lists of steps, beginning with a Service that has endpoints, so that there is something to lose."""
+    first = st.builds(lambda *changes: [Step(changes=changes)], _services, _slices, _slices)
+    some = st.lists(_steps(backend), max_size=8)  # three of them, as one long list is drawn short mostly
+    return st.builds(lambda *parts: [step for part in parts for step in part], first, some, some, some)
+
+
+def _steps(backend: Backend) -> SearchStrategy[Step]:
+    kinds: list[SearchStrategy[Step]] = [st.builds(Step, changes=_some, slowly=st.booleans())] * 4
+    kinds += [
+        st.builds(AgentStopped, changes=_few, flags=st.none() | _flags),
+        st.builds(
+            AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | st.sampled_from(Fault)
+        ),
+        st.builds(RestoreFails, changes=_some, fault=st.sampled_from(Fault), runs=st.integers(1, 4)),
+        st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
+        st.builds(
+            RulesSpoiled,
+            changes=_few,
+            family=_FAMILIES,
+            table=st.sampled_from(TABLES),
+            how=st.sampled_from(Spoiling),
+            which=st.integers(0, 99),
+        ),
+        st.sampled_from(BUILT_IN_OF).flatmap(_foreign),
+    ]
+    if backend is Backend.LEGACY:
+        kinds.append(st.builds(LockHeld, changes=_some, for_s=st.sampled_from([0.3, 1.0, _LONG_S])))
+    return st.one_of(kinds)
+
+
+def _foreign(place: tuple[str, str]) -> SearchStrategy[Step]:
+    table, chain = place
+    added = st.builds(
+        ForeignRuleAdded,
+        changes=_few,
+        family=_FAMILIES,
+        table=st.just(table),
+        chain=st.just(chain),
+        at=st.integers(1, 9),
+        target=st.sampled_from(["", *FOREIGN_CHAINS]),
+    )
+    removed = st.builds(ForeignRulesRemoved, changes=_few, family=_FAMILIES, table=st.just(table))
+    return st.one_of(added, added, removed)

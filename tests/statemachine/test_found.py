@@ -1,0 +1,50 @@
+"""Scenarios that once broke a promise, as short as they got."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from kproxy.kernel.iptables import Backend
+from kproxy.values import Family
+from statemachine.cluster import Pod, Shape, SliceKey
+from statemachine.programs import Fault
+from statemachine.search import play
+from statemachine.steps import PutService, PutSlice, RestoreFails, RulesSpoiled, Spoiling, Step
+from wire import Wire
+
+pytestmark = pytest.mark.netns
+
+SERVED = Step(
+    changes=(
+        PutService("a", Shape(slot=0, node_port=True)),
+        PutSlice(SliceKey("a", Family.IPV4, "x"), (Pod(number=0), Pod(number=1))),
+    )
+)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with Wire() as built:
+        yield built
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_chains_that_somebody_altered_inside_are_put_right_at_the_next_periodic_sync(
+    wire: Wire, backend: Backend
+) -> None:
+    spoiled = [
+        RulesSpoiled(family=Family.IPV4, table="nat", how=how, which=which)
+        for how in Spoiling
+        for which in (1, 7)
+    ]
+    play(backend, [SERVED, *spoiled], wire, Counter())
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("runs", [3, 10, 15])
+def test_check_that_fails_for_another_reason_adds_no_jump_twice(
+    wire: Wire, backend: Backend, runs: int
+) -> None:
+    failing = RestoreFails(changes=(PutService("b", Shape(slot=1)),), fault=Fault.REFUSES, runs=runs)
+    play(backend, [SERVED, failing], wire, Counter())

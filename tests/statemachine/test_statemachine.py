@@ -1,0 +1,58 @@
+"""Scenarios against a real agent and a real kernel: one by hand; random ones, some the same at each run."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from kproxy.kernel.iptables import Backend
+from kproxy.values import Family
+from statemachine.cluster import Pod, Shape, SliceKey
+from statemachine.search import Search, play
+from statemachine.steps import Change, DeleteService, DeleteSlice, PutService, PutSlice, Step
+from wire import Wire
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(400)]
+
+FOR_S = 35.0
+FAMILIES = (Family.IPV4, Family.IPV6)
+SLICES = tuple(SliceKey("a", family, "x") for family in FAMILIES)
+SERVED = tuple(PutSlice(key, (Pod(number=0), Pod(number=1))) for key in SLICES)
+LOCAL_ONLY = tuple(PutSlice(key, (Pod(number=2),)) for key in SLICES)
+REMOTE_ONLY = tuple(PutSlice(key, (Pod(number=3),)) for key in SLICES)
+UNSERVED = tuple(DeleteSlice(key) for key in SLICES)
+FIXED, DRAWN = 1, random.SystemRandom().randrange(1_000_000_000)
+
+
+@pytest.mark.parametrize("seed", [pytest.param(FIXED, id="fixed"), pytest.param(DRAWN, id="drawn")])
+@pytest.mark.parametrize("backend", Backend)
+def test_agent_keeps_its_promises_whatever_happens(backend: Backend, seed: int) -> None:
+    print(f"scripts/soak --backend {backend} --seed {seed}")  # noqa: T201 # how to search again
+    search = Search(backend, seed, FOR_S)
+    broken = search.run()
+    assert broken is None, f"seed {search.seed}: {broken}"
+    assert search.tally["packets"] > 10_000
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("local", [False, True])
+def test_packets_go_by_the_old_or_the_new_state_however_slowly_it_changes(
+    backend: Backend, local: bool
+) -> None:
+    shape = Shape(slot=0, families=FAMILIES, node_port=True, external_ip=True, vip=True, external_local=local)
+    moved = replace(shape, slot=1, internal_local=local, source_ranges=True)
+    states: list[tuple[Change, ...]] = [
+        (PutService("b", replace(shape, slot=3)),),
+        (PutService("a", shape),),
+        SERVED,
+        LOCAL_ONLY,
+        UNSERVED,
+        REMOTE_ONLY,
+        SERVED,
+        (PutService("a", moved),),
+        (DeleteService("a"),),
+        (PutService("a", shape),),
+    ]
+    with Wire() as wire:
+        play(backend, [Step(changes=changes, slowly=True) for changes in states], wire, Counter())

@@ -1,0 +1,187 @@
+"""One agent, one kernel, one API server; steps happen to them, and after each all must be as it should."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from kproxy.kernel import addresses, process
+from kproxy.kernel.accounting import ensure_counters
+from kproxy.kernel.iptables import Backend
+from kproxy.state.objects import Kind
+from kproxy.values import Family
+from namespaces import inside
+from statemachine.agent import AgentProcess
+from statemachine.cluster import Cluster, ObjectKey
+from statemachine.flags import Flags
+from statemachine.probes import Allowed, Prober, allowed_fates, packets
+from statemachine.programs import Fault, Programs
+from statemachine.rules import BUILT_IN_OF, TABLES, Rules, desired_rules, difference, in_any_order, program
+from statemachine.steps import Change, Step
+from stubapi import StubApi
+from stubapi.storage import Object
+from wire import Wire
+
+SETTLED_WITHIN_S = 12.0
+_BATCHES_BETWEEN_LOOKS = 5
+_PAUSE_S = 0.004
+_SLOW_RUNS = 20
+_LAST_WORDS = 2000
+_EMPTY = "".join(
+    f"*{table}\n{''.join(f':{chain} ACCEPT [0:0]{chr(10)}' for at, chain in BUILT_IN_OF if at == table)}COMMIT\n"
+    for table in TABLES
+)
+
+
+class Unsettled(AssertionError):
+    """The kernel's rules are not what they should be, and do not become it."""
+
+
+class AgentDied(AssertionError):
+    """The agent ended although nobody asked for it, or met a defect that it caught itself."""
+
+
+class World:
+    """A clean node whose agent follows a cluster that is empty at first; use it in a `with` block.
+
+    Each step is judged: packets while it happens, rules and packets after it, foreign rules always.
+    `tally` counts steps and packets by kind.
+    """
+
+    def __init__(self, backend: Backend, wire: Wire, tally: Counter[str]) -> None:
+        self.backend = backend
+        self.cluster = Cluster()
+        self.flags = Flags()
+        self._wire = wire
+        self._tally = tally
+        self._prober = Prober(wire, tally)
+        self._allowed: Allowed | None = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(inside(self._wire.namespace))
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="kproxy-world-")))
+            self.lock = directory / "xtables.lock"
+            for family in Family:
+                self._restore(family, _EMPTY)
+            ensure_counters()
+            self._addresses = addresses.local_addresses()
+            self.api = stack.enter_context(StubApi())
+            self._push({}, self.cluster.manifests)
+            self.programs = Programs(directory)
+            kubeconfig = self.api.write_kubeconfig(directory / "kubeconfig")
+            log = directory / "agent.log"
+            self.agent = AgentProcess(self.backend, kubeconfig, self.programs, self.lock, log)
+            stack.callback(self.agent.kill)
+            stack.callback(self.programs.well)
+            self.agent.start(self.flags)
+            self._known = self._read()
+            self._settle(keeps_jumps=False)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def take(self, step: Step) -> None:
+        """Let a step happen, and judge; AssertionError says what went wrong."""
+        self._tally[step.kind] += 1
+        self._allowed = None if step.spoils_rules else self._allowed_amid(step)
+        if step.slowly:
+            self.programs.fail(Fault.CRAWLS, _SLOW_RUNS)
+        step.play(self)
+        self._settle(keeps_jumps=not step.spoils_rules)
+        self.programs.well()
+
+    def make(self, *changes: Change) -> None:
+        """Let the API server have these changes, one after the other."""
+        for change in changes:
+            old = self.cluster
+            self.cluster = change.to(old)
+            self._push(old.manifests, self.cluster.manifests)
+
+    def wait(self, at_most_s: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Send packets meanwhile."""
+        deadline = time.monotonic() + at_most_s
+        while time.monotonic() < deadline and not until():
+            self._probe()
+
+    def meddle(self, family: Family, table: str, *lines: str) -> None:
+        """Somebody else changes rules; foreign ones have to stay as they are afterwards."""
+        self._restore(
+            family, f"*{table}\n{''.join(f'{line}{chr(10)}' for line in lines)}COMMIT\n", "--noflush"
+        )
+        self._known = self._read()
+
+    def rules(self, family: Family) -> Rules:
+        return Rules.read(self.backend, family)
+
+    def _read(self) -> dict[Family, Rules]:
+        return {family: self.rules(family) for family in Family}
+
+    def _restore(self, family: Family, text: str, *options: str) -> None:
+        restore = [f"{program(self.backend, family)}-restore", "-w", "10", *options]
+        process.run(["env", f"XTABLES_LOCKFILE={self.lock}", *restore], stdin=text)
+
+    def _push(self, old: Mapping[ObjectKey, Object], new: Mapping[ObjectKey, Object]) -> None:
+        for kind, name in old.keys() - new.keys():
+            self.api.delete(kind, "" if kind is Kind.NODE else "default", name)
+        for (kind, name), manifest in new.items():
+            if manifest != old.get((kind, name)):
+                self.api.put(kind, manifest)
+
+    def _allowed_amid(self, step: Step) -> Allowed:
+        """What any order and any part of the step's changes allows: each kind of object comes by its own watch."""
+        clusters = [self.cluster]
+        for size in range(1, len(step.changes) + 1):
+            for some in combinations(step.changes, size):
+                cluster = self.cluster
+                for change in some:
+                    cluster = change.to(cluster)
+                if cluster not in clusters:
+                    clusters.append(cluster)
+        all_flags = {self.flags, step.flags or self.flags}
+        states = [(cluster, flags.settings()) for cluster in clusters for flags in all_flags]
+        return allowed_fates(self._wire, packets(clusters), states)
+
+    def _probe(self) -> None:
+        if self._allowed is not None:
+            self._prober.send_some(self._allowed)
+        time.sleep(_PAUSE_S)
+
+    def _settle(self, *, keeps_jumps: bool) -> None:
+        deadline = time.monotonic() + SETTLED_WITHIN_S
+        while wrong := self._what_is_wrong(keeps_jumps=keeps_jumps):
+            if not self.agent.is_up:
+                raise AgentDied(self._last_words())
+            if time.monotonic() > deadline:
+                raise Unsettled(f"{wrong}\n{self._last_words()}")
+            for _ in range(_BATCHES_BETWEEN_LOOKS):
+                self._probe()
+        if "Traceback" in self.agent.log or "defect" in self.agent.log:
+            raise AgentDied(self._last_words())
+        self._known = self._read()
+        now = (self.cluster, self.flags.settings())
+        self._prober.send_all(allowed_fates(self._wire, packets([self.cluster]), [now]))
+
+    def _what_is_wrong(self, *, keeps_jumps: bool) -> str:
+        settings = self.flags.settings()
+        for family, rules in self._read().items():
+            known = self._known[family]
+            wanted = desired_rules(self.cluster, settings, self._addresses, family)
+            wrong = (
+                difference(in_any_order(wanted), in_any_order(rules.ours))
+                or difference(known.foreign, rules.foreign)
+                or (keeps_jumps and difference(known.built_in, rules.built_in))
+            )
+            if wrong:
+                return f"{family}: {wrong}"
+        return ""
+
+    def _last_words(self) -> str:
+        return f"The agent said:\n{self.agent.log[-_LAST_WORDS:]}"
