@@ -16,7 +16,7 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.state.decode import convert
 from kproxy.state.events import Changed
-from kproxy.state.objects import Kind
+from kproxy.state.objects import Kind, Object
 from kproxy.state.store import Store
 from kproxy.transaction.plan import clean_node
 from kproxy.values import Address, Family, family_of
@@ -86,8 +86,12 @@ class Scenario:
 def stored(objects: tuple[dict[str, Any], ...]) -> Store:
     store = Store()
     for thing in objects:
-        store.apply(Changed(convert(Kind(thing["kind"]), thing)))
+        store.apply(Changed(converted(thing)))
     return store
+
+
+def converted(thing: dict[str, Any]) -> Object:
+    return convert(Kind(thing["kind"]), thing)
 
 
 def probes(store: Store, host: Host, family: Family) -> list[Packet]:

@@ -11,6 +11,7 @@ _FAMILIES = ("IPv4", "IPv6")
 _CLUSTER_IPS = {"IPv4": "10.96.0.{}", "IPv6": "fd00:10:96::{}"}
 _PODS_HERE = {"IPv4": "10.128.1.{}", "IPv6": "fd00:10:128:1::{}"}
 _PODS_ELSEWHERE = {"IPv4": "10.128.2.{}", "IPv6": "fd00:10:128:2::{}"}
+_HOST_NETWORK = {"IPv4": "10.199.0.2", "IPv6": "fd00:199::2"}
 _EXTERNAL_IPS = {"IPv4": "192.0.2.{}", "IPv6": "2001:db8:2::{}"}
 _VIPS = {"IPv4": "198.18.0.{}", "IPv6": "2001:db8:18::{}"}
 _RANGES = {
@@ -150,9 +151,10 @@ def slices(draw: st.DrawFn, service: dict[str, Any], number: int) -> dict[str, A
 @st.composite
 def _endpoints(draw: st.DrawFn, family: str) -> dict[str, Any]:
     is_here = draw(st.booleans())
-    addresses = _PODS_HERE if is_here else _PODS_ELSEWHERE
+    pods = _PODS_HERE if is_here else _PODS_ELSEWHERE
+    possible = [pods[family].format(number) for number in range(1, 5)]
     endpoint: dict[str, Any] = {
-        "addresses": [addresses[family].format(draw(st.integers(1, 4)))],
+        "addresses": [draw(st.sampled_from([*possible, _HOST_NETWORK[family]] if is_here else possible))],
         "conditions": draw(
             st.sampled_from(
                 [

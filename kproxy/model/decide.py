@@ -142,7 +142,12 @@ class _Claim:
         return self._local() if self._stays_local(packet) else self._anywhere()
 
     def masquerades(self, packet: Packet, backend: Address) -> bool:
-        """Whether the backend sees the node as the client: else its answers would not come back through here."""
+        """Whether the backend sees the node as the client: else its answers would not come back through here.
+
+        What comes to a backend that is the node itself does come back, and is left as it is.
+        """
+        if not packet.is_from_a_process and self.here.host.owns(backend):
+            return False
         if packet.source == backend:
             return True
         if self.access is _Access.CLUSTER_IP:

@@ -84,7 +84,7 @@ def _filter_chains(known: Known, changed: Ruleset) -> tuple[dict[Chain, str], di
         leaving = _without(old_lines, new_lines)
         arriving = _without(new_lines, old_lines)
         if arriving or not leaving:
-            before[chain] = rules + "".join(leaving)
+            before[chain] = "".join(leaving) + rules
         if leaving:
             after[chain] = rules
     return before, after

@@ -1,4 +1,4 @@
-"""Oracle and kernel agree on what becomes of packets: in clusters thought up, recorded and remembered."""
+"""Oracle, tracer and kernel agree on what becomes of packets: in clusters thought up, recorded and remembered."""
 
 import random
 from collections import Counter
@@ -11,6 +11,8 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
+from kproxy.explain.dump import parse_tables
+from kproxy.explain.walk import Walker
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
@@ -47,21 +49,23 @@ def wire(backend: Backend) -> Iterator[Wire]:
         yield built
 
 
-def restore(wire: Wire, backend: Backend, family: Family, rules: str) -> None:
-    """As on a clean node: whatever was there is gone."""
+def restore(wire: Wire, backend: Backend, family: Family, rules: str) -> str:
+    """As on a clean node, whatever was there is gone; the rules as the kernel then shows them."""
     program = "iptables" if family is Family.IPV4 else "ip6tables"
     with inside(wire.namespace):
         process.run([f"{program}-{backend}-restore"], stdin=rules)
+        return process.run([f"{program}-{backend}-save"])
 
 
-def disagreements(wire: Wire, scenario: Scenario, packets: Sequence[Packet]) -> list[str]:
-    """The packets that came to where the oracle does not send them."""
+def disagreements(wire: Wire, scenario: Scenario, dump: str, packets: Sequence[Packet]) -> list[str]:
+    """The packets that came to where the oracle does not send them, or that the dumped rules send elsewhere."""
     store, chosen = scenario.store(), scenario.settings()
+    walker = Walker(parse_tables(dump), wire.host)
     found = []
     for packet, seen in zip(packets, wire.send(packets), strict=True):
-        expected = decide(store, chosen, NODE, wire.host, packet)
-        if seen.fate not in expected:
-            found.append(f"{packet}\n  oracle: {expected}\n  kernel: {seen}")
+        expected, traced = decide(store, chosen, NODE, wire.host, packet), walker.fates(packet)
+        if seen.fate not in expected or traced != expected:
+            found.append(f"{packet}\n  oracle: {expected}\n  tracer: {traced}\n  kernel: {seen}")
     return found
 
 
@@ -72,11 +76,11 @@ def disagreements(wire: Wire, scenario: Scenario, packets: Sequence[Packet]) -> 
 def test_packets_fare_in_the_kernel_as_the_oracle_says(
     wire: Wire, backend: Backend, scenario: Scenario, family: Family, draw: random.Random
 ) -> None:
-    restore(wire, backend, family, scenario.rules(wire.host, family))
+    dump = restore(wire, backend, family, scenario.rules(wire.host, family))
     everything = probes(scenario.store(), wire.host, family)
     packets = draw.sample(everything, min(len(everything), PACKETS_A_SCENARIO))
     note(repr(scenario))
-    assert [] == disagreements(wire, scenario, packets)
+    assert [] == disagreements(wire, scenario, dump, packets)
 
 
 @pytest.mark.parametrize("family", Family)
@@ -85,8 +89,8 @@ def test_packets_of_a_remembered_scenario_fare_as_the_oracle_says(
     wire: Wire, backend: Backend, path: Path, family: Family
 ) -> None:
     scenario = Scenario.load(path)
-    restore(wire, backend, family, scenario.rules(wire.host, family))
-    assert [] == disagreements(wire, scenario, probes(scenario.store(), wire.host, family))
+    dump = restore(wire, backend, family, scenario.rules(wire.host, family))
+    assert [] == disagreements(wire, scenario, dump, probes(scenario.store(), wire.host, family))
 
 
 @pytest.mark.parametrize("family", Family)
@@ -96,10 +100,10 @@ def test_packets_through_kube_proxys_recorded_rules_fare_as_the_oracle_says(
 ) -> None:
     objects = yaml.safe_load((cluster / "objects.json").read_text())["items"]
     scenario = Scenario(tuple(objects), yaml.safe_load((cluster / "config.yaml").read_text()))
-    restore(wire, backend, family, (cluster / DUMP[family]).read_text())
+    dump = restore(wire, backend, family, (cluster / DUMP[family]).read_text())
     store = scenario.store()
     packets = [each for each in probes(store, wire.host, family) if not is_contested(store, each)]
-    assert [] == disagreements(wire, scenario, packets)
+    assert [] == disagreements(wire, scenario, dump, packets)
 
 
 def is_contested(store: Store, packet: Packet) -> bool:

@@ -66,24 +66,18 @@ def allowed_fates(
 ) -> dict[Packet, set[Fate]]:
     """Whatever any of the states has for a packet.
 
-    A sender that is not served in each of them may be kept waiting while they change: the refusals of the new
-    state stand before its redirections do.
+    A sender to what is no Service's in one of them may be kept waiting while they change: the refusals of a new
+    Service stand before its redirections do.
     """
     allowed: dict[Packet, set[Fate]] = {packet: set() for packet in asked}
     for cluster, settings in states:
         for packet, fates in allowed.items():
             decided = decide(cluster.store, settings, NODE, wire.host, packet)
-            fates.update(_as_seen(fate, packet, wire) for fate in decided)
+            fates.update(decided)
     for fates in allowed.values():
-        if len(fates) > 1 and not all(fate.verdict is Verdict.SENT for fate in fates):
+        if len(fates) > 1 and Fate(Verdict.NOT_OURS) in fates:
             fates.add(Fate(Verdict.DROPPED))
     return allowed
-
-
-def _as_seen(fate: Fate, packet: Packet, wire: Wire) -> Fate:
-    """What comes from a link and ends at the node itself never passes POSTROUTING, marked or not."""
-    ends_here = fate.destination is not None and wire.host.owns(fate.destination)
-    return fate._replace(masqueraded=False) if ends_here and not packet.is_from_a_process else fate
 
 
 class Prober:

@@ -1,0 +1,1 @@
+"""What rules do to a packet, read off their text: kproxy's own rules, kube-proxy's, anybody's."""

@@ -1,0 +1,114 @@
+"""Oracle and tracer agree on what becomes of packets, share by share; rules depend on the state alone."""
+
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from kproxy.explain.dump import parse_tables
+from kproxy.explain.walk import Walker
+from kproxy.model.decide import decide
+from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.state.events import Changed, Deleted
+from kproxy.state.objects import KIND_OF
+from kproxy.state.store import Store
+from kproxy.transaction.plan import plan
+from kproxy.values import Family
+from recordings import CLUSTERS, DIRECTORY
+from scenarios import NODE, RENDER, Scenario, converted, probes
+from strategies import scenarios
+from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE
+from wire.node import host_of
+
+HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
+SEARCH = settings(
+    suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate, Phase.shrink]
+)
+
+
+def disagreements(scenario: Scenario, family: Family, every: int) -> list[str]:
+    store, chosen = scenario.store(), scenario.settings()
+    walker = Walker(parse_tables(scenario.rules(HOST, family)), HOST)
+    found = []
+    for packet in probes(store, HOST, family)[::every]:
+        expected, traced = decide(store, chosen, NODE, HOST, packet), walker.fates(packet)
+        if expected != traced:
+            found.append(f"{packet}\n  oracle: {expected}\n  tracer: {traced}")
+    return found
+
+
+@settings(SEARCH, max_examples=100)
+@given(scenario=scenarios(), family=st.sampled_from(Family))
+def test_tracer_finds_in_the_rules_what_the_oracle_says(scenario: Scenario, family: Family) -> None:
+    note(repr(scenario))
+    assert [] == disagreements(scenario, family, every=3)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: str(path.relative_to(DIRECTORY)))
+def test_tracer_finds_in_recorded_clusters_what_the_oracle_says(cluster: Path) -> None:
+    objects = yaml.safe_load((cluster / "objects.json").read_text())["items"]
+    scenario = Scenario(tuple(objects), yaml.safe_load((cluster / "config.yaml").read_text()))
+    assert [] == [each for family in Family for each in disagreements(scenario, family, every=5)]
+
+
+@settings(SEARCH, max_examples=60)
+@given(scenario=scenarios(), family=st.sampled_from(Family), order=st.randoms(use_true_random=False))
+def test_order_and_detours_of_events_change_no_rule(
+    scenario: Scenario, family: Family, order: random.Random
+) -> None:
+    store = Store()
+    circumstances = scenario.circumstances(HOST, family)
+    stepwise = DesiredRuleset(RENDER)
+    things = [converted(thing) for thing in scenario.objects]
+    events = [Changed(thing) for thing in order.sample(things, len(things))]
+    detour = [Deleted(KIND_OF[type(thing)], thing.key) for thing in order.sample(things, len(things) // 2)]
+    sequence: list[Changed | Deleted] = [
+        *events,
+        *detour,
+        *(Changed(thing) for thing in order.sample(things, len(things))),
+    ]
+    for event in sequence:
+        store.apply(event)
+        stepwise.update(store, store.take_dirty(), circumstances)
+    afresh = DesiredRuleset(RENDER)
+    afresh.update(scenario.store(), scenario.store().services, circumstances)
+    assert (afresh.chains, afresh.jumps) == (stepwise.chains, stepwise.jumps)
+
+
+@settings(SEARCH, max_examples=60)
+@given(one=scenarios(), other=scenarios(), family=st.sampled_from(Family), size=st.sampled_from([None, 1, 5]))
+def test_change_applied_to_the_old_rules_gives_the_new_ones(
+    one: Scenario, other: Scenario, family: Family, size: int | None
+) -> None:
+    old, new = compiled(one, family), compiled(other, family)
+    change = plan(old.chains, new.chains, {}, section_size=size)
+    result = dict(old.chains)
+    result.update(change.written)
+    for chain in change.deleted:
+        del result[chain]
+    assert new.chains == result
+    assert not plan(new.chains, new.chains, {}, section_size=size)
+
+
+def compiled(scenario: Scenario, family: Family) -> DesiredRuleset:
+    desired = DesiredRuleset(RENDER)
+    store = scenario.store()
+    desired.update(store, store.services, scenario.circumstances(HOST, family))
+    return desired
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 200])
+def test_shares_of_the_tracer_are_exactly_equal(count: int) -> None:
+    scenario = Scenario.load(Path(__file__).parents[1] / "regressions" / "plain-service.yaml")
+    service, piece = scenario.objects
+    endpoints = [{"addresses": [f"10.128.2.{at + 1}"]} for at in range(count)]
+    scenario = Scenario((service, {**piece, "endpoints": endpoints}), scenario.configuration)
+    walker = Walker(parse_tables(scenario.rules(HOST, Family.IPV4)), HOST)
+    packet = next(
+        each for each in probes(scenario.store(), HOST, Family.IPV4) if each.destination == "10.96.0.10"
+    )
+    assert [Fraction(1, count)] * count == list(walker.fates(packet).values())
