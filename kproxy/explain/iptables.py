@@ -34,6 +34,9 @@ _SAY_NOTHING = {
 }
 """Options whose value changes nothing here, or is read with another option."""
 
+_DEFAULT_LIST = "DEFAULT"
+"""Of the match `recent`, where no `--name` is given."""
+
 _FLAGS = {
     "--rsource",
     "--reap",
@@ -97,7 +100,7 @@ class _Reader:
             address, port = _target(value)
             self.action = Action(Effect.REDIRECT, address=address, port=port)
         elif name in {"--rcheck", "--update"}:
-            remembered = self._values["--name"]
+            remembered = self._values.get("--name", _DEFAULT_LIST)
             self.conditions.append(lambda position: (remembered in position.remembered) is not negated)
         elif name == "--mode":
             return value == "random"
@@ -158,6 +161,8 @@ def _interface(text: str) -> Condition:
 
 
 def _protocol(text: str) -> Condition:
+    if not text:
+        raise ValueError(text)
     protocol = _PROTOCOLS.get(text)
     return lambda position: position.protocol is protocol
 
@@ -215,17 +220,17 @@ def _mark_and_mask(text: str) -> tuple[int, int]:
     return int(mark, 0), int(mask, 0) if mask else 0xFFFFFFFF
 
 
-_NEAREST = 1e-9
+_NEAREST = Fraction(1, 10**9)
 """The kernel keeps 31 bits of a probability (xt_statistic.h), and programs write ten decimals of it."""
 
 
 def _odds(text: str) -> Fraction:
     """The probability; what cannot be told from 1/n after rounding is 1/n."""
-    probability = float(text)
-    parts = round(1 / probability) if probability else 0
-    if parts and abs(probability - 1 / parts) < _NEAREST:
-        return Fraction(1, parts)
-    return Fraction(text)
+    odds = Fraction(text)
+    if not 0 <= odds <= 1:
+        raise ValueError(text)
+    parts = round(1 / odds) if odds else 0
+    return Fraction(1, parts) if parts and abs(odds - Fraction(1, parts)) < _NEAREST else odds
 
 
 def _target(text: str) -> tuple[Address, int]:

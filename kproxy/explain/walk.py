@@ -1,6 +1,7 @@
 """Walks a packet through rules, in the order of the kernel's hooks, along every way that chance may choose."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -125,7 +126,10 @@ class Walker:
             if place < start or not all(holds(position) for holds in rule.conditions):
                 continue
             taken = _Reached(None, position, share * rule.odds, (*trail, rule))
-            if rule.not_understood or depth > _DEEPEST:
+            if depth > _DEEPEST:
+                yield taken._replace(rules=(*trail, replace(rule, not_understood="a circle of jumps")))
+                return
+            if rule.not_understood:
                 yield taken
                 return
             for after in self._act(rule, taken, depth):
@@ -144,9 +148,7 @@ class Walker:
             case Effect.JUMP | Effect.GO_TO:
                 target = self._tables[rule.table].get(action.chain)
                 if target is None:
-                    unknown = Rule(
-                        rule.table, rule.chain, rule.text, (), action, not_understood=f"-j {action.chain}"
-                    )
+                    unknown = replace(rule, not_understood=f"-j {action.chain}")
                     yield at._replace(rules=(*at.rules[:-1], unknown))
                     return
                 for after in self._walk(target, at, 0, depth + 1):
