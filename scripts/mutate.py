@@ -163,7 +163,18 @@ def copy_checkout(to: Path) -> None:
 
 def passes(copy: Path, tests: list[str]) -> bool:
     """Whether the tests notice nothing; one that takes too long has noticed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--hypothesis-profile",
+        "no-shrinking",
+        *tests,
+    ]
     environment = {**os.environ, "CI": "true", "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
@@ -215,6 +226,7 @@ def main(count: int, seed: int | None, packets_only: bool, only_list: bool) -> N
             caught.setdefault(mutant.path, Counter())[by or "survived"] += 1
             if not by:
                 survivors.append(mutant)
+                console.print(f"survived: {mutant.key}", markup=False)
     report(caught, survivors, reasons)
     share = 1 - len(survivors) / len(chosen)
     click.echo(f"{len(chosen)} of {len(mutants)} mutants, seed {seed}: {share:.1%} caught")

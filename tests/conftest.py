@@ -5,13 +5,17 @@ import subprocess
 from functools import cache
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from namespaces import fresh_namespace
 
 # The same examples at each run of CI, so that a failure there is the change's; new ones at each run elsewhere.
 # A slow machine is no failure, so there is no deadline.
 settings.register_profile("kproxy", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+# For whom it is enough to know that something fails, as scripts/mutate.
+settings.register_profile(
+    "no-shrinking", settings.get_profile("kproxy"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("kproxy")
 
 

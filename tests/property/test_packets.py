@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from kproxy.explain.dump import parse_tables
@@ -25,9 +25,7 @@ from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE
 from wire.node import host_of
 
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
-SEARCH = settings(
-    suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate, Phase.shrink]
-)
+SEARCH = settings(suppress_health_check=list(HealthCheck))
 
 
 def disagreements(scenario: Scenario, family: Family, every: int) -> list[str]:
