@@ -66,8 +66,8 @@ def allowed_fates(
 ) -> dict[Packet, set[Fate]]:
     """Whatever any of the states has for a packet.
 
-    A sender to what is no Service's in one of them may be kept waiting while they change: the refusals of a new
-    Service stand before its redirections do.
+    A sender that is not served in each of them may be kept waiting while they change: the refusals of the new
+    state stand before its redirections do, and a guard by source ranges goes only after them.
     """
     allowed: dict[Packet, set[Fate]] = {packet: set() for packet in asked}
     for cluster, settings in states:
@@ -75,7 +75,7 @@ def allowed_fates(
             decided = decide(cluster.store, settings, NODE, wire.host, packet)
             fates.update(decided)
     for fates in allowed.values():
-        if len(fates) > 1 and Fate(Verdict.NOT_OURS) in fates:
+        if len(fates) > 1 and not all(fate.verdict is Verdict.SENT for fate in fates):
             fates.add(Fate(Verdict.DROPPED))
     return allowed
 

@@ -125,3 +125,11 @@ def test_deletions_join_the_last_write_unless_they_are_kept_apart(apart: bool, s
     transaction = plan(known, changed, {}, section_size=None, deletes_apart=apart)
     assert sections == len(transaction.sections)
     assert (SEP_B,) == transaction.sections[-1].deleted
+
+
+def test_refusals_that_leave_stand_before_those_that_arrive() -> None:
+    chain = Chain("filter", "KUBE-EXTERNAL-SERVICES")
+    old = {chain: "-A KUBE-EXTERNAL-SERVICES -d 192.0.2.1/32 -j REJECT\n"}
+    new = {chain: "-A KUBE-EXTERNAL-SERVICES -d 192.0.2.1/32 -j DROP\n"}
+    first = plan(old, new, {}, section_size=None).sections[0]
+    assert old[chain] + new[chain] == first.written[chain]
