@@ -83,8 +83,10 @@ def python_mutants(path: str, text: str) -> Iterator[Mutant]:
         after = line[: node.col_offset] + by.encode() + line[node.end_col_offset :]
         return Mutant(path, node.lineno, line.decode(), after.decode())
 
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.expr) or node.lineno != node.end_lineno:
+    tree = ast.parse(text)
+    decorators = _decorators(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr) or node.lineno != node.end_lineno or node in decorators:
             continue
         source = ast.get_source_segment(text, node) or ""
         match node:
@@ -105,6 +107,17 @@ def python_mutants(path: str, text: str) -> Iterator[Mutant]:
                 yield replaced(node, str(not value))
             case ast.Attribute(attr=attribute) if attribute in _TWINS and isinstance(node.ctx, ast.Load):
                 yield replaced(node, source.removesuffix(attribute) + _TWINS[attribute])
+
+
+def _decorators(tree: ast.Module) -> set[ast.AST]:
+    """All that stands in decorators: that a class has slots or is frozen decides nothing about packets."""
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        for decorator in node.decorator_list
+        for inner in ast.walk(decorator)
+    }
 
 
 _TEMPLATE_SWAPS = (

@@ -1,13 +1,15 @@
-"""What all tests share: the check that network namespaces work, and how Hypothesis searches."""
+"""What all tests share: the check that network namespaces work, how Hypothesis searches, and the closing figures."""
 
 import os
 import subprocess
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 from hypothesis import Phase, settings
 
 from namespaces import fresh_namespace
+from seeds import DRAWN_SEED
 
 # The same examples at each run of CI, so that a failure there is the change's; new ones at each run elsewhere.
 # A slow machine is no failure, so there is no deadline.
@@ -17,6 +19,29 @@ settings.register_profile(
     "no-shrinking", settings.get_profile("kproxy"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("kproxy")
+
+
+_TOLD = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TOLD] = []
+
+
+def pytest_report_header() -> str:
+    return f"drawn seed: {DRAWN_SEED} (KPROXY_SEED={DRAWN_SEED} repeats it)"
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Puts a line among the closing figures."""
+    return pytestconfig.stash[_TOLD].append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash[_TOLD]:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.hookimpl(tryfirst=True)

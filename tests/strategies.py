@@ -1,6 +1,7 @@
 """Strategies for whole clusters: small, odd where rules are decided, and plain when they shrink."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,6 +21,37 @@ _RANGES = {
 }
 _TARGET_PORTS = (8080, 9090)
 _MOSTLY = (True, True, True, False)
+_READY, _UNSAID = {"ready": True}, dict[str, bool]()
+_NOT_READY = {"ready": False, "serving": True, "terminating": False}
+_LEAVING = {"ready": False, "serving": True, "terminating": True}
+_GONE = {"ready": False, "serving": False, "terminating": True}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What the Services of a scenario may be; a value that is named twice comes twice as often."""
+
+    types: Sequence[str] = ("ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer")
+    internal_policies: Sequence[str] = ("Cluster", "Cluster", "Local")
+    external_policies: Sequence[str] = ("Cluster", "Local")
+    affinities: Sequence[bool] = (False, True)
+    least_ranges: int = 0
+    conditions: Sequence[dict[str, bool]] = (_READY, _READY, _READY, _UNSAID, _LEAVING, _GONE, _NOT_READY)
+    zones: Sequence[tuple[str, ...]] = (*[("zone-a",)] * 3, ("zone-b",), ("zone-a", "zone-b"), ())
+
+
+ANYTHING = Theme()
+THEMES = {
+    "anything": ANYTHING,
+    "cluster IPs": Theme(types=("ClusterIP",)),
+    "node ports": Theme(types=("NodePort",)),
+    "load balancers": Theme(types=("LoadBalancer",)),
+    "source ranges": Theme(types=("LoadBalancer",), least_ranges=1),
+    "local policies": Theme(internal_policies=("Local",), external_policies=("Local",)),
+    "terminating endpoints": Theme(conditions=(_READY, _LEAVING, _LEAVING, _GONE)),
+    "topology hints": Theme(conditions=(_READY,), zones=(("zone-a",), ("zone-b",), ("zone-a", "zone-b"))),
+    "session affinity": Theme(affinities=(True,)),
+}
 
 
 @st.composite
@@ -59,19 +91,19 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def services(draw: st.DrawFn, number: int) -> dict[str, Any]:
+def services(draw: st.DrawFn, number: int, theme: Theme = ANYTHING) -> dict[str, Any]:
     """Service number `number`; addresses and node ports are its own but for an external IP it may share."""
     families = draw(st.sampled_from([["IPv4"], ["IPv6"], ["IPv4", "IPv6"], ["IPv6", "IPv4"]]))
-    kind = draw(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer"]))
+    kind = draw(st.sampled_from(theme.types))
     spec: dict[str, Any] = {
         "type": kind,
         "clusterIPs": [_CLUSTER_IPS[family].format(10 + number) for family in families],
         "ports": draw(_ports(number, has_node_ports=kind != "ClusterIP")),
-        "internalTrafficPolicy": draw(st.sampled_from(["Cluster", "Cluster", "Local"])),
-        "externalTrafficPolicy": draw(st.sampled_from(["Cluster", "Local"])),
+        "internalTrafficPolicy": draw(st.sampled_from(theme.internal_policies)),
+        "externalTrafficPolicy": draw(st.sampled_from(theme.external_policies)),
         "externalIPs": draw(_addresses(_EXTERNAL_IPS, families, (number, 99))),
     }
-    if draw(st.booleans()):
+    if draw(st.sampled_from(theme.affinities)):
         spec["sessionAffinity"] = "ClientIP"
         spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": 10800}}
     status: dict[str, Any] = {}
@@ -79,7 +111,9 @@ def services(draw: st.DrawFn, number: int) -> dict[str, Any]:
         spec["loadBalancerSourceRanges"] = [
             each
             for family in families
-            for each in draw(st.lists(st.sampled_from(_RANGES[family]), max_size=2))
+            for each in draw(
+                st.lists(st.sampled_from(_RANGES[family]), min_size=theme.least_ranges, max_size=2)
+            )
         ]
         vips = draw(_addresses(_VIPS, families, (number,)))
         mode = draw(st.sampled_from(["VIP", "VIP", "Proxy"]))
@@ -124,7 +158,7 @@ def _addresses(
 
 
 @st.composite
-def slices(draw: st.DrawFn, service: dict[str, Any], number: int) -> dict[str, Any]:
+def slices(draw: st.DrawFn, service: dict[str, Any], number: int, theme: Theme = ANYTHING) -> dict[str, Any]:
     family = draw(st.sampled_from(_FAMILIES))
     name = service["metadata"]["name"]
     return {
@@ -144,31 +178,21 @@ def slices(draw: st.DrawFn, service: dict[str, Any], number: int) -> dict[str, A
             for each in service["spec"]["ports"]
             if draw(st.sampled_from(_MOSTLY))
         ],
-        "endpoints": draw(st.lists(_endpoints(family), max_size=4)),
+        "endpoints": draw(st.lists(_endpoints(family, theme), max_size=4)),
     }
 
 
 @st.composite
-def _endpoints(draw: st.DrawFn, family: str) -> dict[str, Any]:
+def _endpoints(draw: st.DrawFn, family: str, theme: Theme) -> dict[str, Any]:
     is_here = draw(st.booleans())
     pods = _PODS_HERE if is_here else _PODS_ELSEWHERE
     possible = [pods[family].format(number) for number in range(1, 5)]
     endpoint: dict[str, Any] = {
         "addresses": [draw(st.sampled_from([*possible, _HOST_NETWORK[family]] if is_here else possible))],
-        "conditions": draw(
-            st.sampled_from(
-                [
-                    *[{"ready": True}] * 3,
-                    {},
-                    {"ready": False, "serving": True, "terminating": True},
-                    {"ready": False, "serving": False, "terminating": True},
-                    {"ready": False, "serving": True, "terminating": False},
-                ]
-            )
-        ),
+        "conditions": draw(st.sampled_from(theme.conditions)),
         "nodeName": NODE if is_here else "node-2",
     }
-    if zones := draw(st.sampled_from([*[("zone-a",)] * 3, ("zone-b",), ("zone-a", "zone-b"), ()])):
+    if zones := draw(st.sampled_from(theme.zones)):
         endpoint["hints"] = {"forZones": [{"name": zone} for zone in zones]}
         if nodes := draw(st.sampled_from([(), (NODE,), ("node-2",)])):
             endpoint["hints"]["forNodes"] = [{"name": each} for each in nodes]
@@ -197,10 +221,10 @@ def nodes(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, max_services: int = 4) -> Scenario:
+def scenarios(draw: st.DrawFn, theme: Theme = ANYTHING) -> Scenario:
     objects = draw(nodes())
-    for number in range(draw(st.integers(1, max_services))):
-        service = draw(services(number))
+    for number in range(draw(st.integers(1, 4))):
+        service = draw(services(number, theme))
         objects.append(service)
-        objects += [draw(slices(service, at)) for at in range(draw(st.integers(0, 3)))]
+        objects += [draw(slices(service, at, theme)) for at in range(draw(st.integers(0, 3)))]
     return Scenario(tuple(objects), draw(configurations()))

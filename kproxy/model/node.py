@@ -20,10 +20,6 @@ class LocalDetector:
     source: Network | None = None
     interface: str = ""
 
-    @property
-    def is_implemented(self) -> bool:
-        return self.source is not None or bool(self.interface)
-
 
 @dataclass(frozen=True, slots=True)
 class NodePortDispatch:

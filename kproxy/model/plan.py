@@ -65,14 +65,6 @@ class ServicePortPlan:
         return bool(self.node_port or self.load_balancer_vips or self.external_ips)
 
     @property
-    def internal_backends(self) -> tuple[Backend, ...]:
-        return self.usable.local if self.internal_policy_local else self.usable.cluster
-
-    @property
-    def external_backends(self) -> tuple[Backend, ...]:
-        return self.usable.local if self.external_policy_local else self.usable.cluster
-
-    @property
     def internal_unserved(self) -> Unserved | None:
         return self._unserved(is_local=self.internal_policy_local)
 

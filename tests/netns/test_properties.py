@@ -1,14 +1,15 @@
 """Oracle, tracer and kernel agree on what becomes of packets: in clusters thought up, recorded and remembered."""
 
 import random
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
 from kproxy.explain.dump import parse_tables
@@ -19,19 +20,24 @@ from kproxy.kernel.iptables import Backend
 from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.state.store import Store
-from kproxy.values import Family
+from kproxy.values import Address, Family, Protocol, family_of
 from namespaces import inside
 from recordings import CLUSTERS, DIRECTORY, DUMP
 from scenarios import NODE, REGRESSIONS, Scenario, probes
-from strategies import scenarios
+from seeds import DRAWN_SEED, FIXED_SEED
+from strategies import THEMES, scenarios
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE, Wire
 from wire.node import host_of
 
 pytestmark = pytest.mark.netns
 
-SCENARIOS = 120
-PACKETS_A_SCENARIO = 400
+SEARCH = settings(suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])
+SCENARIOS = 25
+MOST_PARTS = 8
+PACKETS_A_SCENARIO = 1200
+PACKETS_A_SEARCH = 10_000
 TRIES = 3000
+PLAIN_SERVICE = Path(__file__).parents[1] / "regressions" / "plain-service.yaml"
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
 
 
@@ -69,18 +75,29 @@ def disagreements(wire: Wire, scenario: Scenario, dump: str, packets: Sequence[P
     return found
 
 
-@settings(
-    max_examples=SCENARIOS, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
-)
-@given(scenario=scenarios(), family=st.sampled_from(Family), draw=st.randoms(use_true_random=False))
+@pytest.mark.parametrize("search_seed", [FIXED_SEED, DRAWN_SEED], ids=["fixed", "drawn"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_packets_fare_in_the_kernel_as_the_oracle_says(
-    wire: Wire, backend: Backend, scenario: Scenario, family: Family, draw: random.Random
+    wire: Wire, backend: Backend, theme: str, search_seed: int, tell: Callable[[str], None]
 ) -> None:
-    dump = restore(wire, backend, family, scenario.rules(wire.host, family))
-    everything = probes(scenario.store(), wire.host, family)
-    packets = draw.sample(everything, min(len(everything), PACKETS_A_SCENARIO))
-    note(repr(scenario))
-    assert [] == disagreements(wire, scenario, dump, packets)
+    compared = 0
+
+    @settings(SEARCH, max_examples=SCENARIOS)
+    @given(scenarios(THEMES[theme]), st.sampled_from(Family), st.randoms(use_true_random=False))
+    def compare(scenario: Scenario, family: Family, draw: random.Random) -> None:
+        nonlocal compared
+        dump = restore(wire, backend, family, scenario.rules(wire.host, family))
+        everything = probes(scenario.store(), wire.host, family)
+        packets = draw.sample(everything, min(len(everything), PACKETS_A_SCENARIO))
+        note(repr(scenario))
+        assert [] == disagreements(wire, scenario, dump, packets)
+        compared += len(packets)
+
+    for part in range(MOST_PARTS):
+        if compared < PACKETS_A_SEARCH:
+            seed(search_seed + part)(compare)()
+    tell(f"{compared:>7,} packets, {theme}, iptables-{backend}, seed {search_seed}")
+    assert compared >= PACKETS_A_SEARCH
 
 
 @pytest.mark.parametrize("family", Family)
@@ -124,7 +141,7 @@ def test_shares_in_the_kernel_are_those_of_the_oracle(
     wire: Wire, backend: Backend, family: Family, count: int
 ) -> None:
     network = "10.128.2.{}" if family is Family.IPV4 else "fd00:10:128:2::{}"
-    scenario = Scenario.load(Path(__file__).parents[1] / "regressions" / "plain-service.yaml")
+    scenario = Scenario.load(PLAIN_SERVICE)
     service, piece = (dict(thing) for thing in scenario.objects)
     piece["addressType"] = family
     piece["endpoints"] = [{"addresses": [network.format(at + 1)]} for at in range(count)]
@@ -141,6 +158,37 @@ def test_shares_in_the_kernel_are_those_of_the_oracle(
     assert chi_square(seen, expected) < CRITICAL[count - 1]
 
 
+CLIENTS, AFFINITY_S = 30, 3
+
+
+@pytest.mark.parametrize("family", Family)
+def test_a_client_keeps_its_backend_for_the_timeout_and_no_longer(
+    wire: Wire, backend: Backend, family: Family
+) -> None:
+    pods, clients = (
+        ("10.128.2.{}", "198.51.100.{}")
+        if family is Family.IPV4
+        else ("fd00:10:128:2::{}", "2001:db8:51::{}")
+    )
+    scenario = Scenario.load(PLAIN_SERVICE)
+    service, piece = (dict(thing) for thing in scenario.objects)
+    config = {"clientIP": {"timeoutSeconds": AFFINITY_S}}
+    service["spec"] |= {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}
+    piece |= {"addressType": family, "endpoints": [{"addresses": [pods.format(at)]} for at in (1, 2, 3)]}
+    scenario = Scenario((service, piece), scenario.configuration)
+    restore(wire, backend, family, scenario.rules(wire.host, family))
+    cluster_ip = next(each for each in service["spec"]["clusterIPs"] if family_of(each) is family)
+    packets = [
+        Packet(Protocol.TCP, Address(clients.format(at)), cluster_ip, 80, OUTSIDE.name)
+        for at in range(1, CLIENTS + 1)
+    ]
+    first = [each.fate for each in wire.send(packets)]
+    assert 3 == len(set(first)), "the same for all by chance: once in a hundred thousand"
+    assert [first] * 3 == [[each.fate for each in wire.send(packets)] for _ in range(3)]
+    time.sleep(AFFINITY_S + 1.1)
+    assert first != [each.fate for each in wire.send(packets)], "by chance: once in 3^30"
+
+
 CRITICAL = {1: 23.9, 2: 27.6, 6: 38.3}
 """Critical values by degrees of freedom; true shares exceed them once in a million runs."""
 
@@ -154,9 +202,7 @@ def test_random_scenarios_reach_every_verdict() -> None:
     """That the search says something: each fate comes up, in more than one packet of two hundred."""
     tally: Counter[Verdict] = Counter()
 
-    @settings(
-        max_examples=60, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True
-    )
+    @settings(SEARCH, max_examples=60, derandomize=True)
     @given(scenario=scenarios(), family=st.sampled_from(Family))
     def count(scenario: Scenario, family: Family) -> None:
         store, chosen, host = scenario.store(), scenario.settings(), HOST

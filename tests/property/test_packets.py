@@ -1,6 +1,7 @@
 """Oracle and tracer agree on what becomes of packets, share by share; rules depend on the state alone."""
 
 import random
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from kproxy.explain.dump import parse_tables
 from kproxy.explain.walk import Walker
 from kproxy.model.decide import decide
+from kproxy.model.packet import Packet, Verdict
 from kproxy.ruleset.desired import DesiredRuleset
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF
@@ -110,3 +112,38 @@ def test_shares_of_the_tracer_are_exactly_equal(count: int) -> None:
         each for each in probes(scenario.store(), HOST, Family.IPV4) if each.destination == "10.96.0.10"
     )
     assert [Fraction(1, count)] * count == list(walker.fates(packet).values())
+
+
+@settings(SEARCH, max_examples=60)
+@given(scenario=scenarios(), family=st.sampled_from(Family), draw=st.randoms(use_true_random=False))
+def test_a_remembered_client_has_one_backend_where_the_service_has_affinity_and_else_chance(
+    scenario: Scenario, family: Family, draw: random.Random
+) -> None:
+    store = scenario.store()
+    walker = Walker(parse_tables(scenario.rules(HOST, family)), HOST)
+    everything = probes(store, HOST, family)
+    note(repr(scenario))
+    for packet in draw.sample(everything, min(len(everything), 100)):
+        fates = walker.fates(packet)
+        for way in walker.ways(packet):
+            lists = frozenset(re.findall(r" --set --name (\S+)", " ".join(map(str, way.rules))))
+            if way.fate and way.fate.verdict is Verdict.SENT:
+                assert bool(lists) in may_stick(store, packet), way
+            assert ({way.fate: 1} if lists else fates) == walker.fates(packet, lists)
+
+
+def may_stick(store: Store, packet: Packet) -> set[bool]:
+    """Whether those that claim the destination have affinity; several may claim an external address."""
+    return {
+        service.affinity_timeout_s is not None
+        for service in store.services.values()
+        for port in service.ports
+        if port.protocol == packet.protocol
+        and packet.port
+        == (
+            port.port
+            if packet.destination
+            in (*service.cluster_ips, *service.external_ips, *service.load_balancer_vips)
+            else port.node_port
+        )
+    }

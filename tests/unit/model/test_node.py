@@ -49,7 +49,7 @@ def test_local_detector_follows_its_mode(
 
 def test_node_cidr_mode_without_a_pod_cidr_detects_nothing() -> None:
     view = a_view(node=a_node(pod_cidrs=()), detect_local_mode=DetectLocalMode.NODE_CIDR)
-    assert not view.local.is_implemented
+    assert LocalDetector() == view.local
 
 
 def everywhere(but: str | None, *, on_localhost: bool) -> NodePortDispatch:

@@ -29,32 +29,6 @@ def test_service_is_planned_only_if_it_asks_for_us(service: Service, proxied: bo
     assert proxied == bool(plan_service(service, [a_slice(LOCAL)], a_view()))
 
 
-@pytest.mark.parametrize(
-    ("service", "internal", "external"),
-    [
-        pytest.param(a_service(ports=NODE_PORT), [HERE, THERE], [HERE, THERE], id="cluster, cluster"),
-        pytest.param(
-            a_service(ports=NODE_PORT, internal_policy_local=True), [HERE], [HERE, THERE], id="local, cluster"
-        ),
-        pytest.param(
-            a_service(ports=NODE_PORT, external_policy_local=True), [HERE, THERE], [HERE], id="cluster, local"
-        ),
-        pytest.param(
-            a_service(ports=NODE_PORT, internal_policy_local=True, external_policy_local=True),
-            [HERE],
-            [HERE],
-            id="local, local",
-        ),
-    ],
-)
-def test_each_direction_follows_its_own_policy(
-    service: Service, internal: list[str], external: list[str]
-) -> None:
-    plan = a_plan(service, LOCAL, REMOTE)
-    assert [f"{a}:8080" for a in internal] == targets(plan.internal_backends)
-    assert [f"{a}:8080" for a in external] == targets(plan.external_backends)
-
-
 def test_local_external_policy_keeps_all_backends_for_the_short_circuit() -> None:
     plan = a_plan(
         a_service(ports=NODE_PORT, internal_policy_local=True, external_policy_local=True), LOCAL, REMOTE
