@@ -18,6 +18,8 @@ settings.register_profile("kproxy", deadline=None, derandomize=bool(os.environ.g
 settings.register_profile(
     "no-shrinking", settings.get_profile("kproxy"), phases=[Phase.explicit, Phase.generate]
 )
+# For scripts/fuzz: more of everything, and each seed's own.
+settings.register_profile("fuzz", settings.get_profile("kproxy"), max_examples=1_000, derandomize=False)
 settings.load_profile("kproxy")
 
 

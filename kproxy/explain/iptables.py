@@ -220,14 +220,14 @@ def _mark_and_mask(text: str) -> tuple[int, int]:
     return int(mark, 0), int(mask, 0) if mask else 0xFFFFFFFF
 
 
+_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?")
 _NEAREST = Fraction(1, 10**9)
 """The kernel keeps 31 bits of a probability (xt_statistic.h), and programs write ten decimals of it."""
 
 
 def _odds(text: str) -> Fraction:
     """The probability; what cannot be told from 1/n after rounding is 1/n."""
-    odds = Fraction(text)
-    if not 0 <= odds <= 1:
+    if not _DECIMAL.fullmatch(text) or not 0 <= (odds := Fraction(text)) <= 1:
         raise ValueError(text)
     parts = round(1 / odds) if odds else 0
     return Fraction(1, parts) if parts and abs(odds - Fraction(1, parts)) < _NEAREST else odds

@@ -77,7 +77,7 @@ class Connection:
                 retries=False,
                 preload_content=False,
             )
-        except (transport.HTTPError, OSError) as error:
+        except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)

@@ -5,6 +5,7 @@ module only where a cluster is used.
 """
 
 import os
+import re
 from pathlib import Path
 
 import urllib3
@@ -13,9 +14,22 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
 from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.sources.failures import one_line
 
 _SERVICE_ACCOUNT = "the pod's service account"
-_MALFORMED = (ConfigException, yaml.YAMLError, OSError, LookupError, TypeError, ValueError, AttributeError)
+_MALFORMED = (
+    ConfigException,
+    yaml.YAMLError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+    ImportError,  # a proxy-url of SOCKS wants a package that nobody else needs
+)
+_ENTRY = re.compile(r"/\{.*", re.DOTALL)
+"""The `kubernetes` package names an entry by all that stands in it, its token too."""
 
 
 class Access:
@@ -36,13 +50,18 @@ class Access:
     def authorization(self) -> str:
         """The Authorization header, empty without a token; renewed if the configuration says how.
 
-        EnvironmentLacking if the renewal fails.
+        EnvironmentLacking if the renewal fails, InputError for a token that no header can hold.
         """
         try:
             token = self._client.configuration.get_api_key_with_prefix("BearerToken")
-        except (ConfigException, OSError) as error:
-            raise EnvironmentLacking(f"the token of {self.origin} cannot be renewed: {error}") from error
-        return (token or "").strip()  # a token file may end in a newline
+        except _MALFORMED as error:
+            raise EnvironmentLacking(
+                f"the token of {self.origin} cannot be renewed: {_reason(error)}"
+            ) from error
+        token = (token or "").strip()  # a token file may end in a newline
+        if not (token.isascii() and token.isprintable()):
+            raise InputError(f"the token of {self.origin} holds signs that no token has; write it anew")
+        return token
 
 
 def access(kubeconfig: Path | None, master: str) -> Access:
@@ -55,7 +74,11 @@ def access(kubeconfig: Path | None, master: str) -> Access:
         return Access(configuration, _SERVICE_ACCOUNT)
     if master:
         configuration.host = master.rstrip("/")
-    return Access(configuration, f"the kubeconfig {kubeconfig}" if kubeconfig else "--master")
+    origin = f"the kubeconfig {kubeconfig}" if kubeconfig else "--master"
+    try:
+        return Access(configuration, origin)
+    except _MALFORMED as error:
+        raise InputError(f"{origin} cannot be used: {_reason(error)}") from error
 
 
 def _read_kubeconfig(path: Path, configuration: Configuration) -> None:
@@ -66,7 +89,14 @@ def _read_kubeconfig(path: Path, configuration: Configuration) -> None:
             str(path), client_configuration=configuration, persist_config=False
         )
     except _MALFORMED as error:
-        raise InputError(f"the kubeconfig {path} cannot be used: {error}") from error
+        raise InputError(f"the kubeconfig {path} cannot be used: {_reason(error)}") from error
+    if not isinstance(configuration.tls_server_name, str | None):
+        raise InputError(f"the kubeconfig {path} cannot be used: tls-server-name is no text; quote it")
+
+
+def _reason(error: Exception) -> str:
+    """What the `kubernetes` package says, without an entry of which a secret may be part."""
+    return one_line(_ENTRY.sub("", str(error))) or type(error).__name__
 
 
 def _read_service_account(configuration: Configuration) -> None:

@@ -1,5 +1,6 @@
 """What went wrong between us and the API server, said so that a person knows what to do."""
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -8,8 +9,10 @@ from urllib3 import exceptions as transport
 
 from kproxy.errors import ApiFailed
 from kproxy.sources.wire import Status, decode_status
+from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 _REMEDIES = {
     400: "the request does not suit this API server",
@@ -37,8 +40,8 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: 
     """The error for a Status that refuses; `retry_after` is the header, which counts only in seconds."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
-    said = f" ({body.message})" if body.message else ""
-    seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
+    said = f" ({one_line(body.message)})" if body.message else ""
+    seconds = int(retry_after) if _SECONDS.fullmatch(retry_after) else 0
     if not seconds and body.details is not None:
         seconds = body.details.retry_after_seconds
     return ApiFailed(
@@ -56,6 +59,12 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
         body = Status()
     body = msgspec.structs.replace(body, code=response.status)
     return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))
+
+
+def one_line(text: str) -> str:
+    """What others said, fit for a log and a terminal: on one line, without control characters."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else quoted(line)
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
@@ -98,4 +107,4 @@ def _tls_advice(detail: str, credentials: str) -> str:
 def _root_cause(error: BaseException) -> str:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return str(error) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

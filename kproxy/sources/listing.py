@@ -8,10 +8,14 @@ import msgspec
 
 from kproxy.errors import ApiFailed, InvalidField
 from kproxy.sources.connection import Answer
+from kproxy.sources.failures import one_line
 from kproxy.sources.wire import decode_page
 from kproxy.state.decode import decode, identify
 from kproxy.state.events import Listed, Rejection
 from kproxy.state.objects import Kind, Object
+
+_MOST_PAGES = 2_000
+"""A million objects at the usual 500; a proxy that loses the query would give the first page for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def _list_in_pages(
     objects: list[Object] = []
     rejections: list[Rejection] = []
     query = dict(limit)
-    while True:
+    for _ in range(_MOST_PAGES):
         with get(query) as answer:
             body = answer.body()
         try:
@@ -70,6 +74,10 @@ def _list_in_pages(
             listed = Listed(resource.kind, tuple(objects), tuple(rejections))
             return listed, page.metadata.resource_version
         query = {**limit, "continue": page.metadata.continue_token}
+    raise ApiFailed(
+        f"the list of {resource.name} has no end after {_MOST_PAGES} pages; "
+        "check what stands between us and the API server"
+    )
 
 
 def decoded(resource: Resource, raw: msgspec.Raw) -> Object | Rejection:
@@ -78,5 +86,5 @@ def decoded(resource: Resource, raw: msgspec.Raw) -> Object | Rejection:
         return decode(resource.kind, raw)
     except InvalidField as error:
         key = identify(resource.kind, raw)
-        name = str(key) if key else ""
+        name = one_line(str(key)) if key else ""
         return Rejection(resource.path, resource.kind.value, name, error.field, error.reason, key)

@@ -42,6 +42,8 @@ ODD_WORDS = st.one_of(
 @given(words=st.lists(ODD_WORDS, max_size=12))
 @example(words=["--rcheck"])
 @example(words=["-m", "statistic", "--mode", "random", "--probability", "5e-324"])
+@example(words=["-m", "statistic", "--mode", "random", "--probability", "0/0"])
+@example(words=["-m", "statistic", "--mode", "random", "--probability", "1e999999999"])
 @example(words=["-j", "DNAT", "--to-destination", "10.0.0.1-10.0.0.9"])
 @example(words=["-p"])
 @example(words=["-d"])
