@@ -14,6 +14,7 @@ from kproxy.model.packet import Host, Packet
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.tree import FLAT, Layout
 from kproxy.state.decode import convert
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind, Object
@@ -22,6 +23,9 @@ from kproxy.transaction.plan import clean_node
 from kproxy.values import Address, Family, family_of
 
 NODE = "node-1"
+SMALL_TREE = Layout(root_rules=1, chain_rules=2, picks=2)
+"""Makes trees of the smallest clusters."""
+
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.yaml"))
 RENDER = rule_templates()
 
@@ -70,16 +74,18 @@ class Scenario:
     def store(self) -> Store:
         return stored(self.objects)
 
-    def circumstances(self, host: Host, family: Family) -> Circumstances:
+    def circumstances(self, host: Host, family: Family, layout: Layout = FLAT) -> Circumstances:
         settings = self.settings()
         local = (*_LOOPBACK, *sorted(host.addresses))
-        return Circumstances(view_node(NODE, self.store().node(NODE), local, settings, family), settings)
+        return Circumstances(
+            view_node(NODE, self.store().node(NODE), local, settings, family), settings, layout
+        )
 
-    def rules(self, host: Host, family: Family) -> str:
+    def rules(self, host: Host, family: Family, layout: Layout = FLAT) -> str:
         """What a clean node gets."""
         store = self.store()
         desired = DesiredRuleset(RENDER)
-        desired.update(store, store.services, self.circumstances(host, family))
+        desired.update(store, store.services, self.circumstances(host, family, layout))
         return clean_node(desired.chains, desired.jumps)
 
 

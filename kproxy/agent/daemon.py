@@ -21,6 +21,7 @@ from kproxy.kernel.privilege import require_net_admin
 from kproxy.model.node import node_port_dispatch
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
+from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.manifests import ManifestDirectory
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
@@ -45,6 +46,7 @@ class Options:
     kubeconfig: Path | None = None
     master: str = ""
     backend: Backend | None = None
+    layout: Layout = AUTO
     templates: Path | None = None
 
 
@@ -100,6 +102,7 @@ def _agent(options: Options, settings: Settings, backend: Backend) -> Agent:
         settings,
         node_name=options.node_name,
         kinds=tuple(Kind) if options.manifests else _CLUSTER_KINDS,
+        layout=options.layout,
         read_addresses=addresses.local_addresses,
     )
 

@@ -12,6 +12,7 @@ from kproxy.errors import KproxyError
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.tree import Layout
 from kproxy.state.events import Event, Listed, Refused, Rejection
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -37,6 +38,7 @@ class Agent:
         *,
         node_name: str,
         kinds: Collection[Kind],
+        layout: Layout,
         read_addresses: Callable[[], tuple[Address, ...]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -45,6 +47,7 @@ class Agent:
         self._settings = settings
         self._node_name = node_name
         self._kinds = kinds
+        self._layout = layout
         self._read_addresses = read_addresses
         self._clock = clock
         self._store = Store()
@@ -123,7 +126,7 @@ class Agent:
     def _circumstances(self, family: Family) -> Circumstances:
         node = self._store.node(self._node_name)
         view = view_node(self._node_name, node, self._addresses, self._settings, family)
-        return Circumstances(view, self._settings)
+        return Circumstances(view, self._settings, self._layout)
 
     def _take_events(self) -> None:
         """Wait for the first event no longer than the next sync may; then take all that are there."""

@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from kproxy.agent.daemon import Options, run
-from kproxy.cli.inputs import load_configuration, node_name, tell
+from kproxy.cli.inputs import dispatch_option, load_configuration, node_name, tell
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags
 from kproxy.errors import InputError
 from kproxy.kernel.iptables import Backend
+from kproxy.ruleset.tree import LAYOUTS
 
 _AUTO = "auto"
-_OURS = frozenset({"manifests", "iptables-backend", "templates"})
+_OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch"})
 _DEBUG_VERBOSITY = 3
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -74,6 +75,7 @@ def _words(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option(
     "--iptables-backend", type=click.Choice([_AUTO, *map(str, Backend)]), default=_AUTO, show_default=True
 )
+@dispatch_option
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -101,6 +103,7 @@ def command(context: click.Context, /, **_: object) -> None:
             kubeconfig=Path(kubeconfig) if kubeconfig else None,
             master=flags["master"],
             backend=None if backend == _AUTO else Backend(backend),
+            layout=LAYOUTS[flags["dispatch"]],
             templates=flags["templates"],
         )
     )

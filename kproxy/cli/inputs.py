@@ -9,9 +9,18 @@ import click
 
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError
+from kproxy.ruleset.tree import LAYOUTS
 from kproxy.sources import manifests, yaml
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
+
+dispatch_option = click.option(
+    "--dispatch",
+    type=click.Choice(list(LAYOUTS)),
+    default="auto",
+    show_default=True,
+    help="Chains that are asked from top to bottom, as kube-proxy's, or trees; auto: trees where they pay.",
+)
 
 
 def tell(sentence: object) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import click
 
-from kproxy.cli.inputs import load_configuration, node_name, store_from_cluster, store_from_files, tell
+from kproxy.cli.inputs import (
+    dispatch_option,
+    load_configuration,
+    node_name,
+    store_from_cluster,
+    store_from_files,
+    tell,
+)
 from kproxy.configuration import Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import InputError
@@ -14,6 +21,7 @@ from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.tree import LAYOUTS
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
 from kproxy.transaction.plan import clean_node, plan
@@ -46,7 +54,7 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 )
 @click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option("--mode", type=click.Choice(["iptables"]), default="iptables", show_default=True)
-@click.option("--dispatch", type=click.Choice(["flat"]), default="flat", show_default=True)
+@dispatch_option
 @click.option(
     "--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests."
 )
@@ -84,7 +92,7 @@ def command(
 
     Needs no root and touches nothing. Exit code 1 means that an object was left out; stderr says which, and why.
     """  # noqa: D301 # click takes the backspace as: do not wrap
-    del mode, dispatch  # one choice each so far
+    del mode  # one choice so far
     if bool(files) == use_cluster:
         raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
     configuration = load_configuration(config)
@@ -100,7 +108,7 @@ def command(
         local = (*_LOOPBACK, *(known.addresses if known else ()))
         view = view_node(name, known, local, settings, _FAMILY[family])
         desired = DesiredRuleset(render)
-        desired.update(store, store.services, Circumstances(view, settings))
+        desired.update(store, store.services, Circumstances(view, settings, LAYOUTS[dispatch]))
         return desired
 
     store = store_from_cluster(kubeconfig, name) if use_cluster else store_from_files(files)

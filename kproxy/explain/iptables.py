@@ -221,16 +221,17 @@ def _mark_and_mask(text: str) -> tuple[int, int]:
 
 
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?")
+_MOST_CHOICES = 10_000
 _NEAREST = Fraction(1, 10**9)
 """The kernel keeps 31 bits of a probability (xt_statistic.h), and programs write ten decimals of it."""
 
 
 def _odds(text: str) -> Fraction:
-    """The probability; what cannot be told from 1/n after rounding is 1/n."""
+    """The probability; what cannot be told from a fraction of small numbers after rounding is that fraction."""
     if not _DECIMAL.fullmatch(text) or not 0 <= (odds := Fraction(text)) <= 1:
         raise ValueError(text)
-    parts = round(1 / odds) if odds else 0
-    return Fraction(1, parts) if parts and abs(odds - Fraction(1, parts)) < _NEAREST else odds
+    exact = odds.limit_denominator(_MOST_CHOICES)
+    return exact if abs(odds - exact) < _NEAREST else odds
 
 
 def _target(text: str) -> tuple[Address, int]:

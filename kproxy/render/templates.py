@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 
 from kproxy.errors import EnvironmentLacking, InputError
-from kproxy.ruleset.iptables import Render, one_in
+from kproxy.ruleset.iptables import Render
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
@@ -32,7 +32,6 @@ def rule_templates(override: Path | None = None) -> Render:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters["one_in"] = one_in
 
     def render(name: str, values: dict[str, object]) -> str:
         try:

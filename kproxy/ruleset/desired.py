@@ -7,7 +7,8 @@ from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan, plan_service
 from kproxy.model.settings import Settings
 from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.ruleset.iptables import Render, node_chains, service_port_chains
+from kproxy.ruleset.iptables import Render, dispatch_chain, node_chains, service_port_chains
+from kproxy.ruleset.tree import FLAT, DispatchTree, Layout
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
@@ -33,6 +34,7 @@ class Circumstances:
 
     node: NodeView
     settings: Settings
+    layout: Layout = FLAT
 
 
 class DesiredRuleset:
@@ -49,6 +51,7 @@ class DesiredRuleset:
         self._plans: dict[NamespacedName, tuple[ServicePortPlan, ...]] = {}
         self._contributions: dict[NamespacedName, dict[Chain, str]] = {}
         self._node: dict[Chain, str] = {}
+        self._trees: dict[Chain, DispatchTree] = {}
         self._endpoints = 0
         self.chains: dict[Chain, str] = {}
         self.jumps: Ruleset = {}
@@ -77,6 +80,10 @@ class DesiredRuleset:
         self._plans.clear()
         self._endpoints = 0
         self._contributions.clear()
+        self._trees = {
+            chain: DispatchTree(chain.name, circumstances.node.family, circumstances.layout)
+            for chain in DISPATCH
+        }
         self.chains = dict(self._node)
 
     def _replan(self, store: Store, key: NamespacedName, node: NodeView) -> bool:
@@ -101,22 +108,32 @@ class DesiredRuleset:
             for chain in old.keys() - new.keys() - DISPATCH:
                 del self.chains[chain]
             self.chains.update((chain, rules) for chain, rules in new.items() if chain not in DISPATCH)
-            touched |= {chain for chain in DISPATCH if old.get(chain) != new.get(chain)}
-        if touched:
-            self._rebuild_dispatch(touched)
+            for chain in DISPATCH:
+                if old.get(chain) != new.get(chain):
+                    self._trees[chain].replace(key, old.get(chain, ""), new.get(chain, ""))
+                    touched.add(chain)
+        for chain in touched:
+            self._redispatch(chain)
 
     def _compile(self, key: NamespacedName, circumstances: Circumstances) -> dict[Chain, str]:
         merged: dict[Chain, str] = {}
         for plan in self._plans.get(key, ()):
             chains = service_port_chains(
-                plan, circumstances.node, circumstances.settings, self._render, comments=self._comments
+                plan,
+                circumstances.node,
+                circumstances.settings,
+                circumstances.layout,
+                self._render,
+                comments=self._comments,
             )
             for chain, rules in chains.items():
                 merged[chain] = merged.get(chain, "") + rules
         return merged
 
-    def _rebuild_dispatch(self, touched: Iterable[Chain]) -> None:
-        in_order = sorted(self._contributions)
-        for chain in touched:
-            lines = [self._contributions[key].get(chain, "") for key in in_order]
-            self.chains[chain] = "".join(lines) + self._node[chain]
+    def _redispatch(self, root: Chain) -> None:
+        for name, part in self._trees[root].changes().items():
+            chain = Chain(root.table, name)
+            if part is None:
+                self.chains.pop(chain, None)
+            else:
+                self.chains[chain] = dispatch_chain(part, self._render) + self._node.get(chain, "")

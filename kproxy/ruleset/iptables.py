@@ -1,7 +1,6 @@
 """Plans to chains, for iptables and ip6tables: what goes into the templates."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from kproxy.model.endpoints import Backend
 from kproxy.model.node import NodeView
@@ -9,36 +8,12 @@ from kproxy.model.plan import ServicePortPlan, Unserved
 from kproxy.model.settings import Settings
 from kproxy.ruleset import names
 from kproxy.ruleset.chains import Chain, parse_chains
+from kproxy.ruleset.picks import BackendRules, policy_rules
+from kproxy.ruleset.tree import Layout, TreeChain
 from kproxy.values import Family
 
 Render = Callable[[str, dict[str, object]], str]
 """Renders the template of a name with these values; comes in from the edge that owns Jinja2."""
-
-_PROBABILITY_UNIT = 1 << 31
-"""The kernel compares 31 random bits (xt_statistic.h); probabilities are multiples of 2^-31."""
-
-
-class BackendRules(NamedTuple):
-    chain: str
-    address: str
-    target: str
-
-
-class PolicyRules(NamedTuple):
-    """A chain that picks one of `backends` with equal shares."""
-
-    chain: str
-    backends: tuple[BackendRules, ...]
-
-
-def one_in(count: int) -> str:
-    """The `--probability` of taking one of `count` choices left, as iptables-save prints it.
-
-    kube-proxy writes ten decimals, the kernel keeps 31 bits, and iptables-save shows those with
-    eleven decimals; taking the same steps gives the text that the kernel will show.
-    """
-    kept = round(float(f"{1 / count:.10f}") * _PROBABILITY_UNIT)
-    return f"{kept / _PROBABILITY_UNIT:.11f}"
 
 
 def node_chains(node: NodeView, settings: Settings, render: Render) -> dict[Chain, str]:
@@ -60,18 +35,33 @@ def node_chains(node: NodeView, settings: Settings, render: Render) -> dict[Chai
     return parse_chains(text)
 
 
+def dispatch_chain(chain: TreeChain, render: Render) -> str:
+    """The rules of one chain of a dispatch tree."""
+    return render("iptables/dispatch.j2", {"chain": chain.name, "jumps": chain.jumps, "rules": chain.rules})
+
+
 def service_port_chains(
-    plan: ServicePortPlan, node: NodeView, settings: Settings, render: Render, *, comments: bool
+    plan: ServicePortPlan,
+    node: NodeView,
+    settings: Settings,
+    layout: Layout,
+    render: Render,
+    *,
+    comments: bool,
 ) -> dict[Chain, str]:
     """What one service port adds: whole chains of its own, and lines in the dispatch chains."""
     suffix = names.service_port_hash(plan.name)
     cluster_chain, local_chain = names.CLUSTER_POLICY + suffix, names.LOCAL_POLICY + suffix
     external_chain, firewall_chain = names.EXTERNAL + suffix, names.FIREWALL + suffix
     rules_of = {backend: _backend_rules(plan, backend) for backend in plan.usable.reachable}
+    has_affinity = plan.affinity_timeout_s is not None
     policies = [
-        PolicyRules(chain, tuple(rules_of[backend] for backend in backends))
+        policy
         for chain, backends in ((cluster_chain, plan.usable.cluster), (local_chain, plan.usable.local))
         if backends
+        for policy in policy_rules(
+            chain, [rules_of[backend] for backend in backends], layout.picks, has_affinity=has_affinity
+        )
     ]
     text = render(
         "iptables/service-port.j2",
@@ -89,7 +79,7 @@ def service_port_chains(
             "source_ranges": plan.source_ranges,
             "allow_node_to_vip": plan.allow_node_to_vip,
             "affinity_timeout_s": plan.affinity_timeout_s,
-            "has_affinity": plan.affinity_timeout_s is not None,
+            "has_affinity": has_affinity,
             "has_backends": plan.has_backends,
             "is_externally_accessible": plan.is_externally_accessible,
             "is_firewalled": plan.is_firewalled,

@@ -15,6 +15,17 @@ EXTERNAL = "KUBE-EXT-"
 FIREWALL = "KUBE-FW-"
 BACKEND = "KUBE-SEP-"
 
+_TREES = {
+    "KUBE-SERVICES": "KUBE-S-",
+    "KUBE-NODEPORTS": "KUBE-N-",
+    "KUBE-EXTERNAL-SERVICES": "KUBE-X-",
+    "KUBE-PROXY-FIREWALL": "KUBE-F-",
+}
+IN_TREES = tuple(_TREES.values())
+"""The prefixes of the chains below the dispatch chains; such a name ends in the length of the prefix that leads to it."""
+
+_LONGEST = 28
+
 PER_SERVICE = (FIREWALL, EXTERNAL, CLUSTER_POLICY, LOCAL_POLICY, BACKEND)
 """The prefixes of chains that come and go with Services; a chain jumps only to prefixes on its right."""
 
@@ -27,6 +38,19 @@ def service_port_hash(name: ServicePortName) -> str:
 def backend_hash(name: ServicePortName, target: str) -> str:
     """What the name of a backend's chain ends in; `target` is `address:port`."""
     return _hash(f"{name}{name.protocol.lower()}{target}")
+
+
+def tree_chain(root: str, part: str) -> str:
+    """The chain below the dispatch chain `root` for `part` of its packets: a network, or ports with a prefix length."""
+    name = _TREES[root] + part
+    if len(name) <= _LONGEST and ":" not in name:
+        return name
+    return f"{_TREES[root]}{_hash(part)}/{part.rpartition('/')[2]}"
+
+
+def group(chain: str, backend_chain: str, depth: int) -> str:
+    """The chain for those backends of `chain` whose hashes begin alike, up to the digit of number `depth`."""
+    return f"{chain}-{backend_chain[len(BACKEND) :][: depth + 1]}"
 
 
 def _hash(text: str) -> str:

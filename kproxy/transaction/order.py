@@ -31,10 +31,12 @@ def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
 
 
 def parents_first(chains: Iterable[Chain]) -> list[Chain]:
-    """Chains whose rules are unknown, in an order told by their names' prefixes."""
+    """Chains whose rules are unknown, in an order told by their names."""
     return sorted(chains, key=lambda chain: (_rank(chain.name), chain))
 
 
-def _rank(name: str) -> int:
-    """Low for the chains from which the others are reached."""
-    return next((rank for rank, prefix in enumerate(names.PER_SERVICE, 1) if name.startswith(prefix)), 0)
+def _rank(name: str) -> tuple[int, int]:
+    """Low for the chains from which the others are reached; those in trees by the prefix that leads to them."""
+    if name.startswith(names.IN_TREES):
+        return 1, int(name.rpartition("/")[2])
+    return next((rank for rank, prefix in enumerate(names.PER_SERVICE, 2) if name.startswith(prefix)), 0), 0

@@ -8,14 +8,13 @@ between. The order makes each of them harmless:
 2. nat, children before parents, the dispatch chains last: nothing is reached before it is complete;
 3. filter again, where refusing rules go away, now that traffic is served;
 4. chains that nothing jumps to any more are deleted, parents first; with the last of 2 if they fit.
-
-Chains that come and go are all in nat.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.ruleset.names import PER_SERVICE
+from kproxy.ruleset.names import IN_TREES, PER_SERVICE
+from kproxy.transaction.edit import Edit, find_edit
 from kproxy.transaction.order import children_first, parents_first
 from kproxy.transaction.transaction import Section, Transaction
 
@@ -41,19 +40,40 @@ def plan(
     changed = {chain: rules for chain, rules in desired.items() if known.get(chain) != rules}
     before, after = _filter_chains(known, changed)
     nat = {chain: rules for chain, rules in changed.items() if chain.table == "nat"}
-    written = _in_pieces(children_first(nat), section_size)
-    stale = _in_pieces(parents_first(chain for chain in known if chain not in desired), section_size)
-    last = written.pop() if written else []
-    joins = bool(stale) and not deletes_apart and _fit(last, stale[0], section_size)
-    first_stale = stale.pop(0) if joins else []
+    edited = {chain: edit for chain, rules in nat.items() if (edit := find_edit(known.get(chain), rules))}
+    stale = parents_first(chain for chain in known if chain not in desired)
+    stale_nat = _in_pieces([chain for chain in stale if chain.table == "nat"], section_size)
+    stale_filter = _in_pieces([chain for chain in stale if chain.table == "filter"], section_size)
+    *first, last = _in_pieces(children_first(nat), section_size) or [[]]
+    joins = bool(stale_nat) and not deletes_apart and _fit(last, stale_nat[0], section_size)
+    joining = stale_nat.pop(0) if joins else []
+    *first_before, last_before = _in_pieces(children_first(before), section_size) or [[]]
     sections = [
-        Section("filter", before, tuple(missing_jumps.get("filter", ()))),
-        *(Section("nat", _only(piece, nat)) for piece in written),
-        Section("nat", _only(last, nat), tuple(missing_jumps.get("nat", ())), tuple(first_stale)),
-        Section("filter", after),
-        *(Section("nat", deleted=tuple(piece)) for piece in stale),
+        *(Section("filter", _only(piece, before)) for piece in first_before),
+        Section("filter", _only(last_before, before), tuple(missing_jumps.get("filter", ()))),
+        *(_section(piece, nat, edited) for piece in first),
+        _section(last, nat, edited, tuple(missing_jumps.get("nat", ())), tuple(joining)),
+        *(Section("filter", _only(piece, after)) for piece in _in_pieces(list(after), section_size)),
+        *(Section("nat", deleted=tuple(piece)) for piece in stale_nat),
+        *(Section("filter", deleted=tuple(piece)) for piece in stale_filter),
     ]
     return Transaction(tuple(section for section in sections if section))
+
+
+def _section(
+    chains: Sequence[Chain],
+    nat: Ruleset,
+    edited: Mapping[Chain, Edit],
+    jumps: tuple[str, ...] = (),
+    deleted: tuple[Chain, ...] = (),
+) -> Section:
+    return Section(
+        "nat",
+        {chain: nat[chain] for chain in chains if chain not in edited},
+        jumps,
+        deleted,
+        {chain: edited[chain] for chain in chains if chain in edited},
+    )
 
 
 def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
@@ -69,7 +89,7 @@ def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
 
 def is_ours(chain: Chain) -> bool:
     """Whether a chain found in the kernel can only have come from kproxy or kube-proxy for a Service."""
-    return chain.table == "nat" and chain.name.startswith(PER_SERVICE)
+    return chain.name.startswith(IN_TREES) or (chain.table == "nat" and chain.name.startswith(PER_SERVICE))
 
 
 def _filter_chains(known: Known, changed: Ruleset) -> tuple[dict[Chain, str], dict[Chain, str]]:

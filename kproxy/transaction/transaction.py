@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from kproxy.ruleset.chains import Chain
+from kproxy.transaction.edit import Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,16 +11,18 @@ class Section:
     """What one COMMIT changes in one table, at once or not at all.
 
     `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of
-    built-in chains, in the order in which they shall stand. `deleted` chains are removed.
+    built-in chains, in the order in which they shall stand. `deleted` chains are removed, `edited` ones
+    keep most of their rules.
     """
 
     table: str
     written: dict[Chain, str] = field(default_factory=dict)
     jumps: tuple[str, ...] = ()
     deleted: tuple[Chain, ...] = ()
+    edited: dict[Chain, Edit] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.written or self.jumps or self.deleted)
+        return bool(self.written or self.jumps or self.deleted or self.edited)
 
     def __str__(self) -> str:
         emptied = [*self.written, *self.deleted]
@@ -28,6 +31,7 @@ class Section:
                 f"*{self.table}\n",
                 *(f":{chain.name} - [0:0]\n" for chain in emptied),
                 *self.written.values(),
+                *(line for edit in self.edited.values() for line in edit.lines),
                 *(f"{_at_head(jump)}\n" for jump in reversed(self.jumps)),
                 *(f"-X {chain.name}\n" for chain in self.deleted),
                 "COMMIT\n",
@@ -54,8 +58,12 @@ class Transaction:
 
     @property
     def written(self) -> dict[Chain, str]:
-        """The last text written to each chain."""
-        return {chain: rules for section in self.sections for chain, rules in section.written.items()}
+        """The rules of each chain that is written or edited, as the last section leaves them."""
+        written: dict[Chain, str] = {}
+        for section in self.sections:
+            written.update(section.written)
+            written.update((chain, edit.rules) for chain, edit in section.edited.items())
+        return written
 
     @property
     def deleted(self) -> tuple[Chain, ...]:
@@ -64,6 +72,8 @@ class Transaction:
     @property
     def rule_count(self) -> int:
         return sum(
-            len(section.jumps) + sum(rules.count("\n") for rules in section.written.values())
+            len(section.jumps)
+            + sum(rules.count("\n") for rules in section.written.values())
+            + sum(len(edit.lines) for edit in section.edited.values())
             for section in self.sections
         )

@@ -65,7 +65,7 @@ def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
         render_command,
         [
             *("-f", str(cluster / "objects.json"), "--config", str(cluster / "config.yaml")),
-            *("--family", family.lower(), "--nfacct", "on"),
+            *("--family", family.lower(), "--dispatch", "flat", "--nfacct", "on"),
         ],
         catch_exceptions=False,
     )

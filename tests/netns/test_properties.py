@@ -19,11 +19,13 @@ from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Packet, Verdict
+from kproxy.ruleset.chains import parse_chains
+from kproxy.ruleset.tree import FLAT, Layout
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, Protocol, family_of
 from namespaces import inside
 from recordings import CLUSTERS, DIRECTORY, DUMP
-from scenarios import NODE, REGRESSIONS, Scenario, probes
+from scenarios import NODE, REGRESSIONS, SMALL_TREE, Scenario, probes
 from seeds import DRAWN_SEED, FIXED_SEED
 from strategies import THEMES, scenarios
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE, Wire
@@ -83,10 +85,17 @@ def test_packets_fare_in_the_kernel_as_the_oracle_says(
     compared = 0
 
     @settings(SEARCH, max_examples=SCENARIOS)
-    @given(scenarios(THEMES[theme]), st.sampled_from(Family), st.randoms(use_true_random=False))
-    def compare(scenario: Scenario, family: Family, draw: random.Random) -> None:
+    @given(
+        scenarios(THEMES[theme]),
+        st.sampled_from(Family),
+        st.sampled_from([FLAT, SMALL_TREE]),
+        st.randoms(use_true_random=False),
+    )
+    def compare(scenario: Scenario, family: Family, layout: Layout, draw: random.Random) -> None:
         nonlocal compared
-        dump = restore(wire, backend, family, scenario.rules(wire.host, family))
+        rules = scenario.rules(wire.host, family, layout)
+        dump = restore(wire, backend, family, rules)
+        assert parse_chains(rules).items() <= parse_chains(dump).items()
         everything = probes(scenario.store(), wire.host, family)
         packets = draw.sample(everything, min(len(everything), PACKETS_A_SCENARIO))
         note(repr(scenario))

@@ -13,8 +13,10 @@ from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.chains import Chain, parse_chains
+from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.names import CLUSTER_POLICY, service_port_hash
+from kproxy.ruleset.tree import FLAT, TREE, Layout
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -47,6 +49,7 @@ class Node:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.layout = FLAT
         self.store = Store()
         for number, name in enumerate(("web", "api")):
             self.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.96.0.{10 + number}"),))))
@@ -59,8 +62,14 @@ class Node:
         return FamilyProxy(Iptables(self.backend, Family.IPV4), RENDER)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
-        circumstances = Circumstances(a_view(), SETTINGS)
+        circumstances = Circumstances(a_view(), SETTINGS, self.layout)
         return self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
+
+    def wanted(self) -> dict[Chain, str]:
+        """The chains of nat that the newest state asks for, computed afresh."""
+        afresh = DesiredRuleset(RENDER)
+        afresh.update(self.store, self.store.services, Circumstances(a_view(), SETTINGS, self.layout))
+        return {chain: rules for chain, rules in afresh.chains.items() if chain.table == "nat"}
 
     def iptables(self, *arguments: str) -> str:
         return process.run([f"iptables-{self.backend}", "-w", "5", *arguments])
@@ -105,6 +114,27 @@ def test_new_agent_on_a_node_with_our_rules_rewrites_nothing(node: Node) -> None
     node.proxy = node.new_proxy()
     report = succeeded(node.sync())
     assert (0, 0, 0) == (report.chains_written, report.chains_deleted, report.rules_written)
+
+
+@pytest.mark.parametrize("layout", [FLAT, TREE], ids=["flat", "tree"])
+def test_service_added_to_or_removed_from_many_touches_few_rules_of_the_dispatch(
+    node: Node, layout: Layout
+) -> None:
+    node.layout = layout
+    for number in range(700):
+        address = Address(f"10.97.{number >> 8}.{number & 255}")
+        node.store.apply(Changed(a_service(f"many-{number}", cluster_ips=(address,))))
+        node.store.apply(
+            Changed(a_slice(an_endpoint("10.128.1.9"), name=f"m{number}", service=f"many-{number}"))
+        )
+    succeeded(node.sync())
+    node.store.apply(Changed(a_service("middle", cluster_ips=(Address("10.97.1.255"),))))
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.9"), name="middle-a", service="middle")))
+    assert succeeded(node.sync()).rules_written < 75
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "many-300")))
+    assert succeeded(node.sync()).rules_written < 75
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
 def test_new_agent_deletes_chains_of_services_that_went_meanwhile(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,26 +14,28 @@ from hypothesis import strategies as st
 from kproxy.explain.dump import parse_tables
 from kproxy.explain.walk import Walker
 from kproxy.model.decide import decide
-from kproxy.model.packet import Packet, Verdict
+from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.ruleset.tree import FLAT, TREE, Layout
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF
 from kproxy.state.store import Store
-from kproxy.transaction.plan import plan
-from kproxy.values import Family
+from kproxy.transaction.plan import clean_node, plan
+from kproxy.values import Address, Family, NamespacedName
 from recordings import CLUSTERS, DIRECTORY
-from scenarios import NODE, RENDER, Scenario, converted, probes
-from strategies import scenarios
+from scenarios import NODE, RENDER, SMALL_TREE, Scenario, converted, probes
+from strategies import THEMES, scenarios
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE
 from wire.node import host_of
 
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
+LAYOUTS = st.sampled_from([FLAT, SMALL_TREE, SMALL_TREE._replace(root_rules=4)])
 SEARCH = settings(suppress_health_check=list(HealthCheck))
 
 
-def disagreements(scenario: Scenario, family: Family, every: int) -> list[str]:
+def disagreements(scenario: Scenario, family: Family, every: int, layout: Layout = FLAT) -> list[str]:
     store, chosen = scenario.store(), scenario.settings()
-    walker = Walker(parse_tables(scenario.rules(HOST, family)), HOST)
+    walker = Walker(parse_tables(scenario.rules(HOST, family, layout)), HOST)
     found = []
     for packet in probes(store, HOST, family)[::every]:
         expected, traced = decide(store, chosen, NODE, HOST, packet), walker.fates(packet)
@@ -41,11 +44,17 @@ def disagreements(scenario: Scenario, family: Family, every: int) -> list[str]:
     return found
 
 
-@settings(SEARCH, max_examples=100)
-@given(scenario=scenarios(), family=st.sampled_from(Family))
-def test_tracer_finds_in_the_rules_what_the_oracle_says(scenario: Scenario, family: Family) -> None:
+@settings(SEARCH, max_examples=150)
+@given(
+    scenario=st.sampled_from(list(THEMES.values())).flatmap(scenarios),
+    family=st.sampled_from(Family),
+    layout=LAYOUTS,
+)
+def test_tracer_finds_in_the_rules_what_the_oracle_says(
+    scenario: Scenario, family: Family, layout: Layout
+) -> None:
     note(repr(scenario))
-    assert [] == disagreements(scenario, family, every=3)
+    assert [] == disagreements(scenario, family, every=3, layout=layout)
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: str(path.relative_to(DIRECTORY)))
@@ -56,12 +65,17 @@ def test_tracer_finds_in_recorded_clusters_what_the_oracle_says(cluster: Path) -
 
 
 @settings(SEARCH, max_examples=60)
-@given(scenario=scenarios(), family=st.sampled_from(Family), order=st.randoms(use_true_random=False))
+@given(
+    scenario=scenarios(),
+    family=st.sampled_from(Family),
+    layout=LAYOUTS,
+    order=st.randoms(use_true_random=False),
+)
 def test_order_and_detours_of_events_change_no_rule(
-    scenario: Scenario, family: Family, order: random.Random
+    scenario: Scenario, family: Family, layout: Layout, order: random.Random
 ) -> None:
     store = Store()
-    circumstances = scenario.circumstances(HOST, family)
+    circumstances = scenario.circumstances(HOST, family, layout)
     stepwise = DesiredRuleset(RENDER)
     things = [converted(thing) for thing in scenario.objects]
     events = [Changed(thing) for thing in order.sample(things, len(things))]
@@ -80,11 +94,17 @@ def test_order_and_detours_of_events_change_no_rule(
 
 
 @settings(SEARCH, max_examples=60)
-@given(one=scenarios(), other=scenarios(), family=st.sampled_from(Family), size=st.sampled_from([None, 1, 5]))
+@given(
+    one=scenarios(),
+    other=scenarios(),
+    family=st.sampled_from(Family),
+    layouts=st.tuples(LAYOUTS, LAYOUTS),
+    size=st.sampled_from([None, 1, 5]),
+)
 def test_change_applied_to_the_old_rules_gives_the_new_ones(
-    one: Scenario, other: Scenario, family: Family, size: int | None
+    one: Scenario, other: Scenario, family: Family, layouts: tuple[Layout, Layout], size: int | None
 ) -> None:
-    old, new = compiled(one, family), compiled(other, family)
+    old, new = compiled(one, family, layouts[0]), compiled(other, family, layouts[1])
     change = plan(old.chains, new.chains, {}, section_size=size)
     result = dict(old.chains)
     result.update(change.written)
@@ -94,20 +114,67 @@ def test_change_applied_to_the_old_rules_gives_the_new_ones(
     assert not plan(new.chains, new.chains, {}, section_size=size)
 
 
-def compiled(scenario: Scenario, family: Family) -> DesiredRuleset:
+@settings(SEARCH, max_examples=60)
+@given(
+    one=scenarios(),
+    other=scenarios(),
+    family=st.sampled_from(Family),
+    layout=LAYOUTS,
+    size=st.sampled_from([None, 1, 5]),
+    draw=st.randoms(use_true_random=False),
+)
+def test_between_two_commits_a_packet_fares_as_before_or_as_after(
+    one: Scenario, other: Scenario, family: Family, layout: Layout, size: int | None, draw: random.Random
+) -> None:
+    other = Scenario(other.objects, one.configuration)
+    old, new = compiled(one, family, layout), compiled(other, family, layout)
+    stores = one.store(), other.store()
+    everything = sorted({packet for store in stores for packet in probes(store, HOST, family)})
+    alone = [packet for packet in everything if len(claimants(stores, packet.destination)) <= 1]
+    packets = draw.sample(alone, min(len(alone), 50))
+    closed = {Fate(Verdict.DROPPED)} if any(is_guarded(store) for store in stores) else set[Fate]()
+    before, after = (Walker(parse_tables(clean_node(each.chains, new.jumps)), HOST) for each in (old, new))
+    meanwhile = dict(old.chains)
+    for section in plan(old.chains, new.chains, {}, section_size=size).sections:
+        meanwhile.update(section.written)
+        for chain in section.deleted:
+            del meanwhile[chain]
+        walker = Walker(parse_tables(clean_node(meanwhile, new.jumps)), HOST)
+        for packet in packets:
+            allowed = before.fates(packet).keys() | after.fates(packet).keys()
+            assert walker.fates(packet).keys() <= allowed | closed, packet
+
+
+def claimants(stores: Sequence[Store], address: Address) -> set[NamespacedName]:
+    """The Services that claim an external address in any of the states; while they hand it over, either may answer."""
+    return {
+        key
+        for store in stores
+        for key, service in store.services.items()
+        if address in (*service.external_ips, *service.load_balancer_vips)
+    }
+
+
+def is_guarded(store: Store) -> bool:
+    """Whether source ranges guard a Service; then it is kept closed rather than open for a moment."""
+    return any(service.source_ranges for service in store.services.values())
+
+
+def compiled(scenario: Scenario, family: Family, layout: Layout) -> DesiredRuleset:
     desired = DesiredRuleset(RENDER)
     store = scenario.store()
-    desired.update(store, store.services, scenario.circumstances(HOST, family))
+    desired.update(store, store.services, scenario.circumstances(HOST, family, layout))
     return desired
 
 
+@pytest.mark.parametrize("layout", [FLAT, TREE, SMALL_TREE], ids=["flat", "tree", "small tree"])
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 200])
-def test_shares_of_the_tracer_are_exactly_equal(count: int) -> None:
+def test_shares_of_the_tracer_are_exactly_equal(count: int, layout: Layout) -> None:
     scenario = Scenario.load(Path(__file__).parents[1] / "regressions" / "plain-service.yaml")
     service, piece = scenario.objects
     endpoints = [{"addresses": [f"10.128.2.{at + 1}"]} for at in range(count)]
     scenario = Scenario((service, {**piece, "endpoints": endpoints}), scenario.configuration)
-    walker = Walker(parse_tables(scenario.rules(HOST, Family.IPV4)), HOST)
+    walker = Walker(parse_tables(scenario.rules(HOST, Family.IPV4, layout)), HOST)
     packet = next(
         each for each in probes(scenario.store(), HOST, Family.IPV4) if each.destination == "10.96.0.10"
     )

@@ -8,7 +8,9 @@ from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain, parse_chains
 from kproxy.ruleset.desired import LARGE_CLUSTER_ENDPOINTS, Circumstances, DesiredRuleset
-from kproxy.ruleset.iptables import node_chains, one_in, service_port_chains
+from kproxy.ruleset.iptables import node_chains, service_port_chains
+from kproxy.ruleset.picks import probability
+from kproxy.ruleset.tree import FLAT
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -22,8 +24,8 @@ CIRCUMSTANCES = Circumstances(a_view(), Settings())
     ("count", "expected"),
     [(2, "0.50000000000"), (3, "0.33333333349"), (7, "0.14285714272"), (90, "0.01111111091")],
 )
-def test_one_in_is_the_text_that_iptables_save_prints(count: int, expected: str) -> None:
-    assert expected == one_in(count)
+def test_probability_is_the_text_that_iptables_save_prints(count: int, expected: str) -> None:
+    assert expected == probability(1, count)
 
 
 def test_liberal_conntrack_drops_no_invalid_packets() -> None:
@@ -44,7 +46,7 @@ def test_accounting_names_counters_only_when_asked() -> None:
 
 def test_service_port_without_comments_keeps_those_of_dispatch() -> None:
     plan = a_plan(a_service(), an_endpoint("10.128.1.1"), an_endpoint("10.128.1.2"))
-    chains = service_port_chains(plan, a_view(), Settings(), RENDER, comments=False)
+    chains = service_port_chains(plan, a_view(), Settings(), FLAT, RENDER, comments=False)
     dispatch = chains.pop(Chain("nat", "KUBE-SERVICES"))
     assert "default/web cluster IP" in dispatch
     assert 0 == sum("->" in rules for rules in chains.values())
