@@ -23,6 +23,8 @@ from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.family import FamilyProxy
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.saved import SavedRules
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain
@@ -90,7 +92,9 @@ def timed(work: Callable[[], object]) -> float:
 def measure_change(backend: Backend, services: int, endpoints: int, runs: int) -> Case:
     """One endpoint of one Service replaced, from the event to the kernel, against a bare restore."""
     store = filled_store(services, endpoints)
-    proxy = FamilyProxy(Iptables(backend, Family.IPV4), rule_templates())
+    legacy = backend is Backend.LEGACY
+    rules = SavedRules(Family.IPV4) if legacy else RecordedRules(Family.IPV4, Record(None))
+    proxy = FamilyProxy(Iptables(backend, Family.IPV4), rules, rule_templates())
 
     def sync() -> None:
         report = proxy.sync(store, store.take_dirty(), CIRCUMSTANCES, verify=False)

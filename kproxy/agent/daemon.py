@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from kproxy.agent.family import FamilyProxy
+from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.agent.loop import Agent
 from kproxy.agent.schedule import Schedule
 from kproxy.configuration import Configuration
@@ -18,6 +18,8 @@ from kproxy.kernel import addresses, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.privilege import require_net_admin
+from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.saved import SavedRules
 from kproxy.model.node import node_port_dispatch
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
@@ -48,6 +50,7 @@ class Options:
     backend: Backend | None = None
     layout: Layout = AUTO
     templates: Path | None = None
+    state_directory: Path = Path("/run/kproxy")
 
 
 class Source(Protocol):
@@ -96,8 +99,9 @@ def run(options: Options) -> None:
 def _agent(options: Options, settings: Settings, backend: Backend) -> Agent:
     render = rule_templates(options.templates)
     timing = options.configuration.iptables
+    rules_of = _rules(options.state_directory, backend)
     return Agent(
-        [FamilyProxy(Iptables(backend, family), render) for family in _families()],
+        [FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in _families()],
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
         settings,
         node_name=options.node_name,
@@ -105,6 +109,18 @@ def _agent(options: Options, settings: Settings, backend: Backend) -> Agent:
         layout=options.layout,
         read_addresses=addresses.local_addresses,
     )
+
+
+def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:
+    """How the rules of each family that are in the kernel are told."""
+    if backend is Backend.LEGACY:
+        return SavedRules
+    try:
+        record = Record(directory / "iptables-nft.sqlite")
+    except EnvironmentLacking as lacking:
+        _log.warning("%s; an agent that starts again writes all rules anew", lacking)
+        record = Record(None)
+    return lambda family: RecordedRules(family, record)
 
 
 def _source(options: Options, emit: Callable[[Event], None]) -> Source:

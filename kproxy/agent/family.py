@@ -2,17 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.iptables import Iptables
-from kproxy.ruleset.chains import Chain
+from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.iptables import Render
 from kproxy.state.store import Store
-from kproxy.transaction.plan import is_ours, plan
+from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.transaction import Transaction
 from kproxy.values import NamespacedName
 
@@ -32,6 +33,15 @@ class SyncReport:
     error: ProgramFailed | None = None
 
 
+class Rules(Protocol):
+    """What the kernel holds, as one of its two packet filters can tell."""
+
+    def look(self, desired: Ruleset) -> Known: ...
+    def look_again(self, known: Known) -> Known: ...
+    def before(self, chains: Iterable[Chain]) -> None: ...
+    def after(self, written: Mapping[Chain, str]) -> None: ...
+
+
 class FamilyProxy:
     """Keeps one family's rules at the newest state.
 
@@ -41,10 +51,15 @@ class FamilyProxy:
     """
 
     def __init__(
-        self, iptables: Iptables, render: Render, clock: Callable[[], float] = time.monotonic
+        self,
+        iptables: Iptables,
+        rules: Rules,
+        render: Render,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.family = iptables.family
         self._iptables = iptables
+        self._rules = rules
         self._clock = clock
         self._desired = DesiredRuleset(render)
         self._pending: set[NamespacedName] = set()
@@ -98,23 +113,19 @@ class FamilyProxy:
 
     def _observed(self, *, verify: bool) -> dict[Chain, str | None]:
         if self._known is None:
-            self._known = self._look()
-        elif verify and self._iptables.reads_cheaply(len(self._desired.chains)):
-            self._known = self._compare(self._known, self._look())
+            self._known = self._only_ours(self._rules.look(self._desired.chains))
+        elif verify:
+            newest = self._only_ours(self._rules.look_again(self._known))
+            self._tell_altered(self._known, newest)
+            self._known = newest
         return self._known
 
-    def _look(self) -> dict[Chain, str | None]:
+    def _only_ours(self, found: Known) -> dict[Chain, str | None]:
         return {
-            chain: rules
-            for chain, rules in self._iptables.observe().items()
-            if is_ours(chain) or chain in self._desired.chains
+            chain: rules for chain, rules in found.items() if is_ours(chain) or chain in self._desired.chains
         }
 
-    def _compare(
-        self, known: dict[Chain, str | None], found: dict[Chain, str | None]
-    ) -> dict[Chain, str | None]:
-        """What is there now; rules that could not be read are taken for those that we wrote."""
-        newest = {chain: known.get(chain) if rules is None else rules for chain, rules in found.items()}
+    def _tell_altered(self, known: Known, newest: Known) -> None:
         altered = [
             chain for chain, rules in known.items() if rules is not None and newest.get(chain) != rules
         ]
@@ -125,12 +136,13 @@ class FamilyProxy:
                 len(altered),
                 min(altered).name,
             )
-        return newest
 
     def _apply(self, transaction: Transaction, known: dict[Chain, str | None]) -> None:
         if not transaction:
             return
+        self._rules.before((*transaction.written, *transaction.deleted))
         self._iptables.restore(str(transaction))
+        self._rules.after(transaction.written)
         known.update(transaction.written)
         for chain in transaction.deleted:
             del known[chain]

@@ -16,7 +16,7 @@ from kproxy.ruleset.tree import Layout
 from kproxy.state.events import Event, Listed, Refused, Rejection
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
-from kproxy.values import Address, Family
+from kproxy.values import Address, Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
@@ -88,10 +88,23 @@ class Agent:
         dirty = self._store.take_dirty()
         failed = False
         for proxy in self._families:
-            report = proxy.sync(self._store, dirty, self._circumstances(proxy.family), verify=verify)
-            failed |= report.error is not None
-            self._tell(proxy.family, report)
+            failed |= not self._sync_family(proxy, dirty, verify=verify)
         self._schedule.ended(self._clock(), failed=failed)
+
+    def _sync_family(self, proxy: FamilyProxy, dirty: set[NamespacedName], *, verify: bool) -> bool:
+        """Whether it succeeded; what goes wrong with one family never stops the other."""
+        try:
+            report = proxy.sync(self._store, dirty, self._circumstances(proxy.family), verify=verify)
+        except KproxyError as failed:
+            _log.error("%s: rules not applied, everything is tried again: %s", proxy.family, failed)
+            return False
+        except Exception:  # noqa: BLE001 # an agent that died would leave the rules stale for ever
+            _log.exception(
+                "%s: a defect in kproxy; the old rules stay and everything is tried again", proxy.family
+            )
+            return False
+        self._tell(proxy.family, report)
+        return report.error is None
 
     def _tell(self, family: Family, report: SyncReport) -> None:
         if report.error is not None:

@@ -16,7 +16,7 @@ from kproxy.kernel.iptables import Backend
 from kproxy.ruleset.tree import LAYOUTS
 
 _AUTO = "auto"
-_OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch"})
+_OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir"})
 _DEBUG_VERBOSITY = 3
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -81,6 +81,13 @@ def _words(_context: click.Context, _option: click.Parameter, value: str | None)
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A directory whose templates win over ours.",
 )
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/run/kproxy"),
+    show_default=True,
+    help="Where an agent that starts again finds what it wrote; of use only if it outlives the container.",
+)
 @click.option("-v", "--v", type=_Verbosity(), help="How much is logged; 3 and more: every sync.")
 @click.pass_context
 def command(context: click.Context, /, **_: object) -> None:
@@ -105,6 +112,7 @@ def command(context: click.Context, /, **_: object) -> None:
             backend=None if backend == _AUTO else Backend(backend),
             layout=LAYOUTS[flags["dispatch"]],
             templates=flags["templates"],
+            state_directory=flags["state-dir"],
         )
     )
 

@@ -5,8 +5,7 @@ from enum import StrEnum
 
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.nftables import chain_names
-from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
+from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.values import Family
 
 LOCK_WAIT_S = 5
@@ -16,9 +15,6 @@ RESTORE_TIMEOUT_S = 600.0
 
 _NO_SUCH_RULE = (1, 2)
 """Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
-
-READABLE_CHAINS = 3000
-"""iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
 
 
 class Backend(StrEnum):
@@ -40,21 +36,6 @@ class Iptables:
         self.backend = backend
         self.family = family
         self._program = f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
-
-    def observe(self) -> dict[Chain, str | None]:
-        """Every chain of nat and filter whose name starts with KUBE-, and its rules if reading them is cheap.
-
-        On nft a nat table of more than `READABLE_CHAINS` chains gives only names: all rules None.
-        """
-        known: dict[Chain, str | None] = {}
-        for table in ("filter", "nat"):
-            known.update(self._observe_table(table))
-        return known
-
-    @staticmethod
-    def reads_cheaply(chains: int) -> bool:
-        """Whether `observe` is cheap enough to be done now and then where there are so many chains."""
-        return chains <= READABLE_CHAINS
 
     def lacks_jumps(self, jumps: Ruleset) -> bool:
         """Whether any of these rules seems to be missing from the kernel; one program run in all."""
@@ -99,16 +80,6 @@ class Iptables:
     def _list(self, chain: Chain) -> set[str]:
         command = [self._program, "-w", str(LOCK_WAIT_S), "-t", chain.table, "-S", chain.name]
         return set(process.run(command, timeout_s=RESTORE_TIMEOUT_S).splitlines())
-
-    def _observe_table(self, table: str) -> dict[Chain, str | None]:
-        if self.backend is Backend.NFT:
-            names = chain_names(self.family, table)
-            if len(names) > READABLE_CHAINS:
-                return {Chain(table, name): None for name in names if name.startswith("KUBE-")}
-        saved = process.run([f"{self._program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
-        # iptables-save prints two blanks after --nfacct-name; restore takes one
-        chains = parse_chains(saved.replace("--nfacct-name  ", "--nfacct-name "))
-        return {chain: rules for chain, rules in chains.items() if chain.name.startswith("KUBE-")}
 
 
 def _as_checks(rules: Iterable[str]) -> str:

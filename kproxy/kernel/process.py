@@ -34,20 +34,24 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     try:
         done = subprocess.run(
             [str(program), *command[1:]],
-            input=stdin,
+            input=stdin.encode(),
             capture_output=True,
-            text=True,
             timeout=timeout_s,
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as expired:
-        said = expired.stderr.decode(errors="replace") if isinstance(expired.stderr, bytes) else ""
+        said = _text(expired.stderr or b"")
         raise ProgramFailed(" ".join(command), None, said or f"killed after {timeout_s:g} s") from None
     if done.returncode != 0:
-        excerpt = _excerpt(stdin, done.stderr)
-        raise ProgramFailed(" ".join(command), done.returncode, done.stderr, excerpt)
-    return done.stdout
+        complaint = _text(done.stderr)
+        raise ProgramFailed(" ".join(command), done.returncode, complaint, _excerpt(stdin, complaint))
+    return _text(done.stdout)
+
+
+def _text(output: bytes) -> str:
+    """Foreign rules may hold any bytes in their comments."""
+    return output.decode(errors="backslashreplace")
 
 
 def _excerpt(text: str, complaint: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan, plan_service
@@ -37,6 +38,16 @@ class Circumstances:
     layout: Layout = FLAT
 
 
+class _Contribution(NamedTuple):
+    """What one Service adds: chains of its own, and lines in the dispatch chains."""
+
+    chains: tuple[Chain, ...]
+    dispatched: dict[Chain, str]
+
+
+_NOTHING = _Contribution((), {})
+
+
 class DesiredRuleset:
     """The complete ruleset of one family: `chains` holds ours, `jumps` what built-in chains need.
 
@@ -49,7 +60,7 @@ class DesiredRuleset:
         self._circumstances: Circumstances | None = None
         self._comments = True
         self._plans: dict[NamespacedName, tuple[ServicePortPlan, ...]] = {}
-        self._contributions: dict[NamespacedName, dict[Chain, str]] = {}
+        self._contributions: dict[NamespacedName, _Contribution] = {}
         self._node: dict[Chain, str] = {}
         self._trees: dict[Chain, DispatchTree] = {}
         self._endpoints = 0
@@ -101,16 +112,21 @@ class DesiredRuleset:
     def _recompile(self, keys: Iterable[NamespacedName], circumstances: Circumstances) -> None:
         touched: set[Chain] = set()
         for key in sorted(keys):
-            old = self._contributions.pop(key, {})
-            new = self._compile(key, circumstances)
-            if new:
+            old = self._contributions.pop(key, _NOTHING)
+            compiled = self._compile(key, circumstances)
+            new = _Contribution(
+                tuple(chain for chain in compiled if chain not in DISPATCH),
+                {chain: rules for chain, rules in compiled.items() if chain in DISPATCH},
+            )
+            if compiled:
                 self._contributions[key] = new
-            for chain in old.keys() - new.keys() - DISPATCH:
+            for chain in set(old.chains).difference(new.chains):
                 del self.chains[chain]
-            self.chains.update((chain, rules) for chain, rules in new.items() if chain not in DISPATCH)
+            self.chains.update((chain, compiled[chain]) for chain in new.chains)
             for chain in DISPATCH:
-                if old.get(chain) != new.get(chain):
-                    self._trees[chain].replace(key, old.get(chain, ""), new.get(chain, ""))
+                before, after = old.dispatched.get(chain, ""), new.dispatched.get(chain, "")
+                if before != after:
+                    self._trees[chain].replace(key, before, after)
                     touched.add(chain)
         for chain in touched:
             self._redispatch(chain)

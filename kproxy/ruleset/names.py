@@ -6,6 +6,7 @@ The hash covers the service port's name and protocol in lower case and, for a ba
 
 import base64
 import hashlib
+import re
 
 from kproxy.values import ServicePortName
 
@@ -21,8 +22,7 @@ _TREES = {
     "KUBE-EXTERNAL-SERVICES": "KUBE-X-",
     "KUBE-PROXY-FIREWALL": "KUBE-F-",
 }
-IN_TREES = tuple(_TREES.values())
-"""The prefixes of the chains below the dispatch chains; such a name ends in the length of the prefix that leads to it."""
+_IN_A_TREE = re.compile(r"KUBE-[SNXF]-([0-9.]+|[A-Z2-7]{16}|(tcp|udp|sctp)-[0-9]+)/(?P<bits>[0-9]{1,3})")
 
 _LONGEST = 28
 
@@ -46,6 +46,12 @@ def tree_chain(root: str, part: str) -> str:
     if len(name) <= _LONGEST and ":" not in name:
         return name
     return f"{_TREES[root]}{_hash(part)}/{part.rpartition('/')[2]}"
+
+
+def depth_in_tree(name: str) -> int | None:
+    """The length of the prefix that leads to a chain that `tree_chain` named; None for any other name."""
+    found = _IN_A_TREE.fullmatch(name)
+    return int(found["bits"]) if found else None
 
 
 def group(chain: str, backend_chain: str, depth: int) -> str:

@@ -13,10 +13,13 @@ between. The order makes each of them harmless:
 from collections.abc import Iterable, Mapping, Sequence
 
 from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.ruleset.names import IN_TREES, PER_SERVICE
+from kproxy.ruleset.names import PER_SERVICE, depth_in_tree
 from kproxy.transaction.edit import Edit, find_edit
 from kproxy.transaction.order import children_first, parents_first
 from kproxy.transaction.transaction import Section, Transaction
+
+_SHARED = Chain("filter", "KUBE-FIREWALL")
+"""The kubelet keeps a rule of its own here; where we have none for it, the chain must exist and no more."""
 
 Known = Mapping[Chain, str | None]
 """What the kernel holds of ours: each chain's rules, or None where the chain exists but its rules are unknown."""
@@ -37,7 +40,11 @@ def plan(
     tables and wants all in one (None). `deletes_apart` keeps deletions out of sections that write: a chain
     that a foreign rule still jumps to cannot be deleted, and shall not hold up the rest.
     """
-    changed = {chain: rules for chain, rules in desired.items() if known.get(chain) != rules}
+    changed = {
+        chain: rules
+        for chain, rules in desired.items()
+        if known.get(chain) != rules and not (chain == _SHARED and chain in known and not rules)
+    }
     before, after = _filter_chains(known, changed)
     nat = {chain: rules for chain, rules in changed.items() if chain.table == "nat"}
     edited = {chain: edit for chain, rules in nat.items() if (edit := find_edit(known.get(chain), rules))}
@@ -89,7 +96,8 @@ def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
 
 def is_ours(chain: Chain) -> bool:
     """Whether a chain found in the kernel can only have come from kproxy or kube-proxy for a Service."""
-    return chain.name.startswith(IN_TREES) or (chain.table == "nat" and chain.name.startswith(PER_SERVICE))
+    is_per_service = chain.table == "nat" and chain.name.startswith(PER_SERVICE)
+    return is_per_service or depth_in_tree(chain.name) is not None
 
 
 def _filter_chains(known: Known, changed: Ruleset) -> tuple[dict[Chain, str], dict[Chain, str]]:

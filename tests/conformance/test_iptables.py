@@ -14,6 +14,7 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.recorded import Record, RecordedRules
 from kproxy.model.node import view_node
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
@@ -90,7 +91,9 @@ def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_p
     shuffled = random.Random(cluster.name)
     with inside(node):
         process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
-        proxy = FamilyProxy(Iptables(Backend.NFT, family), rule_templates())
+        proxy = FamilyProxy(
+            Iptables(Backend.NFT, family), RecordedRules(family, Record(None)), rule_templates()
+        )
         store = Store()
         for round_of_events in (
             added(objects),

@@ -62,6 +62,7 @@ def agent(*flags: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         CLUSTER_CIDR,
     ]
     fast = ["--iptables-min-sync-period", "50ms", "--iptables-backend", "nft"]
+    fast += ["--state-dir", str(log.parent / "state")]
     with log.open("ab") as output:
         running = subprocess.Popen([*command, *fast, *flags], stdout=output, stderr=output)
     try:

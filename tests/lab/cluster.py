@@ -117,6 +117,7 @@ def agent(lab: Lab, manifests: Path, backend: str, log: Path, *flags: str) -> It
     command = [*DIES_WITH_ITS_PARENT, sys.executable, "-m", "kproxy", "agent", "--manifests", str(manifests)]
     named = ["--hostname-override", NODE_NAME, "--cluster-cidr", CLUSTER_CIDR]
     fast = ["--iptables-backend", backend, "--iptables-min-sync-period", "20ms"]
+    fast += ["--state-dir", str(log.parent / "state")]
     seen = log.read_text().count("IPv6: synced") if log.exists() else 0
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """One family's rules in a real kernel: what is written, what is left alone, what is mended."""
 
 import fcntl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.family import FamilyProxy, SyncReport
-from kproxy.errors import ProgramFailed
+from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.saved import SavedRules
+from kproxy.model.node import NodeView
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain, parse_chains
@@ -49,7 +53,8 @@ class Node:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.layout = FLAT
+        self.layout, self.settings = FLAT, SETTINGS
+        self.record = Record(None)
         self.store = Store()
         for number, name in enumerate(("web", "api")):
             self.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.96.0.{10 + number}"),))))
@@ -59,17 +64,25 @@ class Node:
         self.proxy = self.new_proxy()
 
     def new_proxy(self) -> FamilyProxy:
-        return FamilyProxy(Iptables(self.backend, Family.IPV4), RENDER)
+        rules = (
+            SavedRules(Family.IPV4)
+            if self.backend is Backend.LEGACY
+            else RecordedRules(Family.IPV4, self.record)
+        )
+        return FamilyProxy(Iptables(self.backend, Family.IPV4), rules, RENDER)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
-        circumstances = Circumstances(a_view(), SETTINGS, self.layout)
+        circumstances = Circumstances(self.view(), self.settings, self.layout)
         return self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
 
     def wanted(self) -> dict[Chain, str]:
         """The chains of nat that the newest state asks for, computed afresh."""
         afresh = DesiredRuleset(RENDER)
-        afresh.update(self.store, self.store.services, Circumstances(a_view(), SETTINGS, self.layout))
+        afresh.update(self.store, self.store.services, Circumstances(self.view(), self.settings, self.layout))
         return {chain: rules for chain, rules in afresh.chains.items() if chain.table == "nat"}
+
+    def view(self) -> NodeView:
+        return a_view(localhost_node_ports=self.settings.localhost_node_ports)
 
     def iptables(self, *arguments: str) -> str:
         return process.run([f"iptables-{self.backend}", "-w", "5", *arguments])
@@ -245,15 +258,108 @@ def test_held_xtables_lock_while_jumps_are_checked_adds_no_jump_twice(kernel: No
     assert before == (node.rules(), node.rules("filter"))
 
 
-def test_observation_of_many_nft_chains_gives_names_without_rules(
-    kernel: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def unreadable(kernel: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Node:
+    """A node on nft, synced, with so many chains that iptables-save would take too long, and a record on disk."""
+    monkeypatch.setattr("kproxy.kernel.recorded.READABLE_CHAINS", 3)
     node = Node(Backend.NFT)
-    succeeded(node.sync())
-    monkeypatch.setattr("kproxy.kernel.iptables.READABLE_CHAINS", 3)
-    observed = Iptables(Backend.NFT, Family.IPV4).observe()
-    assert {None} == {rules for chain, rules in observed.items() if chain.table == "nat"}
+    node.record = Record(tmp_path / "record")
     node.proxy = node.new_proxy()
-    before = node.rules()
-    assert succeeded(node.sync()).chains_written > 5
-    assert before == node.rules()
+    succeeded(node.sync())
+    return node
+
+
+def test_new_agent_knows_recorded_rules_without_reading_them_and_writes_nothing(
+    unreadable: Node, tmp_path: Path
+) -> None:
+    unreadable.record.close()
+    unreadable.record = Record(tmp_path / "record")
+    unreadable.proxy = unreadable.new_proxy()
+    before = unreadable.rules()
+    assert 0 == succeeded(unreadable.sync()).rules_written
+    assert before == unreadable.rules()
+
+
+def test_new_agent_without_a_record_writes_all_anew(unreadable: Node) -> None:
+    unreadable.record = Record(None)
+    unreadable.proxy = unreadable.new_proxy()
+    before = unreadable.rules()
+    assert succeeded(unreadable.sync()).chains_written > 10
+    assert before == unreadable.rules()
+
+
+def test_new_agent_mends_just_the_chain_that_was_changed_while_none_ran(unreadable: Node) -> None:
+    before = unreadable.rules()
+    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
+    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
+    unreadable.iptables("-t", "nat", "-X", "CNI-OTHER")
+    unreadable.proxy = unreadable.new_proxy()
+    assert 1 == succeeded(unreadable.sync()).chains_written
+    assert before == unreadable.rules()
+
+
+def test_new_agent_writes_what_its_predecessor_was_killed_before_recording(unreadable: Node) -> None:
+    key = Chain("nat", WEB_CHAIN)
+    unreadable.record.forget(Family.IPV4, [key])
+    unreadable.proxy = unreadable.new_proxy()
+    assert 1 == succeeded(unreadable.sync()).chains_written
+
+
+def test_rules_replaced_one_for_one_are_found_and_put_right(unreadable: Node) -> None:
+    before = unreadable.rules()
+    unreadable.iptables("-t", "nat", "-R", WEB_CHAIN, "2", "-j", "RETURN")
+    assert before != unreadable.rules()
+    assert 1 == succeeded(unreadable.sync(verify=True)).chains_written
+    assert before == unreadable.rules()
+    assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
+
+
+def test_deleted_chain_and_one_that_nobody_knows_are_found(unreadable: Node) -> None:
+    before = unreadable.rules()
+    unreadable.iptables("-t", "nat", "-F", "KUBE-SERVICES")
+    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
+    unreadable.iptables("-t", "nat", "-X", WEB_CHAIN)
+    unreadable.iptables("-t", "nat", "-N", "KUBE-SEP-OLDOLDOLDOLDOLDO")
+    succeeded(unreadable.sync(verify=True))
+    assert before == unreadable.rules()
+
+
+def test_packets_that_are_counted_change_no_rule(unreadable: Node) -> None:
+    process.run(
+        ["iptables-nft-restore", "--noflush", "--counters"], stdin="*nat\n[7:700] -A KUBE-MARK-MASQ\nCOMMIT\n"
+    )
+    unreadable.iptables("-t", "nat", "-D", "KUBE-MARK-MASQ", "2")
+    assert 0 == succeeded(unreadable.sync(verify=True)).rules_written
+
+
+def test_record_that_another_agent_holds_is_refused(unreadable: Node, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentLacking, match="locked"):
+        Record(tmp_path / "record")
+
+
+@pytest.mark.parametrize("comment", [b"caf\xe9", b"two\nlines", b"a\x0cb", "a\u2028b".encode(), b"cr\rhere"])
+def test_foreign_comment_of_any_bytes_is_passed_over(node: Node, comment: bytes) -> None:
+    rule = ["-w", "5", "-t", "nat", "-A", "OUTPUT", "-j", "RETURN", "-m", "comment", "--comment"]
+    subprocess.run([f"iptables-{node.backend}".encode(), *map(str.encode, rule), comment], check=True)
+    assert succeeded(node.sync()).chains_written > 10
+    node.proxy = node.new_proxy()
+    assert 0 == succeeded(node.sync(verify=True)).rules_written
+
+
+def test_foreign_chains_with_names_like_those_of_trees_are_left_alone(node: Node) -> None:
+    for name in ("KUBE-N-MINE", "KUBE-S-", "KUBE-X-a/b"):
+        node.iptables("-t", "nat", "-N", name)
+    succeeded(node.sync())
+    succeeded(node.sync(verify=True))
+    assert all(f":{name} " in node.rules() for name in ("KUBE-N-MINE", "KUBE-S-", "KUBE-X-a/b"))
+
+
+def test_rule_of_the_kubelet_stays_where_node_ports_are_off_localhost(node: Node) -> None:
+    martians = "! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"
+    node.iptables("-N", "KUBE-FIREWALL")
+    node.iptables("-A", "KUBE-FIREWALL", *martians.split())
+    node.settings = Settings(cluster_cidrs=CLUSTER_CIDRS, localhost_node_ports=False)
+    succeeded(node.sync())
+    succeeded(node.sync(verify=True))
+    assert "-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8" in node.rules("filter")
+    assert "-A INPUT -j KUBE-FIREWALL" in node.rules("filter")

@@ -23,6 +23,7 @@ class AgentProcess:
             *DIES_WITH_ITS_PARENT,
             *(sys.executable, "-m", "statemachine.quick_agent", "agent"),
             *("--kubeconfig", str(kubeconfig), "--hostname-override", NODE, "--iptables-backend", backend),
+            *("--state-dir", str(log.parent / "state")),
         )
         tests = str(Path(__file__).parents[1])
         self._environment = {

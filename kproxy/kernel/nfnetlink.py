@@ -1,0 +1,107 @@
+"""Messages to the kernel's netfilter subsystems over netlink (linux/netfilter/nfnetlink.h), as bytes.
+
+A library that decodes every attribute takes 7 s and much memory for the names of 110,000 chains; reading
+just the bytes that are asked for takes 0.3 s (docs/decisions/0006).
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Self
+
+_NETLINK_NETFILTER = 12
+NFPROTO_UNSPEC, NFPROTO_IPV4, NFPROTO_IPV6 = 0, 2, 10
+
+_REQUEST, _ACK, _DUMP = 0x001, 0x004, 0x300
+_ERROR, _DONE = 2, 3
+_DUMP_INTERRUPTED = 0x010
+_MESSAGE_HEADER = struct.Struct("=IHHII")
+_FAMILY_HEADER = struct.Struct("=BBH")
+_ATTRIBUTE_HEADER = struct.Struct("=HH")
+_TYPE_BITS = 0x3FFF
+_FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
+_LARGEST_READ = 1 << 17
+
+
+class Interrupted(OSError):
+    """The tables changed during a dump, whose answer may be incomplete; ask again."""
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    padding = b"\0" * (-len(value) % 4)
+    return _ATTRIBUTE_HEADER.pack(_ATTRIBUTE_HEADER.size + len(value), kind) + value + padding
+
+
+def text_attribute(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode() + b"\0")
+
+
+def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each attribute's type, and where its value begins and ends in the message."""
+    at = _FIRST_ATTRIBUTE
+    while at < len(message):
+        length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
+        yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length
+        at += (length + 3) & ~3
+
+
+class Netlink:
+    """One socket to netfilter in this thread's network namespace; for one thread at a time. OSError when refused."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def tell(self, kind: int, family: int, attributes: bytes, flags: int = 0) -> None:
+        """Send one message and wait until the kernel has taken it."""
+        self._send(kind, family, attributes, _REQUEST | _ACK | flags)
+        for _ in self._answers():
+            pass
+
+    def ask(self, kind: int, family: int, attributes: bytes = b"") -> bytes:
+        """The one message that answers."""
+        self._send(kind, family, attributes, _REQUEST | _ACK)
+        (answer,) = self._answers()
+        return answer
+
+    def dump(self, kind: int, family: int, attributes: bytes = b"") -> Iterator[bytes]:
+        """Each message of a dump; Interrupted if what is dumped changed meanwhile."""
+        self._send(kind, family, attributes, _REQUEST | _DUMP)
+        yield from self._answers()
+
+    def _send(self, kind: int, family: int, attributes: bytes, flags: int) -> None:
+        self._sequence += 1
+        body = _FAMILY_HEADER.pack(family, 0, 0) + attributes
+        length = _MESSAGE_HEADER.size + len(body)
+        self._socket.send(_MESSAGE_HEADER.pack(length, kind, flags, self._sequence, 0) + body)
+
+    def _answers(self) -> Iterator[bytes]:
+        while True:
+            data = self._socket.recv(_LARGEST_READ)
+            at = 0
+            while at < len(data):
+                length, kind, flags, sequence, _ = _MESSAGE_HEADER.unpack_from(data, at)
+                if sequence == self._sequence:
+                    if flags & _DUMP_INTERRUPTED:
+                        raise Interrupted(errno.EINTR, "the tables changed while they were read")
+                    if kind == _DONE:
+                        return
+                    if kind == _ERROR:
+                        (refusal,) = struct.unpack_from("=i", data, at + _MESSAGE_HEADER.size)
+                        if refusal:
+                            raise OSError(-refusal, os.strerror(-refusal))
+                        return
+                    yield data[at : at + length]
+                at += (length + 3) & ~3

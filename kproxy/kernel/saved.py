@@ -1,0 +1,42 @@
+"""The rules of iptables-legacy, as iptables-save prints them: one read of a table costs less than a write."""
+
+from collections.abc import Iterable, Mapping
+
+from kproxy.kernel import process
+from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
+from kproxy.transaction.plan import Known
+from kproxy.values import Family
+
+_LONGEST_S = 600.0
+_OURS = ("*", ":KUBE-", "-A KUBE-")
+
+
+class SavedRules:
+    """What the kernel holds of one family in the legacy tables, in this thread's network namespace."""
+
+    def __init__(self, family: Family) -> None:
+        self._program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
+
+    def look(self, _desired: Ruleset) -> Known:
+        """Every chain named KUBE-... with its rules."""
+        return saved_chains(self._program)
+
+    def look_again(self, _known: Known) -> Known:
+        return saved_chains(self._program)
+
+    def before(self, chains: Iterable[Chain]) -> None:
+        """Nothing is remembered that could become wrong."""
+
+    def after(self, written: Mapping[Chain, str]) -> None:
+        """Nothing need be remembered."""
+
+
+def saved_chains(program: str) -> dict[Chain, str]:
+    """The chains of nat and filter named KUBE-...; lines of others, whatever their comments hold, are passed over."""
+    chains: dict[Chain, str] = {}
+    for table in ("filter", "nat"):
+        saved = process.run([f"{program}-save", "-t", table], timeout_s=_LONGEST_S)
+        lines = (line for line in saved.split("\n") if line.startswith(_OURS))
+        # iptables-save prints two blanks after --nfacct-name; restore takes one
+        chains.update(parse_chains("\n".join(lines).replace("--nfacct-name  ", "--nfacct-name ")))
+    return chains
