@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.iptables import Iptables
@@ -38,16 +38,16 @@ class Rules(Protocol):
 
     def look(self, desired: Ruleset) -> Known: ...
     def look_again(self, known: Known) -> Known: ...
-    def before(self, chains: Iterable[Chain]) -> None: ...
-    def after(self, written: Mapping[Chain, str]) -> None: ...
+    def before(self, transaction: Transaction) -> None: ...
+    def after(self, transaction: Transaction) -> None: ...
 
 
 class FamilyProxy:
     """Keeps one family's rules at the newest state.
 
-    Level-triggered: each sync compares all that is wanted with all that is known to be in the
-    kernel, so a failed apply loses nothing. What a failed apply touched counts as unknown; if the
-    next one fails too, the kernel is looked at anew.
+    Level-triggered: each sync compares what is wanted with what is known to be in the kernel, for every
+    chain that may differ, so a failed apply loses nothing. What a failed apply touched counts as unknown;
+    if the next one fails too, the kernel is looked at anew.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class FamilyProxy:
         self._desired = DesiredRuleset(render)
         self._pending: set[NamespacedName] = set()
         self._known: dict[Chain, str | None] | None = None
+        self._unsettled: set[Chain] = set()
         self._failed_before = False
 
     def sync(
@@ -72,7 +73,7 @@ class FamilyProxy:
         """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our rules."""
         began = self._clock()
         self._pending |= dirty
-        self._desired.update(store, self._pending, circumstances)
+        self._unsettled |= self._desired.update(store, self._pending, circumstances)
         self._pending.clear()
         computed = self._clock()
         transaction = Transaction()
@@ -81,10 +82,10 @@ class FamilyProxy:
             missing = self._missing_jumps() if verify or self._known is None else {}
             known = self._observed(verify=verify)
             transaction = plan(
-                known,
-                self._desired.chains,
+                _only(known, self._unsettled),
+                _only(self._desired.chains, self._unsettled),
                 missing,
-                section_size=self._iptables.backend.section_size,
+                section_size=self._iptables.backend.section_size(len(known)),
                 deletes_apart=self._failed_before,
             )
             self._apply(transaction, known)
@@ -93,7 +94,7 @@ class FamilyProxy:
             self._distrust(transaction)
         self._failed_before = error is not None
         return SyncReport(
-            services=sum(1 for _ in self._desired.plans),
+            services=self._desired.service_ports,
             chains_written=len(transaction.written),
             chains_deleted=len(transaction.deleted),
             rules_written=transaction.rule_count,
@@ -114,10 +115,9 @@ class FamilyProxy:
     def _observed(self, *, verify: bool) -> dict[Chain, str | None]:
         if self._known is None:
             self._known = self._only_ours(self._rules.look(self._desired.chains))
+            self._unsettled = {*self._known, *self._desired.chains}
         elif verify:
-            newest = self._only_ours(self._rules.look_again(self._known))
-            self._tell_altered(self._known, newest)
-            self._known = newest
+            self._take_in(self._known, self._only_ours(self._rules.look_again(self._known)))
         return self._known
 
     def _only_ours(self, found: Known) -> dict[Chain, str | None]:
@@ -125,10 +125,10 @@ class FamilyProxy:
             chain: rules for chain, rules in found.items() if is_ours(chain) or chain in self._desired.chains
         }
 
-    def _tell_altered(self, known: Known, newest: Known) -> None:
-        altered = [
-            chain for chain, rules in known.items() if rules is not None and newest.get(chain) != rules
-        ]
+    def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> None:
+        """What others did to our chains since is put right by this sync."""
+        differing = {chain for chain, _ in known.items() ^ newest.items()}
+        altered = [chain for chain in differing if known.get(chain) is not None]
         if altered:
             _log.warning(
                 "%s: somebody else changed %d of our chains, such as %s; they are put right",
@@ -136,19 +136,28 @@ class FamilyProxy:
                 len(altered),
                 min(altered).name,
             )
+        self._unsettled |= differing
+        self._known = newest
 
     def _apply(self, transaction: Transaction, known: dict[Chain, str | None]) -> None:
-        if not transaction:
-            return
-        self._rules.before((*transaction.written, *transaction.deleted))
-        self._iptables.restore(str(transaction))
-        self._rules.after(transaction.written)
-        known.update(transaction.written)
-        for chain in transaction.deleted:
-            del known[chain]
+        if transaction:
+            self._rules.before(transaction)
+            self._iptables.restore(str(transaction))
+            self._rules.after(transaction)
+            known.update(transaction.written)
+            for chain in transaction.deleted:
+                del known[chain]
+        self._unsettled.clear()
 
     def _distrust(self, transaction: Transaction) -> None:
         if self._failed_before or self._known is None:
             self._known = None
         else:
             self._known.update(dict.fromkeys((*transaction.written, *transaction.deleted)))
+
+
+_Rules = TypeVar("_Rules", str, str | None)
+
+
+def _only(chains: Mapping[Chain, _Rules], of: AbstractSet[Chain]) -> dict[Chain, _Rules]:
+    return {chain: chains[chain] for chain in of if chain in chains}

@@ -1,5 +1,6 @@
 """iptables and ip6tables, by either backend: observe, check jumps, restore."""
 
+import math
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -13,6 +14,8 @@ LOCK_WAIT_S = 5
 
 RESTORE_TIMEOUT_S = 600.0
 
+_SMALLEST_SECTION = 200
+
 _NO_SUCH_RULE = (1, 2)
 """Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
 
@@ -23,10 +26,16 @@ class Backend(StrEnum):
     NFT = "nft"
     LEGACY = "legacy"
 
-    @property
-    def section_size(self) -> int | None:
-        """How many chains one COMMIT should hold: nft is quadratic in them, legacy pays per COMMIT."""
-        return 300 if self is Backend.NFT else None
+    def section_size(self, chains: int) -> int | None:
+        """How many chains one COMMIT should change where the kernel already holds so many; None for all.
+
+        iptables-nft-restore 1.8.9 is quadratic in the chains of a COMMIT (20 ns a pair), and at each one the kernel
+        walks through all rules that packets can reach (2 us a chain): the sum is least at the root of
+        a hundred times the chains. Legacy replaces the whole table at each COMMIT.
+        """
+        if self is Backend.LEGACY:
+            return None
+        return max(_SMALLEST_SECTION, math.isqrt(100 * chains))
 
 
 class Iptables:

@@ -21,8 +21,10 @@ _MESSAGE_HEADER = struct.Struct("=IHHII")
 _FAMILY_HEADER = struct.Struct("=BBH")
 _ATTRIBUTE_HEADER = struct.Struct("=HH")
 _TYPE_BITS = 0x3FFF
-_FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 _LARGEST_READ = 1 << 17
+
+FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
+"""Where the attributes of a message begin; what stands before differs from one answer to the next."""
 
 
 class Interrupted(OSError):
@@ -40,7 +42,7 @@ def text_attribute(kind: int, value: str) -> bytes:
 
 def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
     """Each attribute's type, and where its value begins and ends in the message."""
-    at = _FIRST_ATTRIBUTE
+    at = FIRST_ATTRIBUTE
     while at < len(message):
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length

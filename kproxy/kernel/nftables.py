@@ -6,6 +6,7 @@ import struct
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nfnetlink import (
+    FIRST_ATTRIBUTE,
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     NFPROTO_UNSPEC,
@@ -21,7 +22,7 @@ _NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_CHAIN, _GET_RULE, _GET_GENERATION = _SUBSYSTEM | 4, _SUBSYSTEM | 7, _SUBSYSTEM | 16
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
-_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4  # NFTA_RULE_*
+_RULE_TABLE, _RULE_CHAIN = 1, 2  # NFTA_RULE_*
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
@@ -82,15 +83,12 @@ class RuleReader:
         self._netlink.close()
 
     def digest(self, chain: Chain) -> bytes:
-        """What changes if a rule of the chain does, but not with packets; a chain that is not there has no rules.
+        """What changes if a rule of the chain does, be it for its equal, but not with packets; without rules the same for all.
 
         Interrupted if any table changed at that moment.
         """
         digest = hashlib.blake2b(digest_size=8)
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
         for message in self._netlink.dump(_GET_RULE, self._family, asked):
-            for kind, begin, _ in attributes(message):
-                if kind == _RULE_EXPRESSIONS:
-                    digest.update(_COUNTS.sub(b"counter", message[begin:]))
-                    break
+            digest.update(_COUNTS.sub(b"counter", message[FIRST_ATTRIBUTE:]))
         return digest.digest()

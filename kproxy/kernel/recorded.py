@@ -20,6 +20,7 @@ from kproxy.kernel.nftables import RuleReader, chain_names, generation
 from kproxy.kernel.saved import saved_chains
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.transaction.plan import Known
+from kproxy.transaction.transaction import Transaction
 from kproxy.values import Family
 
 READABLE_CHAINS = 3000
@@ -44,10 +45,14 @@ create table if not exists chain (
 
 
 class Record:
-    """Digests by family and chain, in a file. One of another boot or network namespace counts as empty."""
+    """Digests by family and chain, in a file. One of another boot or network namespace counts as empty.
+
+    `commits` counts what this process wrote of both families: the kernel's count of changes goes beyond by those of others.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """None: kept in memory, and so for this process alone. EnvironmentLacking if the file cannot be used."""
+        self.commits = 0
         try:
             self._open(path)
         except (OSError, sqlite3.Error) as failed:
@@ -116,7 +121,7 @@ class RecordedRules:
         self._family = family
         self._record = record
         self._program = "iptables-nft" if family is Family.IPV4 else "ip6tables-nft"
-        self._generation = 0
+        self._settled: int | None = None
         self._looked_up_to = Chain("", "")
 
     def look(self, desired: Ruleset) -> Known:
@@ -138,8 +143,8 @@ class RecordedRules:
 
     def look_again(self, known: Known) -> Known:
         """The same for what is known; rules that somebody changed are None. Looks at some chains more each time."""
-        seen = generation()
-        if seen == self._generation:
+        by_others = generation() - self._record.commits
+        if by_others == self._settled:
             return known
         names = self._names()
         newest = {chain: known.get(chain) for chain in names}
@@ -149,16 +154,17 @@ class RecordedRules:
         is_last = len(part) < _CHAINS_A_LOOK
         self._looked_up_to = Chain("", "") if is_last else part[-1][0]
         if is_last and newest == known:
-            self._generation = seen
+            self._settled = by_others
         return newest
 
-    def before(self, chains: Iterable[Chain]) -> None:
-        """These chains are going to change; until kept, nothing is known of them."""
-        self._record.forget(self._family, chains)
+    def before(self, transaction: Transaction) -> None:
+        """Its chains are going to change; until it took effect, nothing is known of them."""
+        self._record.forget(self._family, (*transaction.written, *transaction.deleted))
 
-    def after(self, written: Mapping[Chain, str]) -> None:
-        """These rules were applied."""
-        self._record.keep(self._family, self._as_rows(written))
+    def after(self, transaction: Transaction) -> None:
+        """It took effect."""
+        self._record.commits += len(transaction.sections)
+        self._record.keep(self._family, self._as_rows(transaction.written))
 
     def _as_rows(self, chains: Mapping[Chain, str]) -> list[tuple[Chain, bytes, bytes]]:
         held = self._held(chains)

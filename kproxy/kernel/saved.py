@@ -1,10 +1,9 @@
 """The rules of iptables-legacy, as iptables-save prints them: one read of a table costs less than a write."""
 
-from collections.abc import Iterable, Mapping
-
 from kproxy.kernel import process
 from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
 from kproxy.transaction.plan import Known
+from kproxy.transaction.transaction import Transaction
 from kproxy.values import Family
 
 _LONGEST_S = 600.0
@@ -24,10 +23,10 @@ class SavedRules:
     def look_again(self, _known: Known) -> Known:
         return saved_chains(self._program)
 
-    def before(self, chains: Iterable[Chain]) -> None:
+    def before(self, transaction: Transaction) -> None:
         """Nothing is remembered that could become wrong."""
 
-    def after(self, written: Mapping[Chain, str]) -> None:
+    def after(self, transaction: Transaction) -> None:
         """Nothing need be remembered."""
 
 

@@ -8,7 +8,7 @@ from kproxy.state.objects import EndpointSlice
 from kproxy.values import Address, Family, NamespacedName, ServicePortName
 
 
-class Backend(Struct, frozen=True):
+class Backend(Struct, frozen=True, gc=False):
     """An endpoint at one port: where a connection can end. `target` is `address:port` as Go joins it."""
 
     address: Address

@@ -1,6 +1,6 @@
 """The chains one family should have on this node, kept up to date Service by Service."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,57 +39,65 @@ class Circumstances:
 
 
 class _Contribution(NamedTuple):
-    """What one Service adds: chains of its own, and lines in the dispatch chains."""
+    """What one Service adds: chains of its own, lines in the dispatch chains, and to the numbers."""
 
     chains: tuple[Chain, ...]
     dispatched: dict[Chain, str]
+    service_ports: int
+    endpoints: int
 
 
-_NOTHING = _Contribution((), {})
+_NOTHING = _Contribution((), {}, 0, 0)
+
+_Plans = tuple[ServicePortPlan, ...]
 
 
 class DesiredRuleset:
     """The complete ruleset of one family: `chains` holds ours, `jumps` what built-in chains need.
 
     The result depends on the newest state alone, not on the way there: Services stand in the
-    dispatch chains in name order.
+    dispatch chains in name order. `service_ports` and `endpoints` count what it was made of.
     """
 
     def __init__(self, render: Render) -> None:
         self._render = render
         self._circumstances: Circumstances | None = None
         self._comments = True
-        self._plans: dict[NamespacedName, tuple[ServicePortPlan, ...]] = {}
         self._contributions: dict[NamespacedName, _Contribution] = {}
         self._node: dict[Chain, str] = {}
         self._trees: dict[Chain, DispatchTree] = {}
-        self._endpoints = 0
         self.chains: dict[Chain, str] = {}
         self.jumps: Ruleset = {}
+        self.service_ports = 0
+        self.endpoints = 0
 
-    @property
-    def plans(self) -> Iterable[ServicePortPlan]:
-        return (plan for plans in self._plans.values() for plan in plans)
+    def update(
+        self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances
+    ) -> set[Chain]:
+        """Take in what changed: the Services named, or all of them if the circumstances did.
 
-    def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
-        """Take in what changed: the Services named, or all of them if the circumstances did."""
+        Answers with the chains that are new, written anew or gone; one whose text is as before may be among them.
+        """
+        changed: set[Chain] = set()
         if circumstances != self._circumstances:
+            changed |= self.chains.keys()
             self._circumstances = circumstances
             self._enter_node(circumstances)
-            dirty = {*store.services, *self._plans}
-        replanned = {key for key in dirty if self._replan(store, key, circumstances.node)}
-        comments = self._endpoints <= LARGE_CLUSTER_ENDPOINTS
+            changed |= self.chains.keys()
+            dirty = store.services
+        plans = {key: self._plan(store, key, circumstances.node) for key in dirty}
+        comments = self._count(plans) <= LARGE_CLUSTER_ENDPOINTS
         if comments is not self._comments:
             self._comments = comments
-            replanned |= self._plans.keys()
-        self._recompile(replanned, circumstances)
+            others = store.services.keys() - plans
+            plans.update((key, self._plan(store, key, circumstances.node)) for key in others)
+        return changed | self._recompile(plans, circumstances)
 
     def _enter_node(self, circumstances: Circumstances) -> None:
         chains = node_chains(circumstances.node, circumstances.settings, self._render)
         self.jumps = {chain: rules for chain, rules in chains.items() if chain.is_built_in}
         self._node = {chain: rules for chain, rules in chains.items() if not chain.is_built_in}
-        self._plans.clear()
-        self._endpoints = 0
+        self.service_ports = self.endpoints = 0
         self._contributions.clear()
         self._trees = {
             chain: DispatchTree(chain.name, circumstances.node.family, circumstances.layout)
@@ -97,43 +105,53 @@ class DesiredRuleset:
         }
         self.chains = dict(self._node)
 
-    def _replan(self, store: Store, key: NamespacedName, node: NodeView) -> bool:
+    @staticmethod
+    def _plan(store: Store, key: NamespacedName, node: NodeView) -> _Plans:
         service = store.services.get(key)
-        plans = plan_service(service, store.slices_of(key), node) if service else ()
-        known = self._plans.get(key, ())
-        self._endpoints += sum(plan.endpoint_count for plan in plans)
-        self._endpoints -= sum(plan.endpoint_count for plan in known)
+        return plan_service(service, store.slices_of(key), node) if service else ()
+
+    def _count(self, plans: Mapping[NamespacedName, _Plans]) -> int:
+        """How many endpoints there are with these plans."""
+        gone = sum(self._contributions.get(key, _NOTHING).endpoints for key in plans)
+        return self.endpoints - gone + sum(_endpoints(each) for each in plans.values())
+
+    def _recompile(self, plans: Mapping[NamespacedName, _Plans], circumstances: Circumstances) -> set[Chain]:
+        changed: set[Chain] = set()
+        for key in sorted(plans):
+            changed |= self._replace(key, plans[key], self._compile(plans[key], circumstances))
+        for root in DISPATCH:
+            changed |= self._redispatch(root)
+        return changed
+
+    def _replace(self, key: NamespacedName, plans: _Plans, compiled: dict[Chain, str]) -> set[Chain]:
+        """What the Service adds is `compiled` from now on; the chains of its own that this changes."""
+        old = self._contributions.pop(key, _NOTHING)
+        new = _Contribution(
+            tuple(chain for chain in compiled if chain not in DISPATCH),
+            {chain: rules for chain, rules in compiled.items() if chain in DISPATCH},
+            len(plans),
+            _endpoints(plans),
+        )
         if plans:
-            self._plans[key] = plans
-        else:
-            self._plans.pop(key, None)
-        return plans != known
+            self._contributions[key] = new
+        self.service_ports += new.service_ports - old.service_ports
+        self.endpoints += new.endpoints - old.endpoints
+        gone = set(old.chains).difference(new.chains)
+        for chain in gone:
+            del self.chains[chain]
+        written = {
+            chain: compiled[chain] for chain in new.chains if self.chains.get(chain) != compiled[chain]
+        }
+        self.chains |= written
+        for chain in DISPATCH:
+            before, after = old.dispatched.get(chain, ""), new.dispatched.get(chain, "")
+            if before != after:
+                self._trees[chain].replace(key, before, after)
+        return gone | written.keys()
 
-    def _recompile(self, keys: Iterable[NamespacedName], circumstances: Circumstances) -> None:
-        touched: set[Chain] = set()
-        for key in sorted(keys):
-            old = self._contributions.pop(key, _NOTHING)
-            compiled = self._compile(key, circumstances)
-            new = _Contribution(
-                tuple(chain for chain in compiled if chain not in DISPATCH),
-                {chain: rules for chain, rules in compiled.items() if chain in DISPATCH},
-            )
-            if compiled:
-                self._contributions[key] = new
-            for chain in set(old.chains).difference(new.chains):
-                del self.chains[chain]
-            self.chains.update((chain, compiled[chain]) for chain in new.chains)
-            for chain in DISPATCH:
-                before, after = old.dispatched.get(chain, ""), new.dispatched.get(chain, "")
-                if before != after:
-                    self._trees[chain].replace(key, before, after)
-                    touched.add(chain)
-        for chain in touched:
-            self._redispatch(chain)
-
-    def _compile(self, key: NamespacedName, circumstances: Circumstances) -> dict[Chain, str]:
+    def _compile(self, plans: _Plans, circumstances: Circumstances) -> dict[Chain, str]:
         merged: dict[Chain, str] = {}
-        for plan in self._plans.get(key, ()):
+        for plan in plans:
             chains = service_port_chains(
                 plan,
                 circumstances.node,
@@ -146,10 +164,17 @@ class DesiredRuleset:
                 merged[chain] = merged.get(chain, "") + rules
         return merged
 
-    def _redispatch(self, root: Chain) -> None:
+    def _redispatch(self, root: Chain) -> set[Chain]:
+        changed: set[Chain] = set()
         for name, part in self._trees[root].changes().items():
             chain = Chain(root.table, name)
+            changed.add(chain)
             if part is None:
                 self.chains.pop(chain, None)
             else:
                 self.chains[chain] = dispatch_chain(part, self._render) + self._node.get(chain, "")
+        return changed
+
+
+def _endpoints(plans: _Plans) -> int:
+    return sum(plan.endpoint_count for plan in plans)

@@ -1,7 +1,7 @@
 """Chain names, as kube-proxy composes them, so that a node can be handed over in place.
 
 The hash covers the service port's name and protocol in lower case and, for a backend, its target;
-16 characters of base32 keep a name under the kernel's limit of 28 (XT_EXTENSION_MAXNAMELEN - 1).
+16 characters of base32, of 10 bytes, keep a name under the kernel's limit of 28 (XT_EXTENSION_MAXNAMELEN - 1).
 """
 
 import base64
@@ -60,4 +60,4 @@ def group(chain: str, backend_chain: str, depth: int) -> str:
 
 
 def _hash(text: str) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()

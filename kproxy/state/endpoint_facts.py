@@ -1,7 +1,7 @@
 """The rules of an EndpointSlice, and of an old Endpoints object, which becomes slices."""
 
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 
 from kproxy.errors import InvalidField
 from kproxy.state import validate, wire
@@ -12,6 +12,8 @@ from kproxy.values import Family, NamespacedName, family_of
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 _NO_CONDITIONS = wire.Conditions()
+
+_MOST_NODES = 16_384
 
 
 def endpoint_slice_fact(shape: wire.EndpointSlice) -> EndpointSlice:
@@ -71,7 +73,6 @@ def _endpoint(family: Family, shape: wire.Endpoint) -> Endpoint | None:
         node=_node_name(shape.node_name),
         zone_hints=validate.each(hints.for_zones, "hints.forZones", _zone_hint) if hints else (),
         node_hints=validate.each(hints.for_nodes, "hints.forNodes", _node_hint) if hints else (),
-        pod=_pod_name(shape.target_ref),
     )
 
 
@@ -83,14 +84,10 @@ def _node_hint(hint: wire.Named) -> str:
     return validate.dns_subdomain(hint.name, "name")
 
 
+@lru_cache(maxsize=_MOST_NODES)
 def _node_name(name: str | None) -> str:
+    """The same text object for all endpoints of a node."""
     return validate.dns_subdomain(name, "nodeName") if name else ""
-
-
-def _pod_name(target: wire.TargetRef | None) -> str:
-    if target is None or target.kind != "Pod" or not target.name:
-        return ""
-    return validate.dns_subdomain(target.name, "targetRef.name")
 
 
 def endpoints_fact(shape: wire.Endpoints) -> Endpoints:
@@ -127,7 +124,6 @@ def _subset_endpoint(ready: bool, shape: wire.EndpointAddress) -> Endpoint:  # p
         ready=ready,
         serving=ready,
         node=_node_name(shape.node_name),
-        pod=_pod_name(shape.target_ref),
     )
 
 

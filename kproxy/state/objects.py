@@ -26,7 +26,7 @@ class ServiceType(StrEnum):
     EXTERNAL_NAME = "ExternalName"
 
 
-class ServicePort(Struct, frozen=True):
+class ServicePort(Struct, frozen=True, gc=False):
     """`node_port` is 0 where the port has none."""
 
     name: str
@@ -62,7 +62,7 @@ class Service(Struct, frozen=True, kw_only=True):
     opt_out_label: str = ""
 
 
-class Endpoint(Struct, frozen=True, kw_only=True):
+class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
     """One address behind a Service. `node` is empty where unknown; hints are empty where absent."""
 
     address: Address
@@ -72,10 +72,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     node: str = ""
     zone_hints: tuple[str, ...] = ()
     node_hints: tuple[str, ...] = ()
-    pod: str = ""
 
 
-class EndpointPort(Struct, frozen=True):
+class EndpointPort(Struct, frozen=True, gc=False):
     name: str
     protocol: Protocol
     port: int

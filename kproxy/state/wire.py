@@ -84,17 +84,11 @@ class Hints(_Wire):
     for_nodes: list[Named] | None = None
 
 
-class TargetRef(_Wire):
-    kind: str | None = None
-    name: str | None = None
-
-
 class Endpoint(_Wire):
     addresses: list[str] | None = None
     conditions: Conditions | None = None
     node_name: str | None = None
     hints: Hints | None = None
-    target_ref: TargetRef | None = None
 
 
 class EndpointPort(_Wire):
@@ -113,7 +107,6 @@ class EndpointSlice(_Wire):
 class EndpointAddress(_Wire):
     ip: str
     node_name: str | None = None
-    target_ref: TargetRef | None = None
 
 
 class Subset(_Wire):

@@ -10,10 +10,7 @@ _JUMP = re.compile(r" -j (KUBE-\S+)")
 
 
 def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
-    """The chains, each after all those that it jumps to.
-
-    Given dispatch chains first, as a ruleset has them, a Service's chains come next to each other.
-    """
+    """The chains, each after all those that it jumps to, and a Service's chains next to each other."""
     entered: set[Chain] = set()
     ordered: list[Chain] = []
 
@@ -25,13 +22,13 @@ def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
             visit(Chain(chain.table, name))
         ordered.append(chain)
 
-    for chain in chains:
+    for chain in parents_first(chains):
         visit(chain)
     return ordered
 
 
 def parents_first(chains: Iterable[Chain]) -> list[Chain]:
-    """Chains whose rules are unknown, in an order told by their names."""
+    """The chains in an order that their names tell, whatever their rules."""
     return sorted(chains, key=lambda chain: (_rank(chain.name), chain))
 
 

@@ -147,7 +147,7 @@ def words_for_rules(thing: Object) -> Iterator[str]:
             yield from thing.service
             yield from (end.address for end in thing.endpoints)
             yield from (word for port in thing.ports for word in (port.name, port.protocol) if word)
-            yield from (word for end in thing.endpoints for word in (end.node, end.pod) if word)
+            yield from (end.node for end in thing.endpoints if end.node)
         case Endpoints(slices=slices):
             yield from (word for piece in slices for word in words_for_rules(piece))
         case Node() | Pod():

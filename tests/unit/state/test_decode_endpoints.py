@@ -51,10 +51,6 @@ def test_slice_belongs_to_the_service_of_its_label() -> None:
             {"hints": {"forZones": [{"name": "zone_A"}], "forNodes": [{"name": "n1"}, {"name": "n2"}]}},
             Endpoint(address=Address("10.128.1.5"), zone_hints=("zone_A",), node_hints=("n1", "n2")),
         ),
-        (
-            {"targetRef": {"kind": "Pod", "name": "web-1"}},
-            Endpoint(address=Address("10.128.1.5"), pod="web-1"),
-        ),
         ({"targetRef": {"kind": "VM", "name": "Web 1"}}, Endpoint(address=Address("10.128.1.5"))),
     ],
 )
@@ -104,11 +100,6 @@ def test_slice_with_a_label_for_other_proxies_opts_out_whatever_its_value(label:
             "endpoints[0].hints.forZones[1].name",
             "'a b' is no label value",
         ),
-        (
-            {"endpoints": [{**ADDRESS, "targetRef": {"kind": "Pod", "name": "a..b"}}]},
-            "endpoints[0].targetRef.name",
-            "'a..b' is no DNS subdomain",
-        ),
         ({"ports": [{"name": "http", "port": 70000}]}, "ports[0].port", "70000 is not a port"),
         ({"ports": [{"name": "a b", "port": 1}]}, "ports[0].name", "'a b' is no DNS label"),
     ],
@@ -142,7 +133,7 @@ def test_endpoints_become_one_slice_for_each_subset_and_family() -> None:
     assert {found.key} == {one.service for one in found.slices}
     assert 3 == len({one.key for one in found.slices})
     not_ready = found.slices[0].endpoints[1]
-    assert (False, False, "web-1") == (not_ready.ready, not_ready.serving, not_ready.pod)
+    assert (False, False) == (not_ready.ready, not_ready.serving)
 
 
 def test_endpoints_with_an_invalid_address_are_refused_with_its_path() -> None:
