@@ -13,6 +13,7 @@ pytestmark = pytest.mark.netns
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BOUND_S = 120
+SUBJECTS = ("kproxy render", "iptables-nft, auto", "iptables-legacy, auto")
 
 
 def leftovers_of(pid: int) -> list[str]:
@@ -48,13 +49,27 @@ def test_demo_interrupted_in_the_middle_cleans_up(number: signal.Signals) -> Non
     assert [] == leftovers_of(running.pid)
 
 
-def test_bench_compares_each_backend_with_a_bare_restore() -> None:
-    command = [str(SCRIPTS / "bench"), "--services", "20", "--endpoints", "3", "--runs", "2", "--json"]
-    figures = json.loads(
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=BOUND_S).stdout
-    )
-    assert ["iptables-nft", "iptables-legacy"] == [
-        case["name"].partition(",")[0] for case in figures["changes"]
-    ]
-    assert all(case["ratio"] > 0 and case["bare_ms"] > 0 for case in figures["changes"])
-    assert figures["render_s"] > 0
+def bench(*options: str) -> str:
+    command = [str(SCRIPTS / "bench"), "--services", "20", "--endpoints", "3", "--seconds", "0", *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=BOUND_S).stdout
+
+
+def test_bench_measures_every_case_on_each_backend_against_its_rivals() -> None:
+    figures = json.loads(bench("--agent", "--json"))
+    cases = {subject: [f["case"] for f in figures if f["subject"] == subject] for subject in SUBJECTS}
+    assert ["render"] == cases["kproxy render"]
+    assert 12 == len(cases["iptables-nft, auto"]) == len(cases["iptables-legacy, auto"])
+    assert all(f["p50_ms"] > 0 and f["resident_mb"] > 10 for f in figures)
+    (replaced,) = [f for f in figures if f["subject"] == SUBJECTS[1] and f["case"] == "endpoint replaced"]
+    assert ["bare", "least", "usual"] == list(replaced["baselines"])
+    assert all(each["ratio"] > 0 and each["p50_ms"] > 0 for each in replaced["baselines"].values())
+    assert 6 == replaced["rules_written"]
+
+
+def test_bench_prints_tables_that_stand_in_markdown() -> None:
+    lines = bench("--case", "endpoint", "--backend", "nft", "--dispatch", "flat").splitlines()
+    assert 2 == sum(line.startswith("| iptables-nft, flat | 20 x 3 ") for line in lines)
+
+
+def test_bench_lists_its_cases() -> None:
+    assert "rolling-update" in bench("--list")

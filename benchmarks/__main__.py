@@ -1,0 +1,126 @@
+"""The command line of the benchmark."""
+
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import report
+from benchmarks.cluster import Size
+from benchmarks.iptables import IptablesSubject
+from benchmarks.pace import Pace
+from benchmarks.run import AGENT, CASES, RENDER, figures_of, render_figures
+from benchmarks.sample import Figures
+from kproxy.kernel.iptables import Backend
+from kproxy.kernel.privilege import require_net_admin
+from kproxy.ruleset.tree import LAYOUTS
+
+_WIDE = 200
+
+
+@click.command()
+@click.option(
+    "--services",
+    "services",
+    default=[1000],
+    show_default=True,
+    multiple=True,
+    type=click.IntRange(1, 50_000),
+    help="How many; may be given again.",
+)
+@click.option(
+    "--endpoints", default=10, show_default=True, type=click.IntRange(1, 100), help="Of each Service."
+)
+@click.option(
+    "--backend", "backends", type=click.Choice([*map(str, Backend)]), multiple=True, help="[default: both]"
+)
+@click.option(
+    "--dispatch",
+    "dispatches",
+    type=click.Choice(list(LAYOUTS)),
+    multiple=True,
+    default=["auto"],
+    show_default=True,
+)
+@click.option(
+    "--case", "cases", type=click.Choice(list(CASES)), multiple=True, help="[default: all but agent]"
+)
+@click.option("--agent", "with_agent", is_flag=True, help="Also through a real agent and API server.")
+@click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Of each case, at most.")
+@click.option(
+    "--seconds", default=30.0, show_default=True, help="For each case; the run that is under way is ended."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print figures, not tables.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg|png", help="Draw them too."
+)
+@click.option("--list", "lists", is_flag=True, help="Name the cases and say what they measure.")
+def main(
+    services: tuple[int, ...],
+    endpoints: int,
+    backends: tuple[str, ...],
+    dispatches: tuple[str, ...],
+    cases: tuple[str, ...],
+    with_agent: bool,
+    runs: int,
+    seconds: float,
+    as_json: bool,
+    plot: Path | None,
+    lists: bool,
+) -> None:
+    """Time what changes cost, against the least that they could cost, in network namespaces. Needs root."""
+    if lists:
+        for name, module in CASES.items():
+            click.echo(f"{name:15} {(import_module(module).__doc__ or '').splitlines()[0]}")
+        return
+    require_net_admin()
+    _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
+    chosen = {*(cases or CASES.keys() - {AGENT}), *([AGENT] if with_agent else [])}
+    subjects = [
+        IptablesSubject(Backend(backend), dispatch)
+        for backend in backends or [*map(str, Backend)]
+        for dispatch in dispatches
+    ]
+    with Progress(console=Console(stderr=True)) as progress:
+        pace = Pace(runs, seconds, progress)
+        figures: list[Figures] = []
+        for size in (Size(count, endpoints) for count in services):
+            if RENDER in chosen:
+                figures.append(render_figures(size, pace))
+            for subject in subjects:
+                figures.extend(figures_of(subject, size, chosen, pace))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(figures)))
+    else:
+        _print(figures)
+    if plot:
+        from benchmarks.plot import draw
+
+        draw(figures, plot)
+
+
+def _print(figures: list[Figures]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console.print(report.against_baselines(figures), report.by_stage(figures))
+    for note in report.notes(figures):
+        click.echo(note)
+
+
+def _end_as_if_interrupted(*signals: signal.Signals) -> None:
+    """So that namespaces and the agent go when this is killed."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in signals:
+        signal.signal(number, interrupt)
+
+
+if __name__ == "__main__":
+    main()

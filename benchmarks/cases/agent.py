@@ -1,0 +1,87 @@
+"""The same through a real agent: from the API server's event to the rule in the kernel, and what the process uses."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.agent import NODE, Agent, running_agent
+from benchmarks.cluster import Size, entry, service_manifest, slice_manifest
+from benchmarks.comparison import Comparison
+from benchmarks.ground import empty_kernel
+from benchmarks.pace import Pace
+from benchmarks.sample import Sample, resident_mb
+from benchmarks.subject import Subject
+from stubapi import StubApi
+from stubapi.manifests import node
+
+_QUIET_S = 0.2
+"""Between changes, so that none waits for the agent's least interval between syncs."""
+
+Case = tuple[Comparison, tuple[float, float]]
+"""With the agent's resident memory, now and at most."""
+
+
+def measure(subject: Subject, size: Size, pace: Pace) -> list[Case]:
+    with empty_kernel(), tempfile.TemporaryDirectory(prefix="kproxy-bench-") as directory, StubApi() as api:
+        state = Path(directory)
+        kubeconfig = api.write_kubeconfig(state / "kubeconfig")
+        _fill(api, size)
+        flags = ["--iptables-min-sync-period", "50ms", *subject.agent_flags]
+        began = time.perf_counter()
+        with running_agent(kubeconfig, state, flags) as agent:
+            first = _first_sync("agent: start to first sync", agent, began)
+        began = time.perf_counter()
+        with running_agent(kubeconfig, state, flags) as agent:
+            again = _first_sync("agent: start again to ready", agent, began)
+            rules_written = again[0].samples[0].rules_written
+            if rules_written:
+                raise RuntimeError(
+                    f"{subject.name}: the agent that started again wrote {rules_written} rules"
+                )
+            replaced = _endpoints_replaced(subject, size, pace, api, agent)
+            return [first, again, (replaced, resident_mb(agent.pid))]
+
+
+def _fill(api: StubApi, size: Size) -> None:
+    api.put("Node", node(NODE))
+    for number in range(size.services):
+        api.put("Service", service_manifest(number))
+        api.put("EndpointSlice", slice_manifest(number, size.endpoints))
+
+
+def _first_sync(name: str, agent: Agent, began: float) -> Case:
+    synced = agent.wait_for_sync("IPv4")
+    took_s = time.perf_counter() - began
+    agent.wait_for_sync("IPv6")
+    sample = Sample(took_s, agent.cpu_s(), rules_written=synced.rules_written)
+    return Comparison(name, [sample]), resident_mb(agent.pid)
+
+
+def _endpoints_replaced(subject: Subject, size: Size, pace: Pace, api: StubApi, agent: Agent) -> Comparison:
+    found = Comparison("agent: endpoint replaced")
+    baselines = subject.baselines(size)
+    api.wait_for_streams("EndpointSlice", 2)
+    for run in pace.rounds(found.case):
+        number = run * 7 % size.services
+        time.sleep(_QUIET_S)
+        found.samples.append(
+            _replaced(subject, api, agent, slice_manifest(number, size.endpoints, generation=run))
+        )
+        before, after = entry(number, size.endpoints), entry(number, size.endpoints, generation=run)
+        found.race(rival for rival in baselines.of_change([(before, after)]) if rival.name != "usual")
+    return found
+
+
+def _replaced(subject: Subject, api: StubApi, agent: Agent, manifest: dict[str, object]) -> Sample:
+    """To the kernel's own word that something changed, or else to the agent's line."""
+    told = len([each for each in agent.synced if each.family == "IPv4"])
+    changed = subject.watch_kernel()
+    cpu_before = agent.cpu_s()
+    began = time.perf_counter()
+    api.put("EndpointSlice", manifest)
+    if changed:
+        agent.wait_until(changed)
+    took_s = time.perf_counter() - began
+    synced = agent.wait_for_sync("IPv4", told + 1)
+    took_s = took_s if changed else time.perf_counter() - began
+    return Sample(took_s, agent.cpu_s() - cpu_before, rules_written=synced.rules_written)

@@ -1,0 +1,19 @@
+"""One endpoint of one Service is replaced."""
+
+from benchmarks.cluster import entry
+from benchmarks.comparison import Comparison
+from benchmarks.ground import Ground
+from benchmarks.pace import Pace
+from kproxy.state.events import Changed
+
+
+def measure(ground: Ground, pace: Pace) -> list[Comparison]:
+    found = Comparison("endpoint replaced")
+    baselines = ground.baselines
+    services, endpoints = ground.size
+    for run in pace.rounds(found.case):
+        number = run * 7 % services
+        before, after = ground.entry(number), entry(number, endpoints, generation=run)
+        found.samples.append(ground.sync(Changed(after.slice)))
+        found.race(baselines.of_change([(before, after)]))
+    return [found]

@@ -1,0 +1,25 @@
+"""All rules into a kernel that has none."""
+
+from benchmarks.comparison import Comparison, timed_s
+from benchmarks.ground import Ground, empty_kernel, synced
+from benchmarks.pace import Pace
+
+
+def measure(ground: Ground, pace: Pace) -> list[Comparison]:
+    """Against the best of bare restores of the same rules in sections of several sizes."""
+    found = Comparison("first sync")
+    rivals = ground.baselines.of_first_sync()
+    for number in pace.rounds(found.case):
+        if number == 1:
+            found.samples.append(ground.first)
+        else:
+            with synced(ground.subject, ground.size) as another:
+                found.samples.append(another.first)
+        took_s = {}
+        for rival in rivals:
+            with empty_kernel():
+                took_s[rival] = timed_s(rival)
+        fastest = min(took_s, key=lambda rival: took_s[rival])
+        found.enter(fastest.name, took_s[fastest], f"the best: {fastest.note}")
+        rivals = [fastest]
+    return [found]

@@ -1,0 +1,65 @@
+"""One case as it is measured: our samples, and those of each rival."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from benchmarks.cluster import Size
+from benchmarks.sample import Baseline, Figures, Sample, percentiles
+from benchmarks.subject import Rival
+
+
+@dataclass(slots=True)
+class Comparison:
+    case: str
+    samples: list[Sample] = field(default_factory=list)
+    rivals_s: dict[str, list[float]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def race(self, rivals: Iterable[Rival]) -> None:
+        """Each rival once, as the pair of the sample that was just taken, or that comes next."""
+        for rival in rivals:
+            self.enter(rival.name, timed_s(rival), rival.note)
+
+    def enter(self, rival: str, took_s: float, note: str = "") -> None:
+        self.rivals_s.setdefault(rival, []).append(took_s)
+        self.notes[rival] = note
+
+    def figures(self, subject: str, size: Size, resident: tuple[float, float]) -> Figures:
+        p50_s, p99_s = percentiles([sample.wall_s for sample in self.samples])
+        stages = self.samples[0].stages_s
+        return Figures(
+            subject=subject,
+            services=size.services,
+            endpoints=size.endpoints,
+            case=self.case,
+            runs=len(self.samples),
+            p50_ms=p50_s * 1000,
+            p99_ms=p99_s * 1000,
+            stages_ms={
+                stage: statistics.median(sample.stages_s[stage] for sample in self.samples) * 1000
+                for stage in stages
+            },
+            bytes_written=statistics.median(sample.bytes_written for sample in self.samples),
+            rules_written=statistics.median(sample.rules_written for sample in self.samples),
+            cpu_ms=statistics.fmean(sample.cpu_s for sample in self.samples) * 1000,
+            resident_mb=resident[0],
+            most_resident_mb=resident[1],
+            baselines={name: self._baseline(name) for name in self.rivals_s},
+        )
+
+    def _baseline(self, name: str) -> Baseline:
+        """Ours and theirs in turn in the same run, since a shared machine's speed drifts: pairs are compared."""
+        theirs = self.rivals_s[name]
+        pairs = zip(self.samples, theirs, strict=True)
+        ratio = statistics.median(ours.wall_s / other for ours, other in pairs)
+        return Baseline(statistics.median(theirs) * 1000, ratio, self.notes[name])
+
+
+def timed_s(rival: Rival) -> float:
+    began = time.perf_counter()
+    rival.work()
+    took_s = time.perf_counter() - began
+    rival.afterwards()
+    return took_s

@@ -1,0 +1,97 @@
+"""A kernel of its own with a cluster's rules in it, and the proxy that put them there."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.cluster import Entry, Size, filled_store, service_key
+from benchmarks.sample import Sample, cpu_s
+from benchmarks.stages import RENDER, RESTORE, Stages
+from benchmarks.subject import Baselines, Proxy, Subject
+from kproxy.state.events import Event
+from namespaces import fresh_namespace, inside
+
+
+class Ground:
+    """kproxy's own path in this process, from the Store to the kernel, in this thread's network namespace."""
+
+    def __init__(self, subject: Subject, size: Size, namespace: str, state: Path) -> None:
+        self.subject = subject
+        self.size = size
+        self.namespace = namespace
+        self._store = filled_store(size)
+        self._state = state
+        self._stages = Stages()
+        self._circumstances = subject.circumstances
+        self._proxy, self.close = self._new_proxy()
+        self.first = self.sync(verify=True)
+
+    def restart(self) -> Sample:
+        """Another proxy takes over, which knows only what the one before left in its directory."""
+        self.close()
+        began, cpu_before = time.perf_counter(), cpu_s()
+        self._proxy, self.close = self._new_proxy()
+        self._stages.clear()
+        return self._synced(began, cpu_before, verify=True)
+
+    def sync(self, *events: Event, verify: bool = False) -> Sample:
+        """One sync, timed from when the events come in."""
+        self._stages.clear()
+        began, cpu_before = time.perf_counter(), cpu_s()
+        for event in events:
+            self._store.apply(event)
+        return self._synced(began, cpu_before, verify=verify)
+
+    def entry(self, number: int) -> Entry:
+        """A Service as it is now."""
+        key = service_key(number)
+        (piece,) = self._store.slices_of(key)
+        return Entry(self._store.services[key], piece)
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        return self.subject.baselines(self.size)
+
+    def _new_proxy(self) -> tuple[Proxy, Callable[[], None]]:
+        return self.subject.proxy(self._state, self._stages)
+
+    def _synced(self, began: float, cpu_before: float, *, verify: bool) -> Sample:
+        dirty = self._store.take_dirty()
+        report = self._proxy.sync(self._store, dirty, self._circumstances, verify=verify)
+        if report.error:
+            raise report.error
+        seconds = self._stages.seconds
+        stages_s = {
+            "compute": report.compute_s - seconds[RENDER],
+            RENDER: seconds[RENDER],
+            "compare": report.apply_s - seconds[RESTORE],
+            RESTORE: seconds[RESTORE],
+        }
+        return Sample(
+            time.perf_counter() - began,
+            cpu_s() - cpu_before,
+            stages_s,
+            self._stages.bytes,
+            report.rules_written,
+        )
+
+
+@contextmanager
+def empty_kernel() -> Iterator[str]:
+    """This thread in a network namespace of its own, which holds no rule; the namespace's name."""
+    with fresh_namespace() as name, inside(name):
+        yield name
+
+
+@contextmanager
+def synced(subject: Subject, size: Size) -> Iterator[Ground]:
+    """The rules of a whole cluster are in the kernel; `first` tells what that took."""
+    with empty_kernel() as namespace, tempfile.TemporaryDirectory(prefix="kproxy-bench-") as state:
+        ground = Ground(subject, size, namespace, Path(state))
+        try:
+            yield ground
+        finally:
+            ground.close()

@@ -1,0 +1,84 @@
+"""iptables mode: kproxy with the program and the templates under a stopwatch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cluster import CIDR, Size
+from benchmarks.iptables_baselines import IptablesBaselines
+from benchmarks.stages import RENDER, RESTORE, Stages
+from kproxy.agent.family import FamilyProxy, Rules
+from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.nftables import generation
+from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.saved import SavedRules
+from kproxy.model.node import view_node
+from kproxy.model.settings import Settings
+from kproxy.render.templates import rule_templates
+from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.tree import LAYOUTS
+from kproxy.values import Address, Family, Network
+
+_NODE = "node-1"
+_LOCAL = (Address("127.0.0.1"), Address("10.199.0.2"))
+
+
+class _WatchedIptables(Iptables):
+    def __init__(self, backend: Backend, stages: Stages) -> None:
+        super().__init__(backend, Family.IPV4)
+        self._stages = stages
+
+    def restore(self, text: str) -> None:
+        self._stages.bytes += len(text)
+        with self._stages.timed(RESTORE):
+            super().restore(text)
+
+
+def _watched_templates(stages: Stages) -> Render:
+    render = rule_templates()
+
+    def watched(name: str, values: dict[str, object]) -> str:
+        with stages.timed(RENDER):
+            return render(name, values)
+
+    return watched
+
+
+@dataclass(frozen=True, slots=True)
+class IptablesSubject:
+    backend: Backend
+    dispatch: str
+
+    @property
+    def name(self) -> str:
+        return f"iptables-{self.backend}, {self.dispatch}"
+
+    @property
+    def circumstances(self) -> Circumstances:
+        settings = Settings(cluster_cidrs=(Network(CIDR),))
+        view = view_node(_NODE, None, _LOCAL, settings, Family.IPV4)
+        return Circumstances(view, settings, LAYOUTS[self.dispatch])
+
+    @property
+    def agent_flags(self) -> list[str]:
+        return ["--iptables-backend", self.backend, "--dispatch", self.dispatch]
+
+    def proxy(self, state: Path, stages: Stages) -> tuple[FamilyProxy, Callable[[], None]]:
+        """A proxy that knows what the directory's record says, and how to close the record."""
+        iptables = _WatchedIptables(self.backend, stages)
+        render = _watched_templates(stages)
+        if self.backend is Backend.LEGACY:
+            rules: Rules = SavedRules(Family.IPV4)
+            return FamilyProxy(iptables, rules, render), lambda: None
+        record = Record(state / "iptables-nft.sqlite")
+        return FamilyProxy(iptables, RecordedRules(Family.IPV4, record), render), record.close
+
+    def baselines(self, size: Size) -> IptablesBaselines:
+        return IptablesBaselines(self.backend, size, self.circumstances)
+
+    def watch_kernel(self) -> Callable[[], bool] | None:
+        if self.backend is Backend.LEGACY:
+            return None
+        seen = generation()
+        return lambda: generation() != seen

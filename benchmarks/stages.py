@@ -1,0 +1,28 @@
+"""Where the time of one sync goes, and what it hands to the kernel."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+RENDER, RESTORE = "render", "restore"
+
+
+class Stages:
+    """Seconds by stage, and bytes, since `clear`."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.bytes = 0
+
+    def clear(self) -> None:
+        self.seconds.clear()
+        self.bytes = 0
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - began

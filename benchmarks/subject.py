@@ -1,0 +1,62 @@
+"""What is measured: one way of programming a kernel, and what it is held against."""
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.cluster import Entry, Size
+from benchmarks.stages import Stages
+from kproxy.agent.family import SyncReport
+from kproxy.ruleset.desired import Circumstances
+from kproxy.state.store import Store
+from kproxy.values import NamespacedName
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rival:
+    """Another way to do what ours just did. `afterwards` cleans up, and is not timed."""
+
+    name: str
+    work: Callable[[], object]
+    afterwards: Callable[[], object] = lambda: None
+    note: str = ""
+
+
+Change = tuple[Entry | None, Entry | None]
+"""A Service before and after; None where it does not exist."""
+
+
+class Baselines(Protocol):
+    """Rivals for each kind of work, in this thread's network namespace."""
+
+    def of_change(self, changes: Sequence[Change]) -> list[Rival]: ...
+    def of_first_sync(self) -> list[Rival]:
+        """Each of them wants a namespace without rules; the fastest counts."""
+        ...
+
+
+class Proxy(Protocol):
+    """One family's proxy as the agent's loop uses it."""
+
+    def sync(
+        self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
+    ) -> SyncReport: ...
+
+
+class Subject(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def circumstances(self) -> Circumstances: ...
+    @property
+    def agent_flags(self) -> Sequence[str]: ...
+    def proxy(self, state: Path, stages: Stages) -> tuple[Proxy, Callable[[], None]]:
+        """A proxy that knows no more than what is kept in the directory `state`, and how to close it."""
+        ...
+
+    def baselines(self, size: Size) -> Baselines: ...
+    def watch_kernel(self) -> Callable[[], bool] | None:
+        """Tells whether rules changed since this call; None where the kernel cannot be asked cheaply."""
+        ...
