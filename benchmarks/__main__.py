@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +14,7 @@ from benchmarks import report
 from benchmarks.cluster import Size
 from benchmarks.iptables import IptablesSubject
 from benchmarks.pace import Pace
-from benchmarks.run import AGENT, CASES, RENDER, figures_of, render_figures
+from benchmarks.run import AGENT, CASES, measured
 from benchmarks.sample import Figures
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
@@ -76,8 +75,8 @@ def main(
 ) -> None:
     """Time what changes cost, against the least that they could cost, in network namespaces. Needs root."""
     if lists:
-        for name, module in CASES.items():
-            click.echo(f"{name:15} {(import_module(module).__doc__ or '').splitlines()[0]}")
+        for name, case in CASES.items():
+            click.echo(f"{name:15} {case}")
         return
     require_net_admin()
     _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
@@ -90,11 +89,9 @@ def main(
     with Progress(console=Console(stderr=True)) as progress:
         pace = Pace(runs, seconds, progress)
         figures: list[Figures] = []
-        for size in (Size(count, endpoints) for count in services):
-            if RENDER in chosen:
-                figures.append(render_figures(size, pace))
-            for subject in subjects:
-                figures.extend(figures_of(subject, size, chosen, pace))
+        for each in measured(subjects, [Size(count, endpoints) for count in services], chosen, pace):
+            progress.console.print(report.line(each), highlight=False, soft_wrap=True)
+            figures.append(each)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(figures)))
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from benchmarks.cluster import Size
-from benchmarks.sample import Baseline, Figures, Sample, percentiles
+from benchmarks.sample import Baseline, Figures, Sample, cpu_s, percentiles
 from benchmarks.subject import Rival
 
 
@@ -14,16 +14,16 @@ from benchmarks.subject import Rival
 class Comparison:
     case: str
     samples: list[Sample] = field(default_factory=list)
-    rivals_s: dict[str, list[float]] = field(default_factory=dict)
+    rivals: dict[str, list[Sample]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
     def race(self, rivals: Iterable[Rival]) -> None:
         """Each rival once, as the pair of the sample that was just taken, or that comes next."""
         for rival in rivals:
-            self.enter(rival.name, timed_s(rival), rival.note)
+            self.enter(rival.name, timed(rival), rival.note)
 
-    def enter(self, rival: str, took_s: float, note: str = "") -> None:
-        self.rivals_s.setdefault(rival, []).append(took_s)
+    def enter(self, rival: str, sample: Sample, note: str = "") -> None:
+        self.rivals.setdefault(rival, []).append(sample)
         self.notes[rival] = note
 
     def figures(self, subject: str, size: Size, resident: tuple[float, float]) -> Figures:
@@ -46,20 +46,24 @@ class Comparison:
             cpu_ms=statistics.fmean(sample.cpu_s for sample in self.samples) * 1000,
             resident_mb=resident[0],
             most_resident_mb=resident[1],
-            baselines={name: self._baseline(name) for name in self.rivals_s},
+            baselines={name: self._baseline(name) for name in self.rivals},
         )
 
     def _baseline(self, name: str) -> Baseline:
         """Ours and theirs in turn in the same run, since a shared machine's speed drifts: pairs are compared."""
-        theirs = self.rivals_s[name]
-        pairs = zip(self.samples, theirs, strict=True)
-        ratio = statistics.median(ours.wall_s / other for ours, other in pairs)
-        return Baseline(statistics.median(theirs) * 1000, ratio, self.notes[name])
+        pairs = list(zip(self.samples, self.rivals[name], strict=True))
+        return Baseline(
+            p50_ms=statistics.median(other.wall_s for _, other in pairs) * 1000,
+            ratio=statistics.median(ours.wall_s / other.wall_s for ours, other in pairs),
+            cpu_ms=statistics.fmean(other.cpu_s for _, other in pairs) * 1000,
+            cpu_ratio=statistics.median(ours.cpu_s / other.cpu_s for ours, other in pairs),
+            note=self.notes[name],
+        )
 
 
-def timed_s(rival: Rival) -> float:
-    began = time.perf_counter()
+def timed(rival: Rival) -> Sample:
+    began, cpu_before = time.perf_counter(), cpu_s()
     rival.work()
-    took_s = time.perf_counter() - began
+    sample = Sample(time.perf_counter() - began, cpu_s() - cpu_before)
     rival.afterwards()
-    return took_s
+    return sample

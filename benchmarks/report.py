@@ -29,14 +29,27 @@ def against_baselines(figures: Sequence[Figures]) -> Table:
 
 def by_stage(figures: Sequence[Figures]) -> Table:
     table = _table(
-        "kernel, dispatch", "Services x endpoints", "case", right=(*STAGES, "CPU", "KB", "rules", "RSS, MB")
+        "kernel, dispatch",
+        "Services x endpoints",
+        "case",
+        right=(*STAGES, "CPU", "CPU / bare", "KB", "rules", "RSS, MB"),
     )
     for each in figures:
         stages = (_time(each.stages_ms[stage]) if stage in each.stages_ms else "" for stage in STAGES)
+        bare = each.baselines.get("bare")
+        cpu_ratio = f"{bare.cpu_ratio:.2f}" if bare else ""
         written = f"{each.bytes_written / 1000:,.1f}", f"{each.rules_written:,.0f}"
         resident = f"{each.resident_mb:.0f}"
-        table.add_row(each.subject, _size(each), each.case, *stages, _time(each.cpu_ms), *written, resident)
+        table.add_row(
+            each.subject, _size(each), each.case, *stages, _time(each.cpu_ms), cpu_ratio, *written, resident
+        )
     return table
+
+
+def line(figures: Figures) -> str:
+    """Short, for someone who waits."""
+    ratios = "".join(f", {each.ratio:.2f} x {name}" for name, each in figures.baselines.items())
+    return f"{figures.subject}, {_size(figures)}: {figures.case}: {_time(figures.p50_ms)}{ratios}"
 
 
 def notes(figures: Sequence[Figures]) -> list[str]:

@@ -1,6 +1,7 @@
 """From what is asked for to figures, case by case."""
 
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from benchmarks.cases import (
     agent,
@@ -31,21 +32,28 @@ IN_PROCESS: dict[str, Callable[[Ground, Pace], list[Comparison]]] = {
 }
 RENDER, AGENT = "render", "agent"
 
+_MODULES = {**IN_PROCESS, RENDER: render.measure, AGENT: agent.measure}
 CASES = {
-    **{name: measure.__module__ for name, measure in IN_PROCESS.items()},
-    RENDER: render.__name__,
-    AGENT: agent.__name__,
+    name: (sys.modules[measure.__module__].__doc__ or "").partition("\n")[0]
+    for name, measure in _MODULES.items()
 }
-"""Each case's module, whose first line says what it measures."""
+"""What each case measures."""
 
 
-def render_figures(size: Size, pace: Pace) -> Figures:
-    comparison, most_mb = render.measure(size, pace)
-    return comparison.figures("kproxy render", size, (most_mb, most_mb))
+def measured(
+    subjects: Sequence[Subject], sizes: Sequence[Size], cases: Collection[str], pace: Pace
+) -> Iterator[Figures]:
+    """The figures of each case as soon as they are there."""
+    for size in sizes:
+        if RENDER in cases:
+            comparison, most_mb = render.measure(size, pace)
+            yield comparison.figures("kproxy render", size, (most_mb, most_mb))
+        for subject in subjects:
+            yield from _of_subject(subject, size, cases, pace)
 
 
-def figures_of(subject: Subject, size: Size, cases: Collection[str], pace: Pace) -> Iterator[Figures]:
-    """Of the cases that need a kernel, all in process ones with the same rules in it."""
+def _of_subject(subject: Subject, size: Size, cases: Collection[str], pace: Pace) -> Iterator[Figures]:
+    """The cases in this process follow each other in one kernel, whose first sync is the first of them."""
     chosen = [measure for name, measure in IN_PROCESS.items() if name in cases]
     if chosen:
         with synced(subject, size) as ground:

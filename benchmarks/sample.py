@@ -23,10 +23,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What else does the same: milliseconds, and the median of the ratios of ours to it, pair by pair."""
+    """What else does the same; ratios are medians of ours to it, pair by pair, of times and of CPU."""
 
     p50_ms: float
     ratio: float
+    cpu_ms: float
+    cpu_ratio: float
     note: str = ""
 
 

@@ -9,7 +9,7 @@ from benchmarks.cluster import CIDR, Size, cluster_ip
 from benchmarks.comparison import Comparison
 from benchmarks.ground import Ground, synced
 from benchmarks.pace import Pace
-from benchmarks.sample import Sample
+from benchmarks.sample import Sample, cpu_s
 from kproxy.kernel import process
 from namespaces import inside
 
@@ -29,9 +29,9 @@ def measure(ground: Ground, pace: Pace) -> list[Comparison]:
         _be_at_home()
         for _ in pace.rounds(found.case):
             with inside(ground.namespace):
-                found.samples.append(Sample(_connect_s(cluster_ip(ground.size.services - 1))))
+                found.samples.append(_connects(cluster_ip(ground.size.services - 1)))
             with inside(alone.namespace):
-                found.enter("the only service", _connect_s(cluster_ip(0)))
+                found.enter("the only service", _connects(cluster_ip(0)))
     return [found]
 
 
@@ -41,8 +41,8 @@ def _be_at_home() -> None:
     process.run(["ip", "route", "add", "10.96.0.0/11", "dev", "lo", "src", _CLIENT])
 
 
-def _connect_s(address: str) -> float:
-    took_s = []
+def _connects(address: str) -> Sample:
+    took_s, cpu_before = [], cpu_s()
     with socket.create_server(("0.0.0.0", _PORT)) as server:  # noqa: S104 # in a namespace of its own
         for _ in range(_TRIES):
             with socket.socket() as client:
@@ -51,4 +51,4 @@ def _connect_s(address: str) -> float:
                 client.connect((address, 80))
                 took_s.append(time.perf_counter() - began)
                 server.accept()[0].close()
-    return statistics.median(took_s)
+    return Sample(statistics.median(took_s), (cpu_s() - cpu_before) / _TRIES)
