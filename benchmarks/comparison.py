@@ -9,6 +9,9 @@ from benchmarks.cluster import Size
 from benchmarks.sample import Baseline, Figures, Sample, cpu_s, percentiles
 from benchmarks.subject import Rival
 
+_ENOUGH_S = 10.0
+"""What a rival may take in all rounds together: a slow one shall not leave ours with few."""
+
 
 @dataclass(slots=True)
 class Comparison:
@@ -18,9 +21,10 @@ class Comparison:
     notes: dict[str, str] = field(default_factory=dict)
 
     def race(self, rivals: Iterable[Rival]) -> None:
-        """Each rival once, as the pair of the sample that was just taken, or that comes next."""
+        """Each rival once, as the pair of the newest sample, but those that had their time already."""
         for rival in rivals:
-            self.enter(rival.name, timed(rival), rival.note)
+            if sum(sample.wall_s for sample in self.rivals.get(rival.name, ())) < _ENOUGH_S:
+                self.enter(rival.name, timed(rival), rival.note)
 
     def enter(self, rival: str, sample: Sample, note: str = "") -> None:
         self.rivals.setdefault(rival, []).append(sample)
@@ -51,7 +55,7 @@ class Comparison:
 
     def _baseline(self, name: str) -> Baseline:
         """Ours and theirs in turn in the same run, since a shared machine's speed drifts: pairs are compared."""
-        pairs = list(zip(self.samples, self.rivals[name], strict=True))
+        pairs = list(zip(self.samples, self.rivals[name], strict=False))
         return Baseline(
             p50_ms=statistics.median(other.wall_s for _, other in pairs) * 1000,
             ratio=statistics.median(ours.wall_s / other.wall_s for ours, other in pairs),

@@ -12,7 +12,7 @@ from benchmarks.sample import Figures
 
 _COLUMNS = 3
 _PANEL_INCHES = 3.6, 2.8
-_LINES = {"kproxy": "-", "bare": "--", "least": ":", "usual": "-.", "the only service": ":"}
+_LINES = {"kproxy": "-", "bare": "--", "least": ":", "usual": "-.", "only service": ":"}
 
 
 def draw(figures: Sequence[Figures], file: Path) -> None:

@@ -31,7 +31,7 @@ def measure(ground: Ground, pace: Pace) -> list[Comparison]:
             with inside(ground.namespace):
                 found.samples.append(_connects(cluster_ip(ground.size.services - 1)))
             with inside(alone.namespace):
-                found.enter("the only service", _connects(cluster_ip(0)))
+                found.enter("only service", _connects(cluster_ip(0)))
     return [found]
 
 
