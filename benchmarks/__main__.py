@@ -104,7 +104,8 @@ def main(
 
 def _print(figures: list[Figures]) -> None:
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    console.print(report.against_baselines(figures), report.by_stage(figures))
+    for heading, table in report.tables(figures):
+        console.print(heading, table, highlight=False)
     for note in report.notes(figures):
         click.echo(note)
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from benchmarks.cluster import Size
@@ -20,8 +20,16 @@ class Comparison:
     rivals: dict[str, list[Sample]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
-    def race(self, rivals: Iterable[Rival]) -> None:
-        """Each rival once, as the pair of the newest sample, but those that had their time already."""
+    def race(self, ours: Callable[[], Sample], rivals: Iterable[Rival]) -> None:
+        """One round, in which ours and the rivals take turns in going first."""
+        if len(self.samples) % 2:
+            self.run(rivals)
+        self.samples.append(ours())
+        if len(self.samples) % 2:
+            self.run(rivals)
+
+    def run(self, rivals: Iterable[Rival]) -> None:
+        """Each rival once, but those that had their time already."""
         for rival in rivals:
             if sum(sample.wall_s for sample in self.rivals.get(rival.name, ())) < _ENOUGH_S:
                 self.enter(rival.name, timed(rival), rival.note)

@@ -1,49 +1,27 @@
 """Figures as tables that stand in a terminal and in a Markdown file alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from rich.box import MARKDOWN
 from rich.table import Table
 
-from benchmarks.sample import Baseline, Figures
+from benchmarks.sample import Figures
 
 _SECOND_MS = 1000
-
-STAGES = ("compute", "render", "compare", "restore")
-
-
-def against_baselines(figures: Sequence[Figures]) -> Table:
-    names = list(dict.fromkeys(name for each in figures for name in each.baselines))
-    table = _table(
-        "kernel, dispatch",
-        "Services x endpoints",
-        "case",
-        right=("runs", "p50", "p99", *(f"/ {name}" for name in names)),
-    )
-    for each in figures:
-        ratios = (_ratio(each.baselines.get(name)) for name in names)
-        times = _time(each.p50_ms), _time(each.p99_ms)
-        table.add_row(each.subject, _size(each), each.case, str(each.runs), *times, *ratios)
-    return table
+_STAGES = ("compute", "render", "compare", "restore")
 
 
-def by_stage(figures: Sequence[Figures]) -> Table:
-    table = _table(
-        "kernel, dispatch",
-        "Services x endpoints",
-        "case",
-        right=(*STAGES, "CPU", "CPU / bare", "KB", "rules", "RSS, MB"),
-    )
-    for each in figures:
-        stages = (_time(each.stages_ms[stage]) if stage in each.stages_ms else "" for stage in STAGES)
-        bare = each.baselines.get("bare")
-        cpu_ratio = f"{bare.cpu_ratio:.2f}" if bare else ""
-        written = f"{each.bytes_written / 1000:,.1f}", f"{each.rules_written:,.0f}"
-        resident = f"{each.resident_mb:.0f}"
-        table.add_row(
-            each.subject, _size(each), each.case, *stages, _time(each.cpu_ms), cpu_ratio, *written, resident
+def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:
+    """Two for each way to program the kernel, with what they tell; what a case is at other sizes stands below it."""
+    cases = list(dict.fromkeys(each.case for each in figures))
+    for subject in dict.fromkeys(each.subject for each in figures):
+        found = sorted(
+            (each for each in figures if each.subject == subject),
+            key=lambda each: (cases.index(each.case), each.services),
         )
-    return table
+        yield f"{subject}: what it takes, and how many times what each rival takes", _against_baselines(found)
+        yield f"{subject}: where the time goes, and what is written", _by_stage(found)
 
 
 def line(figures: Figures) -> str:
@@ -62,12 +40,38 @@ def notes(figures: Sequence[Figures]) -> list[str]:
     ]
 
 
-def _table(*left: str, right: Sequence[str]) -> Table:
+def _against_baselines(figures: Sequence[Figures]) -> Table:
+    columns: dict[str, Callable[[Figures], str]] = {
+        "runs": lambda each: str(each.runs),
+        "p50": lambda each: _time(each.p50_ms),
+        "p99": lambda each: _time(each.p99_ms),
+    }
+    for name in dict.fromkeys(name for each in figures for name in each.baselines):
+        columns[name] = partial(_ratio, name)
+    return _table(columns, figures)
+
+
+def _by_stage(figures: Sequence[Figures]) -> Table:
+    columns: dict[str, Callable[[Figures], str]] = {
+        **{stage: partial(_stage, stage) for stage in _STAGES},
+        "CPU": lambda each: _time(each.cpu_ms),
+        "bare's CPU": _cpu_ratio,
+        "KB": lambda each: f"{each.bytes_written / 1000:,.1f}" if each.bytes_written else "",
+        "rules": lambda each: f"{each.rules_written:,.0f}",
+        "RSS, MB": lambda each: f"{each.resident_mb:.0f}",
+        "most": lambda each: f"{each.most_resident_mb:.0f}",
+    }
+    return _table(columns, figures)
+
+
+def _table(columns: dict[str, Callable[[Figures], str]], figures: Sequence[Figures]) -> Table:
     table = Table(box=MARKDOWN)
-    for heading in left:
-        table.add_column(heading, no_wrap=True)
-    for heading in right:
+    table.add_column("case", no_wrap=True)
+    table.add_column("Services", no_wrap=True, justify="right")
+    for heading in columns:
         table.add_column(heading, no_wrap=True, justify="right")
+    for each in figures:
+        table.add_row(each.case, _size(each), *(cell(each) for cell in columns.values()))
     return table
 
 
@@ -75,8 +79,18 @@ def _size(figures: Figures) -> str:
     return f"{figures.services:,} x {figures.endpoints}"
 
 
-def _ratio(baseline: Baseline | None) -> str:
-    return f"{baseline.ratio:.2f} ({_time(baseline.p50_ms)})" if baseline else ""
+def _stage(stage: str, figures: Figures) -> str:
+    return _time(figures.stages_ms[stage]) if stage in figures.stages_ms else ""
+
+
+def _ratio(rival: str, figures: Figures) -> str:
+    baseline = figures.baselines.get(rival)
+    return f"{baseline.ratio:.2f} x {_time(baseline.p50_ms)}" if baseline else ""
+
+
+def _cpu_ratio(figures: Figures) -> str:
+    bare = figures.baselines.get("bare")
+    return f"{bare.cpu_ratio:.2f} x {_time(bare.cpu_ms)}" if bare else ""
 
 
 def _time(milliseconds: float) -> str:
@@ -84,4 +98,4 @@ def _time(milliseconds: float) -> str:
         return f"{milliseconds / _SECOND_MS:.2f} s"
     if milliseconds >= 1:
         return f"{milliseconds:.1f} ms"
-    return f"{milliseconds * 1000:.1f} us"
+    return f"{milliseconds * 1000:.0f} us"

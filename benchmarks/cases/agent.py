@@ -64,11 +64,11 @@ def _endpoints_replaced(subject: Subject, size: Size, pace: Pace, api: StubApi, 
     for run in pace.rounds(found.case):
         number = run * 7 % size.services
         time.sleep(_QUIET_S)
+        before, after = entry(number, size.endpoints), entry(number, size.endpoints, generation=run)
         found.samples.append(
             _replaced(subject, api, agent, slice_manifest(number, size.endpoints, generation=run))
         )
-        before, after = entry(number, size.endpoints), entry(number, size.endpoints, generation=run)
-        found.race(rival for rival in baselines.of_change([(before, after)]) if rival.name != "usual")
+        found.run(rival for rival in baselines.of_change([(before, after)]) if rival.name != "usual")
     return found
 
 

@@ -1,5 +1,7 @@
 """One endpoint of one Service is replaced."""
 
+from functools import partial
+
 from benchmarks.cluster import entry
 from benchmarks.comparison import Comparison
 from benchmarks.ground import Ground
@@ -14,6 +16,6 @@ def measure(ground: Ground, pace: Pace) -> list[Comparison]:
     for run in pace.rounds(found.case):
         number = run * 7 % services
         before, after = ground.entry(number), entry(number, endpoints, generation=run)
-        found.samples.append(ground.sync(Changed(after.slice)))
-        found.race(baselines.of_change([(before, after)]))
+        change = Changed(after.slice)
+        found.race(partial(ground.sync, change), baselines.of_change([(before, after)]))
     return [found]

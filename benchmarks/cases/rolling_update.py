@@ -1,5 +1,7 @@
 """The endpoints of a large Service are replaced one after another, each by a sync of its own."""
 
+from functools import partial
+
 from benchmarks.cluster import entry
 from benchmarks.comparison import Comparison
 from benchmarks.ground import Ground
@@ -17,8 +19,8 @@ def measure(ground: Ground, pace: Pace) -> list[Comparison]:
     ground.sync(*before.arrives)
     for replaced in pace.rounds(found.case, _ENDPOINTS):
         after = entry(number, _ENDPOINTS, generation=1, replaced=replaced)
-        found.samples.append(ground.sync(Changed(after.slice)))
-        found.race(baselines.of_change([(before, after)]))
+        change = Changed(after.slice)
+        found.race(partial(ground.sync, change), baselines.of_change([(before, after)]))
         before = after
     ground.sync(*before.leaves)
     return [found]
