@@ -36,6 +36,7 @@ class IptablesBaselines:
         self._backend = backend
         self._size = size
         self._circumstances = circumstances
+        self._chain_count = size.services * (size.endpoints + 1)
         self._render = rule_templates()
         self._comments = size.services * size.endpoints <= LARGE_CLUSTER_ENDPOINTS
         rules = {each.service.key: self._chains(each)[_DISPATCH] for each in entries(size)}
@@ -88,8 +89,7 @@ class IptablesBaselines:
 
     def _usual(self, own: Mapping[Chain, str], gone: Sequence[Chain]) -> Rival:
         """As much of it as can be waited for: iptables-nft-save is quadratic in the chains."""
-        count = self._size.services * (self._size.endpoints + 1)
-        saves = self._backend is Backend.LEGACY or count <= READABLE_CHAINS
+        saves = self._backend is Backend.LEGACY or self._chain_count <= READABLE_CHAINS
         rules = self._dispatch.all_rules.replace(f"-A {_DISPATCH.name} ", f"-A {_USUAL.name} ")
         text = str(Section("nat", {**own, _USUAL: rules}, deleted=tuple(gone)))
 
@@ -99,7 +99,7 @@ class IptablesBaselines:
             self._restore(text)
 
         undo = partial(self._restore, str(Section("nat", deleted=(_USUAL,))))
-        note = "" if saves else f"without its iptables-save, which is quadratic: {count:,} chains"
+        note = "" if saves else f"without its iptables-save, which is quadratic: {self._chain_count:,} chains"
         return Rival("usual", work, undo, note)
 
     def _own(self, found: Iterable[Entry | None]) -> dict[Chain, str]:
@@ -124,7 +124,7 @@ class IptablesBaselines:
 
     def _sections(self, own: Mapping[Chain, str], dispatch: DispatchChange, gone: Sequence[Chain]) -> str:
         """One section, unless there are more chains than are good for one."""
-        size = self._backend.section_size
+        size = self._backend.section_size(self._chain_count)
         if size is None or len(own) + len(gone) <= size:
             written = {**own, **dispatch.written}
             return str(Section("nat", written, deleted=tuple(gone), edited=dict(dispatch.edited)))

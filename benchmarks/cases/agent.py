@@ -17,6 +17,9 @@ from stubapi.manifests import node
 _QUIET_S = 0.2
 """Between changes, so that none waits for the agent's least interval between syncs."""
 
+_TIMING = ("--iptables-min-sync-period", "50ms", "--iptables-sync-period", "1h")
+"""The agent shall not repair what the rivals write meanwhile."""
+
 Case = tuple[Comparison, tuple[float, float]]
 """With the agent's resident memory, now and at most."""
 
@@ -26,7 +29,7 @@ def measure(subject: Subject, size: Size, pace: Pace) -> list[Case]:
         state = Path(directory)
         kubeconfig = api.write_kubeconfig(state / "kubeconfig")
         _fill(api, size)
-        flags = ["--iptables-min-sync-period", "50ms", *subject.agent_flags]
+        flags = [*_TIMING, *subject.agent_flags]
         began = time.perf_counter()
         with running_agent(kubeconfig, state, flags) as agent:
             first = _first_sync("agent: start to first sync", agent, began)
