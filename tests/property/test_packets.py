@@ -24,6 +24,7 @@ from kproxy.state.store import Store
 from kproxy.transaction.plan import clean_node, plan
 from kproxy.values import Address, Family, NamespacedName
 from recordings import CLUSTERS, DIRECTORY
+from restored import restored
 from scenarios import NODE, RENDER, SMALL_TREE, Scenario, converted, probes
 from strategies import THEMES, scenarios
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE
@@ -31,6 +32,7 @@ from wire.node import host_of
 
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
 LAYOUTS = st.sampled_from([FLAT, SMALL_TREE, SMALL_TREE._replace(root_rules=4)])
+SHARED = Chain("filter", "KUBE-FIREWALL")
 SEARCH = settings(suppress_health_check=list(HealthCheck))
 
 
@@ -101,20 +103,27 @@ def test_order_and_detours_of_events_change_no_rule(
     family=st.sampled_from(Family),
     layouts=st.tuples(LAYOUTS, LAYOUTS),
     size=st.sampled_from([None, 1, 5]),
+    apart=st.booleans(),
 )
 def test_change_applied_to_the_old_rules_gives_the_new_ones(
-    one: Scenario, other: Scenario, family: Family, layouts: tuple[Layout, Layout], size: int | None
+    one: Scenario,
+    other: Scenario,
+    family: Family,
+    layouts: tuple[Layout, Layout],
+    size: int | None,
+    apart: bool,
 ) -> None:
     old, new = compiled(one, family, layouts[0]), compiled(other, family, layouts[1])
-    change = plan(old.chains, new.chains, {}, section_size=size)
-    result = dict(old.chains)
-    result.update(change.written)
-    for chain in change.deleted:
-        del result[chain]
-    # the kubelet keeps a rule in this chain: what stands there stays where we want none
-    shared = Chain("filter", "KUBE-FIREWALL")
-    kept = {} if new.chains[shared] else {shared: old.chains[shared]}
-    assert {**new.chains, **kept} == result
+    change = plan(old.chains, new.chains, {}, section_size=size, deletes_apart=apart)
+    *_, result = [old.chains, *restored(old.chains, str(change))]
+    wanted = dict(new.chains)
+    if not wanted[SHARED]:  # what stands there may be the kubelet's
+        wanted[SHARED] = old.chains[SHARED]
+    assert wanted == result
+    assert result == {
+        chain: rules for chain, rules in (old.chains | change.written).items() if chain in result
+    }
+    assert change.deleted == tuple(chain for chain in change.deleted if chain in old.chains)
     assert not plan(new.chains, new.chains, {}, section_size=size)
 
 
@@ -136,17 +145,16 @@ def test_between_two_commits_a_packet_fares_as_before_or_as_after(
     everything = sorted({packet for store in stores for packet in probes(store, HOST, family)})
     alone = [packet for packet in everything if len(claimants(stores, packet.destination)) <= 1]
     packets = draw.sample(alone, min(len(alone), 50))
-    closed = {Fate(Verdict.DROPPED)} if any(is_guarded(store) for store in stores) else set[Fate]()
+    guarded = any(is_guarded(store) for store in stores)
     before, after = (Walker(parse_tables(clean_node(each.chains, new.jumps)), HOST) for each in (old, new))
-    meanwhile = dict(old.chains)
-    for section in plan(old.chains, new.chains, {}, section_size=size).sections:
-        meanwhile.update(section.written)
-        for chain in section.deleted:
-            del meanwhile[chain]
+    change = plan(old.chains, new.chains, {}, section_size=size)
+    for meanwhile in restored(old.chains, str(change)):
         walker = Walker(parse_tables(clean_node(meanwhile, new.jumps)), HOST)
         for packet in packets:
             allowed = before.fates(packet).keys() | after.fates(packet).keys()
-            assert walker.fates(packet).keys() <= allowed | closed, packet
+            if guarded or Fate(Verdict.NOT_OURS) in before.fates(packet):
+                allowed |= {Fate(Verdict.DROPPED)}  # closed for a moment rather than open
+            assert walker.fates(packet).keys() <= allowed, packet
 
 
 def claimants(stores: Sequence[Store], address: Address) -> set[NamespacedName]:
@@ -160,7 +168,7 @@ def claimants(stores: Sequence[Store], address: Address) -> set[NamespacedName]:
 
 
 def is_guarded(store: Store) -> bool:
-    """Whether source ranges guard a Service; then it is kept closed rather than open for a moment."""
+    """Whether source ranges guard a Service."""
     return any(service.source_ranges for service in store.services.values())
 
 

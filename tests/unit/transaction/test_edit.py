@@ -2,7 +2,11 @@
 
 import random
 
+from kproxy.ruleset.chains import Chain
 from kproxy.transaction.edit import find_edit
+from restored import restored
+
+SERVICES = Chain("nat", "KUBE-SERVICES")
 
 
 def rules(*numbers: int) -> str:
@@ -13,16 +17,10 @@ def rules(*numbers: int) -> str:
 
 
 def applied(old: str, lines: tuple[str, ...]) -> str:
-    """What iptables-restore makes of the lines."""
-    held = old.splitlines()
-    for line in lines:
-        command, chain, rest = line.rstrip("\n").split(" ", 2)
-        if command == "-D":
-            held.remove(f"-A {chain} {rest}")
-        else:
-            place, rule = rest.split(" ", 1)
-            held.insert(int(place) - 1, f"-A {chain} {rule}")
-    return "".join(f"{line}\n" for line in held)
+    jumps = {Chain("nat", f"KUBE-SVC-{number}"): "" for number in range(3000)}
+    text = f"*nat\n{''.join(lines)}COMMIT\n"
+    (after,) = restored({SERVICES: old, **jumps}, text)
+    return after[SERVICES]
 
 
 def test_edit_makes_the_new_rules_of_the_old_ones() -> None:
