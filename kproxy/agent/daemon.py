@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from kproxy.agent.schedule import Schedule
 from kproxy.configuration import Configuration
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking
-from kproxy.kernel import addresses, sysctl
+from kproxy.kernel import addresses, process, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.privilege import require_net_admin
@@ -30,6 +31,9 @@ from kproxy.state.objects import Kind
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE_S = 3.0
+"""How long a program may still work when the agent is asked to stop."""
 
 _CLUSTER_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE)
 
@@ -156,6 +160,9 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         _log.info("%s received", signal.Signals(number).name)
         stop()
+        impatient = threading.Timer(_PATIENCE_S, process.end_all)
+        impatient.daemon = True
+        impatient.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)

@@ -77,7 +77,7 @@ class Agent:
                 self.sync()
 
     def sync(self) -> None:
-        """Bring every family to the newest state, one after the other."""
+        """Bring every family to the newest state, one after the other, until `stop` is called."""
         now = self._clock()
         verify = now - self._verified_at >= self._schedule.max_interval_s
         if verify:
@@ -88,6 +88,8 @@ class Agent:
         dirty = self._store.take_dirty()
         failed = False
         for proxy in self._families:
+            if self._stopping.is_set():
+                return
             failed |= not self._sync_family(proxy, dirty, verify=verify)
         self._schedule.ended(self._clock(), failed=failed)
 

@@ -3,8 +3,11 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kproxy.errors import EnvironmentLacking, ProgramFailed
@@ -12,6 +15,9 @@ from kproxy.errors import EnvironmentLacking, ProgramFailed
 _NAMED_LINE = re.compile(r"\bline:? (\d+)", re.IGNORECASE)
 _CONTEXT_LINES = 3
 _SYSTEM_PATH = "/usr/sbin:/sbin"
+
+_running: set[subprocess.Popen[bytes]] = set()
+_ending = threading.Event()
 
 
 def find(program: str) -> Path | None:
@@ -31,22 +37,54 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
         raise EnvironmentLacking(
             f"{command[0]} is not installed; on Debian: apt-get install iptables iproute2"
         )
+    started = subprocess.Popen(
+        [str(program), *command[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
+        process_group=0,
+    )
     try:
-        done = subprocess.run(
-            [str(program), *command[1:]],
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        output, complaint = map(_text, _outputs(started, stdin.encode(), timeout_s))
     except subprocess.TimeoutExpired as expired:
         said = _text(expired.stderr or b"")
         raise ProgramFailed(" ".join(command), None, said or f"killed after {timeout_s:g} s") from None
-    if done.returncode != 0:
-        complaint = _text(done.stderr)
-        raise ProgramFailed(" ".join(command), done.returncode, complaint, _excerpt(stdin, complaint))
-    return _text(done.stdout)
+    if started.returncode != 0 and _ending.is_set():
+        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
+    if started.returncode != 0:
+        raise ProgramFailed(" ".join(command), started.returncode, complaint, _excerpt(stdin, complaint))
+    return output
+
+
+def end_all() -> None:
+    """Kill what `run` waits for, from any thread, and whatever it starts afterwards: this process is about to end."""
+    _ending.set()
+    for started in tuple(_running):
+        _kill(started)
+
+
+def _outputs(started: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+    """What it wrote to stdout and stderr; it has ended afterwards, in whatever way this is left."""
+    _running.add(started)
+    try:
+        with started:
+            try:
+                if _ending.is_set():
+                    _kill(started)
+                return started.communicate(stdin, timeout_s)
+            except BaseException:
+                _kill(started)
+                raise
+    finally:
+        _running.discard(started)
+
+
+def _kill(started: subprocess.Popen[bytes]) -> None:
+    """With all that it started itself."""
+    if started.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
 
 
 def _text(output: bytes) -> str:
