@@ -44,12 +44,8 @@ def usable_backends(
     exist_anywhere = bool(cluster) or (
         uses_local and any(backend.ready or backend.is_serving_terminating for backend in backends)
     )
-    if not local or set(local) <= set(cluster):
-        reachable = cluster
-    elif not cluster:
-        reachable = local
-    else:
-        reachable = tuple(sorted({*cluster, *local}, key=lambda backend: backend.target))
+    by_target = {backend.target: backend for backend in (*cluster, *local)}
+    reachable = tuple(by_target[target] for target in sorted(by_target))
     return UsableBackends(cluster, local, reachable, exist_anywhere)
 
 

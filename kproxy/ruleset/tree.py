@@ -109,10 +109,6 @@ class DispatchTree:
         at = path[:depth]
         self._touched.add(at)
         branch.count += len(lines)
-        if branch.below and depth < len(path):
-            child = branch.below.setdefault(path[depth], _Branch())
-            self._put(child, path, depth + 1, owner, lines)
-            return
         branch.held[owner, path] = lines
         if branch.count > self._most(at):
             self._split(branch, depth)

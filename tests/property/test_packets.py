@@ -25,7 +25,7 @@ from kproxy.transaction.plan import clean_node, plan
 from kproxy.values import Address, Family, NamespacedName
 from recordings import CLUSTERS, DIRECTORY
 from restored import restored
-from scenarios import NODE, RENDER, SMALL_TREE, Scenario, converted, probes
+from scenarios import NODE, REGRESSIONS, RENDER, SMALL_TREE, Scenario, converted, probes
 from strategies import THEMES, scenarios
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE
 from wire.node import host_of
@@ -65,6 +65,14 @@ def test_tracer_finds_in_recorded_clusters_what_the_oracle_says(cluster: Path) -
     objects = yaml.safe_load((cluster / "objects.json").read_text())["items"]
     scenario = Scenario(tuple(objects), yaml.safe_load((cluster / "config.yaml").read_text()))
     assert [] == [each for family in Family for each in disagreements(scenario, family, every=5)]
+
+
+@pytest.mark.parametrize("layout", [FLAT, SMALL_TREE], ids=["flat", "small tree"])
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_tracer_finds_in_remembered_scenarios_what_the_oracle_says(path: Path, layout: Layout) -> None:
+    scenario = Scenario.load(path)
+    found = [each for family in Family for each in disagreements(scenario, family, every=1, layout=layout)]
+    assert [] == found
 
 
 @settings(SEARCH, max_examples=60)

@@ -118,10 +118,12 @@ def test_only_per_service_chains_of_nat_are_ours_by_name(chain: Chain, ours: boo
     assert ours == is_ours(chain)
 
 
-@pytest.mark.parametrize(("apart", "sections"), [(False, 1), (True, 2)])
-def test_deletions_join_the_last_write_unless_they_are_kept_apart(apart: bool, sections: int) -> None:
+@pytest.mark.parametrize(("option", "sections"), [({}, 1), ({"deletes_apart": True}, 2)])
+def test_deletions_join_the_last_write_unless_they_are_kept_apart(
+    option: dict[str, bool], sections: int
+) -> None:
     changed = {**NAT, SVC: "-A KUBE-SVC-A -j RETURN\n"}
     known: dict[Chain, str | None] = {**NAT, SEP_B: None}
-    transaction = plan(known, changed, {}, section_size=None, deletes_apart=apart)
+    transaction = plan(known, changed, {}, section_size=None, **option)
     assert sections == len(transaction.sections)
     assert (SEP_B,) == transaction.sections[-1].deleted
