@@ -335,6 +335,20 @@ def test_conversation_that_a_rule_interrupts_is_broken(table: str, rule: str, sa
             wire.connect(Packet(Protocol.UDP, site.client, site.service, KEPT, ETH0))
 
 
+def test_open_conversation_outlives_the_rules_until_conntrack_forgets_it() -> None:
+    site = SITES[Family.IPV4]
+    with Wire() as wire, inside(wire.namespace):
+        process.run(["iptables-restore"], stdin=rules(site))
+        kept = [wire.open(Packet(Protocol.TCP, site.client, site.service, KEPT, ETH0)) for _ in range(2)]
+        process.run(["iptables", "-t", "nat", "-F"])
+        wire.forget()
+        for conversation in kept * 2:
+            wire.go_on(conversation)
+        wire.forget(open_ones=True)
+        with pytest.raises(BrokenConversation, match=r"data .* came to"):
+            wire.go_on(kept[0])
+
+
 def test_links_have_the_names_networks_and_addresses_asked_for() -> None:
     links = (
         Link("ens3", ("0.0.0.0/0",), ("192.0.2.7/24", "192.0.2.8/32")),

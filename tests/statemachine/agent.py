@@ -12,18 +12,24 @@ from statemachine.cluster import NODE
 from statemachine.flags import Flags
 from statemachine.programs import Programs
 
-_STOP_WITHIN_S = 30.0
+_STOP_WITHIN_S = 10.0
+"""Programs may work on for three seconds, connections may close for two; the rest is for a busy machine."""
+
+
+class AgentStuck(AssertionError):
+    """The agent was asked to end, and did not."""
 
 
 class AgentProcess:
     """At most one at a time; it runs in the network namespace of the thread that starts it."""
 
     def __init__(self, backend: Backend, kubeconfig: Path, programs: Programs, lock: Path, log: Path) -> None:
+        self.record = record = log.parent / "state"
         self._fixed = (
             *DIES_WITH_ITS_PARENT,
             *(sys.executable, "-m", "statemachine.quick_agent", "agent"),
             *("--kubeconfig", str(kubeconfig), "--hostname-override", NODE, "--iptables-backend", backend),
-            *("--state-dir", str(log.parent / "state")),
+            *("--state-dir", str(record)),
         )
         tests = str(Path(__file__).parents[1])
         self._environment = {
@@ -62,6 +68,8 @@ class AgentProcess:
         self._running.send_signal(number)
         try:
             self._running.wait(timeout=_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise AgentStuck(f"The agent said:\n{self.log[-2000:]}") from None
         finally:
             self._running.kill()
             self._running.wait()

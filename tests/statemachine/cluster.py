@@ -9,7 +9,7 @@ from kproxy.state.decode import convert
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
-from kproxy.values import Address, Family
+from kproxy.values import Address, Family, Protocol
 from stubapi.storage import Object
 
 NODE = "node-1"
@@ -18,7 +18,7 @@ SLOTS = range(6)
 TARGET_PORT = 8080
 ZONES = ("zone-a", "zone-b", "")
 
-_NODE_ADDRESSES = ("10.199.0.2", "fd00:199::2")
+NODE_ADDRESSES = ("10.199.0.2", "fd00:199::2")
 _HOST_NETWORK = 6
 """The number of the endpoint that is no pod of a network of its own but the node itself."""
 
@@ -31,7 +31,7 @@ class Shape:
 
     slot: int
     families: tuple[Family, ...] = (Family.IPV4,)
-    udp: bool = False
+    protocol: Protocol = Protocol.TCP
     node_port: bool = False
     external_ip: bool = False
     vip: bool = False
@@ -58,7 +58,7 @@ class Pod:
     def address(self, family: Family) -> str:
         is_ipv4 = family is Family.IPV4
         if self.number == _HOST_NETWORK:
-            return _NODE_ADDRESSES[not is_ipv4]
+            return NODE_ADDRESSES[not is_ipv4]
         subnet = 1 + self.number % 2
         return f"10.128.{subnet}.{10 + self.number}" if is_ipv4 else f"fd00:10:128:{subnet}::{self.number}"
 
@@ -81,10 +81,11 @@ ObjectKey = tuple[Kind, str]
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """This node; its addresses stay."""
+    """This node, as its object says; the addresses on its links stay."""
 
     zone: str = "zone-a"
-    pod_cidr: str = "10.128.1.0/24"
+    pod_cidrs: tuple[str, ...] = ("10.128.1.0/24", "fd00:10:128:1::/64")
+    addresses: tuple[str, ...] = NODE_ADDRESSES
     exists: bool = True
 
 
@@ -151,14 +152,13 @@ def _service(name: str, shape: Shape) -> Object:
     addresses = [addresses_of(shape.slot, family) for family in shape.families]
     node_port = {"nodePort": node_port_of(shape.slot)} if shape.node_port or shape.vip else {}
     kind = "LoadBalancer" if shape.vip else "NodePort" if shape.node_port else "ClusterIP"
-    protocol = "UDP" if shape.udp else "TCP"
     local = {True: "Local", False: "Cluster"}
     spec = {
         "type": kind,
         "clusterIP": addresses[0][0],
         "clusterIPs": [cluster_ip for cluster_ip, _, _ in addresses],
         "ipFamilies": list(map(str, shape.families)),
-        "ports": [{"protocol": protocol, "port": 80, "targetPort": TARGET_PORT, **node_port}],
+        "ports": [{"protocol": shape.protocol, "port": 80, "targetPort": TARGET_PORT, **node_port}],
         "sessionAffinity": "ClientIP" if shape.affinity else "None",
         "internalTrafficPolicy": local[shape.internal_local],
         "externalIPs": [external_ip for _, external_ip, _ in addresses] if shape.external_ip else [],
@@ -188,7 +188,7 @@ def _slice(key: SliceKey, pods: tuple[Pod, ...]) -> Object:
         },
         "addressType": str(key.family),
         "endpoints": [_endpoint(pod, key.family) for pod in pods],
-        "ports": [{"name": "", "protocol": protocol, "port": TARGET_PORT} for protocol in ("TCP", "UDP")],
+        "ports": [{"name": "", "protocol": protocol, "port": TARGET_PORT} for protocol in Protocol],
     }
 
 
@@ -208,6 +208,6 @@ def _node(facts: NodeFacts) -> Object:
         "kind": "Node",
         "apiVersion": "v1",
         "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE, **zone}},
-        "spec": {"podCIDR": facts.pod_cidr, "podCIDRs": [facts.pod_cidr, "fd00:10:128:1::/64"]},
-        "status": {"addresses": [{"type": "InternalIP", "address": address} for address in _NODE_ADDRESSES]},
+        "spec": {"podCIDRs": list(facts.pod_cidrs)},
+        "status": {"addresses": [{"type": "InternalIP", "address": address} for address in facts.addresses]},
     }

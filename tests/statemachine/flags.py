@@ -8,13 +8,18 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.kernel import sysctl
 from kproxy.kernel.accounting import have_counters
 from kproxy.model.settings import DetectLocalMode, Settings
+from kproxy.ruleset.tree import FLAT, Layout
 
 SYNC_PERIOD_S = 1.0
-_CLUSTER_CIDRS = "10.128.0.0/9,fd00:10:128::/48"
+BOTH_CIDRS = "10.128.0.0/9,fd00:10:128::/48"
+LAYOUTS = {"flat": FLAT, "tree": Layout(root_rules=1, chain_rules=2, picks=2), "auto": Layout(4, 2, 2)}
+"""What the agent's layouts are here, so that the smallest cluster has trees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
+    cluster_cidr: str = BOTH_CIDRS
+    dispatch: str = "flat"
     masquerade_all: bool = False
     masquerade_bit: int = 14
     detect_local_mode: DetectLocalMode = DetectLocalMode.CLUSTER_CIDR
@@ -25,8 +30,13 @@ class Flags:
         for name, value in self._values().items():
             text = ",".join(value) if isinstance(value, tuple) else str(value)
             yield f"--{name}={text.lower() if isinstance(value, bool) else text}"
+        yield f"--dispatch={self.dispatch}"
         yield f"--iptables-sync-period={SYNC_PERIOD_S * 1000:.0f}ms"
         yield "--iptables-min-sync-period=20ms"
+
+    @property
+    def layout(self) -> Layout:
+        return LAYOUTS[self.dispatch]
 
     def settings(self) -> Settings:
         """What these flags come to in this thread's network namespace, once an agent has run there."""
@@ -40,7 +50,7 @@ class Flags:
 
     def _values(self) -> dict[str, object]:
         chosen: dict[str, object] = {
-            "cluster-cidr": _CLUSTER_CIDRS,
+            "cluster-cidr": self.cluster_cidr,
             "masquerade-all": self.masquerade_all,
             "iptables-masquerade-bit": self.masquerade_bit,
             "detect-local-mode": str(self.detect_local_mode),

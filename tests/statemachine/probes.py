@@ -8,7 +8,7 @@ from itertools import islice
 from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.model.settings import Settings
-from kproxy.values import Address, Family, Protocol
+from kproxy.values import Address, Family
 from statemachine.cluster import NODE, Cluster, addresses_of, node_port_of
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE, Wire
 
@@ -42,7 +42,7 @@ class Misdelivered(AssertionError):
 def packets(clusters: Iterable[Cluster]) -> list[Packet]:
     """To every address and node port that any of the clusters' Services has, from every kind of sender."""
     used = {
-        (shape.slot, family, Protocol.UDP if shape.udp else Protocol.TCP)
+        (shape.slot, family, shape.protocol)
         for cluster in clusters
         for shape in cluster.services.values()
         for family in shape.families

@@ -1,13 +1,24 @@
-"""iptables-restore as the agent finds it on its PATH: the real one, behind a switch for what can go wrong."""
+"""iptables and its kin as the agent finds them on its PATH: the real ones, behind a switch for what can go wrong."""
 
 from enum import StrEnum
 from pathlib import Path
 
 from kproxy.kernel import process
 
-_PROGRAMS = tuple(
-    f"{family}-{backend}-restore" for family in ("iptables", "ip6tables") for backend in ("nft", "legacy")
-)
+
+class Purpose(StrEnum):
+    """What the agent runs a program for."""
+
+    WRITE = "write"
+    READ = "read"
+
+
+_PROGRAMS = {
+    f"{family}-{backend}{suffix}": purpose
+    for family in ("iptables", "ip6tables")
+    for backend in ("nft", "legacy")
+    for suffix, purpose in (("-restore", Purpose.WRITE), ("-save", Purpose.READ), ("", Purpose.READ))
+}
 
 LATE_S = 1.5
 """By when a killed agent's program works late: a new agent has looked at the rules then."""
@@ -33,10 +44,10 @@ case "$fault" in
     '{real}' "$@"
     fail 4 ;;
   dies-half-way)
-    awk '{{ print }} /^COMMIT/ {{ exit }}' | '{real}' "$@"
+    {half}
     fail 4 ;;
   crawls)
-    awk '{{ print }} /^COMMIT/ {{ fflush(); system("sleep 0.1") }}' | '{real}' "$@" ;;
+    {slow} ;;
   hangs)
     while [ -e "$befallen" ]; do sleep 0.05; done
     fail 4 ;;
@@ -48,9 +59,18 @@ case "$fault" in
 esac
 """
 
+_HALF = {
+    Purpose.WRITE: """awk '{ print } /^COMMIT/ { exit }' | 'REAL' "$@\"""",
+    Purpose.READ: """'REAL' "$@" | head -n 9""",
+}
+_SLOW = {
+    Purpose.WRITE: """awk '{ print } /^COMMIT/ { fflush(); system("sleep 0.1") }' | 'REAL' "$@\"""",
+    Purpose.READ: """sleep 0.3; 'REAL' "$@\"""",
+}
+
 
 class Fault(StrEnum):
-    """What a run of iptables-restore does instead of its work, or besides it."""
+    """What a run of a program does instead of its work, or besides it."""
 
     REFUSES = "refuses"
     DENIES = "denies"
@@ -64,23 +84,28 @@ class Programs:
     """A directory to put first on the agent's PATH."""
 
     def __init__(self, directory: Path) -> None:
-        self.path, self._due, self._begun = (directory / name for name in ("bin", "due", "begun"))
-        for made in (self.path, self._due, self._begun):
+        self.path, self._begun = directory / "bin", directory / "begun"
+        self._due = {purpose: directory / f"due-{purpose}" for purpose in Purpose}
+        for made in (self.path, self._begun, *self._due.values()):
             made.mkdir()
-        for name in _PROGRAMS:
+        for name, purpose in _PROGRAMS.items():
             wrapper = self.path / name
-            real = process.find(name)
-            wrapper.write_text(_WRAPPER.format(real=real, late=LATE_S, due=self._due, begun=self._begun))
+            real = str(process.find(name))
+            half, slow = (each[purpose].replace("REAL", real) for each in (_HALF, _SLOW))
+            due = self._due[purpose]
+            wrapper.write_text(
+                _WRAPPER.format(real=real, half=half, slow=slow, late=LATE_S, due=due, begun=self._begun)
+            )
             wrapper.chmod(0o755)
 
-    def fail(self, fault: Fault, runs: int) -> None:
-        """Let this fault befall the next runs."""
+    def fail(self, fault: Fault, runs: int, purpose: Purpose = Purpose.WRITE) -> None:
+        """Let this fault befall the next runs for this purpose."""
         for number in range(runs):
-            (self._due / f"{number}.{fault}").touch()
+            (self._due[purpose] / f"{number}.{fault}").touch()
 
     def well(self) -> None:
         """No more faults; what hangs fails."""
-        for directory in (self._due, self._begun):
+        for directory in (*self._due.values(), self._begun):
             for token in directory.iterdir():
                 token.unlink(missing_ok=True)
 

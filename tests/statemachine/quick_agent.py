@@ -1,11 +1,14 @@
-"""`kproxy agent` whose list/watch loops come back soon after a fault, and soon doubt a silent watch."""
+"""`kproxy agent` that comes back soon after a fault, soon doubts a silent watch, and makes trees of few rules."""
 
 from kproxy.cli.main import main
+from kproxy.ruleset import tree
 from kproxy.sources.kube import KubeSource
 from kproxy.sources.pace import Pace
+from statemachine.flags import LAYOUTS
 
 _QUICK = Pace(idle_s=2.0, backoff_base_s=0.02, backoff_cap_s=0.2, retry_after_cap_s=0.2)
 
 if __name__ == "__main__":
     KubeSource.__init__.__kwdefaults__ = {"pace": _QUICK}
+    tree.LAYOUTS.update(LAYOUTS)
     main()

@@ -12,12 +12,16 @@ from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.tree import Layout
 from kproxy.values import Address, Family
 from statemachine.cluster import NODE, Cluster
 
 FOREIGN_CHAINS = ("CNI-HOSTPORT-DNAT", "KUBE-KUBELET-CANARY", "cali-nat-OUTPUT")
 FOREIGN_MARK = "somebody-else"
 """A word in the comment of every foreign rule, by which it is told from ours in a built-in chain."""
+
+KUBELET_TOO = Chain("filter", "KUBE-FIREWALL")
+"""Where we want no rule here, what stands may be the kubelet's and stays."""
 
 TABLES = ("filter", "nat")
 BUILT_IN_OF = (
@@ -36,13 +40,13 @@ def program(backend: Backend, family: Family) -> str:
 
 
 def desired_rules(
-    cluster: Cluster, settings: Settings, addresses: tuple[Address, ...], family: Family
-) -> Ruleset:
+    cluster: Cluster, settings: Settings, layout: Layout, addresses: tuple[Address, ...], family: Family
+) -> dict[Chain, str]:
     """What a node that knows only this state programs, with the jumps from built-in chains."""
     desired = DesiredRuleset(rule_templates())
     store = cluster.store
     view = view_node(NODE, store.node(NODE), addresses, settings, family)
-    desired.update(store, store.services, Circumstances(view, settings))
+    desired.update(store, store.services, Circumstances(view, settings, layout))
     empty = {Chain(*place): "" for place in BUILT_IN_OF}
     return {**empty, **desired.jumps, **desired.chains}
 

@@ -1,20 +1,22 @@
 """What can happen, as values: a list of steps is a scenario."""
 
 import fcntl
-from collections.abc import Mapping
+import shutil
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from kproxy.ruleset.chains import Chain
-from kproxy.values import Family
 from statemachine.cluster import Cluster, NodeFacts, Pod, Shape, SliceKey
 from statemachine.flags import SYNC_PERIOD_S, Flags
-from statemachine.programs import LATE_S, Fault
-from statemachine.rules import FOREIGN_MARK
+from statemachine.programs import LATE_S, Fault, Purpose
 
 if TYPE_CHECKING:
     from statemachine.world import World
+
+SETTLED_WITHIN_S = 12.0
+REPAIRED_WITHIN_S = SYNC_PERIOD_S + 5.0
+"""A sync period, and what a busy machine needs for a sync."""
 
 
 class Change(Protocol):
@@ -72,13 +74,18 @@ class Step:
 
     `flags` are those of the agent from then on, None if they stay. `slowly` keeps the kernel for a while in each
     state between two COMMITs, so that packets meet it. `spoils_rules` says that somebody spoils
-    our own rules, so that packets go astray until they are repaired.
+    our own rules, so that packets go astray until they are repaired. `settles_within_s` is how long the kernel
+    may take afterwards to be as it should.
     """
 
     changes: tuple[Change, ...] = ()
     flags: Flags | None = None
     slowly: bool = False
     spoils_rules: ClassVar[bool] = False
+
+    @property
+    def settles_within_s(self) -> float:
+        return SETTLED_WITHIN_S
 
     @property
     def kind(self) -> str:
@@ -91,12 +98,23 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentStopped(Step):
-    """Changes come while no agent runs."""
+    """Changes come while no agent runs; with a fault, the first comes before, and its program has trouble."""
+
+    fault: Fault | None = None
+
+    @property
+    def kind(self) -> str:
+        return f"AgentStopped {self.fault or ''}{' for new flags' if self.flags else ''}".strip()
 
     def play(self, world: "World") -> None:
+        if self.fault:
+            world.programs.fail(self.fault, 1)
+            world.make(*self.changes[:1])
+            world.wait(SYNC_PERIOD_S, until=lambda: world.programs.befallen > 0)
         world.agent.stop()
         world.make(*self.changes)
         world.flags = self.flags or world.flags
+        world.programs.well()
         world.agent.start(world.flags)
 
 
@@ -141,6 +159,75 @@ class RestoreFails(Step):
         world.make(*self.changes)
         world.wait(2 * SYNC_PERIOD_S, until=lambda: world.programs.befallen >= self.runs)
         world.programs.well()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadFails(Step):
+    """Programs that list rules have trouble; a `forgetful` agent starts again and has to ask them for all rules."""
+
+    fault: Fault
+    runs: int
+    forgetful: bool = False
+
+    @property
+    def kind(self) -> str:
+        return f"ReadFails {self.fault}"
+
+    def play(self, world: "World") -> None:
+        world.programs.fail(self.fault, self.runs, Purpose.READ)
+        if self.forgetful:
+            world.agent.kill()
+            shutil.rmtree(world.agent.record, ignore_errors=True)
+        world.make(*self.changes)
+        if self.forgetful:
+            world.agent.start(world.flags)
+        world.wait(2 * SYNC_PERIOD_S, until=lambda: world.programs.befallen >= self.runs)
+        world.programs.well()
+
+
+class Harm(StrEnum):
+    """What becomes of the record of what was applied while no agent runs."""
+
+    DELETED = "deleted"
+    GARBAGE = "garbage"
+    TORN = "torn"
+    OLDER = "older"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordHarmed(Step):
+    """The agent, killed after the changes, finds another record than it left."""
+
+    how: Harm
+
+    @property
+    def kind(self) -> str:
+        return f"RecordHarmed {self.how}"
+
+    def play(self, world: "World") -> None:
+        directory = world.agent.record
+        world.agent.kill()
+        older = {path: path.read_bytes() for path in directory.glob("*")}
+        world.agent.start(world.flags)
+        world.make(*self.changes)
+        world.wait(2 * SYNC_PERIOD_S)
+        world.agent.kill()
+        for path in directory.glob("*"):
+            self._harm(path, older.get(path))
+        world.agent.start(world.flags)
+
+    def _harm(self, path: Path, older: bytes | None) -> None:
+        left = path.read_bytes()
+        match self.how:
+            case Harm.GARBAGE:
+                path.write_bytes(b"Z" * len(left))
+            case Harm.TORN:
+                third = len(left) // 3
+                path.write_bytes(left[:third] + b"Z" * third + left[2 * third :])
+            case Harm.OLDER if older is not None:
+                path.write_bytes(older)
+            case _:
+                path.unlink()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,103 +280,3 @@ class WatchBroken(Step):
             api.compact()
         if self.how in (Break.AWAY, Break.EXPIRED):
             api.reachable()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignRuleAdded(Step):
-    """Before the rule of this number in a built-in chain, or at its end; it may jump to a foreign chain."""
-
-    family: Family
-    table: str
-    chain: str
-    at: int
-    target: str = ""
-
-    def play(self, world: "World") -> None:
-        rules = world.rules(self.family).chains.get(Chain(self.table, self.chain), "")
-        at = min(self.at, rules.count("\n") + 1)
-        comment = f"-m comment --comment {FOREIGN_MARK}"
-        lines = [f"-I {self.chain} {at} {comment}"]
-        if self.target:
-            lines[0] += f" -j {self.target}"
-            lines = [f":{self.target} - [0:0]", f"-A {self.target} {comment} -j RETURN", *lines]
-        world.make(*self.changes)
-        world.meddle(self.family, self.table, *lines)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignRulesRemoved(Step):
-    """From the built-in chains; foreign chains stay."""
-
-    family: Family
-    table: str
-
-    def play(self, world: "World") -> None:
-        world.make(*self.changes)
-        foreign = world.rules(self.family).foreign
-        rules = [
-            rule
-            for chain, text in foreign.items()
-            if chain.is_built_in and chain.table == self.table
-            for rule in text.splitlines()
-        ]
-        world.meddle(self.family, self.table, *("-D" + rule.removeprefix("-A") for rule in rules))
-
-
-class Spoiling(StrEnum):
-    """What somebody does to one of our chains or rules."""
-
-    DELETE_JUMP = "delete jump"
-    FLUSH_CHAIN = "flush chain"
-    DELETE_RULE = "delete rule"
-    MOVE_RULE = "move rule to the end"
-    ADD_RULE = "add rule"
-    DELETE_CHAIN = "delete chain"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RulesSpoiled(Step):
-    """Somebody alters our rules; `which` counts through what there is to choose from."""
-
-    spoils_rules = True
-    family: Family
-    table: str
-    how: Spoiling
-    which: int
-
-    @property
-    def kind(self) -> str:
-        return f"RulesSpoiled {self.how}"
-
-    def play(self, world: "World") -> None:
-        ours = world.rules(self.family).ours
-        lines = self._lines({chain: rules for chain, rules in ours.items() if chain.table == self.table})
-        world.meddle(self.family, self.table, *lines)
-        world.make(*self.changes)
-
-    def _lines(self, ours: Mapping[Chain, str]) -> list[str]:
-        chains = [chain for chain in ours if not chain.is_built_in]
-        chain = chains[self.which % len(chains)].name
-        jumps, rules = (
-            [rule for at, text in ours.items() if at.is_built_in is jumps for rule in text.splitlines()]
-            for jumps in (True, False)
-        )
-        jump, rule = jumps[self.which % len(jumps)], rules[self.which % len(rules)]
-        match self.how:
-            case Spoiling.DELETE_JUMP:
-                return [_deletion(jump)]
-            case Spoiling.FLUSH_CHAIN:
-                return [f"-F {chain}"]
-            case Spoiling.DELETE_RULE:
-                return [_deletion(rule)]
-            case Spoiling.MOVE_RULE:
-                return [_deletion(rule), rule]
-            case Spoiling.ADD_RULE:
-                return [f"-A {chain} -m comment --comment {FOREIGN_MARK} -j RETURN"]
-            case Spoiling.DELETE_CHAIN:
-                to_it = [each for each in (*jumps, *rules) if each.endswith(f"-j {chain}")]
-                return [*map(_deletion, to_it), f"-F {chain}", f"-X {chain}"]
-
-
-def _deletion(rule: str) -> str:
-    return "-D" + rule.removeprefix("-A")

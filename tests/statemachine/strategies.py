@@ -5,9 +5,10 @@ from hypothesis.strategies import SearchStrategy
 
 from kproxy.kernel.iptables import Backend
 from kproxy.model.settings import DetectLocalMode
-from kproxy.values import Family
-from statemachine.cluster import SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
-from statemachine.flags import Flags
+from kproxy.values import Family, Protocol
+from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
+from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
+from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling
 from statemachine.programs import Fault
 from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
 from statemachine.steps import (
@@ -17,21 +18,21 @@ from statemachine.steps import (
     Change,
     DeleteService,
     DeleteSlice,
-    ForeignRuleAdded,
-    ForeignRulesRemoved,
+    Harm,
     LockHeld,
     PutNode,
     PutService,
     PutSlice,
+    ReadFails,
+    RecordHarmed,
     RestoreFails,
-    RulesSpoiled,
-    Spoiling,
     Step,
     WatchBroken,
 )
 
-_NAMES = st.sampled_from("abc")
+_NAMES = st.sampled_from("aaabbc")
 _FAMILIES = st.sampled_from(Family)
+_faults = st.sampled_from(Fault)
 _LONG_S = 6.0
 """Longer than the agent waits for the xtables lock."""
 
@@ -39,7 +40,7 @@ _shapes = st.builds(
     Shape,
     slot=st.sampled_from(SLOTS),
     families=st.sampled_from([(Family.IPV4,), (Family.IPV6,), (Family.IPV4, Family.IPV6)]),
-    udp=st.booleans(),
+    protocol=st.sampled_from([Protocol.TCP, *Protocol]),
     node_port=st.booleans(),
     external_ip=st.booleans(),
     vip=st.booleans(),
@@ -58,11 +59,19 @@ _pods = st.builds(
 )
 _slice_keys = st.builds(SliceKey, _NAMES, _FAMILIES, st.sampled_from("xy"))
 _services = st.builds(PutService, _NAMES, _shapes)
-_slices = st.builds(PutSlice, _slice_keys, st.lists(_pods, max_size=3).map(tuple))
+_slices = st.builds(PutSlice, _slice_keys, st.lists(_pods, min_size=1, max_size=3).map(tuple))
 _nodes = st.builds(
     NodeFacts,
     zone=st.sampled_from(ZONES),
-    pod_cidr=st.sampled_from(["10.128.1.0/24", "10.128.2.0/24"]),
+    pod_cidrs=st.sampled_from(
+        [
+            ("10.128.1.0/24", "fd00:10:128:1::/64"),
+            ("10.128.2.0/24", "fd00:10:128:2::/64"),
+            ("10.128.1.0/24",),
+            (),
+        ]
+    ),
+    addresses=st.sampled_from([NODE_ADDRESSES, NODE_ADDRESSES[::-1], NODE_ADDRESSES[:1], ()]),
     exists=st.sampled_from([True, True, False]),
 )
 _changes: SearchStrategy[Change] = st.one_of(
@@ -73,12 +82,15 @@ _changes: SearchStrategy[Change] = st.one_of(
     _slices,
     st.builds(DeleteService, _NAMES),
     st.builds(DeleteSlice, _slice_keys),
+    st.builds(PutSlice, _slice_keys, st.just(())),
     st.builds(PutNode, _nodes),
 )
 _few = st.lists(_changes, max_size=3).map(tuple)
 _some = st.lists(_changes, min_size=1, max_size=3).map(tuple)
 _flags = st.builds(
     Flags,
+    cluster_cidr=st.sampled_from([BOTH_CIDRS, "10.128.0.0/16", "fd00:10:128:1::/64"]),
+    dispatch=st.sampled_from([*LAYOUTS]),
     masquerade_all=st.booleans(),
     masquerade_bit=st.sampled_from([14, 15]),
     detect_local_mode=st.sampled_from(DetectLocalMode),
@@ -92,19 +104,24 @@ Scenario = list[Step]
 
 def scenarios(backend: Backend) -> SearchStrategy[Scenario]:
     """Lists of steps, beginning with a Service that has endpoints, so that there is something to lose."""
-    first = st.builds(lambda *changes: [Step(changes=changes)], _services, _slices, _slices)
+    first = st.builds(_served, _shapes, st.lists(st.builds(Pod, number=st.integers(0, 5)), min_size=1))
     some = st.lists(_steps(backend), max_size=8)  # three of them, as one long list is drawn short mostly
     return st.builds(lambda *parts: [step for part in parts for step in part], first, some, some, some)
+
+
+def _served(shape: Shape, pods: list[Pod]) -> Scenario:
+    slices = (PutSlice(SliceKey("a", family, "x"), tuple(pods[:3])) for family in shape.families)
+    return [Step(changes=(PutService("a", shape), *slices))]
 
 
 def _steps(backend: Backend) -> SearchStrategy[Step]:
     kinds: list[SearchStrategy[Step]] = [st.builds(Step, changes=_some, slowly=st.booleans())] * 4
     kinds += [
-        st.builds(AgentStopped, changes=_few, flags=st.none() | _flags),
-        st.builds(
-            AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | st.sampled_from(Fault)
-        ),
-        st.builds(RestoreFails, changes=_some, fault=st.sampled_from(Fault), runs=st.integers(1, 4)),
+        st.builds(AgentStopped, changes=_few, fault=st.none() | _faults, flags=st.none() | _flags),
+        st.builds(AgentStopped, changes=_few, flags=_flags),
+        st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | _faults),
+        st.builds(RestoreFails, changes=_some, fault=_faults, runs=st.integers(1, 4)),
+        st.builds(ReadFails, changes=_few, fault=_faults, runs=st.integers(1, 3), forgetful=st.booleans()),
         st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
         st.builds(
             RulesSpoiled,
@@ -113,11 +130,14 @@ def _steps(backend: Backend) -> SearchStrategy[Step]:
             table=st.sampled_from(TABLES),
             how=st.sampled_from(Spoiling),
             which=st.integers(0, 99),
+            unseen=st.booleans(),
         ),
         st.sampled_from(BUILT_IN_OF).flatmap(_foreign),
     ]
     if backend is Backend.LEGACY:
         kinds.append(st.builds(LockHeld, changes=_some, for_s=st.sampled_from([0.3, 1.0, _LONG_S])))
+    else:
+        kinds.append(st.builds(RecordHarmed, changes=_few, how=st.sampled_from(Harm)))
     return st.one_of(kinds)
 
 

@@ -8,9 +8,10 @@ import pytest
 from kproxy.kernel.iptables import Backend
 from kproxy.values import Family
 from statemachine.cluster import Pod, Shape, SliceKey
+from statemachine.foreign import RulesSpoiled, Spoiling
 from statemachine.programs import Fault
 from statemachine.search import play
-from statemachine.steps import PutService, PutSlice, RestoreFails, RulesSpoiled, Spoiling, Step
+from statemachine.steps import AgentStopped, PutService, PutSlice, RestoreFails, Step
 from wire import Wire
 
 pytestmark = pytest.mark.netns
@@ -48,3 +49,9 @@ def test_check_that_fails_for_another_reason_adds_no_jump_twice(
 ) -> None:
     failing = RestoreFails(changes=(PutService("b", Shape(slot=1)),), fault=Fault.REFUSES, runs=runs)
     play(backend, [SERVED, failing], wire, Counter())
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_agent_that_is_asked_to_end_does_so_although_its_program_hangs(wire: Wire, backend: Backend) -> None:
+    hanging = AgentStopped(changes=(PutService("b", Shape(slot=1)),), fault=Fault.HANGS)
+    play(backend, [SERVED, hanging], wire, Counter())

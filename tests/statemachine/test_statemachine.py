@@ -9,8 +9,9 @@ from kproxy.kernel.iptables import Backend
 from kproxy.values import Family
 from seeds import DRAWN_SEED, FIXED_SEED
 from statemachine.cluster import Pod, Shape, SliceKey
+from statemachine.flags import Flags
 from statemachine.search import Search, play
-from statemachine.steps import Change, DeleteService, DeleteSlice, PutService, PutSlice, Step
+from statemachine.steps import AgentStopped, Change, DeleteService, DeleteSlice, PutService, PutSlice, Step
 from wire import Wire
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(400)]
@@ -55,3 +56,18 @@ def test_packets_go_by_the_old_or_the_new_state_however_slowly_it_changes(
     ]
     with Wire() as wire:
         play(backend, [Step(changes=changes, slowly=True) for changes in states], wire, Counter())
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_conversations_outlive_other_endpoints_a_restart_for_new_flags_and_their_service(
+    backend: Backend,
+) -> None:
+    shape = Shape(slot=0, families=FAMILIES, node_port=True)
+    restart = AgentStopped(changes=LOCAL_ONLY, flags=Flags(masquerade_all=True, dispatch="tree"))
+    states: list[tuple[Change, ...]] = [(PutService("a", shape), *SERVED), REMOTE_ONLY, (DeleteService("a"),)]
+    first, *others = (Step(changes=changes) for changes in states)
+    tally = Counter[str]()
+    with Wire() as wire:
+        play(backend, [first, restart, *others], wire, tally)
+    assert tally["conversations"] >= 6
+    assert tally["turns in conversations"] >= 18

@@ -17,16 +17,25 @@ from kproxy.values import Family
 from namespaces import inside
 from statemachine.agent import AgentProcess
 from statemachine.cluster import Cluster, ObjectKey
+from statemachine.conversations import Conversations
 from statemachine.flags import Flags
 from statemachine.probes import Allowed, Prober, allowed_fates, packets
 from statemachine.programs import Fault, Programs
-from statemachine.rules import BUILT_IN_OF, TABLES, Rules, desired_rules, difference, in_any_order, program
-from statemachine.steps import Change, Step
+from statemachine.rules import (
+    BUILT_IN_OF,
+    KUBELET_TOO,
+    TABLES,
+    Rules,
+    desired_rules,
+    difference,
+    in_any_order,
+    program,
+)
+from statemachine.steps import SETTLED_WITHIN_S, Change, Step
 from stubapi import StubApi
 from stubapi.storage import Object
 from wire import Wire
 
-SETTLED_WITHIN_S = 12.0
 _BATCHES_BETWEEN_LOOKS = 5
 _PAUSE_S = 0.004
 _SLOW_RUNS = 20
@@ -48,7 +57,8 @@ class AgentDied(AssertionError):
 class World:
     """A clean node whose agent follows a cluster that is empty at first; use it in a `with` block.
 
-    Each step is judged: packets while it happens, rules and packets after it, foreign rules always.
+    Each step is judged: packets while it happens, rules and packets after it, foreign rules always. TCP
+    conversations go on through all of it.
     `tally` counts steps and packets by kind.
     """
 
@@ -59,6 +69,7 @@ class World:
         self._wire = wire
         self._tally = tally
         self._prober = Prober(wire, tally)
+        self._conversations = Conversations(wire, tally)
         self._allowed: Allowed | None = {}
         self._stack = ExitStack()
 
@@ -95,7 +106,7 @@ class World:
         if step.slowly:
             self.programs.fail(Fault.CRAWLS, _SLOW_RUNS)
         step.play(self)
-        self._settle(keeps_jumps=not step.spoils_rules)
+        self._settle(keeps_jumps=not step.spoils_rules, within_s=step.settles_within_s)
         self.programs.well()
 
     def make(self, *changes: Change) -> None:
@@ -152,10 +163,11 @@ class World:
     def _probe(self) -> None:
         if self._allowed is not None:
             self._prober.send_some(self._allowed)
+        self._conversations.go_on()
         time.sleep(_PAUSE_S)
 
-    def _settle(self, *, keeps_jumps: bool) -> None:
-        deadline = time.monotonic() + SETTLED_WITHIN_S
+    def _settle(self, *, keeps_jumps: bool, within_s: float = SETTLED_WITHIN_S) -> None:
+        deadline = time.monotonic() + within_s
         while wrong := self._what_is_wrong(keeps_jumps=keeps_jumps):
             if not self.agent.is_up:
                 raise AgentDied(self._last_words())
@@ -167,15 +179,21 @@ class World:
             raise AgentDied(self._last_words())
         self._known = self._read()
         now = (self.cluster, self.flags.settings())
-        self._prober.send_all(allowed_fates(self._wire, packets([self.cluster]), [now]))
+        allowed = allowed_fates(self._wire, packets([self.cluster]), [now])
+        self._prober.send_all(allowed)
+        self._conversations.go_on(all_of_them=True)
+        self._conversations.begin(allowed)
 
     def _what_is_wrong(self, *, keeps_jumps: bool) -> str:
         settings = self.flags.settings()
         for family, rules in self._read().items():
             known = self._known[family]
-            wanted = desired_rules(self.cluster, settings, self._addresses, family)
+            wanted = desired_rules(self.cluster, settings, self.flags.layout, self._addresses, family)
+            ours = rules.ours
+            if not wanted[KUBELET_TOO] and KUBELET_TOO in ours:
+                del wanted[KUBELET_TOO], ours[KUBELET_TOO]
             wrong = (
-                difference(in_any_order(wanted), in_any_order(rules.ours))
+                difference(in_any_order(wanted), in_any_order(ours))
                 or difference(known.foreign, rules.foreign)
                 or (keeps_jumps and difference(known.built_in, rules.built_in))
             )

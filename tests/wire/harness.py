@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import count
+from itertools import count, cycle
 from typing import NamedTuple, Self
 
 from kproxy.model.packet import Fate, Packet, Verdict
@@ -19,6 +19,7 @@ LOCAL = "lo"
 
 _BATCH = 80
 _PORTS = range(10_000, 60_000)
+_KEPT_PORTS = range(60_000, 65_000)
 _NODE_PORTS = range(512, 600)
 """MASQUERADE may give a packet its own address again; `--random-fully` then always shows in the port, because for
 source ports from 512 to 1023 it draws one of 600 to 1023 (net/netfilter/nf_nat_core.c, Linux 6.18)."""
@@ -46,6 +47,15 @@ class BrokenConversation(AssertionError):
     """A packet of a conversation went astray; the text says which, and where it was seen instead."""
 
 
+class Conversation(NamedTuple):
+    """A connection that is open: the client's side, and the backend's as it sees it."""
+
+    client: str
+    opening: Segment
+    interface: str
+    arrived: Segment
+
+
 _Heard = tuple[str, Segment | Refusal]
 
 
@@ -60,6 +70,7 @@ class Wire:
         self.namespace = ""
         self._links = links
         self._tags = count(0x10000000)
+        self._kept_ports = cycle(_KEPT_PORTS)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,16 +80,16 @@ class Wire:
             with inside(self.namespace):
                 self._processes = stack.enter_context(closing(Processes()))
                 self._connections = stack.enter_context(closing(Connections()))
-            self.forget()
+            self.forget(open_ones=True)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def forget(self) -> None:
-        """Let conntrack forget every connection."""
-        self._connections.forget()
+    def forget(self, *, open_ones: bool = False) -> None:
+        """Let conntrack forget every connection, but those from `open` unless they shall go as well."""
+        self._connections.forget(kept=open_ones)
         self._ports, self._node_ports = list(_PORTS), list(_NODE_PORTS)
 
     def send(self, packets: Sequence[Packet], *, keep_ports: bool = False) -> list[Seen]:
@@ -105,19 +116,45 @@ class Wire:
         itself, would not answer by the node.
         """
         opening = self._openings([packet], keep_ports=False)[0]
-        interface, arrived = self._deliver(packet.interface, opening, "the first packet")
-        if interface == LOCAL:
-            raise BrokenConversation(f"{packet} was delivered to the node itself; nobody answers there")
+        conversation = self._begin(packet.interface, opening)
+        return _judge(opening, (conversation.interface, conversation.arrived))
+
+    def open(self, packet: Packet) -> Conversation:
+        """The same for a TCP connection from a link, which stays open until `forget` is told to end it too."""
+        numbered = packet._replace(source_port=next(self._kept_ports))
+        opening = self._openings([numbered], keep_ports=True)[0]
+        conversation = self._begin(packet.interface, opening)
+        self._connections.keep(opening)
+        return conversation
+
+    def go_on(self, conversation: Conversation) -> None:
+        """Data from the client, and back; BrokenConversation if one does not get to the other."""
+        self._follow(conversation, Step.FURTHER, "data")
+        self._answer(conversation, Step.REPLY, "the data back")
+
+    def _begin(self, interface: str, opening: Segment) -> Conversation:
+        where, arrived = self._deliver(interface, opening, "the first packet")
+        if where == LOCAL:
+            raise BrokenConversation(f"{opening} was delivered to the node itself; nobody answers there")
         if arrived.source == arrived.destination or is_loopback(arrived.source):
-            raise BrokenConversation(f"{packet} came as {arrived}; its backend would answer itself")
-        answer = _reverse(arrived, Step.ANSWER)
-        heard = self._deliver(interface, answer, "the answer")
-        if heard != (packet.interface or LOCAL, _reverse(opening, Step.ANSWER)):
-            raise BrokenConversation(f"{packet}: the answer {answer} came to {heard}")
-        heard = self._deliver(packet.interface, opening._replace(step=Step.FURTHER), "the next packet")
-        if heard != (interface, arrived._replace(step=Step.FURTHER)):
-            raise BrokenConversation(f"{packet}: the first came as {arrived}, the next as {heard}")
-        return _judge(opening, (interface, arrived))
+            raise BrokenConversation(f"{opening} came as {arrived}; its backend would answer itself")
+        conversation = Conversation(interface, opening, where, arrived)
+        self._answer(conversation, Step.ANSWER, "the answer")
+        self._follow(conversation, Step.FURTHER, "the next packet")
+        return conversation
+
+    def _follow(self, conversation: Conversation, step: Step, name: str) -> None:
+        sent, expected = (each._replace(step=step) for each in (conversation.opening, conversation.arrived))
+        self._expect(conversation.client, sent, name, (conversation.interface, expected))
+
+    def _answer(self, conversation: Conversation, step: Step, name: str) -> None:
+        sent, expected = (_reverse(each, step) for each in (conversation.arrived, conversation.opening))
+        self._expect(conversation.interface, sent, name, (conversation.client or LOCAL, expected))
+
+    def _expect(self, interface: str, sent: Segment, name: str, expected: _Heard) -> None:
+        heard = self._deliver(interface, sent, name)
+        if heard != expected:
+            raise BrokenConversation(f"{name} {sent} came to {heard}, not {expected}")
 
     def _send_batch(self, packets: Sequence[Packet], *, keep_ports: bool) -> list[Seen]:
         openings = self._openings(packets, keep_ports=keep_ports)

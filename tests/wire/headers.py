@@ -40,6 +40,7 @@ class Step(Enum):
     OPENING = 0x02
     ANSWER = 0x12
     FURTHER = 0x10
+    REPLY = 0x18
 
 
 _TCP_RESET = 0x04
@@ -118,6 +119,7 @@ def _step_and_tag(protocol: Protocol, body: bytes) -> tuple[Step, int] | None:
             Step.OPENING: sequence,
             Step.ANSWER: _before(acknowledged),
             Step.FURTHER: _before(sequence),
+            Step.REPLY: _before(acknowledged),
         }
         return (_STEPS[flags], begun[_STEPS[flags]]) if flags in _STEPS else None
     if protocol is Protocol.UDP and len(body) >= _UDP.size + _UDP_PAYLOAD.size:
@@ -143,6 +145,7 @@ def _tcp(segment: Segment, addresses: bytes) -> bytes:
         Step.OPENING: (segment.tag, 0),
         Step.ANSWER: (0, _after(segment.tag)),
         Step.FURTHER: (_after(segment.tag), 1),
+        Step.REPLY: (1, _after(segment.tag)),
     }[segment.step]
     fields = (
         segment.source_port,

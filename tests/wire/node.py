@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
+from kproxy.kernel.nfnetlink import NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_UNSPEC, Netlink, attribute
 from kproxy.model.packet import Host
-from kproxy.values import parse_address
+from kproxy.values import Family, family_of, parse_address
 from namespaces import fresh_namespace, inside
+from wire.headers import PROTOCOL_NUMBERS, Segment
 from wire.tun import Tun
 
 _NAMES = "kproxy-test-*"
@@ -34,11 +36,12 @@ _SETTINGS = {
 }
 _QUEUE = "4096"
 
-_NETLINK_NETFILTER = 12
-_CONNTRACK_DELETE = 1 << 8 | 2
-_REQUEST_WITH_ANSWER = 1 | 4
-_HEADER = struct.Struct("=IHHII")
-_NETFILTER_HEADER = struct.Struct("=BBH")
+_NEW, _DELETE = 1 << 8, 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_*
+_NESTED = 0x8000
+_ORIGINAL, _MARK, _MARK_MASK = 1 | _NESTED, 8, 21  # CTA_*
+_KEPT = struct.pack("!I", 1)
+_NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
+_VERSIONS = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
 class Link(NamedTuple):
@@ -98,19 +101,31 @@ def _remove_leftovers() -> None:
 
 
 class Connections:
-    """The conntrack table of this thread's network namespace."""
+    """The conntrack table of this thread's network namespace; it keeps the connections that it is asked to keep."""
 
     def __init__(self) -> None:
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._netlink = Netlink()
 
-    def forget(self) -> None:
-        """Delete every entry, of all families."""
-        size = _HEADER.size + _NETFILTER_HEADER.size
-        header = _HEADER.pack(size, _CONNTRACK_DELETE, _REQUEST_WITH_ANSWER, 0, 0)
-        self._netlink.send(header + _NETFILTER_HEADER.pack(socket.AF_UNSPEC, 0, 0))
-        (negated_errno,) = struct.unpack_from("=i", self._netlink.recv(4096), _HEADER.size)
-        if negated_errno:
-            raise OSError(-negated_errno, f"conntrack cannot be flushed: {os.strerror(-negated_errno)}")
+    def keep(self, opening: Segment) -> None:
+        """Let the connection that this packet opened outlive `forget`."""
+        family = _NFPROTO[family_of(opening.source)]
+        self._netlink.tell(_NEW, family, _tuple(opening) + attribute(_MARK, _KEPT))
+
+    def forget(self, *, kept: bool = False) -> None:
+        """Delete every entry, of all families, but those that are kept unless they shall go as well."""
+        others = attribute(_MARK, bytes(4)) + attribute(_MARK_MASK, _KEPT)
+        self._netlink.tell(_DELETE, NFPROTO_UNSPEC, b"" if kept else others)
 
     def close(self) -> None:
         self._netlink.close()
+
+
+def _tuple(opening: Segment) -> bytes:
+    version = family_of(opening.source)
+    packed = [socket.inet_pton(_VERSIONS[version], each) for each in (opening.source, opening.destination)]
+    first = 1 if version is Family.IPV4 else 3  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+    addresses = attribute(first, packed[0]) + attribute(first + 1, packed[1])
+    ports = [struct.pack("!H", port) for port in (opening.source_port, opening.port)]
+    protocol = bytes([PROTOCOL_NUMBERS[opening.protocol]])
+    numbers = attribute(1, protocol) + attribute(2, ports[0]) + attribute(3, ports[1])  # CTA_PROTO_*
+    return attribute(_ORIGINAL, attribute(1 | _NESTED, addresses) + attribute(2 | _NESTED, numbers))

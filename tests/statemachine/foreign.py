@@ -1,0 +1,124 @@
+"""What others do to the kernel's rules, their own and ours, as steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from kproxy.ruleset.chains import Chain
+from kproxy.values import Family
+from statemachine.rules import FOREIGN_MARK
+from statemachine.steps import REPAIRED_WITHIN_S, Step
+
+if TYPE_CHECKING:
+    from statemachine.world import World
+
+_FOREIGN = f"-m comment --comment {FOREIGN_MARK} -j RETURN"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignRuleAdded(Step):
+    """Before the rule of this number in a built-in chain, or at its end; it may jump to a foreign chain."""
+
+    family: Family
+    table: str
+    chain: str
+    at: int
+    target: str = ""
+
+    def play(self, world: "World") -> None:
+        rules = world.rules(self.family).chains.get(Chain(self.table, self.chain), "")
+        at = min(self.at, rules.count("\n") + 1)
+        comment = f"-m comment --comment {FOREIGN_MARK}"
+        lines = [f"-I {self.chain} {at} {comment}"]
+        if self.target:
+            lines[0] += f" -j {self.target}"
+            lines = [f":{self.target} - [0:0]", f"-A {self.target} {comment} -j RETURN", *lines]
+        world.make(*self.changes)
+        world.meddle(self.family, self.table, *lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignRulesRemoved(Step):
+    """From the built-in chains; foreign chains stay."""
+
+    family: Family
+    table: str
+
+    def play(self, world: "World") -> None:
+        world.make(*self.changes)
+        foreign = world.rules(self.family).foreign
+        rules = [
+            rule
+            for chain, text in foreign.items()
+            if chain.is_built_in and chain.table == self.table
+            for rule in text.splitlines()
+        ]
+        world.meddle(self.family, self.table, *("-D" + rule.removeprefix("-A") for rule in rules))
+
+
+class Spoiling(StrEnum):
+    """What somebody does to one of our chains or rules."""
+
+    DELETE_JUMP = "delete jump"
+    FLUSH_CHAIN = "flush chain"
+    DELETE_RULE = "delete rule"
+    MOVE_RULE = "move rule to the end"
+    ADD_RULE = "add rule"
+    REPLACE_RULE = "replace rule"
+    DELETE_CHAIN = "delete chain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesSpoiled(Step):
+    """Somebody alters our rules, maybe while no agent runs; `which` counts through what there is to choose from."""
+
+    spoils_rules = True
+    family: Family
+    table: str
+    how: Spoiling
+    which: int
+    unseen: bool = False
+
+    @property
+    def settles_within_s(self) -> float:
+        return super().settles_within_s if self.unseen else REPAIRED_WITHIN_S
+
+    @property
+    def kind(self) -> str:
+        return f"RulesSpoiled {self.how}{' unseen' if self.unseen else ''}"
+
+    def play(self, world: "World") -> None:
+        if self.unseen:
+            world.agent.stop()
+        ours = world.rules(self.family).ours
+        lines = self._lines({chain: rules for chain, rules in ours.items() if chain.table == self.table})
+        world.meddle(self.family, self.table, *lines)
+        world.make(*self.changes)
+        if self.unseen:
+            world.agent.start(world.flags)
+
+    def _lines(self, ours: Mapping[Chain, str]) -> list[str]:
+        chains = [chain for chain in ours if not chain.is_built_in]
+        chain = chains[self.which % len(chains)].name
+        jumps, rules = (
+            [rule for at, text in ours.items() if at.is_built_in is jumps for rule in text.splitlines()]
+            for jumps in (True, False)
+        )
+        jump, rule = jumps[self.which % len(jumps)], rules[self.which % len(rules)]
+        at = rule.split()[1]
+        number = ours[Chain(self.table, at)].splitlines().index(rule) + 1
+        to_it = [each for each in (*jumps, *rules) if each.endswith(f"-j {chain}")]
+        return {
+            Spoiling.DELETE_JUMP: [_deletion(jump)],
+            Spoiling.FLUSH_CHAIN: [f"-F {chain}"],
+            Spoiling.DELETE_RULE: [_deletion(rule)],
+            Spoiling.MOVE_RULE: [_deletion(rule), rule],
+            Spoiling.ADD_RULE: [f"-A {chain} {_FOREIGN}"],
+            Spoiling.REPLACE_RULE: [f"-R {at} {number} {_FOREIGN}"],
+            Spoiling.DELETE_CHAIN: [*map(_deletion, to_it), f"-F {chain}", f"-X {chain}"],
+        }[self.how]
+
+
+def _deletion(rule: str) -> str:
+    return "-D" + rule.removeprefix("-A")
