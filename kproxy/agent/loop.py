@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
+from kproxy.kernel import memory
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
@@ -91,6 +92,8 @@ class Agent:
             if self._stopping.is_set():
                 return
             failed |= not self._sync_family(proxy, dirty, verify=verify)
+        if verify:
+            memory.give_back_what_is_free()
         self._schedule.ended(self._clock(), failed=failed)
 
     def _sync_family(self, proxy: FamilyProxy, dirty: set[NamespacedName], *, verify: bool) -> bool:
