@@ -8,16 +8,13 @@ from benchmarks.cluster import Size, entry
 from benchmarks.ground import Ground, empty_kernel, synced
 from benchmarks.iptables import IptablesSubject
 from benchmarks.subject import Rival
+from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend
-from kproxy.kernel.saved import saved_chains
-from kproxy.ruleset.chains import Chain
 
 pytestmark = pytest.mark.netns
 
 SIZE = Size(80, 3)
 NUMBER = 33
-
-Rules = dict[Chain, list[str]]
 
 
 @pytest.fixture(params=[(Backend.NFT, "flat"), (Backend.NFT, "tree"), (Backend.LEGACY, "tree")], ids=str)
@@ -26,13 +23,14 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
         yield ground
 
 
-def held(ground: Ground) -> Rules:
-    """In any order within a chain: a rival of a flat dispatch puts its rule at the head."""
+def held(ground: Ground) -> list[str]:
+    """Chains and rules in alphabetical order: a rival of a flat dispatch puts its rule at the head."""
     program = ground.subject.name.partition(",")[0]
-    return {chain: sorted(rules.splitlines()) for chain, rules in saved_chains(program).items()}
+    saved = "".join(process.run([f"{program}-save", "-t", table]) for table in ("filter", "nat"))
+    return sorted(line for line in saved.splitlines() if line.startswith((":KUBE-", "-A")))
 
 
-def after(ground: Ground, rival: Rival) -> Rules:
+def after(ground: Ground, rival: Rival) -> list[str]:
     rival.work()
     rival.afterwards()
     return held(ground)
