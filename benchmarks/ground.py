@@ -63,19 +63,17 @@ class Ground:
         report = self._proxy.sync(self._store, dirty, self._circumstances, verify=verify)
         if report.error:
             raise report.error
-        seconds = self._stages.seconds
+        now, seconds = time.perf_counter(), self._stages.seconds
+        in_kernel = self._stages.ended.get(RESTORE, now)
         stages_s = {
             "compute": report.compute_s - seconds[RENDER],
             RENDER: seconds[RENDER],
-            "compare": report.apply_s - seconds[RESTORE],
+            "compare": report.apply_s - seconds[RESTORE] - (now - in_kernel),
             RESTORE: seconds[RESTORE],
+            "record": now - in_kernel,
         }
         return Sample(
-            time.perf_counter() - began,
-            cpu_s() - cpu_before,
-            stages_s,
-            self._stages.bytes,
-            report.rules_written,
+            in_kernel - began, cpu_s() - cpu_before, stages_s, self._stages.bytes, report.rules_written
         )
 
 

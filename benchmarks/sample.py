@@ -12,7 +12,7 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sync: seconds in all, of the processors (programs that it started included), and by stage."""
+    """One sync: seconds until all is in the kernel, by stage, and of the processors (with programs that it started)."""
 
     wall_s: float
     cpu_s: float = 0.0

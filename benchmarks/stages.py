@@ -9,14 +9,16 @@ RENDER, RESTORE = "render", "restore"
 
 
 class Stages:
-    """Seconds by stage, and bytes, since `clear`."""
+    """Since `clear`: seconds by stage, bytes, and when the last stage of each name ended."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.ended: dict[str, float] = {}
         self.bytes = 0
 
     def clear(self) -> None:
         self.seconds.clear()
+        self.ended.clear()
         self.bytes = 0
 
     @contextmanager
@@ -25,4 +27,5 @@ class Stages:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - began
+            self.ended[stage] = time.perf_counter()
+            self.seconds[stage] += self.ended[stage] - began
