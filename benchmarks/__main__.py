@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from benchmarks import report
 from benchmarks.cluster import Size
+from benchmarks.ground import own_lock
 from benchmarks.iptables import IptablesSubject
 from benchmarks.pace import Pace
 from benchmarks.run import AGENT, CASES, measured
@@ -86,23 +87,25 @@ def main(
         for backend in backends or [*map(str, Backend)]
         for dispatch in dispatches
     ]
-    with Progress(console=Console(stderr=True)) as progress:
-        pace = Pace(runs, seconds, progress)
-        figures: list[Figures] = []
-        for each in measured(subjects, [Size(count, endpoints) for count in services], chosen, pace):
-            progress.console.print(report.line(each), highlight=False, soft_wrap=True)
-            figures.append(each)
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(figures)))
-    else:
-        _print(figures)
+    figures: list[Figures] = []
+    try:
+        with own_lock(), Progress(console=Console(stderr=True)) as progress:
+            pace = Pace(runs, seconds, progress)
+            for each in measured(subjects, [Size(count, endpoints) for count in services], chosen, pace):
+                progress.console.print(report.line(each), highlight=False, soft_wrap=True)
+                figures.append(each)
+    finally:  # what an hour has told is not lost when something fails, or somebody has enough
+        _tell(figures, as_json=as_json)
     if plot:
         from benchmarks.plot import draw
 
         draw(figures, plot)
 
 
-def _print(figures: list[Figures]) -> None:
+def _tell(figures: list[Figures], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(figures)))
+        return
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     for heading, table in report.tables(figures):
         console.print(heading, table, highlight=False)

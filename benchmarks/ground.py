@@ -1,5 +1,6 @@
 """A kernel of its own with a cluster's rules in it, and the proxy that put them there."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from benchmarks.stages import RENDER, RESTORE, Stages
 from benchmarks.subject import Baselines, Proxy, Subject
 from kproxy.state.events import Event
 from namespaces import fresh_namespace, inside
+
+_LOCK = "XTABLES_LOCKFILE"
 
 
 class Ground:
@@ -78,6 +81,12 @@ class Ground:
 
 
 @contextmanager
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="kproxy-bench-") as name:
+        yield Path(name)
+
+
+@contextmanager
 def empty_kernel() -> Iterator[str]:
     """This thread in a network namespace of its own, which holds no rule; the namespace's name."""
     with fresh_namespace() as name, inside(name):
@@ -85,10 +94,21 @@ def empty_kernel() -> Iterator[str]:
 
 
 @contextmanager
+def own_lock() -> Iterator[None]:
+    """Programs of iptables-legacy wait for each other, in whatever namespace they are; not for those of others now."""
+    with directory() as place:
+        os.environ[_LOCK] = str(place / "xtables.lock")
+        try:
+            yield
+        finally:
+            del os.environ[_LOCK]
+
+
+@contextmanager
 def synced(subject: Subject, size: Size) -> Iterator[Ground]:
     """The rules of a whole cluster are in the kernel; `first` tells what that took."""
-    with empty_kernel() as namespace, tempfile.TemporaryDirectory(prefix="kproxy-bench-") as state:
-        ground = Ground(subject, size, namespace, Path(state))
+    with empty_kernel() as namespace, directory() as state:
+        ground = Ground(subject, size, namespace, state)
         try:
             yield ground
         finally:

@@ -1,13 +1,11 @@
 """The same through a real agent: from the API server's event to the rule in the kernel, and what the process uses."""
 
-import tempfile
 import time
-from pathlib import Path
 
 from benchmarks.agent import NODE, Agent, running_agent
 from benchmarks.cluster import Size, entry, service_manifest, slice_manifest
 from benchmarks.comparison import Comparison
-from benchmarks.ground import empty_kernel
+from benchmarks.ground import directory, empty_kernel
 from benchmarks.pace import Pace
 from benchmarks.sample import Sample, resident_mb
 from benchmarks.subject import Subject
@@ -25,8 +23,7 @@ Case = tuple[Comparison, tuple[float, float]]
 
 
 def measure(subject: Subject, size: Size, pace: Pace) -> list[Case]:
-    with empty_kernel(), tempfile.TemporaryDirectory(prefix="kproxy-bench-") as directory, StubApi() as api:
-        state = Path(directory)
+    with empty_kernel(), directory() as state, StubApi() as api:
         kubeconfig = api.write_kubeconfig(state / "kubeconfig")
         _fill(api, size)
         flags = [*_TIMING, *subject.agent_flags]
