@@ -24,6 +24,13 @@ from kproxy.ruleset.tree import LAYOUTS
 _WIDE = 200
 
 
+def _list(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        for name, case in CASES.items():
+            click.echo(f"{name:15} {case}")
+        context.exit()
+
+
 @click.command()
 @click.option(
     "--services",
@@ -60,7 +67,14 @@ _WIDE = 200
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg|png", help="Draw them too."
 )
-@click.option("--list", "lists", is_flag=True, help="Name the cases and say what they measure.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list,
+    help="Name the cases and say what they measure.",
+)
 def main(
     services: tuple[int, ...],
     endpoints: int,
@@ -72,13 +86,8 @@ def main(
     seconds: float,
     as_json: bool,
     plot: Path | None,
-    lists: bool,
 ) -> None:
     """Time what changes cost, against the least that they could cost, in network namespaces. Needs root."""
-    if lists:
-        for name, case in CASES.items():
-            click.echo(f"{name:15} {case}")
-        return
     require_net_admin()
     _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     chosen = {*(cases or CASES.keys() - {AGENT}), *([AGENT] if with_agent else [])}
@@ -87,11 +96,11 @@ def main(
         for backend in backends or [*map(str, Backend)]
         for dispatch in dispatches
     ]
+    sizes = [Size(count, endpoints) for count in services]
     figures: list[Figures] = []
     try:
         with own_lock(), Progress(console=Console(stderr=True)) as progress:
-            pace = Pace(runs, seconds, progress)
-            for each in measured(subjects, [Size(count, endpoints) for count in services], chosen, pace):
+            for each in measured(subjects, sizes, chosen, Pace(runs, seconds, progress)):
                 progress.console.print(report.line(each), highlight=False, soft_wrap=True)
                 figures.append(each)
     finally:  # what an hour has told is not lost when something fails, or somebody has enough
