@@ -66,12 +66,13 @@ class Ground:
         report = self._proxy.sync(self._store, dirty, self._circumstances, verify=verify)
         if report.error:
             raise report.error
+        self._proxy.record()
         now, seconds = time.perf_counter(), self._stages.seconds
         in_kernel = self._stages.ended.get(RESTORE, now)
         stages_s = {
             "compute": report.compute_s - seconds[RENDER],
             RENDER: seconds[RENDER],
-            "compare": report.apply_s - seconds[RESTORE] - (now - in_kernel),
+            "compare": report.apply_s - seconds[RESTORE],
             RESTORE: seconds[RESTORE],
             "record": now - in_kernel,
         }

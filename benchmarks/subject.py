@@ -43,6 +43,7 @@ class Proxy(Protocol):
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport: ...
+    def record(self) -> None: ...
 
 
 class Subject(Protocol):

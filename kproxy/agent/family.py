@@ -65,12 +65,16 @@ class FamilyProxy:
         self._pending: set[NamespacedName] = set()
         self._known: dict[Chain, str | None] | None = None
         self._unsettled: set[Chain] = set()
+        self._unrecorded = Transaction()
         self._failed_before = False
 
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
-        """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our rules."""
+        """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our rules.
+
+        `record` is to be called soon after.
+        """
         began = self._clock()
         self._pending |= dirty
         self._unsettled |= self._desired.update(store, self._pending, circumstances)
@@ -102,6 +106,15 @@ class FamilyProxy:
             apply_s=self._clock() - computed,
             error=error,
         )
+
+    def record(self) -> None:
+        """Note what the last sync applied; reading the kernel back takes a tenth of what a large apply took.
+
+        ProgramFailed if the kernel cannot be read; an agent that starts again then writes those chains anew.
+        """
+        applied, self._unrecorded = self._unrecorded, Transaction()
+        if applied:
+            self._rules.after(applied)
 
     def _missing_jumps(self) -> dict[str, list[str]]:
         if not self._iptables.lacks_jumps(self._desired.jumps):
@@ -143,7 +156,7 @@ class FamilyProxy:
         if transaction:
             self._rules.before(transaction)
             self._iptables.restore(str(transaction))
-            self._rules.after(transaction)
+            self._unrecorded = transaction
             known.update(transaction.written)
             for chain in transaction.deleted:
                 del known[chain]

@@ -92,6 +92,8 @@ class Agent:
             if self._stopping.is_set():
                 return
             failed |= not self._sync_family(proxy, dirty, verify=verify)
+        for proxy in self._families:
+            self._record(proxy)
         if verify:
             memory.give_back_what_is_free()
         self._schedule.ended(self._clock(), failed=failed)
@@ -110,6 +112,13 @@ class Agent:
             return False
         self._tell(proxy.family, report)
         return report.error is None
+
+    @staticmethod
+    def _record(proxy: FamilyProxy) -> None:
+        try:
+            proxy.record()
+        except KproxyError as failed:
+            _log.warning("%s: what was applied is not recorded: %s", proxy.family, failed)
 
     def _tell(self, family: Family, report: SyncReport) -> None:
         if report.error is not None:

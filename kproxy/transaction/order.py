@@ -34,7 +34,8 @@ def parents_first(chains: Iterable[Chain]) -> list[Chain]:
 
 def _rank(name: str) -> tuple[int, int]:
     """Low for the chains from which the others are reached; those in trees by the prefix that leads to them."""
+    for rank, prefix in enumerate(names.PER_SERVICE, 2):
+        if name.startswith(prefix):
+            return rank, 0
     depth = names.depth_in_tree(name)
-    if depth is not None:
-        return 1, depth
-    return next((rank for rank, prefix in enumerate(names.PER_SERVICE, 2) if name.startswith(prefix)), 0), 0
+    return (0, 0) if depth is None else (1, depth)

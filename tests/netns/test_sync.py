@@ -73,7 +73,9 @@ class Node:
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         circumstances = Circumstances(self.view(), self.settings, self.layout)
-        return self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
+        report = self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
+        self.proxy.record()
+        return report
 
     def wanted(self) -> dict[Chain, str]:
         """The chains of nat that the newest state asks for, computed afresh."""
