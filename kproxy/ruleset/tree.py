@@ -38,7 +38,7 @@ FLAT = Layout(math.inf, math.inf, math.inf)
 
 TREE = Layout(64, 64, 64)
 
-AUTO = Layout(512, 64, 64)
+AUTO = Layout(256, 64, 64)
 """Like kube-proxy's in a small cluster."""
 
 LAYOUTS = {"flat": FLAT, "tree": TREE, "auto": AUTO}
