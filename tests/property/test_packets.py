@@ -98,7 +98,9 @@ def test_order_and_detours_of_events_change_no_rule(
     ]
     for event in sequence:
         store.apply(event)
-        stepwise.update(store, store.take_dirty(), circumstances)
+        before = dict(stepwise.chains)
+        told = stepwise.update(store, store.take_dirty(), circumstances)
+        assert told >= {chain for chain, _ in before.items() ^ stepwise.chains.items()}
     afresh = DesiredRuleset(RENDER)
     afresh.update(scenario.store(), scenario.store().services, circumstances)
     assert (afresh.chains, afresh.jumps) == (stepwise.chains, stepwise.jumps)

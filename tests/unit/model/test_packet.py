@@ -2,7 +2,7 @@
 
 import pytest
 
-from kproxy.model.packet import Host, Packet
+from kproxy.model.packet import Fate, Host, Packet, Verdict
 from kproxy.values import Address, Protocol
 
 NODE = Address("10.199.0.2")
@@ -20,3 +20,7 @@ def test_packet_without_interface_is_from_a_process(interface: str, by_a_process
 )
 def test_host_owns_its_addresses_and_all_of_loopback(address: str, own: bool) -> None:
     assert own == Host(frozenset({NODE})).owns(Address(address))
+
+
+def test_fate_is_not_masqueraded_unless_it_says_so() -> None:
+    assert not Fate(Verdict.REJECTED).masqueraded
