@@ -162,7 +162,7 @@ def test_between_two_commits_a_packet_fares_as_before_or_as_after(
         walker = Walker(parse_tables(clean_node(meanwhile, new.jumps)), HOST)
         for packet in packets:
             allowed = before.fates(packet).keys() | after.fates(packet).keys()
-            if guarded or Fate(Verdict.NOT_OURS) in before.fates(packet):
+            if guarded or Fate(Verdict.NOT_OURS) in allowed:
                 allowed |= {Fate(Verdict.DROPPED)}  # closed for a moment rather than open
             assert walker.fates(packet).keys() <= allowed, packet
 
