@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from kproxy.errors import ProgramFailed
@@ -22,7 +22,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What one sync of one family did. Times are seconds; `error` is None if it took effect."""
+    """What one sync of one family did. Times are seconds; `error` is None if it took effect.
+
+    `drifted` counts chains and jumps of ours that somebody else had changed. `stages_s` splits the time up as
+    far as that can be told; `rules_by_table` is `rules_written` by table.
+    """
 
     services: int
     chains_written: int
@@ -31,6 +35,13 @@ class SyncReport:
     compute_s: float
     apply_s: float
     error: ProgramFailed | None = None
+    drifted: int = 0
+    stages_s: Mapping[str, float] = field(default_factory=dict)
+    rules_by_table: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def took_s(self) -> float:
+        return self.compute_s + self.apply_s
 
 
 class Rules(Protocol):
@@ -40,6 +51,22 @@ class Rules(Protocol):
     def look_again(self, known: Known) -> Known: ...
     def before(self, transaction: Transaction) -> None: ...
     def after(self, transaction: Transaction) -> None: ...
+
+
+class _Timed:
+    """Renders, and adds up how long that took."""
+
+    def __init__(self, render: Render, clock: Callable[[], float]) -> None:
+        self._render = render
+        self._clock = clock
+        self.spent_s = 0.0
+
+    def __call__(self, template: str, values: dict[str, object]) -> str:
+        began = self._clock()
+        try:
+            return self._render(template, values)
+        finally:
+            self.spent_s += self._clock() - began
 
 
 class FamilyProxy:
@@ -61,12 +88,19 @@ class FamilyProxy:
         self._iptables = iptables
         self._rules = rules
         self._clock = clock
-        self._desired = DesiredRuleset(render)
+        self._render = _Timed(render, clock)
+        self._desired = DesiredRuleset(self._render)
         self._pending: set[NamespacedName] = set()
         self._known: dict[Chain, str | None] | None = None
         self._unsettled: set[Chain] = set()
         self._unrecorded = Transaction()
         self._failed_before = False
+        self._drifted = 0
+
+    @property
+    def desired(self) -> DesiredRuleset:
+        """What the kernel should hold, as of the last sync."""
+        return self._desired
 
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
@@ -76,15 +110,19 @@ class FamilyProxy:
         `record` is to be called soon after.
         """
         began = self._clock()
+        self._drifted = 0
+        rendered_s = self._render.spent_s
         self._pending |= dirty
         self._unsettled |= self._desired.update(store, self._pending, circumstances)
         self._pending.clear()
-        computed = self._clock()
+        computed = observed = self._clock()
+        rendered_s = self._render.spent_s - rendered_s
         transaction = Transaction()
         error = None
         try:
             missing = self._missing_jumps() if verify or self._known is None else {}
             known = self._observed(verify=verify)
+            observed = self._clock()
             transaction = plan(
                 _only(known, self._unsettled),
                 _only(self._desired.chains, self._unsettled),
@@ -97,14 +135,23 @@ class FamilyProxy:
             error = failed
             self._distrust(transaction)
         self._failed_before = error is not None
+        ended = self._clock()
         return SyncReport(
             services=self._desired.service_ports,
             chains_written=len(transaction.written),
             chains_deleted=len(transaction.deleted),
             rules_written=transaction.rule_count,
             compute_s=computed - began,
-            apply_s=self._clock() - computed,
+            apply_s=ended - computed,
             error=error,
+            drifted=self._drifted,
+            stages_s={
+                "compute": computed - began - rendered_s,
+                "render": rendered_s,
+                "observe": observed - computed,
+                "apply": ended - observed,
+            },
+            rules_by_table=transaction.rules_by_table,
         )
 
     def record(self) -> None:
@@ -123,6 +170,7 @@ class FamilyProxy:
         if missing and self._known is not None:
             _log.warning("%s: jumps to our chains are gone; all rules are checked again", self.family)
             self._known = None
+            self._drifted += sum(map(len, missing.values()))
         return missing
 
     def _observed(self, *, verify: bool) -> dict[Chain, str | None]:
@@ -142,6 +190,7 @@ class FamilyProxy:
         """What others did to our chains since is put right by this sync."""
         differing = {chain for chain, _ in known.items() ^ newest.items()}
         altered = [chain for chain in differing if known.get(chain) is not None]
+        self._drifted += len(altered)
         if altered:
             _log.warning(
                 "%s: somebody else changed %d of our chains, such as %s; they are put right",

@@ -24,6 +24,14 @@ class Section:
     def __bool__(self) -> bool:
         return bool(self.written or self.jumps or self.deleted or self.edited)
 
+    @property
+    def rule_count(self) -> int:
+        return (
+            len(self.jumps)
+            + sum(rules.count("\n") for rules in self.written.values())
+            + sum(len(edit.lines) for edit in self.edited.values())
+        )
+
     def __str__(self) -> str:
         emptied = [*self.written, *self.deleted]
         return "".join(
@@ -71,9 +79,12 @@ class Transaction:
 
     @property
     def rule_count(self) -> int:
-        return sum(
-            len(section.jumps)
-            + sum(rules.count("\n") for rules in section.written.values())
-            + sum(len(edit.lines) for edit in section.edited.values())
-            for section in self.sections
-        )
+        return sum(self.rules_by_table.values())
+
+    @property
+    def rules_by_table(self) -> dict[str, int]:
+        """How many rules are written, in each table."""
+        counts = {"filter": 0, "nat": 0}
+        for section in self.sections:
+            counts[section.table] += section.rule_count
+        return counts
