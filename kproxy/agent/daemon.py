@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -12,6 +12,8 @@ from typing import Protocol
 from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.agent.loop import Agent
 from kproxy.agent.schedule import Schedule
+from kproxy.agent.surroundings import Surroundings, surround
+from kproxy.agent.watches import Watches
 from kproxy.configuration import Configuration
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking
@@ -25,10 +27,12 @@ from kproxy.model.node import node_port_dispatch
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.tree import AUTO, Layout
+from kproxy.sources.connection import Asked
+from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifests import ManifestDirectory
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
-from kproxy.values import Family
+from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +64,8 @@ class Options:
 class Source(Protocol):
     """Where events come from; `start` returns at once."""
 
+    @property
+    def freshness(self) -> Sequence[Freshness]: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
@@ -82,9 +88,18 @@ def run(options: Options) -> None:
         options.configuration, accounting=ensure_counters(), conntrack_tcp_be_liberal=liberal
     )
     _open_localhost(settings)
-    agent = _agent(options, settings, backend)
+    families = _families()
+
+    watches = Watches(lambda: source.freshness)
+    around = surround(options.configuration, families, options.node_name, watches, _complain)
+    agent = _agent(options, settings, backend, families, around)
+
+    def emit(event: Event) -> None:
+        around.health.heard(event)
+        agent.emit(event)
+
+    source = _source(options, emit, around.metrics.requested)
     _stop_on_signals(agent.stop)
-    source = _source(options, agent.emit)
     _log.info(
         "node %s: %s rules by iptables-%s, from %s",
         options.node_name,
@@ -92,26 +107,37 @@ def run(options: Options) -> None:
         backend,
         options.manifests or "the cluster",
     )
-    source.start()
     try:
+        around.start()
+        source.start()
         agent.run()
     finally:
         source.stop()
+        around.stop()
     _log.info("stopped; the rules stay in place")
 
 
-def _agent(options: Options, settings: Settings, backend: Backend) -> Agent:
+def _agent(
+    options: Options,
+    settings: Settings,
+    backend: Backend,
+    families: Sequence[Family],
+    around: Surroundings,
+) -> Agent:
     render = rule_templates(options.templates)
     timing = options.configuration.iptables
     rules_of = _rules(options.state_directory, backend)
+    proxies = [FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families]
+    around.watch_programmed({proxy.family: proxy.desired for proxy in proxies})
     return Agent(
-        [FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in _families()],
+        proxies,
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
         settings,
         node_name=options.node_name,
         kinds=tuple(Kind) if options.manifests else _CLUSTER_KINDS,
         layout=options.layout,
         read_addresses=addresses.local_addresses,
+        followers=around.followers,
     )
 
 
@@ -127,13 +153,15 @@ def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:
     return lambda family: RecordedRules(family, record)
 
 
-def _source(options: Options, emit: Callable[[Event], None]) -> Source:
+def _source(options: Options, emit: Callable[[Event], None], note: Callable[[Asked], None]) -> Source:
     if options.manifests:
         return ManifestDirectory(options.manifests, emit)
     from kproxy.sources.connection import connect
     from kproxy.sources.kube import KubeSource
 
-    return KubeSource(lambda: connect(options.kubeconfig, options.master), emit, node_name=options.node_name)
+    return KubeSource(
+        lambda: connect(options.kubeconfig, options.master, note), emit, node_name=options.node_name
+    )
 
 
 def _families() -> list[Family]:
@@ -154,6 +182,10 @@ def _set(name: str, consequence: str) -> None:
         sysctl.ensure(name, "1", consequence=consequence)
     except EnvironmentLacking as lacking:
         _log.warning("%s", lacking)
+
+
+def _complain(reason: str, told: str, service: NamespacedName | None) -> None:
+    _log.error("%s: %s%s", reason, f"Service {service}: " if service else "", told)
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.follower import Follower, Outcome, tell_all
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
 from kproxy.kernel import memory
@@ -41,6 +42,7 @@ class Agent:
         kinds: Collection[Kind],
         layout: Layout,
         read_addresses: Callable[[], tuple[Address, ...]],
+        followers: Sequence[Follower] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._families = families
@@ -50,6 +52,7 @@ class Agent:
         self._kinds = kinds
         self._layout = layout
         self._read_addresses = read_addresses
+        self._followers = followers
         self._clock = clock
         self._store = Store()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -86,32 +89,39 @@ class Agent:
         if verify and self._settings.node_port_networks:
             self._look_at_addresses()
         self._schedule.began()
+        tell_all(self._followers, lambda follower: follower.syncing())
         dirty = self._store.take_dirty()
-        failed = False
+        outcomes = {}
         for proxy in self._families:
             if self._stopping.is_set():
                 return
-            failed |= not self._sync_family(proxy, dirty, verify=verify)
+            circumstances = self._circumstances(proxy.family)
+            report = self._sync_family(proxy, dirty, circumstances, verify=verify)
+            outcomes[proxy.family] = Outcome(circumstances.node, report, verify)
+        tell_all(self._followers, lambda follower: follower.synced(self._store, dirty, outcomes))
+        failed = not all(outcome.succeeded for outcome in outcomes.values())
         for proxy in self._families:
             self._record(proxy)
         if verify:
             memory.give_back_what_is_free()
         self._schedule.ended(self._clock(), failed=failed)
 
-    def _sync_family(self, proxy: FamilyProxy, dirty: set[NamespacedName], *, verify: bool) -> bool:
-        """Whether it succeeded; what goes wrong with one family never stops the other."""
+    def _sync_family(
+        self, proxy: FamilyProxy, dirty: set[NamespacedName], circumstances: Circumstances, *, verify: bool
+    ) -> SyncReport | None:
+        """What goes wrong with one family never stops the other."""
         try:
-            report = proxy.sync(self._store, dirty, self._circumstances(proxy.family), verify=verify)
+            report = proxy.sync(self._store, dirty, circumstances, verify=verify)
         except KproxyError as failed:
             _log.error("%s: rules not applied, everything is tried again: %s", proxy.family, failed)
-            return False
+            return None
         except Exception:  # noqa: BLE001 # an agent that died would leave the rules stale for ever
             _log.exception(
                 "%s: a defect in kproxy; the old rules stay and everything is tried again", proxy.family
             )
-            return False
+            return None
         self._tell(proxy.family, report)
-        return report.error is None
+        return report
 
     @staticmethod
     def _record(proxy: FamilyProxy) -> None:
@@ -173,6 +183,7 @@ class Agent:
         for rejection in _rejections(event):
             _log.warning("%s", rejection)
         self._store.apply(event)
+        tell_all(self._followers, lambda follower: follower.took(event))
         self._schedule.request()
 
 

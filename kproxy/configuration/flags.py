@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from kproxy.configuration.decode import decode
+from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.schema import API_VERSION, KIND, ZERO_MEANS_DEFAULT, Configuration, Mode
 from kproxy.errors import InvalidField
 
@@ -96,6 +97,31 @@ def flags_to_data(flags: Mapping[str, object]) -> dict[str, object]:
         inside = sections.setdefault(section, {}) if section else top
         inside[field] = value
     return {**top, **sections}
+
+
+def configuration_to_flags(configuration: Configuration) -> dict[str, str]:
+    """The value of each flag that stands for a field, as it is in force; a list is joined by commas."""
+    document = encode_configuration(configuration)
+    fields = _fields({"proxy-mode": configuration.mode})
+    return {flag: _as_text(_at(document, path)) for flag, path in fields.items()}
+
+
+def _at(document: object, path: str) -> object:
+    for name in path.split("."):
+        document = document[name] if isinstance(document, dict) else None
+    return document
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(map(str, value))
+        case dict():
+            return ",".join(f"{key}={_as_text(each)}" for key, each in sorted(value.items()))
+        case _:
+            return str(value)
 
 
 def _fields(flags: Mapping[str, object]) -> Mapping[str, str]:

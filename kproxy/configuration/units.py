@@ -132,6 +132,14 @@ class ServerAddress(str):
     def at(cls, address: Address, port: int) -> Self:
         return cls(f"[{address}]:{port}" if family_of(address) is Family.IPV6 else f"{address}:{port}")
 
+    @property
+    def host(self) -> Address:
+        return Address(self.rpartition(":")[0].removeprefix("[").removesuffix("]"))
+
+    @property
+    def port(self) -> int:
+        return int(self.rpartition(":")[2])
+
 
 class HealthzAddress(ServerAddress):
     __slots__ = ()

@@ -3,11 +3,11 @@
 import errno
 from collections.abc import Iterable
 
-from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
+from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, attributes, text_attribute
 
 _SUBSYSTEM = 7  # NFNL_SUBSYS_ACCT
 _NEW, _GET = (_SUBSYSTEM << 8) | 0, (_SUBSYSTEM << 8) | 1
-_NAME = 1  # NFACCT_NAME
+_NAME, _PACKETS = 1, 2  # NFACCT_NAME, NFACCT_PKTS
 _CREATE = 0x400  # NLM_F_CREATE
 
 COUNTERS = ("ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts")
@@ -25,6 +25,17 @@ def ensure_counters(names: Iterable[str] = COUNTERS) -> bool:
 def have_counters(names: Iterable[str] = COUNTERS) -> bool:
     """Whether this network namespace holds all the counters; False also without CAP_NET_ADMIN."""
     return all(_is_taken(_GET, name, 0) for name in names)
+
+
+def packets(name: str) -> int | None:
+    """How many packets the counter has counted, None where there is none."""
+    try:
+        with Netlink() as netlink:
+            answer = netlink.ask(_GET, NFPROTO_UNSPEC, text_attribute(_NAME, name))
+    except OSError:
+        return None
+    counts = (answer[begin:end] for kind, begin, end in attributes(answer) if kind == _PACKETS)
+    return int.from_bytes(next(counts, b""), "big")
 
 
 def _is_taken(kind: int, name: str, flags: int) -> bool:

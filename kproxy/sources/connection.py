@@ -1,11 +1,12 @@
-"""GET requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
+"""Requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, NamedTuple, Self
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from urllib3 import exceptions as transport
@@ -53,14 +54,25 @@ class Answer:
             return  # it has ended by itself
 
 
+class Asked(NamedTuple):
+    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`."""
+
+    method: str
+    host: str
+    code: str
+    took_s: float
+
+
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
-    After a failure, close it and make a new one: that reads certificates and tokens anew.
+    After a failure, close it and make a new one: that reads certificates and tokens anew. `note` is told of
+    each request once its answer begins.
     """
 
-    def __init__(self, access: "Access") -> None:
+    def __init__(self, access: "Access", note: Callable[[Asked], None] = lambda _: None) -> None:
         self._access = access
+        self._note = note
         self.peer = Peer(access.server, access.origin)
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
@@ -68,17 +80,7 @@ class Connection:
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
-        try:
-            response = self._access.pool.request(
-                "GET",
-                f"{self.peer.server}{path}?{urlencode(query)}",
-                headers=self._headers(),
-                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
-                retries=False,
-                preload_content=False,
-            )
-        except (transport.HTTPError, OSError, ValueError) as error:
-            raise self._failed(error) from error
+        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s)
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)
         try:
@@ -87,8 +89,40 @@ class Connection:
         finally:
             response.close()
 
+    def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
+        """Create an object; ApiFailed unless the server took it."""
+        response = self._request("POST", path, read_timeout_s, body)
+        try:
+            if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
+                raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
+        finally:
+            response.close()
+
     def close(self) -> None:
         self._access.pool.clear()
+
+    def _request(
+        self, method: str, path: str, read_timeout_s: float, body: bytes | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        began_at = time.monotonic()
+        code = "<error>"
+        try:
+            response = self._access.pool.request(
+                method,
+                f"{self.peer.server}{path}",
+                body=body,
+                headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
+                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
+                retries=False,
+                preload_content=False,
+            )
+            code = str(response.status)
+        except (transport.HTTPError, OSError, ValueError) as error:
+            raise self._failed(error) from error
+        finally:
+            host = urlsplit(self.peer.server).netloc
+            self._note(Asked(method, host, code, time.monotonic() - began_at))
+        return response
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
@@ -99,7 +133,9 @@ class Connection:
         return broken_transport(self.peer, error)
 
 
-def connect(kubeconfig: Path | None = None, master: str = "") -> Connection:
+def connect(
+    kubeconfig: Path | None = None, master: str = "", note: Callable[[Asked], None] = lambda _: None
+) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
     `master` overrides the server's address. Without both, the pod's service account is used. Reads files and
@@ -108,4 +144,4 @@ def connect(kubeconfig: Path | None = None, master: str = "") -> Connection:
     """
     from kproxy.sources.credentials import access  # half a second, spent only with a cluster
 
-    return Connection(access(kubeconfig, master))
+    return Connection(access(kubeconfig, master), note)

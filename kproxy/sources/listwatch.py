@@ -37,11 +37,15 @@ _SHORTEST_WATCH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How current one kind is. `heard_at` is the monotonic time of the last byte, None before the first."""
+    """How current one kind is, in monotonic times, None before the first.
+
+    `heard_at` is when the server last said anything, `tried_at` when the loop last did anything at all.
+    """
 
     kind: Kind
     resource_version: str
     heard_at: float | None
+    tried_at: float | None
 
 
 class ListWatch:
@@ -71,12 +75,13 @@ class ListWatch:
         self._answer: Answer | None = None
         self._resource_version = ""
         self._heard_at: float | None = None
+        self._tried_at: float | None = None
         self._silent_watches = 0
 
     @property
     def freshness(self) -> Freshness:
         """May be read from any thread."""
-        return Freshness(self._resource.kind, self._resource_version, self._heard_at)
+        return Freshness(self._resource.kind, self._resource_version, self._heard_at, self._tried_at)
 
     def start(self, connection: Connection) -> None:
         """Begin with `connection`; later ones come from `connect`."""
@@ -117,7 +122,6 @@ class ListWatch:
             return self._open(query, self._pace.list_timeout_s)
 
         listed, self._resource_version = list_resource(get, self._resource, self._pace.page_size)
-        self._heard_at = self._pace.clock()
         self._silent_watches = 0
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
@@ -147,7 +151,9 @@ class ListWatch:
 
     def _open(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
         path, selected = self._resource.path, self._resource.query(query)
+        self._tried_at = self._pace.clock()
         self._answer = self._connected().get(path, selected, read_timeout_s=read_timeout_s)
+        self._note_word()
         if self._stopping.is_set():
             self._answer.sever()  # stop() may have looked before there was an answer
         return self._answer
@@ -159,8 +165,11 @@ class ListWatch:
 
     def _noting_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            self._heard_at = self._pace.clock()
+            self._note_word()
             yield chunk
+
+    def _note_word(self) -> None:
+        self._heard_at = self._tried_at = self._pace.clock()
 
     def _doubt_silence(self) -> None:
         if self._silent_watches >= _SILENT_WATCHES_UNTIL_RELIST:
@@ -209,6 +218,7 @@ class ListWatch:
             wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
             if failure.status in (HTTPStatus.GONE, HTTPStatus.BAD_REQUEST):
                 self._resource_version = ""
+        self._tried_at = self._pace.clock()
         self._doubt_silence()
         self._disconnect()
         pause_s = self._backoff.next_pause_s(wished_s)

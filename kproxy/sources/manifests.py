@@ -158,6 +158,9 @@ class ManifestDirectory:
         self._files: dict[Path, _File] = {}
         self._told: dict[Kind, Listed] = {}
 
+    freshness = ()
+    """A directory is never out of date: it is looked at ten times a second."""
+
     def start(self) -> None:
         """Emit every kind, then watch in the background; InputError if there is no such directory."""
         self._seen = self._signatures()

@@ -33,6 +33,7 @@ def endpoint_slice_fact(shape: wire.EndpointSlice) -> EndpointSlice:
         )
     family = validate.choice(Family, shape.address_type, "addressType")
     endpoints = validate.each(shape.endpoints, "endpoints", partial(_endpoint, family))
+    annotations = shape.metadata.annotations
     return EndpointSlice(
         key=key,
         service=service,
@@ -41,6 +42,7 @@ def endpoint_slice_fact(shape: wire.EndpointSlice) -> EndpointSlice:
         ports=_usable_ports(shape.ports, "ports"),
         endpoints=tuple([endpoint for endpoint in endpoints if endpoint is not None]),
         opt_out_label=opt_out_label(shape.metadata, PROXY_NAME_LABEL, HEADLESS_LABEL),
+        changed_at=(annotations.last_change if annotations else None) or "",
     )
 
 

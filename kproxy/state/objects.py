@@ -85,6 +85,7 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
 
     Ports without a name or number are left out, as kube-proxy leaves them out. `opt_out_label` is
     the label by which it asks not to be proxied by us (service-proxy-name or headless), or empty.
+    `changed_at` is when a pod or the Service last changed it, as the annotation has it; nothing is checked.
     """
 
     key: NamespacedName
@@ -94,6 +95,7 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
     ports: tuple[EndpointPort, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     opt_out_label: str = ""
+    changed_at: str = ""
 
 
 class Endpoints(Struct, frozen=True, kw_only=True):

@@ -97,8 +97,16 @@ class EndpointPort(_Wire):
     port: int | None = None
 
 
+class SliceAnnotations(_Wire):
+    last_change: str | None = field(default=None, name="endpoints.kubernetes.io/last-change-trigger-time")
+
+
+class SliceMetadata(Metadata):
+    annotations: SliceAnnotations | None = None
+
+
 class EndpointSlice(_Wire):
-    metadata: Metadata
+    metadata: SliceMetadata
     address_type: str
     ports: list[EndpointPort] | None = None
     endpoints: list[Endpoint] | None = None

@@ -1,0 +1,52 @@
+"""What goes along with the syncs: health, metrics, health-check node ports, conntrack."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from kproxy.agent.family import SyncReport
+from kproxy.model.node import NodeView
+from kproxy.state.events import Event
+from kproxy.state.store import Store
+from kproxy.values import Family, NamespacedName
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one family's sync ended; no `report` where an error other than a failed program ended it."""
+
+    node: NodeView
+    report: SyncReport | None
+    verified: bool
+
+    @property
+    def succeeded(self) -> bool:
+        return self.report is not None and self.report.error is None
+
+
+class Follower(Protocol):
+    """Is told, in the agent's thread, what happens there; must return at once."""
+
+    def took(self, event: Event) -> None:
+        """The store has taken this event in."""
+
+    def syncing(self) -> None:
+        """A sync of every family begins."""
+
+    def synced(
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+    ) -> None:
+        """It is over; `dirty` are the Services that changed since the one before."""
+
+
+def tell_all(followers: Iterable[Follower], tell: Callable[[Follower], None]) -> None:
+    """Tell each one; a defect in one of them must not leave the rules stale."""
+    for follower in followers:
+        try:
+            tell(follower)
+        except Exception:  # noqa: BLE001 # whatever it is, the loop must go on
+            _log.exception("a defect in kproxy; the rules are kept up to date all the same")

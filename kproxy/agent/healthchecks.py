@@ -1,0 +1,114 @@
+"""The health-check node ports, by which load balancers learn whether a Service has endpoints on this node."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from http import HTTPStatus
+
+from kproxy.agent.follower import Outcome
+from kproxy.agent.web import Listener, Page, WebServer
+from kproxy.model.health import HealthCheck, health_check
+from kproxy.model.node import NodeView
+from kproxy.state.events import Event
+from kproxy.state.store import Store
+from kproxy.values import Family, NamespacedName
+
+_log = logging.getLogger(__name__)
+
+_EVERY_ADDRESS = ("::",)
+
+
+class HealthCheckPorts:
+    """Listens on the port of each Service that has one, on the addresses that answer on node ports.
+
+    An address that cannot be had is told to `complain`, and tried again at each sync.
+    """
+
+    def __init__(
+        self, web: WebServer, is_healthy: Callable[[], bool], complain: Callable[[NamespacedName, str], None]
+    ) -> None:
+        self._web = web
+        self._is_healthy = is_healthy
+        self._complain = complain
+        self._pending: set[NamespacedName] = set()
+        self._addresses: tuple[str, ...] = ()
+        self._checks: dict[NamespacedName, HealthCheck] = {}
+        self._listeners: dict[NamespacedName, tuple[Listener, ...]] = {}
+
+    def took(self, event: Event) -> None:
+        """Only what is programmed counts."""
+
+    def syncing(self) -> None:
+        """The answers stay those of the rules that are in force."""
+
+    def synced(
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+    ) -> None:
+        """Count again, open and close; nothing of it before any family's rules are in force."""
+        self._pending |= dirty
+        nodes = [outcome.node for outcome in outcomes.values() if outcome.succeeded]
+        if not nodes:
+            return
+        self._move_to(_addresses(nodes))
+        for key in self._pending:
+            self._update(key, store, nodes[0].name)
+        self._pending.clear()
+        for key in self._checks.keys() - self._listeners.keys():
+            self._open(self._checks[key])
+
+    def _move_to(self, addresses: tuple[str, ...]) -> None:
+        if addresses != self._addresses:
+            self._addresses = addresses
+            for key in list(self._listeners):
+                self._close(key)
+
+    def _update(self, key: NamespacedName, store: Store, node: str) -> None:
+        service = store.services.get(key)
+        newest = health_check(service, store.slices_of(key), node) if service else None
+        known = self._checks.pop(key, None)
+        if known and (newest is None or newest.port != known.port):
+            self._close(key)
+        if newest:
+            self._checks[key] = newest
+
+    def _open(self, check: HealthCheck) -> None:
+        opened: list[Listener] = []
+        try:
+            opened.extend(
+                self._web.listen(address, check.port, lambda _: self._page(check.service))
+                for address in self._addresses
+            )
+        except OSError as refused:
+            for listener in opened:
+                self._web.close(listener)
+            self._complain(check.service, f"cannot listen on health-check node port {check.port}: {refused}")
+            return
+        self._listeners[check.service] = tuple(opened)
+
+    def _close(self, key: NamespacedName) -> None:
+        for listener in self._listeners.pop(key, ()):
+            self._web.close(listener)
+
+    def _page(self, service: NamespacedName) -> Page | None:
+        check = self._checks.get(service)
+        if check is None:
+            return None  # it was closed just now
+        healthy = self._is_healthy()
+        content = {
+            "service": {"namespace": service.namespace, "name": service.name},
+            "localEndpoints": check.local_endpoints,
+            "serviceProxyHealthy": healthy,
+        }
+        good = healthy and check.local_endpoints > 0
+        return Page(
+            json.dumps(content, indent="\t"),
+            HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE,
+            headers=(("X-Load-Balancing-Endpoint-Weight", str(check.local_endpoints)),),
+        )
+
+
+def _addresses(nodes: list[NodeView]) -> tuple[str, ...]:
+    if any(node.node_ports.every_local_address for node in nodes):
+        return _EVERY_ADDRESS
+    return tuple(address for node in nodes for address in node.node_ports.addresses)

@@ -1,0 +1,93 @@
+"""What surrounds the syncs: who is told of them, and the servers that answer for the agent."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from kproxy.agent.collected import CountedPackets, Programmed, WatchAges
+from kproxy.agent.follower import Follower
+from kproxy.agent.health import Health
+from kproxy.agent.healthchecks import HealthCheckPorts
+from kproxy.agent.metrics import Metrics
+from kproxy.agent.pages import metrics_pages
+from kproxy.agent.probes import probe_pages
+from kproxy.agent.servers import Servers
+from kproxy.agent.watches import Watches
+from kproxy.agent.web import WebServer
+from kproxy.configuration import Configuration, Mode
+from kproxy.kernel.accounting import packets
+from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.values import Family, NamespacedName
+
+Complain = Callable[[str, str, NamespacedName | None], None]
+"""Called with an event's reason, what went wrong, and the Service that it concerns or None for the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`followers` go along with the syncs; the servers answer from `start` to `stop`."""
+
+    configuration: Configuration
+    health: Health
+    metrics: Metrics
+    followers: tuple[Follower, ...]
+    web: WebServer
+    servers: Servers
+
+    def start(self) -> None:
+        """EnvironmentLacking where bindAddressHardFail is set and an address cannot be had."""
+        self.web.start()
+        self.servers.open(
+            "health",
+            self.configuration.healthz_bind_address,
+            probe_pages(self.health, self.metrics.probed),
+            failure="FailedToStartProxierHealthcheck",
+        )
+        self.servers.open(
+            "metrics",
+            self.configuration.metrics_bind_address,
+            metrics_pages(self.configuration, self.metrics.page),
+            failure="FailedToStartMetricServer",
+        )
+
+    def stop(self) -> None:
+        self.servers.stop()
+        self.web.stop()
+
+    def watch_programmed(self, desired: Mapping[Family, DesiredRuleset]) -> None:
+        """Let metrics count what the agent wants in the kernel."""
+        self.metrics.series.registry.register(Programmed(desired))
+
+
+def surround(
+    configuration: Configuration,
+    families: Collection[Family],
+    node_name: str,
+    watches: Watches,
+    complain: Complain,
+) -> Surroundings:
+    """All of it for an agent that is going to run; nothing listens yet."""
+    nftables = configuration.mode is Mode.NFTABLES
+    timing = configuration.nftables if nftables else configuration.iptables
+    health = Health(
+        families, node_name, 2 * timing.sync_period_s, stuck=watches.stuck, outdated=watches.outdated
+    )
+    metrics = Metrics(families, nftables=nftables)
+    metrics.series.registry.register(WatchAges(watches.ages_s))
+    if not nftables:
+        metrics.series.registry.register(CountedPackets(packets))
+    web = WebServer()
+    checks = HealthCheckPorts(
+        web,
+        lambda: health.condition().healthy,
+        lambda service, told: complain("FailedToStartServiceHealthcheck", told, service),
+    )
+    return Surroundings(
+        configuration=configuration,
+        health=health,
+        metrics=metrics,
+        followers=(health, metrics, checks),
+        web=web,
+        servers=Servers(
+            web, configuration.bind_address_hard_fail, lambda reason, told: complain(reason, told, None)
+        ),
+    )

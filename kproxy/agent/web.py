@@ -1,0 +1,153 @@
+"""A small HTTP server: one thread that accepts for every address, and a bounded number that answer."""
+
+import logging
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import NamedTuple, cast
+
+_log = logging.getLogger(__name__)
+
+_MOST_REQUESTS = 64
+"""At once; who keeps connections open that ask nothing shall not cost the node its memory."""
+
+_REQUEST_TIMEOUT_S = 10.0
+_BACKLOG = 128
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class Page(NamedTuple):
+    body: str
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Listener = socket.socket
+
+Answer = Callable[[str], Page | None]
+"""The page at a path, without its query; None if there is none."""
+
+
+class WebServer:
+    """Answers on any number of addresses, from `start` to `stop`; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._room = threading.BoundedSemaphore(_MOST_REQUESTS)
+        self._woken, self._wake = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._accept_all, name="web", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close every address; answers that are being written are not waited for."""
+        self._wake.close()
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            cast("Listener", key.fileobj).close()
+        self._selector.close()
+
+    def listen(self, address: str, port: int, answer: Answer) -> Listener:
+        """Answer there from now on; OSError if that address cannot be had.
+
+        Either wildcard stands for every address of both families, as Go has it.
+        """
+        listener = _listener(address, port)
+        self._selector.register(listener, selectors.EVENT_READ, answer)
+        return listener
+
+    def close(self, listener: Listener) -> None:
+        self._selector.unregister(listener)
+        listener.close()
+
+    def _accept_all(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._woken:
+                    return
+                self._accept(cast("Listener", key.fileobj), key.data)
+
+    def _accept(self, listener: Listener, answer: Answer) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # the client left again, or the address was closed just now
+        if not self._room.acquire(blocking=False):
+            connection.close()
+            return
+        threading.Thread(
+            target=self._respond, args=(connection, answer), name="web-request", daemon=True
+        ).start()
+
+    def _respond(self, connection: socket.socket, answer: Answer) -> None:
+        try:
+            with connection:
+                _Request(connection, answer)
+        except OSError:
+            _log.debug("an HTTP client left early")
+        finally:
+            self._room.release()
+
+
+class _Request(BaseHTTPRequestHandler):
+    """One request; whatever its method, the page is the same."""
+
+    timeout = _REQUEST_TIMEOUT_S
+    server_version = "kproxy"
+    sys_version = ""
+
+    def __init__(self, connection: socket.socket, answer: Answer) -> None:
+        self._answer = answer
+        super().__init__(connection, None, None)  # type: ignore[arg-type] # we look at neither
+
+    def do_GET(self) -> None:
+        try:
+            page = self._answer(self.path.partition("?")[0])
+        except Exception:  # noqa: BLE001 # one page that fails must not end the server
+            _log.exception("a defect in kproxy: %s cannot be answered", self.path)
+            page = Page("a defect in kproxy; its log says more\n", HTTPStatus.INTERNAL_SERVER_ERROR, TEXT)
+        self._write(page or Page("404 page not found\n", HTTPStatus.NOT_FOUND, TEXT))
+
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 # the names that http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        """Probes come every few seconds."""
+
+    def _write(self, page: Page) -> None:
+        body = page.body.encode()
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in page.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _listener(address: str, port: int) -> Listener:
+    """Nothing is looked up: the address is a number."""
+    wildcard = address in _WILDCARDS
+    dual = wildcard and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or (":" in address) else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        listener.bind(("" if wildcard else address, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
