@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -11,28 +12,31 @@ from typing import Protocol
 
 from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.agent.loop import Agent
+from kproxy.agent.restart import ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.surroundings import Surroundings, surround
+from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.configuration import Configuration
 from kproxy.configuration.rules import rule_settings
-from kproxy.errors import EnvironmentLacking
+from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.kernel import addresses, process, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.kernel.recorded import Record, RecordedRules
 from kproxy.kernel.saved import SavedRules
-from kproxy.model.node import node_port_dispatch
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.tree import AUTO, Layout
-from kproxy.sources.connection import Asked
+from kproxy.sources.connection import Connection, connect
+from kproxy.sources.kube import KubeSource
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifests import ManifestDirectory
+from kproxy.sources.recorder import EventRecorder, Happening
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
-from kproxy.values import Family, NamespacedName
+from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +51,12 @@ class Options:
     """What the agent is asked to do. `manifests` is the source if set, else a cluster is.
 
     Without `kubeconfig` and `master` the cluster is the one this pod runs in. `backend` None means the one
-    that this host uses.
+    that this host uses. `configuration_file` is where the configuration is from, if from a file.
     """
 
     configuration: Configuration
     node_name: str
+    configuration_file: Path | None = None
     manifests: Path | None = None
     kubeconfig: Path | None = None
     master: str = ""
@@ -59,6 +64,7 @@ class Options:
     layout: Layout = AUTO
     templates: Path | None = None
     state_directory: Path = Path("/run/kproxy")
+    init_only: bool = False
 
 
 class Source(Protocol):
@@ -74,31 +80,29 @@ def run(options: Options) -> None:
     """Keep this node's rules at the newest state until SIGTERM or SIGINT; the rules stay.
 
     EnvironmentLacking where the node lacks a program or the process a privilege, InputError for a
-    source that cannot be used.
+    source that cannot be used, KproxyError where the configuration file changed.
     """
     require_net_admin()
     backend = options.backend or find_backend()
-    if options.configuration.conntrack.tcp_be_liberal:
-        _set(
-            sysctl.CONNTRACK_TCP_BE_LIBERAL,
-            "packets that conntrack calls invalid are not rewritten, and may reset connections",
-        )
-    liberal = sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1"
-    settings = rule_settings(
-        options.configuration, accounting=ensure_counters(), conntrack_tcp_be_liberal=liberal
-    )
-    _open_localhost(settings)
-    families = _families()
-
+    settings = _set_up(options.configuration)
+    if options.init_only:
+        _log.info("the kernel is set up; --init-only asks for no more")
+        return
+    families = _families(backend)
     watches = Watches(lambda: source.freshness)
-    around = surround(options.configuration, families, options.node_name, watches, _complain)
+
+    def connect_noted() -> Connection:
+        return connect(options.kubeconfig, options.master, around.metrics.requested)
+
+    recorder = EventRecorder(connect_noted, options.node_name)
+    around = surround(options.configuration, families, options.node_name, watches, recorder.record)
     agent = _agent(options, settings, backend, families, around)
 
     def emit(event: Event) -> None:
         around.health.heard(event)
         agent.emit(event)
 
-    source = _source(options, emit, around.metrics.requested)
+    source = _source(options, emit, connect_noted)
     _stop_on_signals(agent.stop)
     _log.info(
         "node %s: %s rules by iptables-%s, from %s",
@@ -107,14 +111,46 @@ def run(options: Options) -> None:
         backend,
         options.manifests or "the cluster",
     )
-    try:
+    with ExitStack() as running:
+        if options.manifests is None:
+            recorder.start()
+            running.callback(recorder.stop)
+        running.callback(around.stop)
         around.start()
         source.start()
+        running.callback(source.stop)
+        recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
+        _run_until_reconfigured(agent, options.configuration_file)
+    _log.info("stopped; the rules stay in place")
+
+
+def _set_up(configuration: Configuration) -> Settings:
+    """What needs privileges beyond rules; and what of this kernel decides about rules."""
+    set_oom_score(configuration.oom_score_adj)
+    set_up_conntrack(configuration.conntrack)
+    settings = rule_settings(
+        configuration,
+        accounting=ensure_counters(),
+        conntrack_tcp_be_liberal=sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1",
+    )
+    open_localhost(settings)
+    return settings
+
+
+def _run_until_reconfigured(agent: Agent, file: Path | None) -> None:
+    if file is None:
+        agent.run()
+        return
+    watch = ConfigurationWatch(file, agent.stop)
+    watch.start()
+    try:
         agent.run()
     finally:
-        source.stop()
-        around.stop()
-    _log.info("stopped; the rules stay in place")
+        watch.stop()
+    if watch.has_changed:
+        raise KproxyError(
+            f"{file} has changed; the agent ends to be started again with it, and the rules stay"
+        )
 
 
 def _agent(
@@ -153,39 +189,30 @@ def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:
     return lambda family: RecordedRules(family, record)
 
 
-def _source(options: Options, emit: Callable[[Event], None], note: Callable[[Asked], None]) -> Source:
+def _source(
+    options: Options, emit: Callable[[Event], None], connect_noted: Callable[[], Connection]
+) -> Source:
     if options.manifests:
         return ManifestDirectory(options.manifests, emit)
-    from kproxy.sources.connection import connect
-    from kproxy.sources.kube import KubeSource
-
-    return KubeSource(
-        lambda: connect(options.kubeconfig, options.master, note), emit, node_name=options.node_name
-    )
+    return KubeSource(connect_noted, emit, node_name=options.node_name)
 
 
-def _families() -> list[Family]:
-    """Both, unless this kernel was started without IPv6."""
-    if Path("/proc/net/if_inet6").exists():
-        return list(Family)
-    _log.info("this kernel has no IPv6; only IPv4 rules are programmed")
-    return [Family.IPV4]
+def _families(backend: Backend) -> list[Family]:
+    """Those that this kernel has and this host has programs for; EnvironmentLacking if there is none."""
+    refusals = {family: _refusal(backend, family) for family in Family}
+    for family, refusal in refusals.items():
+        if refusal:
+            _log.warning("%s: no rules are programmed: %s", family, refusal)
+    usable = [family for family, refusal in refusals.items() if not refusal]
+    if not usable:
+        raise EnvironmentLacking(f"no address family can be programmed: {refusals[Family.IPV4]}")
+    return usable
 
 
-def _open_localhost(settings: Settings) -> None:
-    if node_port_dispatch(settings, None, (), Family.IPV4).on_localhost:
-        _set(sysctl.ROUTE_LOCALNET, "node ports do not answer on 127.0.0.1, all else works")
-
-
-def _set(name: str, consequence: str) -> None:
-    try:
-        sysctl.ensure(name, "1", consequence=consequence)
-    except EnvironmentLacking as lacking:
-        _log.warning("%s", lacking)
-
-
-def _complain(reason: str, told: str, service: NamespacedName | None) -> None:
-    _log.error("%s: %s%s", reason, f"Service {service}: " if service else "", told)
+def _refusal(backend: Backend, family: Family) -> str:
+    if family is Family.IPV6 and not Path("/proc/net/if_inet6").exists():
+        return "this kernel was started without IPv6"
+    return Iptables(backend, family).refusal()
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

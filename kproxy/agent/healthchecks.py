@@ -82,7 +82,9 @@ class HealthCheckPorts:
         except OSError as refused:
             for listener in opened:
                 self._web.close(listener)
-            self._complain(check.service, f"cannot listen on health-check node port {check.port}: {refused}")
+            told = f"cannot listen on health-check node port {check.port}: {refused.strerror}"
+            _log.error("Service %s: %s; it is tried again at the next sync", check.service, told)
+            self._complain(check.service, told)
             return
         self._listeners[check.service] = tuple(opened)
 

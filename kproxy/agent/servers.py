@@ -16,7 +16,7 @@ _RETRY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """`complain` is called with an event's reason and what went wrong; `hard_fail` is bindAddressHardFail."""
+    """`complain` is called with an Event's reason and what went wrong; `hard_fail` is bindAddressHardFail."""
 
     web: WebServer
     hard_fail: bool
@@ -50,6 +50,7 @@ class Servers:
             self.web.listen(address.host, address.port, answer)
         except OSError as refused:
             told = f"the {name} server cannot listen on {address}: {refused.strerror}"
+            _log.error("%s", told)
             self.complain(failure, told)
             return False
         _log.info("the %s server listens on %s", name, address)

@@ -16,10 +16,8 @@ from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
 from kproxy.kernel.accounting import packets
 from kproxy.ruleset.desired import DesiredRuleset
-from kproxy.values import Family, NamespacedName
-
-Complain = Callable[[str, str, NamespacedName | None], None]
-"""Called with an event's reason, what went wrong, and the Service that it concerns or None for the node."""
+from kproxy.sources.recorder import Happening
+from kproxy.values import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,9 @@ def surround(
     families: Collection[Family],
     node_name: str,
     watches: Watches,
-    complain: Complain,
+    record: Callable[[Happening], None],
 ) -> Surroundings:
-    """All of it for an agent that is going to run; nothing listens yet."""
+    """All of it for an agent that is going to run; nothing listens yet. `record` is how Events are made."""
     nftables = configuration.mode is Mode.NFTABLES
     timing = configuration.nftables if nftables else configuration.iptables
     health = Health(
@@ -79,7 +77,7 @@ def surround(
     checks = HealthCheckPorts(
         web,
         lambda: health.condition().healthy,
-        lambda service, told: complain("FailedToStartServiceHealthcheck", told, service),
+        lambda service, told: record(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
     return Surroundings(
         configuration=configuration,
@@ -88,6 +86,8 @@ def surround(
         followers=(health, metrics, checks),
         web=web,
         servers=Servers(
-            web, configuration.bind_address_hard_fail, lambda reason, told: complain(reason, told, None)
+            web,
+            configuration.bind_address_hard_fail,
+            lambda reason, told: record(Happening(reason, "StartKubeProxy", told)),
         ),
     )

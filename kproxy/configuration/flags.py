@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from kproxy.configuration.decode import decode
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.schema import API_VERSION, KIND, ZERO_MEANS_DEFAULT, Configuration, Mode
@@ -57,7 +59,10 @@ _FIELD_OF = {
     "profiling": "enableProfiling",
     "proxy-mode": "mode",
     "v": "logging.verbosity",
+    "vmodule": "logging.vmodule",
 }
+
+_LOGGING_FLAGS = {"logging-format": "format", "v": "verbosity", "vmodule": "vmodule"}
 
 
 _FIELD_IN_NFTABLES_MODE = {
@@ -79,6 +84,15 @@ def decode_flags(flags: Mapping[str, object]) -> Configuration:
     except InvalidField as wrong:
         raise InvalidField(_flag_of(wrong.field, _fields(flags)), wrong.reason) from wrong
     return configuration
+
+
+def override_logging(configuration: Configuration, flags: Mapping[str, object]) -> Configuration:
+    """A file's configuration with the logging flags that were given, which count beside it."""
+    said = {flag: flags[flag] for flag in _LOGGING_FLAGS if flags.get(flag) is not None}
+    by_flag = decode_flags(said).logging
+    changes = {_LOGGING_FLAGS[flag]: getattr(by_flag, _LOGGING_FLAGS[flag]) for flag in said}
+    logging = msgspec.structs.replace(configuration.logging, **changes)
+    return msgspec.structs.replace(configuration, logging=logging)
 
 
 def flags_to_data(flags: Mapping[str, object]) -> dict[str, object]:

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 
-from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process
+from kproxy.kernel.nftables import chain_names
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.values import Family
 
@@ -18,6 +20,10 @@ _SMALLEST_SECTION = 200
 
 _NO_SUCH_RULE = (1, 2)
 """Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
+
+
+_INCOMPATIBLE = 3
+"""The exit code where the kernel lacks the table or its module (xtables.h, VERSION_PROBLEM)."""
 
 
 class Backend(StrEnum):
@@ -39,12 +45,36 @@ class Backend(StrEnum):
 
 
 class Iptables:
-    """One family's tables in the network namespace of this process."""
+    """One family's tables in the network namespace of this process; `program` is the one that speaks to them."""
 
     def __init__(self, backend: Backend, family: Family) -> None:
         self.backend = backend
         self.family = family
-        self._program = f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+        self.program = f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+
+    def refusal(self) -> str:
+        """Why this family cannot be programmed here at all, or nothing. A held lock is no reason: it passes."""
+        try:
+            self._list(Chain("nat", "POSTROUTING"))
+        except EnvironmentLacking as lacking:
+            return str(lacking)
+        except ProgramFailed as failed:
+            return failed.stderr.strip() if failed.exit_code == _INCOMPATIBLE else ""
+        return ""
+
+    def chain_names(self, table: str) -> list[str]:
+        """Of all chains in a table; none if there is no such table yet, which is not created by asking."""
+        if self.backend is Backend.NFT:
+            return chain_names(self.family, table)
+        tables = Path("/proc/net") / ("ip_tables_names" if self.family is Family.IPV4 else "ip6_tables_names")
+        if not tables.exists() or table not in tables.read_text(encoding="ascii").split():
+            return []
+        saved = process.run([f"{self.program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
+        return [line[1:].partition(" ")[0] for line in saved.splitlines() if line.startswith(":")]
+
+    def rules(self, chain: Chain) -> list[str]:
+        """The rules of a chain that exists, as `-A CHAIN ...`."""
+        return [line for line in self._list(chain) if line.startswith("-A ")]
 
     def lacks_jumps(self, jumps: Ruleset) -> bool:
         """Whether any of these rules seems to be missing from the kernel; one program run in all."""
@@ -68,7 +98,7 @@ class Iptables:
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
-            held = self._list(chain)
+            held = set(self._list(chain))
             gone = [rule for rule in rules.splitlines() if rule not in held]
             if gone:
                 missing.setdefault(chain.table, []).extend(gone)
@@ -83,12 +113,12 @@ class Iptables:
         self._restore(text)
 
     def _restore(self, text: str) -> None:
-        command = [f"{self._program}-restore", "-w", str(LOCK_WAIT_S), "--noflush", "--counters"]
+        command = [f"{self.program}-restore", "-w", str(LOCK_WAIT_S), "--noflush", "--counters"]
         process.run(command, stdin=text, timeout_s=RESTORE_TIMEOUT_S)
 
-    def _list(self, chain: Chain) -> set[str]:
-        command = [self._program, "-w", str(LOCK_WAIT_S), "-t", chain.table, "-S", chain.name]
-        return set(process.run(command, timeout_s=RESTORE_TIMEOUT_S).splitlines())
+    def _list(self, chain: Chain) -> list[str]:
+        command = [self.program, "-w", str(LOCK_WAIT_S), "-t", chain.table, "-S", chain.name]
+        return process.run(command, timeout_s=RESTORE_TIMEOUT_S).splitlines()
 
 
 def _as_checks(rules: Iterable[str]) -> str:

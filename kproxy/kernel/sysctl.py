@@ -7,7 +7,14 @@ from kproxy.errors import EnvironmentLacking
 _ROOT = Path("/proc/sys")
 
 ROUTE_LOCALNET = "net/ipv4/conf/all/route_localnet"
+CONNTRACK_MAX = "net/netfilter/nf_conntrack_max"
 CONNTRACK_TCP_BE_LIBERAL = "net/netfilter/nf_conntrack_tcp_be_liberal"
+CONNTRACK_TCP_CLOSE_WAIT = "net/netfilter/nf_conntrack_tcp_timeout_close_wait"
+CONNTRACK_TCP_ESTABLISHED = "net/netfilter/nf_conntrack_tcp_timeout_established"
+CONNTRACK_UDP = "net/netfilter/nf_conntrack_udp_timeout"
+CONNTRACK_UDP_STREAM = "net/netfilter/nf_conntrack_udp_timeout_stream"
+
+_HASH_SIZE = Path("/sys/module/nf_conntrack/parameters/hashsize")
 
 
 def read(name: str) -> str | None:
@@ -28,3 +35,16 @@ def ensure(name: str, value: str, *, consequence: str) -> None:
         raise EnvironmentLacking(
             f"cannot set {name.replace('/', '.')}={value} ({failed.strerror}): {consequence}"
         ) from failed
+
+
+def hash_size() -> int | None:
+    """How many buckets conntrack's table has, None where this kernel does not tell."""
+    try:
+        return int(_HASH_SIZE.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def set_hash_size(buckets: int) -> None:
+    """For all network namespaces; OSError where this one may not."""
+    _HASH_SIZE.write_text(str(buckets), encoding="ascii")

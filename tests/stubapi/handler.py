@@ -71,6 +71,18 @@ class Handler(BaseHTTPRequestHandler):
         elif self._admitted(served):
             self._dispatch(url.path, served, verb, query)
 
+    def do_POST(self) -> None:
+        """Takes whatever is created and keeps it apart from what is served."""
+        length = int(self.headers.get("Content-Length", "0"))
+        body = json.loads(self.rfile.read(length))
+        self.api.requests.append(Request("create", self.path, {}))
+        failure = self.api.faults.next_failure()
+        if failure is not None:
+            self._answer(failure.status, answers.status(failure.status, "failed as asked"))
+        elif self._admitted(None):
+            self.api.created.append(body)
+            self._answer(201, body)
+
     def log_message(self, *_: object) -> None:
         """The stub keeps its requests in a list instead."""
 

@@ -30,6 +30,7 @@ class ApiServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, address: tuple[str, int], context: ssl.SSLContext, api: "StubApi") -> None:
         self.context = context
         self.storage, self.faults, self.requests = api.storage, api.faults, api.requests
+        self.created = api.created
         self.token = api.token
         self.flow_schema, self.priority_level = str(uuid.uuid4()), str(uuid.uuid4())
         self._connections: set[socket.socket] = set()
@@ -62,7 +63,8 @@ class StubApi:
     """An API server in this process, for as long as the `with` block lasts.
 
     `bind` is the IPv4 address to listen at; the kernel chooses the port unless `port` is given. `authority`
-    is the PEM of the authority behind its certificate; `requests` holds every request so far, in order.
+    is the PEM of the authority behind its certificate; `requests` holds every request so far, in order, and
+    `created` what was posted.
     """
 
     def __init__(self, bind: str = "127.0.0.1", port: int = 0) -> None:
@@ -70,6 +72,7 @@ class StubApi:
         self.storage = Storage()
         self.faults = Faults(self.storage.changed)
         self.requests: list[Request] = []
+        self.created: list[Object] = []
         self._context, self.authority = server_context(bind)
         self.address = (bind, port)
         self._server: ApiServer | None = None

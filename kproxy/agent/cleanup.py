@@ -1,0 +1,104 @@
+"""Takes away all that kproxy and kube-proxy put into this node's kernel, and nothing of others."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from kproxy.errors import KproxyError
+from kproxy.kernel import process
+from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.ruleset.chains import Chain
+from kproxy.transaction.order import parents_first
+from kproxy.transaction.plan import is_ours
+from kproxy.transaction.transaction import Section, Transaction
+from kproxy.values import Family
+
+_log = logging.getLogger(__name__)
+
+_SHARED = frozenset(
+    {
+        "KUBE-EXTERNAL-SERVICES",
+        "KUBE-FORWARD",
+        "KUBE-MARK-MASQ",
+        "KUBE-NODEPORTS",
+        "KUBE-POSTROUTING",
+        "KUBE-PROXY-CANARY",
+        "KUBE-PROXY-FIREWALL",
+        "KUBE-SERVICES",
+    }
+)
+"""The chains that stand whatever the Services."""
+
+_GUARD = "KUBE-FIREWALL"
+"""Where the kubelet and we both keep strangers from 127.0.0.1. With rules in it, it stays, as route_localnet does."""
+
+_TABLES = ("filter", "nat", "mangle")
+_JUMP = re.compile(r" -[jg] (\S+)")
+_NFT_TABLES = ("kube-proxy", "kproxy")
+_NFT_FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+
+
+def clean_up() -> bool:
+    """Remove the rules of every mode, backend and family; False if something had to stay, which is logged."""
+    failed = [what for what, clean in _parts() if not _succeeds(what, clean)]
+    return not failed
+
+
+def _parts() -> Iterator[tuple[str, Callable[[], None]]]:
+    for family in Family:
+        for backend in Backend:
+            iptables = Iptables(backend, family)
+            if process.find(iptables.program):
+                yield iptables.program, partial(_clean_iptables, iptables)
+        if process.find("nft"):
+            yield f"nft, {family}", partial(_clean_nft, family)
+
+
+def _succeeds(what: str, clean: Callable[[], None]) -> bool:
+    try:
+        clean()
+    except KproxyError as failed:
+        _log.error("%s: not all rules could be removed: %s", what, failed)
+        return False
+    return True
+
+
+def _clean_iptables(iptables: Iptables) -> None:
+    for table in _TABLES:
+        chains = [Chain(table, name) for name in iptables.chain_names(table)]
+        ours = [chain for chain in chains if _goes(iptables, chain)]
+        jumps = [rule for chain in chains if chain.is_built_in for rule in iptables.rules(chain)]
+        names = {chain.name for chain in ours}
+        gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if _target(rule) in names]
+        if gone:
+            iptables.restore(f"*{table}\n{''.join(gone)}COMMIT\n")
+        iptables.restore(str(Transaction(tuple(_deletion(table, ours, iptables.backend.section_size(len(chains)))))))
+        if ours:
+            _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
+
+
+def _goes(iptables: Iptables, chain: Chain) -> bool:
+    if chain == Chain("filter", _GUARD):
+        return not iptables.rules(chain)
+    return chain.name in _SHARED or is_ours(chain)
+
+
+def _target(rule: str) -> str:
+    found = _JUMP.search(rule)
+    return found[1] if found else ""
+
+
+def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
+    """Those first that jump to the others, so that none is deleted while it is in use."""
+    ordered = parents_first(chains)
+    step = size or max(len(ordered), 1)
+    for start in range(0, len(ordered), step):
+        yield Section(table, deleted=tuple(ordered[start : start + step]))
+
+
+def _clean_nft(family: Family) -> None:
+    """Adding a table that is there changes nothing, and one that was not there goes again at once."""
+    name = _NFT_FAMILIES[family]
+    text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in _NFT_TABLES)
+    process.run(["nft", "-f", "-"], stdin=text)

@@ -1,0 +1,58 @@
+"""Where the agent's log goes and what it looks like: text or JSON, on stderr."""
+
+import json
+import logging
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from kproxy.configuration.schema import LogFormat, Logging, ModuleVerbosity
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_DEBUG_VERBOSITY = 3
+"""From here on every sync is logged; klog's levels below it are always."""
+
+
+class _Json(logging.Formatter):
+    """One object a line, with the keys of Kubernetes' components: `v` of what is no error, `err` of a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": round(record.created * 1000, 3),
+            "caller": f"{record.name.replace('.', '/')}.py:{record.lineno}",
+            "msg": record.getMessage(),
+        }
+        if record.levelno < logging.WARNING:
+            line["v"] = 0 if record.levelno >= logging.INFO else _DEBUG_VERBOSITY
+        else:
+            line["severity"] = record.levelname.lower()
+        if record.exc_info:
+            line["err"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Verbosity(logging.Filter):
+    """Lets debugging lines pass where the module's verbosity, else everybody's, asks for them."""
+
+    def __init__(self, verbosity: int, modules: Sequence[ModuleVerbosity]) -> None:
+        super().__init__()
+        self._verbosity = verbosity
+        self._modules = modules
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.INFO:
+            return True
+        module = record.name.rpartition(".")[2]
+        wanted = next(
+            (each.verbosity for each in self._modules if fnmatchcase(module, each.file_pattern)),
+            self._verbosity,
+        )
+        return wanted >= _DEBUG_VERBOSITY
+
+
+def set_up_logging(configured: Logging) -> None:
+    """For the rest of this process; libraries are heard from warnings on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if configured.format is LogFormat.JSON else logging.Formatter(_TEXT))
+    handler.addFilter(_Verbosity(configured.verbosity, configured.vmodule))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("kproxy").setLevel(logging.DEBUG)

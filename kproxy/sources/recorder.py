@@ -1,0 +1,134 @@
+"""Events on the Node and on Services, posted to the cluster in the background."""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from kproxy.errors import ApiFailed, KproxyError
+from kproxy.sources.connection import Connection
+from kproxy.values import NamespacedName
+
+_log = logging.getLogger(__name__)
+
+_CONTROLLER = "kube-proxy"
+_MOST_WAITING = 64
+_REPEAT_AFTER_S = 300.0
+_PAUSE_S = 1.0
+_TRIES = 3
+_TIMEOUT_S = 10.0
+_LONGEST_NOTE = 1024
+"""The API server's limit (events.k8s.io/v1)."""
+
+
+class Happening(NamedTuple):
+    """What an Event tells. `service` is what it concerns, or None for the node."""
+
+    reason: str
+    action: str
+    note: str = ""
+    service: NamespacedName | None = None
+    warning: bool = True
+
+
+class EventRecorder:
+    """Posts what it is told, in a thread of its own, from `start` to `stop`; telling it never blocks.
+
+    At most one a second, and the same thing about the same object once in five minutes. What cannot be posted is
+    dropped after three tries, and so is what finds 64 others waiting: Events are for people, no rule waits for them.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        node_name: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
+        self._connect = connect
+        self._node_name = node_name
+        self._clock = clock
+        self._pause_s = pause_s
+        self._waiting: queue.Queue[Happening | None] = queue.Queue(_MOST_WAITING)
+        self._told: dict[tuple[str, NamespacedName | None], float] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, within_s: float = 2.0) -> None:
+        """Post what is still waiting, for no longer than this."""
+        self._stopping.set()
+        with suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        if self._thread.is_alive():
+            self._thread.join(within_s)
+
+    def record(self, happening: Happening) -> None:
+        """From any thread; returns at once."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(happening)
+
+    def _run(self) -> None:
+        while (happening := self._waiting.get()) is not None:
+            if self._is_repeated(happening):
+                continue
+            self._post(happening)
+            self._stopping.wait(self._pause_s)
+
+    def _is_repeated(self, happening: Happening) -> bool:
+        now = self._clock()
+        self._told = {what: at for what, at in self._told.items() if now - at < _REPEAT_AFTER_S}
+        what = happening.reason, happening.service
+        if what in self._told:
+            return True
+        self._told[what] = now
+        return False
+
+    def _post(self, happening: Happening) -> None:
+        namespace = happening.service.namespace if happening.service else "default"
+        body = json.dumps(self._event(happening, namespace)).encode()
+        for attempt in range(1, _TRIES + 1):
+            try:
+                connection = self._connect()
+                try:
+                    connection.post(
+                        f"/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+                        body,
+                        read_timeout_s=_TIMEOUT_S,
+                    )
+                finally:
+                    connection.close()
+            except KproxyError as failed:
+                refused = isinstance(failed, ApiFailed) and 400 <= failed.status < 500  # noqa: PLR2004 # HTTP
+                _log.info("the event %s cannot be posted: %s", happening.reason, failed)
+                if refused or self._stopping.wait(self._pause_s * attempt):
+                    return
+            else:
+                return
+
+    def _event(self, happening: Happening, namespace: str) -> dict[str, object]:
+        now = datetime.now(UTC)
+        name = happening.service.name if happening.service else self._node_name
+        regarding = {"kind": "Service", "namespace": namespace} if happening.service else {"kind": "Node"}
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{name}.{time.time_ns():x}", "namespace": namespace},
+            "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "reportingController": _CONTROLLER,
+            "reportingInstance": f"{_CONTROLLER}-{self._node_name}",
+            "action": happening.action,
+            "reason": happening.reason,
+            # kube-proxy knows no UIDs either
+            "regarding": {**regarding, "name": name, "uid": str(happening.service or name)},
+            "note": happening.note[:_LONGEST_NOTE],
+            "type": "Warning" if happening.warning else "Normal",
+        }
