@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from kproxy.agent.collected import CountedPackets, Programmed, WatchAges
+from kproxy.agent.flows import FlowCleaner
 from kproxy.agent.follower import Follower
 from kproxy.agent.health import Health
 from kproxy.agent.healthchecks import HealthCheckPorts
@@ -15,6 +16,7 @@ from kproxy.agent.watches import Watches
 from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
 from kproxy.kernel.accounting import packets
+from kproxy.kernel.addresses import local_addresses
 from kproxy.ruleset.desired import DesiredRuleset
 from kproxy.sources.recorder import Happening
 from kproxy.values import Family
@@ -28,11 +30,13 @@ class Surroundings:
     health: Health
     metrics: Metrics
     followers: tuple[Follower, ...]
+    flows: FlowCleaner
     web: WebServer
     servers: Servers
 
     def start(self) -> None:
         """EnvironmentLacking where bindAddressHardFail is set and an address cannot be had."""
+        self.flows.start()
         self.web.start()
         self.servers.open(
             "health",
@@ -50,6 +54,7 @@ class Surroundings:
     def stop(self) -> None:
         self.servers.stop()
         self.web.stop()
+        self.flows.stop()
 
     def watch_programmed(self, desired: Mapping[Family, DesiredRuleset]) -> None:
         """Let metrics count what the agent wants in the kernel."""
@@ -79,11 +84,13 @@ def surround(
         lambda: health.condition().healthy,
         lambda service, told: record(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
+    flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
         configuration=configuration,
         health=health,
         metrics=metrics,
-        followers=(health, metrics, checks),
+        followers=(health, metrics, checks, flows),
+        flows=flows,
         web=web,
         servers=Servers(
             web,

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 _NETLINK_NETFILTER = 12
@@ -78,10 +78,19 @@ class Netlink:
         (answer,) = self._answers()
         return answer
 
-    def dump(self, kind: int, family: int, attributes: bytes = b"") -> Iterator[bytes]:
-        """Each message of a dump; Interrupted if what is dumped changed meanwhile."""
+    def dump(
+        self,
+        kind: int,
+        family: int,
+        attributes: bytes = b"",
+        may_hold: Callable[[bytes], bool] = lambda _: True,
+    ) -> Iterator[bytes]:
+        """Each message of a dump; Interrupted if what is dumped changed meanwhile.
+
+        `may_hold` is asked of each read, of some hundred messages, whether any of them is worth a look.
+        """
         self._send(kind, family, attributes, _REQUEST | _DUMP)
-        yield from self._answers()
+        yield from self._answers(may_hold)
 
     def _send(self, kind: int, family: int, attributes: bytes, flags: int) -> None:
         self._sequence += 1
@@ -89,9 +98,10 @@ class Netlink:
         length = _MESSAGE_HEADER.size + len(body)
         self._socket.send(_MESSAGE_HEADER.pack(length, kind, flags, self._sequence, 0) + body)
 
-    def _answers(self) -> Iterator[bytes]:
+    def _answers(self, may_hold: Callable[[bytes], bool] = lambda _: True) -> Iterator[bytes]:
         while True:
             data = self._socket.recv(_LARGEST_READ)
+            worth_a_look = may_hold(data)
             at = 0
             while at < len(data):
                 length, kind, flags, sequence, _ = _MESSAGE_HEADER.unpack_from(data, at)
@@ -105,5 +115,6 @@ class Netlink:
                         if refusal:
                             raise OSError(-refusal, os.strerror(-refusal))
                         return
-                    yield data[at : at + length]
+                    if worth_a_look:
+                        yield data[at : at + length]
                 at += (length + 3) & ~3

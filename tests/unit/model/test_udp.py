@@ -1,0 +1,63 @@
+"""Which UDP frontends change, and whose endpoints may keep their flows."""
+
+from facts import a_service, a_slice, an_endpoint
+from kproxy.model.udp import Frontend, Target, UdpFrontends, is_stale
+from kproxy.state.events import Changed, Deleted
+from kproxy.state.objects import EndpointPort, Kind, ServicePort
+from kproxy.state.store import Store
+from kproxy.values import Address, Family, NamespacedName, Protocol
+
+UDP = (ServicePort("", Protocol.UDP, 53),)
+SHARED = Frontend(Address("203.0.113.5"), 53)
+HERE, THERE = Target(Address("10.128.1.5"), 5353), Target(Address("10.128.1.6"), 5353)
+
+
+def changed(store: Store, frontends: UdpFrontends) -> dict[Frontend, object]:
+    return dict(frontends.update(store, store.take_dirty()))
+
+
+def put(store: Store, name: str, target: Target, cluster_ip: str) -> None:
+    store.apply(
+        Changed(
+            a_service(
+                name,
+                ports=UDP,
+                cluster_ips=(Address(cluster_ip),),
+                external_ips=(Address(SHARED.address or ""),),
+            )
+        )
+    )
+    ports = (EndpointPort("", Protocol.UDP, target.port),)
+    store.apply(Changed(a_slice(an_endpoint(target.address), name=f"{name}-a", service=name, ports=ports)))
+
+
+def test_services_that_share_an_address_keep_each_others_flows() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV4)
+    put(store, "one", HERE, "10.96.0.1")
+    put(store, "two", THERE, "10.96.0.2")
+    assert frozenset({HERE, THERE}) == changed(store, frontends)[SHARED]
+    store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "one")))
+    assert {Frontend(Address("10.96.0.1"), 53): None, SHARED: frozenset({THERE})} == changed(store, frontends)
+
+
+def test_nothing_changes_with_tcp_services_and_other_families() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV6)
+    put(store, "one", HERE, "10.96.0.1")
+    store.apply(Changed(a_service("web", cluster_ips=(Address("fd00::1"),))))
+    assert {} == changed(store, frontends)
+
+
+def test_same_endpoints_in_another_order_are_no_change() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV4)
+    put(store, "one", HERE, "10.96.0.1")
+    changed(store, frontends)
+    assert {} == dict(frontends.update(store, {NamespacedName("default", "one")}))
+
+
+def test_flow_is_stale_by_who_serves() -> None:
+    frontend = Target(Address("10.96.0.1"), 53)
+    assert is_stale(frontend, HERE, frozenset({THERE}))
+    assert not is_stale(frontend, HERE, frozenset({HERE, THERE}))
+    assert not is_stale(frontend, HERE, frozenset())
+    assert is_stale(frontend, HERE, None)
+    assert not is_stale(frontend, frontend, None)
