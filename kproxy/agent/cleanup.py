@@ -73,7 +73,9 @@ def _clean_iptables(iptables: Iptables) -> None:
         gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if _target(rule) in names]
         if gone:
             iptables.restore(f"*{table}\n{''.join(gone)}COMMIT\n")
-        iptables.restore(str(Transaction(tuple(_deletion(table, ours, iptables.backend.section_size(len(chains)))))))
+        iptables.restore(
+            str(Transaction(tuple(_deletion(table, ours, iptables.backend.section_size(len(chains))))))
+        )
         if ours:
             _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
 

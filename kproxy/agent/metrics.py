@@ -55,6 +55,9 @@ class Metrics:
         self.series.reconciliations.labels(family).observe(took_s)
         self.series.deleted_flows.labels(family).inc(deleted)
 
+    def lacks_local_endpoints(self, family: Family, policy: str, ports: int) -> None:
+        self.series.without_local_endpoints.labels(family, policy).set(ports)
+
     def took(self, event: Event) -> None:
         kind, count = _changes(event)
         if kind in self.series.changes:

@@ -79,6 +79,15 @@ class Series:
             TABLES,
         )
 
+        self.without_local_endpoints = self._labelled(
+            _gauge(
+                "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+                "Service ports of policy Local that have endpoints, but none on this node",
+                (FAMILY, "traffic_policy"),
+            ),
+            ("internal", "external"),
+        )
+
     def _define_changes(self) -> None:
         self.changes: Mapping[Kind, Counter] = {
             kind: self._plain(

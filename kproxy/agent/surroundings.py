@@ -12,6 +12,7 @@ from kproxy.agent.metrics import Metrics
 from kproxy.agent.pages import metrics_pages
 from kproxy.agent.probes import probe_pages
 from kproxy.agent.servers import Servers
+from kproxy.agent.unserved import UnservedPorts
 from kproxy.agent.watches import Watches
 from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
@@ -89,7 +90,7 @@ def surround(
         configuration=configuration,
         health=health,
         metrics=metrics,
-        followers=(health, metrics, checks, flows),
+        followers=(health, metrics, checks, flows, UnservedPorts(metrics.lacks_local_endpoints)),
         flows=flows,
         web=web,
         servers=Servers(
