@@ -7,6 +7,8 @@ import msgspec
 from kproxy.configuration.schema import API_VERSION, KIND, Configuration
 from kproxy.configuration.units import ClusterCidrs, Seconds
 
+_BELOW_A_SECOND = (("ms", Decimal("1e-3")), ("µs", Decimal("1e-6")), ("ns", Decimal("1e-9")))
+
 
 def encode_configuration(configuration: Configuration) -> dict[str, object]:
     """What `decode_configuration` reads as the same configuration."""
@@ -35,5 +37,17 @@ def _plain(value: object) -> object:
 
 
 def _duration(length_s: Seconds) -> str:
-    """In Go's notation, seconds with as many decimals as there are."""
-    return f"{Decimal(repr(float(length_s))).normalize():f}s"
+    """In Go's notation: `24h0m0s`, `1.5s`, `50ms`."""
+    exact = Decimal(repr(float(length_s)))
+    if 0 < exact < 1:
+        return next(_in(exact, unit_s, unit) for unit, unit_s in _BELOW_A_SECOND if exact >= unit_s)
+    minutes, seconds = divmod(exact, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = _in(seconds, Decimal(1), "s")
+    if hours or minutes:
+        text = f"{minutes:f}m{text}"
+    return f"{hours:f}h{text}" if hours else text
+
+
+def _in(length: Decimal, unit_s: Decimal, unit: str) -> str:
+    return f"{(length / unit_s).normalize():f}{unit}"

@@ -1,0 +1,407 @@
+"""One running agent, asked by HTTP what kube-proxy's users ask: probes, pages, health-check node ports, metrics."""
+
+import json
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from kproxy.kernel import process
+from namespaces import fresh_namespace, inside
+from running import NODE, eventually, running_agent
+from stubapi import StubApi
+from stubapi.manifests import endpoint_slice, node, service
+
+pytestmark = pytest.mark.netns
+
+HEALTH_PORT = 31234
+MIXIN = Path(__file__).parent / "kubernetes-mixin-queries.txt"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def get(port: int, path: str, address: str = "127.0.0.1") -> Answer:
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=10) as answer:
+            return Answer(answer.status, dict(answer.headers), answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return Answer(refused.code, dict(refused.headers), refused.read().decode())
+
+
+def metrics() -> str:
+    return get(10249, "/metrics").body
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[StubApi]:
+    with fresh_namespace() as name, inside(name):
+        for address in ("10.199.0.2/24", "fd00:199::2/64"):
+            process.run(["ip", "address", "add", address, "dev", "lo"])
+        with StubApi() as stub:
+            stub.put("Node", node(NODE))
+            stub.put("Service", service("web"))
+            stub.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.5", "10.128.2.6"))
+            stub.put("Service", local_service())
+            stub.put("EndpointSlice", on_this_node())
+            bad = service("bad")
+            bad["spec"]["clusterIPs"] = ["10.96.0.010"]
+            stub.put("Service", bad)
+            yield stub
+
+
+def local_service() -> dict[str, Any]:
+    manifest = service("local")
+    manifest["spec"] |= {
+        "type": "LoadBalancer",
+        "clusterIP": "10.96.0.20",
+        "clusterIPs": ["10.96.0.20"],
+        "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": HEALTH_PORT,
+    }
+    manifest["spec"]["ports"][0]["nodePort"] = 30080
+    return manifest
+
+
+def on_this_node(*, ready: bool = True, at: str = NODE) -> dict[str, Any]:
+    manifest = endpoint_slice("local-a", "local", "10.128.1.7")
+    manifest["endpoints"][0] |= {"nodeName": at, "conditions": {"ready": ready}}
+    manifest["metadata"]["annotations"] = {
+        "endpoints.kubernetes.io/last-change-trigger-time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    }
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("agent") / "log"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def agent(api: StubApi, log: Path) -> Iterator[None]:
+    """Past its first sync, one change and one refused request."""
+    kubeconfig = api.write_kubeconfig(log.with_name("kubeconfig"))
+    with running_agent("--kubeconfig", str(kubeconfig), log=log):
+        eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+        yield
+
+
+def test_every_line_of_the_log_of_a_sync_has_counts_and_stages(log: Path) -> None:
+    assert re.search(
+        r"INFO kproxy\.agent\.loop: IPv4: synced \d+ service ports: \d+ chains and \d+ rules written, "
+        r"\d+ chains deleted; computed in [\d.]+ ms, applied in [\d.]+ ms",
+        log.read_text(),
+    )
+
+
+def test_healthz_is_kube_proxys_to_the_field() -> None:
+    answer = get(10256, "/healthz")
+    content = json.loads(answer.body)
+    assert (200, "application/json") == (answer.status, answer.headers["Content-Type"])
+    assert ["lastUpdated", "currentTime", "nodeEligible", "healthy", "status"] == list(content)
+    assert (True, True) == (content["nodeEligible"], content["healthy"])
+    assert {"IPv4", "IPv6"} == set(content["status"])
+    assert ["lastUpdated", "healthy"] == list(content["status"]["IPv4"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", content["currentTime"])
+
+
+def test_livez_does_not_speak_of_the_node() -> None:
+    answer = get(10256, "/livez")
+    assert 200 == answer.status
+    assert ["lastUpdated", "currentTime", "healthy", "status"] == list(json.loads(answer.body))
+
+
+def test_readyz_is_ready_after_the_first_verified_sync_of_every_family() -> None:
+    answer = get(10256, "/readyz")
+    assert (200, True) == (answer.status, json.loads(answer.body)["ready"])
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "says"),
+    [
+        ("/healthz", "text/plain; charset=utf-8", "ok"),
+        ("/proxyMode", "text/plain; charset=utf-8", "iptables"),
+        ("/statusz", "text/plain; charset=utf-8", "Emulation version: 1.36\n"),
+        ("/flagz", "text/plain; charset=utf-8", "healthz-bind-address=0.0.0.0:10256\n"),
+        ("/configz", "application/json", '"kubeproxy.config.k8s.io"'),
+        (
+            "/metrics",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "kubeproxy_sync_proxy_rules_duration_seconds",
+        ),
+    ],
+)
+def test_page_of_the_metrics_server(path: str, content_type: str, says: str) -> None:
+    answer = get(10249, path)
+    assert (200, content_type) == (answer.status, answer.headers["Content-Type"])
+    assert says in answer.body
+
+
+@pytest.mark.parametrize("port", [10249, 10256])
+def test_unknown_page_is_404(port: int) -> None:
+    assert 404 == get(port, "/no-such-page").status
+
+
+def test_configz_holds_the_configuration_in_force() -> None:
+    content = json.loads(get(10249, "/configz").body)["kubeproxy.config.k8s.io"]
+    assert ("KubeProxyConfiguration", "50ms") == (content["kind"], content["iptables"]["minSyncPeriod"])
+
+
+def test_metrics_server_listens_on_loopback_alone() -> None:
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("10.199.0.2", 10249), 5):
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.199.0.2", "[::1]", "[fd00:199::2]"])
+def test_health_server_listens_on_every_address(address: str) -> None:
+    assert 200 == get(10256, "/livez", address).status
+
+
+@pytest.mark.parametrize("manner", ["taint", "deletion", "gone"])
+def test_node_that_goes_fails_healthz_and_comes_back(api: StubApi, log: Path, manner: str) -> None:
+    going = node(NODE)
+    if manner == "taint":
+        going["spec"]["taints"] = [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]
+    if manner == "deletion":
+        going["metadata"]["deletionTimestamp"] = "2026-11-24T00:00:00Z"
+    if manner == "gone":
+        api.delete("Node", "", NODE)
+    else:
+        api.put("Node", going)
+    eventually(lambda: get(10256, "/healthz").status == 503, "a node that goes is not eligible", log)
+    assert 200 == get(10256, "/livez").status
+    api.put("Node", node(NODE))
+    eventually(lambda: get(10256, "/healthz").status == 200, "a node that is back is eligible", log)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.199.0.2", "[fd00:199::2]"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/any/path?x=y"])
+def test_health_check_port_answers_for_its_service(address: str, path: str) -> None:
+    answer = get(HEALTH_PORT, path, address)
+    assert (200, "1") == (answer.status, answer.headers["X-Load-Balancing-Endpoint-Weight"])
+    assert "application/json" == answer.headers["Content-Type"]
+    assert {
+        "service": {"namespace": "default", "name": "local"},
+        "localEndpoints": 1,
+        "serviceProxyHealthy": True,
+    } == json.loads(answer.body)
+
+
+def test_health_check_port_follows_endpoints_and_service(api: StubApi, log: Path) -> None:
+    api.put("EndpointSlice", on_this_node(at="node-2"))
+    eventually(lambda: get(HEALTH_PORT, "/").status == 503, "no endpoint is left here", log)
+    assert "0" == get(HEALTH_PORT, "/").headers["X-Load-Balancing-Endpoint-Weight"]
+    eventually(
+        lambda: 'no_local_endpoints_total{ip_family="IPv4",traffic_policy="external"} 1.0' in metrics(),
+        "the metric says so",
+        log,
+    )
+    api.put("EndpointSlice", on_this_node())
+    eventually(lambda: get(HEALTH_PORT, "/").status == 200, "an endpoint is here again", log)
+    moved = local_service()
+    moved["spec"]["healthCheckNodePort"] = HEALTH_PORT + 1
+    api.put("Service", moved)
+    eventually(lambda: answers(HEALTH_PORT + 1) and not answers(HEALTH_PORT), "the port has moved", log)
+    api.put("Service", local_service())
+    eventually(lambda: answers(HEALTH_PORT), "and back", log)
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/").status == 200
+    except OSError:
+        return False
+
+
+def test_health_check_port_that_is_taken_is_an_event_and_tried_again(api: StubApi, log: Path) -> None:
+    other = local_service()
+    other["metadata"]["name"] = "other"
+    other["spec"] |= {
+        "clusterIP": "10.96.0.21",
+        "clusterIPs": ["10.96.0.21"],
+        "healthCheckNodePort": HEALTH_PORT + 5,
+    }
+    other["spec"]["ports"][0]["nodePort"] = 30081
+    with socket.create_server(("::", HEALTH_PORT + 5), family=socket.AF_INET6):
+        api.put("Service", other)
+        eventually(lambda: bool(events(api, "FailedToStartServiceHealthcheck")), "an Event is posted", log)
+    (event,) = events(api, "FailedToStartServiceHealthcheck")
+    assert {"kind": "Service", "namespace": "default", "name": "other", "uid": "default/other"} == event[
+        "regarding"
+    ]
+    assert ("Warning", "Listen", "default") == (
+        event["type"],
+        event["action"],
+        event["metadata"]["namespace"],
+    )
+    api.put("EndpointSlice", endpoint_slice("other-a", "other", "10.128.1.9"))
+    eventually(lambda: "other" in listened(HEALTH_PORT + 5), "it is tried again at the next sync", log)
+    api.delete("Service", "default", "other")
+    eventually(lambda: listened(HEALTH_PORT + 5) == "", "it is closed with its Service", log)
+
+
+def listened(port: int) -> str:
+    try:
+        return get(port, "/").body
+    except OSError:
+        return ""
+
+
+def events(api: StubApi, reason: str) -> list[dict[str, Any]]:
+    return [event for event in api.created if event["reason"] == reason]
+
+
+def test_start_is_an_event_on_the_node(api: StubApi, log: Path) -> None:
+    eventually(lambda: bool(events(api, "Starting")), "the Event is posted", log)
+    (event,) = events(api, "Starting")
+    assert {"kind": "Node", "name": NODE, "uid": NODE} == event["regarding"]
+    assert ("Normal", "StartKubeProxy", "kube-proxy") == (
+        event["type"],
+        event["action"],
+        event["reportingController"],
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["eventTime"])
+
+
+FAMILIES = ("IPv4", "IPv6")
+DURATIONS = tuple(0.001 * 2**power for power in range(15))
+PROGRAMMING = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+HISTOGRAMS = {
+    "kubeproxy_sync_proxy_rules_duration_seconds": DURATIONS,
+    "kubeproxy_sync_full_proxy_rules_duration_seconds": DURATIONS,
+    "kubeproxy_sync_partial_proxy_rules_duration_seconds": DURATIONS,
+    "kubeproxy_conntrack_reconciler_sync_duration_seconds": DURATIONS,
+    "kubeproxy_network_programming_duration_seconds": PROGRAMMING,
+}
+SINGLE = {
+    "gauge": [
+        *(f'kubeproxy_sync_proxy_rules_{name}{{ip_family="{family}"}}' for name in ("last_timestamp_seconds", "last_queued_timestamp_seconds") for family in FAMILIES),
+        *(f'kubeproxy_sync_proxy_rules_iptables_{name}{{ip_family="{family}",table="{table}"}}' for name in ("total", "last") for family in FAMILIES for table in ("filter", "nat")),
+        *(f'kubeproxy_sync_proxy_rules_no_local_endpoints_total{{ip_family="{family}",traffic_policy="{policy}"}}' for family in FAMILIES for policy in ("internal", "external")),
+        "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+        "kubeproxy_sync_proxy_rules_service_changes_pending",
+        "process_resident_memory_bytes",
+        'kproxy_quarantined_objects{kind="Service"}',
+        *(f'kproxy_watch_age_seconds{{kind="{kind}"}}' for kind in ("Service", "EndpointSlice", "Node")),
+    ],
+    "counter": [
+        "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+        "kubeproxy_sync_proxy_rules_service_changes_total",
+        *(f'kubeproxy_sync_proxy_rules_{name}_total{{ip_family="{family}"}}' for name in ("iptables_restore_failures", "iptables_partial_restore_failures", "nftables_sync_failures", "nftables_cleanup_failures") for family in FAMILIES),
+        *(f'kubeproxy_conntrack_reconciler_deleted_entries_total{{ip_family="{family}"}}' for family in FAMILIES),
+        *(f'kubeproxy_proxy_{probe}_total{{code="{code}"}}' for probe in ("healthz", "livez") for code in ("200", "503")),
+        "kubeproxy_iptables_ct_state_invalid_dropped_packets_total",
+        "kubeproxy_iptables_localhost_nodeports_accepted_packets_total",
+        "process_cpu_seconds_total",
+        *(f'kproxy_drift_{what}_total{{ip_family="{family}"}}' for what in ("found", "repaired") for family in FAMILIES),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "bounds"), HISTOGRAMS.items())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_histogram_has_kube_proxys_buckets(name: str, bounds: tuple[float, ...], family: str) -> None:
+    found = re.findall(rf'^{name}_bucket\{{ip_family="{family}",le="([^"]+)"\}}', metrics(), re.MULTILINE)
+    assert [*bounds, float("inf")] == pytest.approx([float(bound) for bound in found])
+    assert f"# TYPE {name} histogram\n" in metrics()
+
+
+@pytest.mark.parametrize(
+    ("kind", "series"), [(kind, series) for kind, all_ in SINGLE.items() for series in all_]
+)
+def test_series_exists_and_has_its_type(kind: str, series: str) -> None:
+    exported = metrics()
+    assert re.search(rf"^{re.escape(series)} \S+$", exported, re.MULTILINE)
+    assert f"# TYPE {series.partition('{')[0]} {kind}\n" in exported
+
+
+def test_no_series_of_creation_times() -> None:
+    assert "_created" not in metrics()
+
+
+def value(series: str) -> float:
+    found = re.search(rf"^{re.escape(series)} (\S+)$", metrics(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+@pytest.fixture(scope="module")
+def refusals(api: StubApi, agent: None) -> tuple[int, ...]:
+    """What the API server answers to the three watches, each once, after they broke."""
+    codes = (302, 404, 500)
+    for code in codes:
+        api.fail_next(1, code)
+    api.close_streams()
+    return codes
+
+
+def test_requests_to_the_api_server_are_counted_by_code(
+    api: StubApi, log: Path, refusals: tuple[int, ...]
+) -> None:
+    host = api.url.removeprefix("https://")
+    assert value(f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}') >= 6
+    for code in refusals:
+        counted = f'rest_client_requests_total{{code="{code}",host="{host}",method="GET"}}'
+        eventually(partial(is_value, counted, 1.0), "the refusal is counted", log)
+
+
+def is_value(series: str, expected: float) -> bool:
+    return value(series) == expected
+
+
+def test_object_that_cannot_be_used_is_counted() -> None:
+    assert 1.0 == value('kproxy_quarantined_objects{kind="Service"}')
+
+
+def test_change_is_counted_from_its_trigger_to_the_kernel(api: StubApi, log: Path) -> None:
+    counted = 'kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"}'
+    before, changes = value(counted), value("kubeproxy_sync_proxy_rules_endpoint_changes_total")
+    time.sleep(
+        1.0
+    )  # the annotation has whole seconds, and what was triggered before the start does not count
+    api.put("EndpointSlice", on_this_node())
+    eventually(lambda: value(counted) == before + 1, "the change is measured", log)
+    assert changes + 1 == value("kubeproxy_sync_proxy_rules_endpoint_changes_total")
+    assert 0.0 == value("kubeproxy_sync_proxy_rules_endpoint_changes_pending")
+
+
+def test_drift_is_found_and_repaired(log: Path) -> None:
+    process.run(["iptables-nft", "-t", "nat", "-F", "KUBE-MARK-MASQ"])
+    repaired = 'kproxy_drift_repaired_total{ip_family="IPv4"}'
+    eventually(lambda: value(repaired) >= 1.0, "the chain is put right within the sync period", log)
+    assert value('kproxy_drift_found_total{ip_family="IPv4"}') == value(repaired)
+
+
+@pytest.mark.usefixtures("refusals")
+@pytest.mark.parametrize("query", MIXIN.read_text().splitlines())
+def test_query_of_the_kubernetes_mixin_selects_a_series(query: str, log: Path) -> None:
+    """What Prometheus itself adds to each series, and `up`, come from the scrape."""
+    for name, matchers in re.findall(r"([a-z_]+)\{([^}]*)\}", query):
+        if name != "up":
+            eventually(partial(selects, name, matchers), query, log)
+
+
+_ADDED_BY_THE_SCRAPE = ("cluster", "job", "instance")
+
+
+def selects(name: str, matchers: str) -> bool:
+    wanted = {
+        label: value if operator == "=~" else re.escape(value)
+        for label, operator, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', matchers)
+        if label not in _ADDED_BY_THE_SCRAPE
+    }
+    for labels in re.findall(rf"^{name}(?:\{{(.*)\}})? \S+$", metrics(), re.MULTILINE):
+        found = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        if all(re.fullmatch(pattern, found.get(label, "")) for label, pattern in wanted.items()):
+            return True
+    return False

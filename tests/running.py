@@ -1,0 +1,47 @@
+"""`kproxy agent` as a process of its own in this thread's network namespace."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from namespaces import DIES_WITH_ITS_PARENT
+
+NODE = "node-1"
+BOUND_S = 30.0
+
+
+@contextmanager
+def running_agent(*flags: str, log: Path, named: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """Quick to write and to look again; `flags` come last and win. Without `named`, with `flags` alone."""
+    command = [*DIES_WITH_ITS_PARENT, sys.executable, "-m", "kproxy", "agent"]
+    quick = [
+        "--hostname-override",
+        NODE,
+        "--iptables-min-sync-period",
+        "50ms",
+        "--iptables-sync-period",
+        "2s",
+    ]
+    quick += ["--iptables-backend", "nft", "--state-dir", str(log.parent / "state")]
+    with log.open("ab") as output:
+        running = subprocess.Popen(
+            [*command, *(quick if named else []), *flags], stdout=output, stderr=output
+        )
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait(timeout=BOUND_S)
+
+
+def eventually(holds: Callable[[], bool], what: str, log: Path) -> None:
+    deadline = time.monotonic() + BOUND_S
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {BOUND_S:g} s; the agent said:\n{log.read_text()}")
+        time.sleep(0.05)
