@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import cast
 
@@ -69,9 +70,14 @@ def main() -> None:
     sys.exit(_exit_code())
 
 
-def _exit_code() -> int:
+def kube_proxy() -> None:
+    """`kproxy agent` under the name and with the arguments of the program whose place it takes."""
+    sys.exit(_exit_code(["agent", *sys.argv[1:]]))
+
+
+def _exit_code(arguments: Sequence[str] | None = None) -> int:
     try:
-        code = program(prog_name="kproxy", standalone_mode=False)
+        code = program(arguments, prog_name="kproxy", standalone_mode=False)
     except click.ClickException as wrong:
         wrong.show()
         return _WRONG_INPUT

@@ -1,0 +1,415 @@
+"""Every flag and field: what is in force with it, what is refused, what the action flags do."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from kproxy.cli.agent import command
+from kproxy.kernel import process
+from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
+from running import BOUND_S, NODE, eventually, running_agent
+from stubapi import StubApi
+from stubapi.manifests import endpoint_slice, node, service
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo"
+KUBEADM = Path(__file__).with_name("kubeadm-config.yaml")
+
+
+def written(tmp_path: Path, *flags: str) -> tuple[dict[str, Any], str]:
+    """What --write-config-to writes, and what stderr says."""
+    file = tmp_path / "written.yaml"
+    done = CliRunner().invoke(command, [*flags, f"--write-config-to={file}"], standalone_mode=False)
+    if done.exception:
+        raise done.exception
+    return yaml.safe_load(file.read_text()), done.stderr
+
+
+def at(document: dict[str, Any], path: str) -> object:
+    value: Any = document
+    for name in path.split("."):
+        value = value[name]
+    return value
+
+
+FLAGS = {
+    ("--bind-address=10.0.0.1",): ("bindAddress", "10.0.0.1"),
+    ("--bind-address-hard-fail",): ("bindAddressHardFail", True),
+    ("--cluster-cidr=10.0.0.0/8,fd00::/48",): ("clusterCIDR", "10.0.0.0/8,fd00::/48"),
+    ("--cluster_cidr=10.0.0.0/8",): ("clusterCIDR", "10.0.0.0/8"),
+    ("--config-sync-period=10m",): ("configSyncPeriod", "10m0s"),
+    ("--conntrack-max-per-core=0",): ("conntrack.maxPerCore", 0),
+    ("--conntrack-min=7",): ("conntrack.min", 7),
+    ("--conntrack-tcp-be-liberal=true",): ("conntrack.tcpBeLiberal", True),
+    ("--conntrack-tcp-timeout-close-wait=2h",): ("conntrack.tcpCloseWaitTimeout", "2h0m0s"),
+    ("--conntrack-tcp-timeout-established=0",): ("conntrack.tcpEstablishedTimeout", "0s"),
+    ("--conntrack-udp-timeout=40s",): ("conntrack.udpTimeout", "40s"),
+    ("--conntrack-udp-timeout-stream=90s",): ("conntrack.udpStreamTimeout", "1m30s"),
+    ("--detect-local-mode=NodeCIDR",): ("detectLocalMode", "NodeCIDR"),
+    ("--feature-gates=One=true,Two=False", "--feature-gates=Three=true"): (
+        "featureGates",
+        {"One": True, "Two": False, "Three": True},
+    ),
+    ("--healthz-bind-address=10.0.0.1",): ("healthzBindAddress", "10.0.0.1:10256"),
+    ("--healthz-bind-address=",): ("healthzBindAddress", ""),
+    ("--hostname-override=Node-9",): ("hostnameOverride", "Node-9"),
+    ("--iptables-localhost-nodeports=false",): ("iptables.localhostNodePorts", False),
+    ("--iptables-masquerade-bit=3",): ("iptables.masqueradeBit", 3),
+    ("--iptables-min-sync-period=0",): ("iptables.minSyncPeriod", "0s"),
+    ("--iptables-sync-period=1m",): ("iptables.syncPeriod", "1m0s"),
+    ("--kube-api-burst=20",): ("clientConnection.burst", 20),
+    ("--kube-api-content-type=application/json",): ("clientConnection.contentType", "application/json"),
+    ("--kube-api-qps=2.5",): ("clientConnection.qps", 2.5),
+    ("--kubeconfig=/etc/kubeconfig",): ("clientConnection.kubeconfig", "/etc/kubeconfig"),
+    ("--logging-format=json",): ("logging.format", "json"),
+    ("--masquerade-all",): ("iptables.masqueradeAll", True),
+    ("--metrics-bind-address=[::]:9",): ("metricsBindAddress", "[::]:9"),
+    ("--nodeport-addresses=10.0.0.0/8,fd00::/8", "--nodeport-addresses=127.0.0.0/8"): (
+        "nodePortAddresses",
+        ["10.0.0.0/8", "fd00::/8", "127.0.0.0/8"],
+    ),
+    ("--oom-score-adj=-5",): ("oomScoreAdj", -5),
+    ("--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cni0"): (
+        "detectLocal.bridgeInterface",
+        "cni0",
+    ),
+    ("--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix=veth"): (
+        "detectLocal.interfaceNamePrefix",
+        "veth",
+    ),
+    ("--profiling",): ("enableProfiling", True),
+    ("--proxy-mode=iptables",): ("mode", "iptables"),
+    ("-v=2",): ("logging.verbosity", 2),
+    ("-v", "4"): ("logging.verbosity", 4),
+    ("--v=6",): ("logging.verbosity", 6),
+    ("--vmodule=loop=4,f*=5",): (
+        "logging.vmodule",
+        [{"filePattern": "loop", "verbosity": 4}, {"filePattern": "f*", "verbosity": 5}],
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "expected"), FLAGS.items(), ids=lambda value: str(value[0]))
+def test_flag_is_in_force(flags: tuple[str, ...], expected: tuple[str, object], tmp_path: Path) -> None:
+    path, value = expected
+    document, _ = written(tmp_path, *flags)
+    assert value == at(document, path)
+
+
+def test_defaults_are_kube_proxys(tmp_path: Path) -> None:
+    document, said = written(tmp_path)
+    timing = {"masqueradeBit": 14, "masqueradeAll": False, "syncPeriod": "30s", "minSyncPeriod": "1s"}
+    connection = {"kubeconfig": "", "acceptContentTypes": "", "contentType": "", "qps": 5.0, "burst": 10}
+    assert {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": connection,
+        "bindAddress": "0.0.0.0",
+        "healthzBindAddress": "0.0.0.0:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+        "bindAddressHardFail": False,
+        "enableProfiling": False,
+        "hostnameOverride": "",
+        "mode": "iptables",
+        "iptables": {**timing, "localhostNodePorts": True},
+        "nftables": timing,
+        "detectLocalMode": "ClusterCIDR",
+        "detectLocal": {"bridgeInterface": "", "interfaceNamePrefix": ""},
+        "clusterCIDR": "",
+        "nodePortAddresses": [],
+        "conntrack": {
+            "maxPerCore": 32768,
+            "min": 131072,
+            "tcpEstablishedTimeout": "24h0m0s",
+            "tcpCloseWaitTimeout": "1h0m0s",
+            "tcpBeLiberal": False,
+            "udpTimeout": "0s",
+            "udpStreamTimeout": "0s",
+        },
+        "oomScoreAdj": -999,
+        "configSyncPeriod": "15m0s",
+        "featureGates": {},
+        "logging": {"format": "text", "verbosity": 0, "vmodule": []},
+    } == document
+    assert "written to" in said
+
+
+def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
+    first, _ = written(
+        tmp_path, "--cluster-cidr=10.0.0.0/8", "--iptables-sync-period=90s", "--vmodule=loop=4"
+    )
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(first))
+    second, said = written(tmp_path, f"--config={copy}")
+    assert first == second
+    assert "unknown" not in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind"),
+    [
+        *(
+            (flag, "mode ipvs")
+            for flag in ("--ipvs-scheduler=rr", "--ipvs-strict-arp=true", "--ipvs-udp-timeout=1s")
+        ),
+        *(
+            (flag, "Windows")
+            for flag in ("--windows-service=true", "--source-vip=10.0.0.1", "--enable-dsr=true")
+        ),
+    ],
+)
+def test_flag_of_another_world_is_refused_by_a_sentence(flag: str, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        Exception, match=f"{flag.partition('=')[0]} is for {kind}, which kproxy does not have"
+    ):
+        written(tmp_path, flag)
+
+
+VOID = (
+    "--cluster-cidr=10.0.0.0/8",
+    "--masquerade-all",
+    "--proxy-mode=iptables",
+    "--oom-score-adj=0",
+    "--healthz-bind-address=",
+)
+COUNT = ("--hostname-override=x", "-v=2", "--logging-format=json", "--vmodule=loop=4", "--master=https://x")
+
+
+def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n")
+    document, said = written(tmp_path, f"--config={config}", *VOID, *COUNT)
+    for flag in VOID:
+        assert f"kproxy: {flag.partition('=')[0]} is ignored: {config} decides it\n" in said
+    for flag in COUNT:
+        assert f"{flag.partition('=')[0]} is ignored" not in said
+    assert ("", "0.0.0.0:10256", 2, "json") == (
+        document["clusterCIDR"],
+        document["healthzBindAddress"],
+        document["logging"]["verbosity"],
+        document["logging"]["format"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("iptabels: {}", "unknown field iptabels is ignored; did you mean iptables?"),
+        (
+            "conntrack: {maxPerCor: 1}",
+            "unknown field conntrack.maxPerCor is ignored; did you mean maxPerCore?",
+        ),
+        ("featureGates: {Some: true}", "the feature gate Some has no effect in kproxy"),
+        ("enableProfiling: true", "enableProfiling has no effect in kproxy: it has no profiling pages"),
+    ],
+)
+def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n{line}\n")
+    assert says in written(tmp_path, f"--config={config}")[1]
+
+
+def test_version_is_printed() -> None:
+    done = CliRunner().invoke(command, ["--version"], standalone_mode=False)
+    assert done.stdout.startswith("kproxy ")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+def ruleset(*programs: str) -> str:
+    return "".join(process.run([f"{program}-save"]) for program in programs)
+
+
+def without_counters(saved: str) -> list[str]:
+    return [line.partition(" [")[0] for line in saved.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_cleanup_leaves_only_what_others_put_there(here: None, log: Path, backend: str) -> None:
+    programs = (f"iptables-{backend}", f"ip6tables-{backend}")
+    for program in programs:
+        process.run([program, "-t", "nat", "-N", "OTHERS"])
+        process.run([program, "-t", "nat", "-A", "OUTPUT", "-j", "OTHERS"])
+        process.run([program, "-N", "KUBE-KUBELET-CANARY"])
+        process.run([program, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"])
+    before = without_counters(ruleset(*programs))
+    process.run([programs[0], "-t", "mangle", "-N", "KUBE-PROXY-CANARY"])
+    process.run(["nft", "add", "table", "ip", "kube-proxy"])
+    process.run(["nft", "add", "table", "ip6", "kube-proxy"])
+    process.run(["nft", "add", "table", "inet", "others"])
+    flags = ["--iptables-backend", backend, "--iptables-localhost-nodeports=false"]
+    with running_agent("--manifests", str(DEMO), *flags, log=log):
+        eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+    assert "KUBE-SERVICES" in ruleset(*programs)
+    with running_agent("--cleanup", log=log, named=False) as running:
+        assert 0 == running.wait(timeout=BOUND_S)
+    assert before == without_counters(ruleset(*programs))
+    tables = process.run(["nft", "list", "tables"])
+    assert "kube-proxy" not in tables
+    assert "table inet others" in tables
+
+
+@pytest.mark.netns
+def test_init_only_sets_the_kernel_up_and_ends(here: None, log: Path) -> None:
+    flags = [
+        "--init-only",
+        "--conntrack-tcp-timeout-established=5h",
+        "--conntrack-tcp-timeout-close-wait=31m",
+    ]
+    flags += [
+        "--conntrack-tcp-be-liberal",
+        "--conntrack-udp-timeout=41s",
+        "--conntrack-udp-timeout-stream=142s",
+    ]
+    with running_agent(*flags, log=log) as running:
+        assert 0 == running.wait(timeout=BOUND_S)
+    settings = {
+        "net.ipv4.conf.all.route_localnet": "1",
+        "net.netfilter.nf_conntrack_tcp_timeout_established": "18000",
+        "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "1860",
+        "net.netfilter.nf_conntrack_tcp_be_liberal": "1",
+        "net.netfilter.nf_conntrack_udp_timeout": "41",
+        "net.netfilter.nf_conntrack_udp_timeout_stream": "142",
+    }
+    assert settings == {name: process.run(["sysctl", "-n", name]).strip() for name in settings}
+    assert "KUBE-" not in ruleset("iptables-nft")
+
+
+@pytest.mark.netns
+def test_setting_that_cannot_be_written_is_a_warning_with_its_consequence(here: None, log: Path) -> None:
+    with running_agent(
+        "--init-only", log=log
+    ) as running:  # a namespace other than the first may not set the limit
+        assert 0 == running.wait(timeout=BOUND_S)
+    assert "cannot set net.netfilter.nf_conntrack_max=" in log.read_text()
+    assert "new connections are dropped once the kernel's own limit is reached" in log.read_text()
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("flag", "reason"),
+    [
+        ("--healthz-bind-address", "FailedToStartProxierHealthcheck"),
+        ("--metrics-bind-address", "FailedToStartMetricServer"),
+    ],
+)
+def test_taken_address_ends_the_agent_only_if_asked_to(here: None, log: Path, flag: str, reason: str) -> None:
+    with StubApi() as api, socket.create_server(("127.0.0.1", 9999)):
+        api.put("Node", node(NODE))
+        api.put("Service", service("web"))
+        taken = (
+            "--kubeconfig",
+            str(api.write_kubeconfig(log.with_name("kubeconfig"))),
+            flag,
+            "127.0.0.1:9999",
+        )
+        with running_agent(*taken, "--bind-address-hard-fail", log=log) as running:
+            assert 3 == running.wait(timeout=BOUND_S)
+        assert "cannot listen on 127.0.0.1:9999" in log.read_text()
+        assert [reason] == [event["reason"] for event in api.created if event["type"] == "Warning"]
+        with running_agent(*taken, log=log):
+            eventually(lambda: "IPv6: synced" in log.read_text(), "rules come all the same", log)
+
+
+@pytest.mark.netns
+def test_changed_configuration_file_ends_the_agent_and_the_rules_stay(here: None, log: Path) -> None:
+    config = log.with_name("config.yaml")
+    text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\niptables: {minSyncPeriod: 50ms}\n"
+    config.write_text(text)
+    with running_agent("--manifests", str(DEMO), "--config", str(config), log=log) as running:
+        eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+        config.write_text(text)  # the same contents are no change
+        time.sleep(1.5)
+        assert running.poll() is None
+        config.with_suffix(".new").write_text(text + "oomScoreAdj: 0\n")
+        config.with_suffix(".new").rename(config)
+        assert 1 == running.wait(timeout=BOUND_S)
+    assert f"{config} has changed; the agent ends to be started again with it" in log.read_text()
+    assert "KUBE-SERVICES" in ruleset("iptables-nft")
+
+
+@pytest.mark.netns
+def test_host_that_cannot_program_ipv6_runs_ipv4(
+    here: None, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = log.with_name("ip6tables-nft")
+    stand_in.write_text("#!/bin/sh\necho 'table nat: Table does not exist' >&2\nexit 3\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{log.parent}:{os.environ['PATH']}")
+    with running_agent("--manifests", str(DEMO), log=log):
+        eventually(lambda: "IPv4: synced" in log.read_text(), "IPv4 is programmed", log)
+    assert "IPv6: no rules are programmed: table nat: Table does not exist" in log.read_text()
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(("verbosity", "told"), [("-v=2", False), ("-v=4", True), ("--vmodule=loop=4", True)])
+def test_log_is_json_and_as_verbose_as_asked(here: None, log: Path, verbosity: str, told: bool) -> None:
+    with running_agent(
+        "--manifests", str(DEMO), "--logging-format=json", verbosity, "--iptables-sync-period=100ms", log=log
+    ):
+        eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+        time.sleep(1.0)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all({"ts", "caller", "msg"} <= line.keys() for line in lines)
+    idle = [line for line in lines if "IPv4: synced" in line["msg"] and line["v"] > 0]
+    assert told == bool(idle)
+
+
+@pytest.mark.netns
+def test_command_and_files_of_kubeadms_daemonset_start_the_agent(here: None, log: Path) -> None:
+    mounted = log.with_name("mounted")
+    mounted.mkdir()
+    (mounted / "config.conf").write_text(KUBEADM.read_text())
+    with StubApi() as api:
+        api.put("Node", node(NODE))
+        api.put("Service", service("web"))
+        api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.244.1.5"))
+        api.write_kubeconfig(mounted / "kubeconfig.conf")
+        mounting = 'mount -t tmpfs none /var/lib && mkdir /var/lib/kube-proxy && mount --bind "$0" /var/lib/kube-proxy && exec "$@"'
+        kube_proxy = Path(sys.executable).with_name("kube-proxy")
+        as_in_the_pod = [
+            str(kube_proxy),
+            "--config=/var/lib/kube-proxy/config.conf",
+            f"--hostname-override={NODE}",
+        ]
+        command = [
+            *DIES_WITH_ITS_PARENT,
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            mounting,
+            str(mounted),
+            *as_in_the_pod,
+        ]
+        with log.open("wb") as output:
+            running = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            eventually(lambda: "10.244.1.5:8080" in ruleset("iptables-nft"), "the Service is programmed", log)
+            running.send_signal(signal.SIGTERM)
+            assert 0 == running.wait(timeout=BOUND_S)
+        finally:
+            running.kill()
+            running.wait(timeout=BOUND_S)
+    assert "unknown" not in log.read_text()
+    assert "is ignored" not in log.read_text()
