@@ -1,0 +1,164 @@
+"""A node is handed over in place: from kube-proxy's recorded rules to the agent, and from one agent to the next."""
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from kproxy.kernel import process
+from kproxy.kernel.accounting import ensure_counters
+from namespaces import fresh_namespace, inside
+from recordings import DIRECTORY
+from running import BOUND_S, eventually, running_agent
+
+pytestmark = pytest.mark.netns
+
+CLUSTER = DIRECTORY / "catalogue" / "nodeport-tcp-and-udp"
+SERVICE = ("10.96.0.53", 53)
+ENDPOINTS = ("10.128.1.5", "10.128.2.6", "10.128.3.7")
+PROGRAMS = {"iptables.v4": "iptables", "iptables.v6": "ip6tables"}
+
+
+@contextmanager
+def node_and_pods() -> Iterator[None]:
+    """This thread on a node, whose pods, in another namespace, answer with the address that they were asked at."""
+    with fresh_namespace() as node, fresh_namespace() as pods, ExitStack() as serving:
+        run = process.run
+        run(["ip", "-n", node, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", pods])
+        for name, address in ((node, "10.199.0.2/24"), (pods, "10.199.0.1/24")):
+            run(["ip", "-n", name, "address", "add", address, "dev", "eth0"])
+            run(["ip", "-n", name, "link", "set", "eth0", "up"])
+        run(["ip", "-n", node, "route", "add", "default", "via", "10.199.0.1"])
+        for endpoint in ENDPOINTS:
+            run(["ip", "-n", pods, "address", "add", f"{endpoint}/32", "dev", "lo"])
+        with inside(pods):
+            for endpoint in ENDPOINTS:
+                tcp = serving.enter_context(socket.create_server((endpoint, 53)))
+                udp = serving.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                udp.bind((endpoint, 53))
+                threading.Thread(target=answer_tcp, args=(tcp,), daemon=True).start()
+                threading.Thread(target=answer_udp, args=(udp, endpoint), daemon=True).start()
+        with inside(node):
+            yield
+
+
+def answer_tcp(server: socket.socket) -> None:
+    try:
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=echo_address, args=(connection,), daemon=True).start()
+    except OSError:
+        return  # the test is over
+
+
+def echo_address(connection: socket.socket) -> None:
+    with connection:
+        while connection.recv(100):
+            connection.sendall(connection.getsockname()[0].encode())
+
+
+def answer_udp(server: socket.socket, endpoint: str) -> None:
+    try:
+        while True:
+            _, client = server.recvfrom(100)
+            server.sendto(endpoint.encode(), client)
+    except OSError:
+        return
+
+
+class Flows(NamedTuple):
+    tcp: socket.socket
+    udp: socket.socket
+
+    def who_answers(self) -> list[str]:
+        found = []
+        for flow in self:
+            flow.sendall(b"who?")
+            found.append(flow.recv(100).decode())
+        return found
+
+
+@contextmanager
+def open_flows() -> Iterator[Flows]:
+    with (
+        socket.create_connection(SERVICE, 10) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        udp.settimeout(10)
+        udp.connect(SERVICE)
+        yield Flows(tcp, udp)
+
+
+def conntrack_ids() -> set[str]:
+    """Of the flows to the Service, so that one that was removed and made anew is another."""
+    listed = process.run(["conntrack", "-L", "-d", SERVICE[0], "-o", "id"])
+    return set(re.findall(r"\bid=(\d+)", listed))
+
+
+def restore_recorded(backend: str) -> None:
+    assert ensure_counters()
+    for dump, program in PROGRAMS.items():
+        process.run([f"{program}-{backend}-restore"], stdin=(CLUSTER / dump).read_text())
+
+
+def syncs(log: Path) -> list[str]:
+    return re.findall(r"(IPv\d: synced .* deleted);", log.read_text())
+
+
+NOTHING = [
+    "IPv4: synced 3 service ports: 0 chains and 0 rules written, 0 chains deleted",
+    "IPv6: synced 0 service ports: 0 chains and 0 rules written, 0 chains deleted",
+]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> tuple[str, ...]:
+    """The flags for an agent of the recorded cluster."""
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    (manifests / "objects.json").write_text((CLUSTER / "objects.json").read_text())
+    config, state = str(CLUSTER / "config.yaml"), str(tmp_path / "state")
+    return ("--manifests", str(manifests), "--config", config, "--state-dir", state)
+
+
+def has_synced(log: Path) -> bool:
+    return len(syncs(log)) == len(NOTHING)
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_agent_takes_over_from_kube_proxy_and_from_itself_without_a_packet_lost(
+    backend: str, cluster: tuple[str, ...], tmp_path: Path
+) -> None:
+    with node_and_pods():
+        restore_recorded(backend)
+        with open_flows() as flows:
+            answered, ids = flows.who_answers(), conntrack_ids()
+            assert 2 == len(ids)
+            for turn in ("kube-proxy's rules", "an earlier agent's"):
+                log = tmp_path / turn
+                with running_agent(*cluster, "--iptables-backend", backend, log=log, named=False) as running:
+                    eventually(partial(has_synced, log), turn, log)
+                    assert NOTHING == syncs(log)
+                    assert answered == flows.who_answers()
+                    running.terminate()
+                    assert 0 == running.wait(timeout=BOUND_S)
+                assert (answered, ids) == (flows.who_answers(), conntrack_ids())
+
+
+def test_agent_writes_only_what_differs_from_kube_proxys_rules(
+    cluster: tuple[str, ...], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with node_and_pods():
+        restore_recorded("nft")
+        process.run(["iptables-nft", "-t", "nat", "-D", "KUBE-SVC-KHSPI2G3MMG2UFZO", "1"])
+        process.run(["iptables-nft", "-t", "nat", "-N", "KUBE-SVC-AAAAAAAAAAAAAAAA"])
+        with running_agent(*cluster, "--iptables-backend", "nft", log=log, named=False):
+            eventually(partial(has_synced, log), "the first sync", log)
+    assert "IPv4: synced 3 service ports: 1 chains and 4 rules written, 1 chains deleted" == syncs(log)[0]
