@@ -143,15 +143,13 @@ class Agent:
         level = logging.INFO if is_news else logging.DEBUG
         _log.log(
             level,
-            "%s: synced %d service ports: %d chains and %d rules written, %d chains deleted; "
-            "computed in %.1f ms, applied in %.1f ms",
+            "%s: synced %d service ports: %d chains and %d rules written, %d chains deleted; %s",
             family,
             report.services,
             report.chains_written,
             report.rules_written,
             report.chains_deleted,
-            report.compute_s * 1000,
-            report.apply_s * 1000,
+            ", ".join(f"{stage} {took_s * 1000:.1f} ms" for stage, took_s in report.stages_s.items()),
         )
 
     def _look_at_addresses(self) -> None:

@@ -1,9 +1,9 @@
 """From the configuration to what the rules depend on."""
 
 from kproxy.configuration.schema import Configuration, Mode
-from kproxy.configuration.units import PRIMARY
+from kproxy.configuration.units import PRIMARY, UNSPECIFIED
 from kproxy.model.settings import Settings
-from kproxy.values import Network
+from kproxy.values import Address, Network
 
 
 def rule_settings(
@@ -29,4 +29,7 @@ def rule_settings(
         interface_name_prefix=configuration.detect_local.interface_name_prefix,
         conntrack_tcp_be_liberal=conntrack_tcp_be_liberal or configuration.conntrack.tcp_be_liberal,
         accounting=accounting,
+        node_address=None
+        if configuration.bind_address in UNSPECIFIED
+        else Address(configuration.bind_address),
     )

@@ -12,6 +12,9 @@ from kproxy.values import Address, Family, Network, family_of, parse_address, pa
 PRIMARY = "primary"
 """In `nodePortAddresses`: the node's primary address of each family."""
 
+UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
+"""In `bindAddress`: the node's address is the one that its Node object names."""
+
 IFNAMSIZ = 16
 """Linux: the room for an interface's name, its closing zero byte included."""
 

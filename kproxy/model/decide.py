@@ -53,7 +53,8 @@ class _Here:
 
     @property
     def primary_address(self) -> Address | None:
-        addresses = self.node.addresses if self.node else ()
+        named = self.node.addresses if self.node else ()
+        addresses = (self.settings.node_address, *named) if self.settings.node_address else named
         return next((address for address in addresses if family_of(address) is self.family), None)
 
     @property

@@ -51,8 +51,8 @@ def view_node(
     name: str, node: Node | None, local_addresses: tuple[Address, ...], settings: Settings, family: Family
 ) -> NodeView:
     """This node for one family; `local_addresses` are those on its interfaces, loopback among them."""
-    of_family = [address for address in (node.addresses if node else ()) if family_of(address) is family]
-    primary = of_family[0] if of_family else None
+    known = (*filter(None, [settings.node_address]), *(node.addresses if node else ()))
+    primary = next((address for address in known if family_of(address) is family), None)
     return NodeView(
         name=name,
         family=family,

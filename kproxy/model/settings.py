@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kproxy.values import Network
+from kproxy.values import Address, Network
 
 
 class DetectLocalMode(StrEnum):
@@ -21,7 +21,8 @@ class Settings:
 
     `node_port_networks` is empty for all local addresses; `node_port_primary` stands for the word
     `primary` and is exclusive with it. `accounting` adds the nfacct matches, whose counters must
-    exist in the kernel before a rule may name them.
+    exist in the kernel before a rule may name them. `node_address` is the node's primary address of its
+    family, whatever the Node object says.
     """
 
     masquerade_bit: int = 14
@@ -35,3 +36,4 @@ class Settings:
     interface_name_prefix: str = ""
     conntrack_tcp_be_liberal: bool = False
     accounting: bool = False
+    node_address: Address | None = None

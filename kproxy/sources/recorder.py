@@ -76,12 +76,23 @@ class EventRecorder:
         with suppress(queue.Full):
             self._waiting.put_nowait(happening)
 
-    def _run(self) -> None:
-        while (happening := self._waiting.get()) is not None:
-            if self._is_repeated(happening):
-                continue
+    @property
+    def has_waiting(self) -> bool:
+        return not self._waiting.empty()
+
+    def post_next(self) -> bool:
+        """Wait for what is told next and post it; False if it was the end."""
+        happening = self._waiting.get()
+        if happening is None:
+            return False
+        if not self._is_repeated(happening):
             self._post(happening)
             self._stopping.wait(self._pause_s)
+        return True
+
+    def _run(self) -> None:
+        while self.post_next():
+            pass
 
     def _is_repeated(self, happening: Happening) -> bool:
         now = self._clock()

@@ -10,7 +10,7 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.configuration.schema import IptablesOptions, Mode, RuleOptions
 from kproxy.errors import InvalidField
 from kproxy.model.settings import DetectLocalMode, Settings
-from kproxy.values import Network
+from kproxy.values import Address, Network
 
 
 def settings_of(flags: dict[str, Any]) -> Settings:
@@ -46,6 +46,8 @@ def settings_of(flags: dict[str, Any]) -> Settings:
             Settings(detect_local_mode=DetectLocalMode.INTERFACE_NAME_PREFIX, interface_name_prefix="cali"),
         ),
         ({"conntrack-tcp-be-liberal": True}, Settings(conntrack_tcp_be_liberal=True)),
+        ({"bind-address": "10.0.0.7"}, Settings(node_address=Address("10.0.0.7"))),
+        ({"bind-address": "::"}, Settings()),
         ({"proxy-mode": "nftables"}, Settings(node_port_primary=True, localhost_node_ports=False)),
         (
             {"proxy-mode": "nftables", "nodeport-addresses": ["10.0.0.0/8"], "masquerade-all": True},

@@ -116,3 +116,9 @@ def test_node_ports_answer_where_the_settings_say(
 def test_primary_without_an_address_of_the_family_opens_no_node_port() -> None:
     view = a_view(V6, node=a_node(addresses=(Address("10.199.0.2"),)), node_port_primary=True)
     assert just() == view.node_ports
+
+
+def test_configured_address_is_the_primary_one_of_its_family() -> None:
+    chosen = Address("10.199.0.9")
+    assert chosen == a_view(V4, node_address=chosen).address
+    assert Address("fd00:199::2") == a_view(V6, node_address=chosen).address

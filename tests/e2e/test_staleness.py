@@ -1,0 +1,68 @@
+"""A real agent that cannot get its rules into the kernel says so: a failing program, a lock that never comes."""
+
+import fcntl
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from namespaces import fresh_namespace, inside
+from running import NODE, eventually, running_agent
+from stubapi import StubApi
+from stubapi.manifests import endpoint_slice, node, service
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture
+def api() -> Iterator[StubApi]:
+    with fresh_namespace() as name, inside(name), StubApi() as stub:
+        stub.put("Node", node(NODE))
+        stub.put("Service", service("web"))
+        stub.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.5"))
+        yield stub
+
+
+def answers(path: str, status: int) -> Callable[[], bool]:
+    def holds() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:10256{path}", timeout=10) as answer:
+                return bool(answer.status == status)
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            return refused.code == status
+        except OSError:
+            return False
+
+    return holds
+
+
+@pytest.mark.parametrize("hindrance", ["a program that fails", "a lock that never comes"])
+def test_agent_that_cannot_write_becomes_unhealthy_and_well_again(
+    hindrance: str, api: StubApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, lock, broken = (tmp_path / name for name in ("log", "lock", "broken"))
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
+    program = shutil.which("iptables-legacy-restore", path=f"{os.environ['PATH']}:/usr/sbin")
+    stand_in = tmp_path / "iptables-legacy-restore"
+    stand_in.write_text(f'#!/bin/sh\n[ -e {broken} ] && exit 1\nexec {program} "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    kubeconfig = str(api.write_kubeconfig(tmp_path / "kubeconfig"))
+    with running_agent("--kubeconfig", kubeconfig, "--iptables-backend", "legacy", log=log):
+        eventually(answers("/readyz", 200), "ready after the first sync", log)
+        with lock.open("w") as held:
+            if hindrance == "a program that fails":
+                broken.touch()
+            else:
+                fcntl.flock(held, fcntl.LOCK_EX)
+            api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.6"))
+            for path in ("/healthz", "/livez", "/readyz"):
+                eventually(answers(path, 503), "unhealthy after twice the sync period", log)
+            broken.unlink(missing_ok=True)
+        for path in ("/healthz", "/livez", "/readyz"):
+            eventually(answers(path, 200), "well once the change is in the kernel", log)

@@ -1,0 +1,90 @@
+"""Events are posted in the background: never too many, never twice, and nobody waits for them."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from kproxy.errors import ApiFailed
+from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.values import NamespacedName
+
+BOUND_S = 10.0
+WEB = NamespacedName("default", "web")
+
+
+class Server:
+    """Takes posts, as a Connection does; `refusal` is raised instead as long as it is set."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, dict[str, object]]] = []
+        self.refusal: ApiFailed | None = None
+        self.asked = 0
+
+    def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
+        del read_timeout_s
+        self.asked += 1
+        if self.refusal:
+            raise self.refusal
+        self.taken.append((path, json.loads(body)))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def recorder(server: Server, clock: Callable[[], float] = time.monotonic) -> EventRecorder:
+    connect: Callable[[], object] = lambda: server  # noqa: E731 # what a connection can do, no more
+    return EventRecorder(connect, "node-1", clock=clock, pause_s=0.0)  # type: ignore[arg-type]
+
+
+def reasons(server: Server) -> list[object]:
+    return [event["reason"] for _, event in server.taken]
+
+
+def test_event_goes_to_the_namespace_of_what_it_concerns(server: Server) -> None:
+    recording = recorder(server)
+    recording.start()
+    recording.record(Happening("Starting", "StartKubeProxy", warning=False))
+    recording.record(Happening("Failed", "Listen", "x" * 2000, NamespacedName("shop", "web")))
+    recording.stop(BOUND_S)
+    assert [
+        "/apis/events.k8s.io/v1/namespaces/default/events",
+        "/apis/events.k8s.io/v1/namespaces/shop/events",
+    ] == [path for path, _ in server.taken]
+    assert 1024 == len(str(server.taken[1][1]["note"]))
+
+
+def test_same_thing_is_told_again_only_after_five_minutes(server: Server) -> None:
+    now = [0.0]
+    recording = recorder(server, lambda: now[0])
+    for at_s in (0.0, 299.0, 300.0):
+        recording.record(Happening("Failed", "Listen", service=WEB))
+        recording.record(Happening("Failed", "Listen", service=NamespacedName("default", f"other-{at_s}")))
+        now[0] = at_s
+        while recording.has_waiting:
+            recording.post_next()
+    assert 2 + 3 == len(server.taken)
+
+
+def test_what_finds_too_many_waiting_is_dropped_and_never_blocks(server: Server) -> None:
+    recording = recorder(server)
+    for number in range(1000):
+        recording.record(Happening("Failed", "Listen", service=NamespacedName("default", f"s{number}")))
+    recording.start()
+    recording.stop(BOUND_S)
+    assert 1 <= len(server.taken) <= 64
+
+
+@pytest.mark.parametrize(("status", "tries"), [(0, 3), (500, 3), (403, 1)])
+def test_what_cannot_be_posted_is_given_up(server: Server, status: int, tries: int) -> None:
+    server.refusal = ApiFailed("refused", status=status)
+    recording = recorder(server)
+    recording.record(Happening("Starting", "StartKubeProxy"))
+    recording.post_next()
+    assert (tries, []) == (server.asked, server.taken)
