@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import yaml
 from click.testing import CliRunner
 
 from kproxy.cli.agent import command
-from kproxy.kernel import process
+from kproxy.kernel import process, sysctl
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from running import BOUND_S, NODE, eventually, running_agent
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
+DEPLOY = Path(__file__).parents[2] / "deploy" / "kproxy.yaml"
 KUBEADM = Path(__file__).with_name("kubeadm-config.yaml")
 
 
@@ -291,7 +292,7 @@ def test_init_only_sets_the_kernel_up_and_ends(here: None, log: Path) -> None:
         "net.netfilter.nf_conntrack_udp_timeout": "41",
         "net.netfilter.nf_conntrack_udp_timeout_stream": "142",
     }
-    assert settings == {name: process.run(["sysctl", "-n", name]).strip() for name in settings}
+    assert settings == {name: sysctl.read(name.replace(".", "/")) for name in settings}
     assert "KUBE-" not in ruleset("iptables-nft")
 
 
@@ -375,23 +376,38 @@ def test_log_is_json_and_as_verbose_as_asked(here: None, log: Path, verbosity: s
     assert told == bool(idle)
 
 
+def _of_kubeadm() -> tuple[list[str], str]:
+    return [
+        "kube-proxy",
+        "--config=/var/lib/kube-proxy/config.conf",
+        "--hostname-override=$(NODE_NAME)",
+    ], KUBEADM.read_text()
+
+
+def _of_ours() -> tuple[list[str], str]:
+    manifests = {manifest["kind"]: manifest for manifest in yaml.safe_load_all(DEPLOY.read_text())}
+    (container,) = manifests["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "config", "mountPath": "/var/lib/kube-proxy"} in container["volumeMounts"]
+    return container["command"], manifests["ConfigMap"]["data"]["config.conf"]
+
+
 @pytest.mark.netns
-def test_command_and_files_of_kubeadms_daemonset_start_the_agent(here: None, log: Path) -> None:
+@pytest.mark.parametrize("daemon_set", [_of_kubeadm, _of_ours])
+def test_command_and_files_of_a_daemonset_start_the_agent(
+    here: None, log: Path, daemon_set: Callable[[], tuple[list[str], str]]
+) -> None:
+    (program, *arguments), config = daemon_set()
     mounted = log.with_name("mounted")
     mounted.mkdir()
-    (mounted / "config.conf").write_text(KUBEADM.read_text())
+    (mounted / "config.conf").write_text(config)
     with StubApi() as api:
         api.put("Node", node(NODE))
         api.put("Service", service("web"))
         api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.244.1.5"))
         api.write_kubeconfig(mounted / "kubeconfig.conf")
         mounting = 'mount -t tmpfs none /var/lib && mkdir /var/lib/kube-proxy && mount --bind "$0" /var/lib/kube-proxy && exec "$@"'
-        kube_proxy = Path(sys.executable).with_name("kube-proxy")
-        as_in_the_pod = [
-            str(kube_proxy),
-            "--config=/var/lib/kube-proxy/config.conf",
-            f"--hostname-override={NODE}",
-        ]
+        as_in_the_pod = [str(Path(sys.executable).with_name(program))]
+        as_in_the_pod += [argument.replace("$(NODE_NAME)", NODE) for argument in arguments]
         command = [
             *DIES_WITH_ITS_PARENT,
             "unshare",
