@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.agent.loop import Agent
@@ -88,22 +88,15 @@ def run(options: Options) -> None:
     if options.init_only:
         _log.info("the kernel is set up; --init-only asks for no more")
         return
-    families = _families(backend)
-    watches = Watches(lambda: source.freshness)
+    parts = _assemble(options, settings, backend)
 
-    def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, around.metrics.requested)
+    def stop() -> None:
+        parts.agent.stop()
+        impatient = threading.Timer(_PATIENCE_S, process.end_all)
+        impatient.daemon = True
+        impatient.start()
 
-    recorder = EventRecorder(connect_noted, options.node_name)
-    around = surround(options.configuration, families, options.node_name, watches, recorder.record)
-    agent = _agent(options, settings, backend, families, around)
-
-    def emit(event: Event) -> None:
-        around.health.heard(event)
-        agent.emit(event)
-
-    source = _source(options, emit, connect_noted)
-    _stop_on_signals(agent.stop)
+    _stop_on_signals(stop)
     _log.info(
         "node %s: %s rules by iptables-%s, from %s",
         options.node_name,
@@ -113,15 +106,41 @@ def run(options: Options) -> None:
     )
     with ExitStack() as running:
         if options.manifests is None:
-            recorder.start()
-            running.callback(recorder.stop)
-        running.callback(around.stop)
-        around.start()
-        source.start()
-        running.callback(source.stop)
-        recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
-        _run_until_reconfigured(agent, options.configuration_file)
+            parts.recorder.start()
+            running.callback(parts.recorder.stop)
+        running.callback(parts.around.stop)
+        parts.around.start()
+        parts.source.start()
+        running.callback(parts.source.stop)
+        parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
+        _run_until_reconfigured(parts.agent.run, options.configuration_file, stop)
     _log.info("stopped; the rules stay in place")
+
+
+class _Parts(NamedTuple):
+    source: Source
+    agent: Agent
+    around: Surroundings
+    recorder: EventRecorder
+
+
+def _assemble(options: Options, settings: Settings, backend: Backend) -> _Parts:
+    """All that runs, connected; nothing of it is started."""
+    families = _families(backend)
+
+    def connect_noted() -> Connection:
+        return connect(options.kubeconfig, options.master, around.metrics.requested)
+
+    def emit(event: Event) -> None:
+        around.health.heard(event)
+        agent.emit(event)
+
+    source = _source(options, emit, connect_noted)
+    recorder = EventRecorder(connect_noted, options.node_name)
+    watches = Watches(lambda: source.freshness)
+    around = surround(options.configuration, families, options.node_name, watches, recorder.record)
+    agent = _agent(options, settings, backend, families, around)
+    return _Parts(source, agent, around, recorder)
 
 
 def _set_up(configuration: Configuration) -> Settings:
@@ -137,14 +156,17 @@ def _set_up(configuration: Configuration) -> Settings:
     return settings
 
 
-def _run_until_reconfigured(agent: Agent, file: Path | None) -> None:
+def _run_until_reconfigured(
+    run_agent: Callable[[], None], file: Path | None, stop: Callable[[], None]
+) -> None:
+    """KproxyError if the agent ended because the file changed."""
     if file is None:
-        agent.run()
+        run_agent()
         return
-    watch = ConfigurationWatch(file, agent.stop)
+    watch = ConfigurationWatch(file, stop)
     watch.start()
     try:
-        agent.run()
+        run_agent()
     finally:
         watch.stop()
     if watch.has_changed:
@@ -219,9 +241,6 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         _log.info("%s received", signal.Signals(number).name)
         stop()
-        impatient = threading.Timer(_PATIENCE_S, process.end_all)
-        impatient.daemon = True
-        impatient.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)

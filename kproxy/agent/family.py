@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class SyncReport:
     """What one sync of one family did. Times are seconds; `error` is None if it took effect.
 
-    `drifted` counts chains and jumps of ours that somebody else had changed. `stages_s` splits the time up as
-    far as that can be told; `rules_by_table` is `rules_written` by table.
+    `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `render_s` are parts
+    of `apply_s` and `compute_s`; `rules_by_table` is `rules_written` by table.
     """
 
     services: int
@@ -36,12 +36,23 @@ class SyncReport:
     apply_s: float
     error: ProgramFailed | None = None
     drifted: int = 0
-    stages_s: Mapping[str, float] = field(default_factory=dict)
+    render_s: float = 0.0
+    observe_s: float = 0.0
     rules_by_table: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def took_s(self) -> float:
         return self.compute_s + self.apply_s
+
+    @property
+    def stages_s(self) -> Mapping[str, float]:
+        """What took how long, in its order; `observe` is looking at the kernel, `apply` writing to it."""
+        return {
+            "compute": self.compute_s - self.render_s,
+            "render": self.render_s,
+            "observe": self.observe_s,
+            "apply": self.apply_s - self.observe_s,
+        }
 
 
 class Rules(Protocol):
@@ -135,22 +146,17 @@ class FamilyProxy:
             error = failed
             self._distrust(transaction)
         self._failed_before = error is not None
-        ended = self._clock()
         return SyncReport(
             services=self._desired.service_ports,
             chains_written=len(transaction.written),
             chains_deleted=len(transaction.deleted),
             rules_written=transaction.rule_count,
             compute_s=computed - began,
-            apply_s=ended - computed,
+            apply_s=self._clock() - computed,
             error=error,
             drifted=self._drifted,
-            stages_s={
-                "compute": computed - began - rendered_s,
-                "render": rendered_s,
-                "observe": observed - computed,
-                "apply": ended - observed,
-            },
+            render_s=rendered_s,
+            observe_s=observed - computed,
             rules_by_table=transaction.rules_by_table,
         )
 

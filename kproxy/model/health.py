@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kproxy.model.plan import is_proxied
 from kproxy.state.objects import EndpointSlice, Service
 from kproxy.values import NamespacedName
 
@@ -17,12 +18,12 @@ class HealthCheck:
 
 
 def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -> HealthCheck | None:
-    """The Service's health check on this node, or None if it has no health-check node port.
+    """The Service's health check on this node, or None if it has no health-check node port or another proxy.
 
     Counts each local ready address once, whatever the number of ports, over both families.
     Terminating endpoints are not ready, so a draining node leaves the load balancer in time.
     """
-    if not service.health_check_node_port:
+    if not service.health_check_node_port or not is_proxied(service):
         return None
     local = {
         endpoint.address

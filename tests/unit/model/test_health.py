@@ -14,3 +14,8 @@ def test_health_check_counts_local_ready_addresses_once_each() -> None:
 
 def test_service_without_a_health_check_node_port_has_no_health_check() -> None:
     assert health_check(a_service(), [a_slice(an_endpoint("10.128.1.1"))], NODE) is None
+
+
+def test_service_of_another_proxy_has_no_health_check_here() -> None:
+    other = a_service(health_check_node_port=30999, opt_out_label="service.kubernetes.io/service-proxy-name")
+    assert health_check(other, [a_slice(an_endpoint("10.128.1.1"))], NODE) is None
