@@ -50,7 +50,7 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     except subprocess.TimeoutExpired as expired:
         said = _text(expired.stderr or b"")
         raise ProgramFailed(" ".join(command), None, said or f"killed after {timeout_s:g} s") from None
-    if started.returncode != 0 and _ending.is_set():
+    if started.returncode == -signal.SIGKILL and _ending.is_set():
         raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
     if started.returncode != 0:
         raise ProgramFailed(" ".join(command), started.returncode, complaint, _excerpt(stdin, complaint))

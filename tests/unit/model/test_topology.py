@@ -134,3 +134,9 @@ def test_policies_not_used_have_no_backends_but_know_of_them() -> None:
     found = usable(at(A, "node-2", **READY), cluster=False)
     assert () == found.cluster == found.local == found.reachable
     assert found.exist_anywhere
+
+
+def test_endpoint_elsewhere_that_serves_but_is_neither_ready_nor_leaving_serves_no_policy() -> None:
+    starting = {"ready": False, "serving": True, "terminating": False}
+    assert not usable(at(B, "node-2", **starting), cluster=False).exist_anywhere
+    assert usable(at(B, "node-2", **LEAVING), cluster=False).exist_anywhere
