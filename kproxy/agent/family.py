@@ -61,7 +61,8 @@ class Rules(Protocol):
     def look(self, desired: Ruleset) -> Known: ...
     def look_again(self, known: Known) -> Known: ...
     def before(self, transaction: Transaction) -> None: ...
-    def after(self, transaction: Transaction) -> None: ...
+    def took_effect(self, transaction: Transaction) -> None: ...
+    def record(self, transaction: Transaction) -> None: ...
 
 
 class _Timed:
@@ -167,7 +168,7 @@ class FamilyProxy:
         """
         applied, self._unrecorded = self._unrecorded, Transaction()
         if applied:
-            self._rules.after(applied)
+            self._rules.record(applied)
 
     def _missing_jumps(self) -> dict[str, list[str]]:
         if not self._iptables.lacks_jumps(self._desired.jumps):
@@ -211,6 +212,7 @@ class FamilyProxy:
         if transaction:
             self._rules.before(transaction)
             self._iptables.restore(str(transaction))
+            self._rules.took_effect(transaction)
             self._unrecorded = transaction
             known.update(transaction.written)
             for chain in transaction.deleted:

@@ -94,7 +94,7 @@ class Agent:
         outcomes = {}
         for proxy in self._families:
             if self._stopping.is_set():
-                return
+                break
             circumstances = self._circumstances(proxy.family)
             report = self._sync_family(proxy, dirty, circumstances, verify=verify)
             outcomes[proxy.family] = Outcome(circumstances.node, report, verify)

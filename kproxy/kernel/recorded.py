@@ -137,6 +137,7 @@ class RecordedRules:
         self._record = record
         self._program = "iptables-nft" if family is Family.IPV4 else "ip6tables-nft"
         self._settled: int | None = None
+        self._by_others = 0
         self._looked_up_to = Chain("", "")
 
     def look(self, desired: Ruleset) -> Known:
@@ -151,35 +152,60 @@ class RecordedRules:
         same = {chain for chain, held in recorded.items() if held == held_now[chain] and chain in desired}
         known: dict[Chain, str | None] = {chain: desired[chain] if chain in same else None for chain in names}
         if None in known.values() and len(names) <= READABLE_CHAINS:
+            self._by_others = self._count_others()
             read = saved_chains(self._program)
             known |= read
-            self._record.keep(self._family, self._as_rows(read))
+            self._keep_unless_others_changed(read)
         return known
 
     def look_again(self, known: Known) -> Known:
-        """The same for what is known; rules that somebody changed are None. Looks at some chains more each time."""
-        by_others = generation() - self._record.commits
+        """The same for what is known; rules that somebody changed are None, and those that are not recorded.
+
+        Looks at some chains more each time.
+        """
+        by_others = self._count_others()
         if by_others == self._settled:
             return known
         names = self._names()
         newest = {chain: known.get(chain) for chain in names}
         part = self._record.rows_after(self._family, self._looked_up_to, _CHAINS_A_LOOK)
-        held_now = self._held(chain for chain, _ in part)
-        newest.update({chain: None for chain, held in part if chain in names and held_now[chain] != held})
+        recorded, held_now = dict(part), self._held(chain for chain, _ in part)
         is_last = len(part) < _CHAINS_A_LOOK
+        looked_at = (
+            chain for chain in names if chain > self._looked_up_to and (is_last or chain <= part[-1][0])
+        )
+        newest.update(
+            {
+                chain: None
+                for chain in looked_at
+                if chain not in recorded or held_now[chain] != recorded[chain]
+            }
+        )
         self._looked_up_to = Chain("", "") if is_last else part[-1][0]
         if is_last and newest == known:
             self._settled = by_others
         return newest
 
     def before(self, transaction: Transaction) -> None:
-        """Its chains are going to change; until it took effect, nothing is known of them."""
+        """Its chains are going to change; until it is recorded, nothing is known of them."""
+        self._by_others = self._count_others()
         self._record.forget(self._family, (*transaction.written, *transaction.deleted))
 
-    def after(self, transaction: Transaction) -> None:
-        """It took effect."""
+    def took_effect(self, transaction: Transaction) -> None:
         self._record.commits += len(transaction.sections)
-        self._record.keep(self._family, self._as_rows(transaction.written))
+
+    def record(self, transaction: Transaction) -> None:
+        """It took effect, some time ago."""
+        self._keep_unless_others_changed(transaction.written)
+
+    def _keep_unless_others_changed(self, chains: Mapping[Chain, str]) -> None:
+        """Else what the kernel holds may be theirs; these chains are then written anew at the next look."""
+        rows = self._as_rows(chains)
+        if self._count_others() == self._by_others:
+            self._record.keep(self._family, rows)
+
+    def _count_others(self) -> int:
+        return generation() - self._record.commits
 
     def _as_rows(self, chains: Mapping[Chain, str]) -> list[tuple[Chain, bytes, bytes]]:
         held = self._held(chains)

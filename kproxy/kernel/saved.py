@@ -26,7 +26,10 @@ class SavedRules:
     def before(self, transaction: Transaction) -> None:
         """Nothing is remembered that could become wrong."""
 
-    def after(self, transaction: Transaction) -> None:
+    def took_effect(self, transaction: Transaction) -> None:
+        """Nothing need be counted."""
+
+    def record(self, transaction: Transaction) -> None:
         """Nothing need be remembered."""
 
 

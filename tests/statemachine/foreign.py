@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from kproxy.ruleset.chains import Chain
 from kproxy.values import Family
+from statemachine.flags import SYNC_PERIOD_S
+from statemachine.programs import Fault
 from statemachine.rules import FOREIGN_MARK
 from statemachine.steps import REPAIRED_WITHIN_S, Step
 
@@ -71,7 +73,10 @@ class Spoiling(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RulesSpoiled(Step):
-    """Somebody alters our rules, maybe while no agent runs; `which` counts through what there is to choose from."""
+    """Somebody alters our rules; `which` counts through what there is to choose from.
+
+    `unseen` is while no agent runs, `amid` is after the first program of a sync and before the second has ended.
+    """
 
     spoils_rules = True
     family: Family
@@ -79,22 +84,28 @@ class RulesSpoiled(Step):
     how: Spoiling
     which: int
     unseen: bool = False
+    amid: bool = False
 
     @property
     def settles_within_s(self) -> float:
-        return super().settles_within_s if self.unseen else REPAIRED_WITHIN_S
+        return super().settles_within_s if self.unseen or self.amid else REPAIRED_WITHIN_S
 
     @property
     def kind(self) -> str:
-        return f"RulesSpoiled {self.how}{' unseen' if self.unseen else ''}"
+        return f"RulesSpoiled {self.how}{' unseen' * self.unseen}{' amid a sync' * self.amid}"
 
     def play(self, world: "World") -> None:
         if self.unseen:
             world.agent.stop()
+        if self.amid:
+            world.programs.fail(Fault.HANGS, 1, after=1)
+            world.make(*self.changes)
+            world.wait(2 * SYNC_PERIOD_S, until=lambda: world.programs.befallen > 1)
         ours = world.rules(self.family).ours
         lines = self._lines({chain: rules for chain, rules in ours.items() if chain.table == self.table})
         world.meddle(self.family, self.table, *lines)
         world.make(*self.changes)
+        world.programs.well()
         if self.unseen:
             world.agent.start(world.flags)
 

@@ -98,10 +98,10 @@ class Programs:
             )
             wrapper.chmod(0o755)
 
-    def fail(self, fault: Fault, runs: int, purpose: Purpose = Purpose.WRITE) -> None:
-        """Let this fault befall the next runs for this purpose."""
-        for number in range(runs):
-            (self._due[purpose] / f"{number}.{fault}").touch()
+    def fail(self, fault: Fault, runs: int, purpose: Purpose = Purpose.WRITE, *, after: int = 0) -> None:
+        """Let this fault befall the next runs for this purpose, but for the first `after` of them."""
+        for number in range(after + runs):
+            (self._due[purpose] / f"{number}.{fault if number >= after else ''}").touch()
 
     def well(self) -> None:
         """No more faults; what hangs fails."""
@@ -111,5 +111,5 @@ class Programs:
 
     @property
     def befallen(self) -> int:
-        """How many runs met a fault since all was well."""
+        """How many runs met a fault, or had to come before, since all was well."""
         return sum(1 for _ in self._begun.iterdir())

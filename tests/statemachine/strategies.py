@@ -131,6 +131,7 @@ def _steps(backend: Backend) -> SearchStrategy[Step]:
             how=st.sampled_from(Spoiling),
             which=st.integers(0, 99),
             unseen=st.booleans(),
+            amid=st.booleans(),
         ),
         st.sampled_from(BUILT_IN_OF).flatmap(_foreign),
     ]

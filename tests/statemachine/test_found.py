@@ -55,3 +55,14 @@ def test_check_that_fails_for_another_reason_adds_no_jump_twice(
 def test_agent_that_is_asked_to_end_does_so_although_its_program_hangs(wire: Wire, backend: Backend) -> None:
     hanging = AgentStopped(changes=(PutService("b", Shape(slot=1)),), fault=Fault.HANGS)
     play(backend, [SERVED, hanging], wire, Counter())
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_chain_that_somebody_alters_before_it_is_recorded_is_put_right(wire: Wire, backend: Backend) -> None:
+    def spoiled(slot: int) -> Step:
+        service = PutService("a", Shape(slot=slot, families=tuple(Family)))
+        return RulesSpoiled(
+            changes=(service,), family=Family.IPV4, table="nat", how=Spoiling.FLUSH_CHAIN, which=-1, amid=True
+        )
+
+    play(backend, [SERVED, *map(spoiled, range(1, 5))], wire, Counter())
