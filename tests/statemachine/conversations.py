@@ -1,7 +1,6 @@
 """TCP conversations that stay open whatever happens to rules, to their Service's other endpoints, or to the agent."""
 
 from collections import Counter, deque
-from itertools import islice
 
 from kproxy.model.packet import Packet, Verdict
 from kproxy.values import Protocol
@@ -13,7 +12,7 @@ _AT_ONCE = 3
 
 
 class Conversations:
-    """The newest ones; those that a client ends for them may end in any way."""
+    """The newest dozen of a world; older ones are left to conntrack."""
 
     def __init__(self, wire: Wire, tally: Counter[str]) -> None:
         wire.forget(open_ones=True)
@@ -26,9 +25,8 @@ class Conversations:
         """Open some more, from clients on links to Services whose backends are all on links."""
         served = [packet for packet in allowed if self._may_converse(packet, allowed)]
         self._at += 1
-        for packet in islice(
-            served, self._at % (len(served) // _AT_ONCE + 1), None, len(served) // _AT_ONCE + 1
-        ):
+        step = len(served) // _AT_ONCE + 1
+        for packet in served[self._at % step :: step]:
             self._open.append(self._wire.open(packet))
             self._tally["conversations"] += 1
 

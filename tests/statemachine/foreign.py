@@ -71,33 +71,37 @@ class Spoiling(StrEnum):
     DELETE_CHAIN = "delete chain"
 
 
+class When(StrEnum):
+    """While an agent has nothing to do, while none runs, or after a sync's first program and before its second ends."""
+
+    QUIET = "in quiet"
+    UNSEEN = "unseen"
+    AMID = "amid a sync"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RulesSpoiled(Step):
-    """Somebody alters our rules; `which` counts through what there is to choose from.
-
-    `unseen` is while no agent runs, `amid` is after the first program of a sync and before the second has ended.
-    """
+    """Somebody alters our rules; `which` counts through what there is to choose from."""
 
     spoils_rules = True
     family: Family
     table: str
     how: Spoiling
     which: int
-    unseen: bool = False
-    amid: bool = False
+    when: When = When.QUIET
 
     @property
     def settles_within_s(self) -> float:
-        return super().settles_within_s if self.unseen or self.amid else REPAIRED_WITHIN_S
+        return REPAIRED_WITHIN_S if self.when is When.QUIET else super().settles_within_s
 
     @property
     def kind(self) -> str:
-        return f"RulesSpoiled {self.how}{' unseen' * self.unseen}{' amid a sync' * self.amid}"
+        return f"RulesSpoiled {self.how}, {self.when}"
 
     def play(self, world: "World") -> None:
-        if self.unseen:
+        if self.when is When.UNSEEN:
             world.agent.stop()
-        if self.amid:
+        if self.when is When.AMID:
             world.programs.fail(Fault.HANGS, 1, after=1)
             world.make(*self.changes)
             world.wait(2 * SYNC_PERIOD_S, until=lambda: world.programs.befallen > 1)
@@ -106,7 +110,7 @@ class RulesSpoiled(Step):
         world.meddle(self.family, self.table, *lines)
         world.make(*self.changes)
         world.programs.well()
-        if self.unseen:
+        if self.when is When.UNSEEN:
             world.agent.start(world.flags)
 
     def _lines(self, ours: Mapping[Chain, str]) -> list[str]:

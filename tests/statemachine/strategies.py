@@ -8,7 +8,7 @@ from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Family, Protocol
 from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
 from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
-from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling
+from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling, When
 from statemachine.programs import Fault
 from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
 from statemachine.steps import (
@@ -130,8 +130,7 @@ def _steps(backend: Backend) -> SearchStrategy[Step]:
             table=st.sampled_from(TABLES),
             how=st.sampled_from(Spoiling),
             which=st.integers(0, 99),
-            unseen=st.booleans(),
-            amid=st.booleans(),
+            when=st.sampled_from(When),
         ),
         st.sampled_from(BUILT_IN_OF).flatmap(_foreign),
     ]

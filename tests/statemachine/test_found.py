@@ -8,7 +8,7 @@ import pytest
 from kproxy.kernel.iptables import Backend
 from kproxy.values import Family
 from statemachine.cluster import Pod, Shape, SliceKey
-from statemachine.foreign import RulesSpoiled, Spoiling
+from statemachine.foreign import RulesSpoiled, Spoiling, When
 from statemachine.programs import Fault
 from statemachine.search import play
 from statemachine.steps import AgentStopped, PutService, PutSlice, RestoreFails, Step
@@ -62,7 +62,12 @@ def test_chain_that_somebody_alters_before_it_is_recorded_is_put_right(wire: Wir
     def spoiled(slot: int) -> Step:
         service = PutService("a", Shape(slot=slot, families=tuple(Family)))
         return RulesSpoiled(
-            changes=(service,), family=Family.IPV4, table="nat", how=Spoiling.FLUSH_CHAIN, which=-1, amid=True
+            changes=(service,),
+            family=Family.IPV4,
+            table="nat",
+            how=Spoiling.FLUSH_CHAIN,
+            which=-1,
+            when=When.AMID,
         )
 
     play(backend, [SERVED, *map(spoiled, range(1, 5))], wire, Counter())
