@@ -19,7 +19,7 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.desired import LARGE_CLUSTER_ENDPOINTS, Circumstances, DesiredRuleset
 from kproxy.ruleset.iptables import service_port_chains
-from kproxy.transaction.order import children_first
+from kproxy.transaction.order import children_first, in_sections
 from kproxy.transaction.transaction import Section
 
 _DISPATCH = Chain("nat", "KUBE-SERVICES")
@@ -138,9 +138,8 @@ class IptablesBaselines:
 
 
 def _written(table: str, chains: Mapping[Chain, str], size: int) -> str:
-    """Children before parents, `size` chains in a section."""
-    ordered = children_first(chains)
-    pieces = (ordered[at : at + size] for at in range(0, len(ordered), size))
+    """Children before parents, sections that mention up to `size` chains."""
+    pieces = in_sections(children_first(chains), chains, size)
     return "".join(str(Section(table, {chain: chains[chain] for chain in piece})) for piece in pieces)
 
 

@@ -1,7 +1,7 @@
 """The order in which chains can be written and deleted without a jump into the void."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kproxy.ruleset import names
 from kproxy.ruleset.chains import Chain
@@ -25,6 +25,26 @@ def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
     for chain in parents_first(chains):
         visit(chain)
     return ordered
+
+
+def mentioned(chains: Iterable[Chain], of: Mapping[Chain, str]) -> set[str]:
+    """The names of the chains and of those that their rules jump to."""
+    return {name for chain in chains for name in (chain.name, *_JUMP.findall(of[chain]))}
+
+
+def in_sections(ordered: Sequence[Chain], of: Mapping[Chain, str], size: int | None) -> list[Sequence[Chain]]:
+    """The chains in pieces that mention no more than `size` chains each, unless one alone does; None for one piece."""
+    if size is None or len(ordered) == 1:
+        return [ordered] if ordered else []
+    pieces: list[Sequence[Chain]] = []
+    begin, names = 0, set[str]()
+    for at, chain in enumerate(ordered):
+        more = mentioned([chain], of)
+        if at > begin and len(names) + len(more - names) > size:
+            pieces.append(ordered[begin:at])
+            begin, names = at, set()
+        names |= more
+    return [*pieces, ordered[begin:]] if ordered else []
 
 
 def parents_first(chains: Iterable[Chain]) -> list[Chain]:

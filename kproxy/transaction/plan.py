@@ -11,11 +11,12 @@ between. The order makes each of them harmless:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.names import PER_SERVICE, depth_in_tree
 from kproxy.transaction.edit import Edit, find_edit
-from kproxy.transaction.order import children_first, parents_first
+from kproxy.transaction.order import children_first, in_sections, mentioned, parents_first
 from kproxy.transaction.transaction import Section, Transaction
 
 _SHARED = Chain("filter", "KUBE-FIREWALL")
@@ -35,8 +36,8 @@ def plan(
 ) -> Transaction:
     """The transaction that makes `known` equal to `desired`; empty if they are.
 
-    `missing_jumps` are rules for built-in chains by table. `section_size` bounds the chains in
-    one section: iptables-nft-restore 1.8.9 is quadratic in them, iptables-legacy commits whole
+    `missing_jumps` are rules for built-in chains by table. `section_size` bounds the chains that
+    one section mentions: iptables-nft-restore 1.8.9 is quadratic in them, iptables-legacy commits whole
     tables and wants all in one (None). `deletes_apart` keeps deletions out of sections that write: a chain
     that a foreign rule still jumps to cannot be deleted, and shall not hold up the rest.
     """
@@ -51,8 +52,9 @@ def plan(
     stale = parents_first(chain for chain in known if chain not in desired)
     stale_nat = _in_pieces([chain for chain in stale if chain.table == "nat"], section_size)
     stale_filter = _in_pieces([chain for chain in stale if chain.table == "filter"], section_size)
-    *first, last = _in_pieces(children_first(nat), section_size) or [[]]
-    joins = bool(stale_nat) and not deletes_apart and _fit(last, stale_nat[0], section_size)
+    text = nat | {chain: "".join(edit.lines) for chain, edit in edited.items()}
+    *first, last = in_sections(children_first(nat), text, section_size) or [[]]
+    joins = bool(stale_nat) and not deletes_apart and _fit(mentioned(last, text), stale_nat[0], section_size)
     joining = stale_nat.pop(0) if joins else []
     *first_before, last_before = _in_pieces(children_first(before), section_size) or [[]]
     sections = [
@@ -127,8 +129,8 @@ def _only(chains: Sequence[Chain], of: Ruleset) -> dict[Chain, str]:
     return {chain: of[chain] for chain in chains}
 
 
-def _fit(written: Sequence[Chain], deleted: Sequence[Chain], size: int | None) -> bool:
-    return size is None or len(written) + len(deleted) <= size
+def _fit(names: AbstractSet[str], deleted: Sequence[Chain], size: int | None) -> bool:
+    return size is None or len(names) + len(deleted) <= size
 
 
 def _in_pieces(chains: Sequence[Chain], size: int | None) -> list[Sequence[Chain]]:

@@ -84,6 +84,25 @@ def test_sections_hold_no_more_chains_than_asked_and_lose_none(size: int | None)
     assert [EXT, SEP_B] == [chain for section in sections for chain in section.deleted]
 
 
+@pytest.mark.parametrize(("size", "sections"), [(6, 1), (5, 2)])
+def test_sections_count_the_chains_that_rules_jump_to(size: int, sections: int) -> None:
+    services = {
+        Chain("nat", f"KUBE-SVC-{name}"): "".join(
+            f"-A KUBE-SVC-{name} -j KUBE-SEP-{name}{at}\n" for at in "12"
+        )
+        for name in "AB"
+    }
+    backends = {Chain("nat", f"KUBE-SEP-{name}{at}"): "" for name in "AB" for at in "12"}
+    known = {**dict.fromkeys(services), **backends}
+    assert sections == len(planned(known, {**services, **backends}, size))
+
+
+def test_an_edited_chain_counts_only_the_jumps_that_change() -> None:
+    lines = [f"-A KUBE-SERVICES -d 10.96.0.{number} -j KUBE-SVC-{number}\n" for number in range(600)]
+    known: dict[Chain, str | None] = {SERVICES: "".join(lines[1:])}
+    assert 1 == len(planned(known, {SERVICES: "".join(lines), SVC: NAT[SVC]}, 5))
+
+
 def test_missing_jumps_come_with_the_last_nat_section_and_keep_their_order() -> None:
     jumps = {"nat": ["-A OUTPUT -j FIRST", "-A OUTPUT -j SECOND"]}
     *_, last = plan({}, NAT, jumps, section_size=1).sections
