@@ -22,7 +22,7 @@ _NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_CHAIN, _GET_RULE, _GET_GENERATION = _SUBSYSTEM | 4, _SUBSYSTEM | 7, _SUBSYSTEM | 16
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
-_RULE_TABLE, _RULE_CHAIN = 1, 2  # NFTA_RULE_*
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE = 1, 2, 3  # NFTA_RULE_*
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
@@ -92,3 +92,13 @@ class RuleReader:
         for message in self._netlink.dump(_GET_RULE, self._family, asked):
             digest.update(_COUNTS.sub(b"counter", message[FIRST_ATTRIBUTE:]))
         return digest.digest()
+
+    def handles(self, chain: Chain) -> list[int]:
+        """The numbers of the chain's rules: each new rule of a table gets one that is greater than all before."""
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        return [
+            int.from_bytes(message[begin:end])
+            for message in self._netlink.dump(_GET_RULE, self._family, asked)
+            for kind, begin, end in attributes(message)
+            if kind == _RULE_HANDLE
+        ]

@@ -10,8 +10,10 @@ import logging
 import socket
 import sqlite3
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 
 from kproxy.errors import EnvironmentLacking, ProgramFailed
@@ -20,11 +22,14 @@ from kproxy.kernel.nftables import RuleReader, chain_names, generation
 from kproxy.kernel.saved import saved_chains
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.transaction.plan import Known
-from kproxy.transaction.transaction import Transaction
+from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family
 
 READABLE_CHAINS = 3000
 """iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
+
+FEW_CHAINS = 1000
+"""So many are written anew in less than a second."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +52,7 @@ create table if not exists chain (
 class Record:
     """Digests by family and chain, in a file. One of another boot or network namespace counts as empty.
 
-    `commits` counts what this process wrote of both families: the kernel's count of changes goes beyond by those of others.
+    `commits` counts what this process surely wrote of both families: the kernel's count of changes goes beyond by those of others.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -152,10 +157,12 @@ class RecordedRules:
         same = {chain for chain, held in recorded.items() if held == held_now[chain] and chain in desired}
         known: dict[Chain, str | None] = {chain: desired[chain] if chain in same else None for chain in names}
         if None in known.values() and len(names) <= READABLE_CHAINS:
-            self._by_others = self._count_others()
+            before = self._count_others()
             read = saved_chains(self._program)
             known |= read
-            self._keep_unless_others_changed(read)
+            rows = self._as_rows(read)
+            if self._count_others() == before:
+                self._record.keep(self._family, rows)
         return known
 
     def look_again(self, known: Known) -> Known:
@@ -192,17 +199,24 @@ class RecordedRules:
         self._record.forget(self._family, (*transaction.written, *transaction.deleted))
 
     def took_effect(self, transaction: Transaction) -> None:
-        self._record.commits += len(transaction.sections)
+        self._record.commits += sum(section.changes_rules for section in transaction.sections)
 
     def record(self, transaction: Transaction) -> None:
-        """It took effect, some time ago."""
-        self._keep_unless_others_changed(transaction.written)
+        """It took effect, some time ago.
 
-    def _keep_unless_others_changed(self, chains: Mapping[Chain, str]) -> None:
-        """Else what the kernel holds may be theirs; these chains are then written anew at the next look."""
-        rows = self._as_rows(chains)
-        if self._count_others() == self._by_others:
-            self._record.keep(self._family, rows)
+        If somebody else has committed since it began, what the kernel holds may be theirs. A few chains are then written
+        anew at the next look; of many, those that show another's hand.
+        """
+        rows = self._as_rows(transaction.written)
+        if self._count_others() != self._by_others:
+            ours = self._untouched(transaction) if len(rows) > FEW_CHAINS else set()
+            rows = [row for row in rows if row[0] in ours]
+        self._record.keep(self._family, rows)
+
+    def _untouched(self, transaction: Transaction) -> set[Chain]:
+        """The chains that hold nothing but the rules that were written."""
+        with closing(RuleReader(self._family)) as reader:
+            return {chain for section in transaction.sections for chain in _untouched(section, reader)}
 
     def _count_others(self) -> int:
         return generation() - self._record.commits
@@ -231,6 +245,35 @@ class RecordedRules:
                 except OSError as refused:
                     raise ProgramFailed("the netlink dump of rules", refused.errno, str(refused)) from refused
         return held
+
+
+def _untouched(section: Section, reader: RuleReader) -> set[Chain]:
+    """The chains of a section whose rules have the handles that follow from its text.
+
+    A section's rules get consecutive handles, in the order of its text; those that anybody else adds come before or after
+    them all. Which one is the first of the section, most chains agree on. Only a rule replaced in its place keeps the handle.
+    """
+    first_by_chain: dict[Chain, int] = {}
+    empty = set()
+    rules_before = 0
+    for chain, rules in section.written.items():
+        count = rules.count("\n")
+        handles = _handles(chain, reader)
+        if handles == [] and not count:
+            empty.add(chain)
+        elif handles and handles == [*range(handles[0], handles[0] + count)]:
+            first_by_chain[chain] = handles[0] - rules_before
+        rules_before += count
+    usual = max(Counter(first_by_chain.values()).items(), key=itemgetter(1), default=(0, 0))[0]
+    return empty | {chain for chain, first in first_by_chain.items() if first == usual}
+
+
+def _handles(chain: Chain, reader: RuleReader) -> list[int] | None:
+    """None where they are changed right now."""
+    try:
+        return reader.handles(chain)
+    except Interrupted:
+        return None
 
 
 def _digest(rules: str) -> bytes:

@@ -32,6 +32,11 @@ class Section:
             + sum(len(edit.lines) for edit in self.edited.values())
         )
 
+    @property
+    def changes_rules(self) -> bool:
+        """Whether it surely does; emptying chains may find them empty."""
+        return bool(any(self.written.values()) or self.jumps or self.deleted or self.edited)
+
     def __str__(self) -> str:
         emptied = [*self.written, *self.deleted]
         return "".join(

@@ -316,6 +316,28 @@ def test_rules_replaced_one_for_one_are_found_and_put_right(unreadable: Node) ->
     assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
 
 
+@pytest.mark.parametrize(("few", "rewritten"), [(1000, 14), (0, 1)], ids=["few", "many"])
+def test_what_others_did_before_rules_were_read_back_is_not_taken_for_ours(
+    unreadable: Node, monkeypatch: pytest.MonkeyPatch, few: int, rewritten: int
+) -> None:
+    before = unreadable.rules()
+    restore = Iptables.restore
+
+    def restore_and_spoil(iptables: Iptables, text: str) -> None:
+        restore(iptables, text)
+        unreadable.iptables("-t", "nat", "-D", WEB_CHAIN, "2")
+        unreadable.iptables("-t", "nat", "-I", WEB_CHAIN, "2", "-j", "RETURN")
+
+    monkeypatch.setattr("kproxy.kernel.recorded.FEW_CHAINS", few)
+    unreadable.record = Record(None)
+    unreadable.proxy = unreadable.new_proxy()
+    with monkeypatch.context() as patched:
+        patched.setattr(Iptables, "restore", restore_and_spoil)
+        assert succeeded(unreadable.sync()).chains_written == 14
+    assert rewritten == succeeded(unreadable.sync(verify=True)).chains_written
+    assert before == unreadable.rules()
+
+
 def test_deleted_chain_and_one_that_nobody_knows_are_found(unreadable: Node) -> None:
     before = unreadable.rules()
     unreadable.iptables("-t", "nat", "-F", "KUBE-SERVICES")
