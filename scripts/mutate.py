@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("kproxy/model", "kproxy/ruleset", "kproxy/transaction", "templates/iptables")
 REASONS = ROOT / "tests" / "mutation" / "survivors.toml"
 LIMIT_S = 120
+Stages = tuple[tuple[str, list[str]], ...]
 PACKETS = ("oracle = tracer", ["tests/property/test_packets.py"])
 STAGES = (
     ("unit", ["tests/unit/model", "tests/unit/ruleset", "tests/unit/transaction"]),
@@ -199,7 +200,12 @@ def passes(copy: Path, tests: list[str]) -> bool:
     return done.returncode == 0
 
 
-def catcher(copy: Path, mutant: Mutant, stages: tuple[tuple[str, list[str]], ...]) -> str:
+def expect_pass(copy: Path, stages: Stages, advice: str) -> None:
+    if not all(passes(copy, tests) for _, tests in stages):
+        raise click.ClickException(f"the tests fail without any mutant: {advice}")
+
+
+def catcher(copy: Path, mutant: Mutant, stages: Stages) -> str:
     """The stage that notices the mutant, or an empty text."""
     path = copy / mutant.path
     original = path.read_text()
@@ -233,14 +239,14 @@ def main(count: int, seed: int | None, packets_only: bool, only_list: bool) -> N
     with tempfile.TemporaryDirectory(prefix="kproxy-mutants-") as directory:
         copy = Path(directory)
         copy_checkout(copy)
-        if not all(passes(copy, tests) for _, tests in stages):
-            raise click.ClickException("the tests fail without any mutant; run scripts/test first")
+        expect_pass(copy, stages, "run scripts/test first")
         for mutant in track(chosen, description=f"seed {seed}", console=console):
             by = catcher(copy, mutant, stages)
             caught.setdefault(mutant.path, Counter())[by or "survived"] += 1
             if not by:
                 survivors.append(mutant)
                 console.print(f"survived: {mutant.key}", markup=False)
+        expect_pass(copy, stages, "was .venv changed meanwhile? what was caught does not count")
     report(caught, survivors, reasons)
     share = 1 - len(survivors) / len(chosen)
     click.echo(f"{len(chosen)} of {len(mutants)} mutants, seed {seed}: {share:.1%} caught")
