@@ -77,7 +77,6 @@ class Health:
         self._node: Node | None = None
         self._queued_at: dict[Family, float] = {}
         self._updated_at: dict[Family, datetime] = {}
-        self._verified: set[Family] = set()
 
     def heard(self, event: Event) -> None:
         """An event has come in, and waits to be programmed."""
@@ -95,7 +94,7 @@ class Health:
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
     ) -> None:
-        """A family that failed stays queued."""
+        """A family that failed stays queued; before its first success the kernel was looked at in any case."""
         del store, dirty
         now = self._now()
         with self._lock:
@@ -103,8 +102,6 @@ class Health:
                 if outcome.succeeded:
                     self._queued_at.pop(family, None)
                     self._updated_at[family] = now
-                    if outcome.verified:
-                        self._verified.add(family)
 
     def condition(self) -> Condition:
         stuck, outdated = self._stuck(), self._outdated()
@@ -122,7 +119,7 @@ class Health:
                     *(
                         f"{family} is not programmed yet"
                         for family in self._families
-                        if family not in self._verified
+                        if family not in self._updated_at
                     ),
                     *(f"{family} has not been up to date for {self._timeout_s:g} s" for family in late),
                     *stuck,

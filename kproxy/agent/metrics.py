@@ -37,7 +37,7 @@ class Metrics:
         self._now = now
         self._began_at = now()
         self._pending: Counter[Kind] = Counter()
-        self._programming: dict[Family, dict[NamespacedName, float]] = {family: {} for family in families}
+        self._programming: dict[Family, dict[NamespacedName, float]] = {family: {} for family in Family}
 
     def page(self) -> Page:
         return Page(generate_latest(self.series.registry).decode(), content_type=_CONTENT_TYPE)
@@ -67,10 +67,10 @@ class Metrics:
         for family in self._families:
             self.series.last_queued.labels(family).set(self._now())
         match event:
-            case Changed(object=EndpointSlice() as piece) if (
-                at := _epoch(piece.changed_at)
-            ) >= self._began_at:
-                self._programming.get(piece.family, {}).setdefault(piece.key, at)
+            case Changed(object=EndpointSlice(family=family, key=key, changed_at=text)):
+                changed_at = _epoch(text)
+                if changed_at >= self._began_at:
+                    self._programming[family].setdefault(key, changed_at)
             case _:
                 pass
 

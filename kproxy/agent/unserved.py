@@ -51,5 +51,5 @@ def _count(plans: Iterable[ServicePortPlan]) -> tuple[int, int]:
     plans = tuple(plans)
     return (
         sum(plan.internal_unserved is _LOCAL for plan in plans),
-        sum(plan.is_externally_accessible and plan.external_unserved is _LOCAL for plan in plans),
+        sum(plan.external_unserved is _LOCAL for plan in plans),
     )

@@ -183,7 +183,14 @@ VOID = (
     "--oom-score-adj=0",
     "--healthz-bind-address=",
 )
-COUNT = ("--hostname-override=x", "-v=2", "--logging-format=json", "--vmodule=loop=4", "--master=https://x")
+COUNT = (
+    "--hostname-override=x",
+    "-v=2",
+    "--logging-format=json",
+    "--vmodule=loop=4",
+    "--master=https://x",
+    "--state-dir=/x",
+)
 
 
 def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path) -> None:
@@ -253,6 +260,10 @@ def test_cleanup_leaves_only_what_others_put_there(here: None, log: Path, backen
         process.run([program, "-t", "nat", "-A", "OUTPUT", "-j", "OTHERS"])
         process.run([program, "-N", "KUBE-KUBELET-CANARY"])
         process.run([program, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"])
+        process.run([program, "-N", "KUBE-FIREWALL"])
+        process.run([program, "-A", "KUBE-FIREWALL", "-m", "mark", "--mark", "0x8000/0x8000", "-j", "DROP"])
+        for chain in ("INPUT", "OUTPUT"):
+            process.run([program, "-A", chain, "-j", "KUBE-FIREWALL"])
     before = without_counters(ruleset(*programs))
     process.run([programs[0], "-t", "mangle", "-N", "KUBE-PROXY-CANARY"])
     process.run(["nft", "add", "table", "ip", "kube-proxy"])

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
@@ -73,9 +73,10 @@ def dns(family: Family, *, node_port: int = 0, **fields: object) -> Changed:
     return Changed(a_service("dns", cluster_ips=(Address(ADDRESSES[family][0]),), ports=ports, **fields))
 
 
-def endpoints(family: Family, *numbers: int, port: int = 5353, serving: bool = True) -> Changed:
+def endpoints(family: Family, *numbers: int, port: int = 5353, down: Collection[int] = ()) -> Changed:
     members = [
-        an_endpoint(ADDRESSES[family][1].format(number), ready=serving, serving=serving) for number in numbers
+        an_endpoint(ADDRESSES[family][1].format(number), ready=number not in down, serving=number not in down)
+        for number in numbers
     ]
     ports = (EndpointPort("", Protocol.UDP, port),)
     return Changed(a_slice(*members, name="dns-a", service="dns", ports=ports, family=family))
@@ -129,6 +130,24 @@ def test_flow_whose_endpoint_went_is_removed_and_others_stay(here: None, family:
     assert 1 == cleaner.removed
 
 
+def test_flow_whose_endpoint_serves_no_longer_is_removed(here: None, family: Family) -> None:
+    cleaner = Cleaner(family)
+    cleaner.sync(dns(family), endpoints(family, 1, 2))
+    put_flows([flow(family, 1)])
+    cleaner.sync(endpoints(family, 1, 2, down=[1]))
+    assert set() == left(family)
+
+
+def test_flow_through_this_node_to_the_port_of_another_is_not_ours(here: None, family: Family) -> None:
+    here_address, outside = ADDRESSES[family][2:]
+    cleaner = Cleaner(family)
+    cleaner.sync(dns(family, node_port=30053), endpoints(family, 1))
+    through = flow(family, None, to=(outside, 30053), client=4001)
+    put_flows([flow(family, 1, to=(here_address, 30053)), through])
+    cleaner.sync(endpoints(family, 2))
+    assert {as_left(through)} == left(family)
+
+
 def test_endpoint_that_moves_to_another_port_is_another_endpoint(here: None, family: Family) -> None:
     cleaner = Cleaner(family)
     cleaner.sync(dns(family), endpoints(family, 1))
@@ -142,7 +161,7 @@ def test_flows_wait_while_nobody_serves_and_go_when_others_do(here: None, family
     cleaner.sync(dns(family), endpoints(family, 1))
     seen = flow(family, 1)
     put_flows([seen])
-    cleaner.sync(endpoints(family, 1, serving=False))
+    cleaner.sync(endpoints(family, 1, down=[1]))
     assert {as_left(seen)} == left(family)
     cleaner.sync(endpoints(family, 2))
     assert set() == left(family)

@@ -42,10 +42,10 @@ class World:
         )
         self._answer = probe_pages(self.health, lambda page, status: self.counted.append((page, status)))
 
-    def sync(self, *, failing: Mapping[Family, bool] | None = None, verified: bool = True) -> None:
+    def sync(self, *, failing: Mapping[Family, bool] | None = None) -> None:
         self.health.syncing()
         outcomes = {
-            family: Outcome(a_view(family), report(failed=(failing or {}).get(family, False)), verified)
+            family: Outcome(a_view(family), report(failed=(failing or {}).get(family, False)), verified=True)
             for family in Family
         }
         self.health.synced(Store(), set(), outcomes)
@@ -81,7 +81,7 @@ def test_synced_proxy_is_healthy_and_ready(world: World) -> None:
     assert [200, 200, 200] == [world.code(path) for path in ("/healthz", "/livez", "/readyz")]
 
 
-def test_family_that_was_never_verified_is_not_ready(world: World) -> None:
+def test_family_that_was_never_synced_is_not_ready(world: World) -> None:
     world.sync(failing={Family.IPV6: True})
     code, answer = world.get("/readyz")
     assert (503, ["IPv6 is not programmed yet"]) == (code, answer["reasons"])
