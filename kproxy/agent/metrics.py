@@ -69,7 +69,7 @@ class Metrics:
         match event:
             case Changed(object=EndpointSlice(family=family, key=key, changed_at=text)):
                 changed_at = _epoch(text)
-                if changed_at >= self._began_at:
+                if family in self._families and changed_at >= self._began_at:
                     self._programming[family].setdefault(key, changed_at)
             case _:
                 pass
