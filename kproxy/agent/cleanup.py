@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from kproxy.errors import KproxyError
+from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.ruleset.chains import Chain
@@ -20,7 +20,6 @@ _SHARED = frozenset(
     {
         "KUBE-EXTERNAL-SERVICES",
         "KUBE-FORWARD",
-        "KUBE-MARK-MASQ",
         "KUBE-NODEPORTS",
         "KUBE-POSTROUTING",
         "KUBE-PROXY-CANARY",
@@ -29,6 +28,9 @@ _SHARED = frozenset(
     }
 )
 """The chains that stand whatever the Services."""
+
+_MARKING = "KUBE-MARK-MASQ"
+"""Ours, but plugins that open host ports may send packets there too."""
 
 _GUARD = "KUBE-FIREWALL"
 """Where the kubelet and we both keep strangers from 127.0.0.1. With rules in it, it stays, as route_localnet does."""
@@ -78,6 +80,18 @@ def _clean_iptables(iptables: Iptables) -> None:
         )
         if ours:
             _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
+    if _MARKING in iptables.chain_names("nat"):
+        _delete_unless_in_use(iptables, Chain("nat", _MARKING))
+
+
+def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> None:
+    """The kernel tells by refusing all of it."""
+    try:
+        iptables.restore(str(Section(chain.table, deleted=(chain,))))
+    except ProgramFailed as failed:
+        _log.info(
+            "%s: %s stays, because rules of others jump to it: %s", iptables.program, chain.name, failed
+        )
 
 
 def _goes(iptables: Iptables, chain: Chain) -> bool:

@@ -106,7 +106,12 @@ class FlowCleaner:
 
     def _run(self) -> None:
         while not self._stopping:
-            self.work()
+            try:
+                self.work()
+            except Exception:  # noqa: BLE001 # a thread that died would leave flows stale for ever
+                _log.exception(
+                    "a defect in kproxy; stale UDP flows may stay in conntrack until they time out"
+                )
 
     def _take(self) -> tuple[Family, _Work] | None:
         with self._changed:

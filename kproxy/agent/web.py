@@ -1,21 +1,25 @@
 """A small HTTP server: one thread that accepts for every address, and a bounded number that answer."""
 
+import errno
 import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple, cast
 
 _log = logging.getLogger(__name__)
 
-_MOST_REQUESTS = 64
-"""At once; who keeps connections open that ask nothing shall not cost the node its memory."""
+_MOST_CONNECTIONS = 64
+"""At once; for one more the oldest is cut: an honest client is answered within milliseconds."""
 
 _REQUEST_TIMEOUT_S = 10.0
 _BACKLOG = 128
+_PAUSE_S = 0.1
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
 
 JSON = "application/json"
@@ -40,7 +44,8 @@ class WebServer:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._room = threading.BoundedSemaphore(_MOST_REQUESTS)
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
         self._woken, self._wake = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._accept_all, name="web", daemon=True)
@@ -79,11 +84,14 @@ class WebServer:
     def _accept(self, listener: Listener, answer: Answer) -> None:
         try:
             connection, _ = listener.accept()
-        except OSError:
-            return  # the client left again, or the address was closed just now
-        if not self._room.acquire(blocking=False):
-            connection.close()
-            return
+        except OSError as failed:
+            if failed.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(_PAUSE_S)  # the client still waits, and would be asked for again at once
+            return  # or the client left again, or the address was closed just now
+        with self._lock:
+            if len(self._open) >= _MOST_CONNECTIONS:
+                _cut(next(iter(self._open)))
+            self._open[connection] = None
         threading.Thread(
             target=self._respond, args=(connection, answer), name="web-request", daemon=True
         ).start()
@@ -95,7 +103,13 @@ class WebServer:
         except OSError:
             _log.debug("an HTTP client left early")
         finally:
-            self._room.release()
+            with self._lock:
+                del self._open[connection]
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Request(BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from kproxy.kernel.nfnetlink import NFPROTO_IPV4, NFPROTO_IPV6, Netlink, attribute, attributes
 from kproxy.model.udp import Frontend, Target
-from kproxy.values import Address, Family, parse_address
+from kproxy.values import Address, Family
 
 _SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2  # IPCTNL_MSG_CT_*
@@ -154,4 +154,4 @@ def _packed(address: Address | None) -> bytes:
 
 
 def _target(address: bytes, port: bytes) -> Target:
-    return Target(parse_address(str(ipaddress.ip_address(address))), _PORT.unpack(port)[0])
+    return Target(Address(str(ipaddress.ip_address(address))), _PORT.unpack(port)[0])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -279,6 +280,19 @@ def test_cleanup_leaves_only_what_others_put_there(here: None, log: Path, backen
     tables = process.run(["nft", "list", "tables"])
     assert "kube-proxy" not in tables
     assert "table inet others" in tables
+
+
+@pytest.mark.netns
+def test_cleanup_leaves_a_chain_that_others_use(here: None, log: Path) -> None:
+    with running_agent("--manifests", str(DEMO), log=log):
+        eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+    process.run(["iptables-nft", "-t", "nat", "-N", "HOST-PORTS"])
+    process.run(["iptables-nft", "-t", "nat", "-A", "HOST-PORTS", "-j", "KUBE-MARK-MASQ"])
+    with running_agent("--cleanup", log=log, named=False) as running:
+        assert 0 == running.wait(timeout=BOUND_S)
+    nat = process.run(["iptables-nft-save", "-t", "nat"])
+    assert "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000" in nat
+    assert ["KUBE-MARK-MASQ"] == re.findall(r"^:(KUBE-\S+)", nat, re.MULTILINE)
 
 
 @pytest.mark.netns

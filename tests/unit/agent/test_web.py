@@ -63,13 +63,15 @@ def test_taken_address_is_an_error_and_a_closed_one_is_free(web: WebServer) -> N
     assert number == port(web.listen("127.0.0.1", number, answer))
 
 
-def test_clients_that_say_nothing_are_bounded_and_do_not_end_the_server(web: WebServer) -> None:
+def test_of_clients_that_say_nothing_the_oldest_are_cut(web: WebServer) -> None:
     listener = web.listen("127.0.0.1", 0, answer)
     with ExitStack() as silent:
         clients = [
             silent.enter_context(socket.create_connection(("127.0.0.1", port(listener)), 10))
             for _ in range(80)
         ]
-        turned_away = sum(1 for client in clients[64:] if client.recv(1) == b"")
-    assert 16 == turned_away
-    assert 202 == ask(listener, "/page")[0]
+        assert 202 == ask(listener, "/page")[0]
+        assert [b""] * 16 == [client.recv(1) for client in clients[:16]]
+        clients[-1].settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            clients[-1].recv(1)
