@@ -65,13 +65,16 @@ def _by_stage(figures: Sequence[Figures]) -> Table:
 
 
 def _table(columns: dict[str, Callable[[Figures], str]], figures: Sequence[Figures]) -> Table:
+    """Columns that would be empty are left out."""
+    cells = {heading: [cell(each) for each in figures] for heading, cell in columns.items()}
+    filled = {heading: column for heading, column in cells.items() if any(column)}
     table = Table(box=MARKDOWN)
     table.add_column("case", no_wrap=True)
     table.add_column("Services", no_wrap=True, justify="right")
-    for heading in columns:
+    for heading in filled:
         table.add_column(heading, no_wrap=True, justify="right")
-    for each in figures:
-        table.add_row(each.case, _size(each), *(cell(each) for cell in columns.values()))
+    for each, *row in zip(figures, *filled.values(), strict=True):
+        table.add_row(each.case, _size(each), *row)
     return table
 
 
