@@ -10,7 +10,8 @@ from benchmarks.stages import RENDER, RESTORE, Stages
 from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nftables import generation
-from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.record import Record
+from kproxy.kernel.recorded import RecordedRules
 from kproxy.kernel.saved import SavedRules
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings

@@ -76,7 +76,7 @@ def _clean_iptables(iptables: Iptables) -> None:
         if gone:
             iptables.restore(f"*{table}\n{''.join(gone)}COMMIT\n")
         iptables.restore(
-            str(Transaction(tuple(_deletion(table, ours, iptables.backend.section_size(len(chains))))))
+            str(Transaction(tuple(_deletion(table, ours, iptables.backend.section_size(len(chains), 0)))))
         )
         if ours:
             _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)

@@ -24,7 +24,8 @@ from kproxy.kernel import addresses, process, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.privilege import require_net_admin
-from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.record import Record
+from kproxy.kernel.recorded import RecordedRules
 from kproxy.kernel.saved import SavedRules
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates

@@ -139,7 +139,7 @@ class FamilyProxy:
                 _only(known, self._unsettled),
                 _only(self._desired.chains, self._unsettled),
                 missing,
-                section_size=self._iptables.backend.section_size(len(known)),
+                section_size=self._iptables.backend.section_size(len(known), len(self._desired.chains)),
                 deletes_apart=self._failed_before,
             )
             self._apply(transaction, known)

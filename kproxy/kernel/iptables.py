@@ -32,16 +32,17 @@ class Backend(StrEnum):
     NFT = "nft"
     LEGACY = "legacy"
 
-    def section_size(self, chains: int) -> int | None:
-        """How many chains one COMMIT should change where the kernel already holds so many; None for all.
+    def section_size(self, held: int, wanted: int) -> int | None:
+        """How many chains one COMMIT should mention where the kernel holds and shall hold so many; None for all.
 
         iptables-nft-restore 1.8.9 is quadratic in the chains of a COMMIT (20 ns a pair), and at each one the kernel
-        walks through all rules that packets can reach (2 us a chain): the sum is least at the root of
-        a hundred times the chains. Legacy replaces the whole table at each COMMIT.
+        walks through all rules that packets can reach (2 us a chain held): the sum is least at the root of a hundred
+        times the chains. On an empty kernel a COMMIT costs less, but that too grows with what is there by then.
+        Legacy replaces the whole table at each COMMIT.
         """
         if self is Backend.LEGACY:
             return None
-        return max(_SMALLEST_SECTION, math.isqrt(100 * chains))
+        return max(_SMALLEST_SECTION, math.isqrt(100 * held), math.isqrt(3 * wanted))
 
 
 class Iptables:

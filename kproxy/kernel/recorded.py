@@ -6,19 +6,15 @@ between. The record is a file, so that an agent that starts again knows the rule
 """
 
 import hashlib
-import logging
-import socket
-import sqlite3
-import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from operator import itemgetter
-from pathlib import Path
 
-from kproxy.errors import EnvironmentLacking, ProgramFailed
+from kproxy.errors import ProgramFailed
 from kproxy.kernel.nfnetlink import Interrupted
 from kproxy.kernel.nftables import RuleReader, chain_names, generation
+from kproxy.kernel.record import Record
 from kproxy.kernel.saved import saved_chains
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.transaction.plan import Known
@@ -31,107 +27,8 @@ READABLE_CHAINS = 3000
 FEW_CHAINS = 1000
 """So many are written anew in less than a second."""
 
-_log = logging.getLogger(__name__)
-
 _TABLES = ("filter", "nat")
 _CHAINS_A_LOOK = 10_000
-_WAIT_S = 1.0
-"""For an agent that is just ending to let go of the file."""
-
-_SO_NETNS_COOKIE = 71
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_SCHEMA = """
-create table if not exists node (boot text, namespace integer);
-create table if not exists chain (
-    family text, kernel_table text, name text, applied blob, held blob,
-    primary key (family, kernel_table, name)
-) without rowid;
-"""
-
-
-class Record:
-    """Digests by family and chain, in a file. One of another boot or network namespace counts as empty.
-
-    `commits` counts what this process surely wrote of both families: the kernel's count of changes goes beyond by those of others.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        """None: kept in memory, and so for this process alone. EnvironmentLacking if the file cannot be used."""
-        self.commits = 0
-        try:
-            self._open_or_begin_anew(path)
-        except (OSError, sqlite3.Error) as failed:
-            raise EnvironmentLacking(f"{path} cannot be used: {failed}") from failed
-
-    def _open_or_begin_anew(self, path: Path | None) -> None:
-        try:
-            self._open(path)
-        except sqlite3.OperationalError:  # locked, or not to be opened: no matter of what is in it
-            raise
-        except sqlite3.DatabaseError as damaged:
-            _log.warning("%s is begun anew: %s", path, damaged)
-            self.close()
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{path}{suffix}").unlink(missing_ok=True)
-            self._open(path)
-
-    def _open(self, path: Path | None) -> None:
-        if path is not None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.file = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=_WAIT_S)
-        self.file.execute("pragma locking_mode = exclusive")
-        self.file.execute("pragma journal_mode = wal")
-        self.file.execute("pragma synchronous = off")  # it need not outlive the machine
-        self.file.executescript(_SCHEMA)
-        (found,) = self.file.execute("pragma quick_check(1)").fetchone()  # 0.03 s for 100,000 chains
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-        here = _BOOT_ID.read_text().strip(), _namespace()
-        if here != self.file.execute("select boot, namespace from node").fetchone():
-            self.file.execute("delete from chain")
-            self.file.execute("delete from node")
-            self.file.execute("insert into node values (?, ?)", here)
-
-    def close(self) -> None:
-        self.file.close()
-
-    def forget(self, family: Family, chains: Iterable[Chain]) -> None:
-        self._write(
-            "delete from chain where family = ? and kernel_table = ? and name = ?",
-            ((family, *chain) for chain in chains),
-        )
-
-    def keep(self, family: Family, rows: Iterable[tuple[Chain, bytes, bytes]]) -> None:
-        self._write(
-            "insert or replace into chain values (?, ?, ?, ?, ?)",
-            ((family, *chain, applied, held) for chain, applied, held in rows),
-        )
-
-    def rows(self, family: Family) -> Iterator[tuple[Chain, bytes, bytes]]:
-        """Each chain with the digest of its text and of what the kernel held."""
-        found = self.file.execute(
-            "select kernel_table, name, applied, held from chain where family = ?", (family,)
-        )
-        return ((Chain(table, name), applied, held) for table, name, applied, held in found)
-
-    def rows_after(self, family: Family, chain: Chain, count: int) -> list[tuple[Chain, bytes]]:
-        """The next chains in order, with the digest of what the kernel held."""
-        found = self.file.execute(
-            "select kernel_table, name, held from chain where family = ? and (kernel_table, name) > (?, ?) "
-            "order by kernel_table, name limit ?",
-            (family, *chain, count),
-        )
-        return [(Chain(table, name), held) for table, name, held in found]
-
-    def _write(self, statement: str, rows: Iterable[tuple[str | bytes, ...]]) -> None:
-        try:
-            self.file.execute("begin")
-            self.file.executemany(statement, rows)
-            self.file.execute("commit")
-        except sqlite3.Error as failed:  # a full disk, say; rules matter more than the record of them
-            _log.warning("what is applied is no longer recorded: %s", failed)
-            self.close()
-            self._open(None)
 
 
 class RecordedRules:
@@ -141,56 +38,55 @@ class RecordedRules:
         self._family = family
         self._record = record
         self._program = "iptables-nft" if family is Family.IPV4 else "ip6tables-nft"
-        self._settled: int | None = None
         self._by_others = 0
+        self._round_began_at = 0
         self._looked_up_to = Chain("", "")
 
     def look(self, desired: Ruleset) -> Known:
         """Every chain named KUBE-..., and its rules if they are recorded as `desired` or are cheap to read."""
+        by_others = self._count_others()
         names = self._names()
         recorded = {
             chain: held
             for chain, applied, held in self._record.rows(self._family)
             if chain in names and applied == _digest(desired.get(chain, ""))
         }
-        held_now = self._held(recorded)
+        is_sure = self._record.sure_at(self._family) == by_others
+        held_now = recorded if is_sure else self._held(recorded)
         same = {chain for chain, held in recorded.items() if held == held_now[chain] and chain in desired}
         known: dict[Chain, str | None] = {chain: desired[chain] if chain in same else None for chain in names}
         if None in known.values() and len(names) <= READABLE_CHAINS:
-            before = self._count_others()
             read = saved_chains(self._program)
             known |= read
             rows = self._as_rows(read)
-            if self._count_others() == before:
+            if self._count_others() == by_others:
                 self._record.keep(self._family, rows)
+        if self._count_others() == by_others:
+            self._record.make_sure(self._family, by_others)
         return known
 
     def look_again(self, known: Known) -> Known:
         """The same for what is known; rules that somebody changed are None, and those that are not recorded.
 
-        Looks at some chains more each time.
+        Looks at some chains more each time, until it has seen all since anybody else committed.
         """
         by_others = self._count_others()
-        if by_others == self._settled:
+        if by_others == self._record.sure_at(self._family):
             return known
+        if not self._looked_up_to.name:
+            self._round_began_at = by_others
         names = self._names()
-        newest = {chain: known.get(chain) for chain in names}
         part = self._record.rows_after(self._family, self._looked_up_to, _CHAINS_A_LOOK)
         recorded, held_now = dict(part), self._held(chain for chain, _ in part)
         is_last = len(part) < _CHAINS_A_LOOK
-        looked_at = (
-            chain for chain in names if chain > self._looked_up_to and (is_last or chain <= part[-1][0])
-        )
-        newest.update(
-            {
-                chain: None
-                for chain in looked_at
-                if chain not in recorded or held_now[chain] != recorded[chain]
-            }
-        )
+        newest = {chain: known.get(chain) for chain in names}
+        for chain in names:
+            is_looked_at = chain > self._looked_up_to and (is_last or chain <= part[-1][0])
+            if is_looked_at and (chain not in recorded or held_now[chain] != recorded[chain]):
+                newest[chain] = None
         self._looked_up_to = Chain("", "") if is_last else part[-1][0]
-        if is_last and newest == known:
-            self._settled = by_others
+        if is_last and self._round_began_at == self._count_others():
+            self._record.make_sure(self._family, by_others)
         return newest
 
     def before(self, transaction: Transaction) -> None:
@@ -199,7 +95,7 @@ class RecordedRules:
         self._record.forget(self._family, (*transaction.written, *transaction.deleted))
 
     def took_effect(self, transaction: Transaction) -> None:
-        self._record.commits += sum(section.changes_rules for section in transaction.sections)
+        self._record.count_commits(sum(section.changes_rules for section in transaction.sections))
 
     def record(self, transaction: Transaction) -> None:
         """It took effect, some time ago.
@@ -278,9 +174,3 @@ def _handles(chain: Chain, reader: RuleReader) -> list[int] | None:
 
 def _digest(rules: str) -> bytes:
     return hashlib.blake2b(rules.encode(), digest_size=8).digest()
-
-
-def _namespace() -> int:
-    """A number that no other network namespace of this boot has or had (Linux 5.12)."""
-    with socket.socket() as asked:
-        return int(struct.unpack("=Q", asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])

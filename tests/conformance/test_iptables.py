@@ -14,7 +14,8 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.record import Record
+from kproxy.kernel.recorded import RecordedRules
 from kproxy.model.node import view_node
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances

@@ -9,7 +9,8 @@ import pytest
 from facts import CLUSTER_CIDRS, NODE, a_node, a_service, a_slice, an_endpoint
 from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.record import Record
+from kproxy.kernel.recorded import RecordedRules
 from kproxy.model.decide import decide
 from kproxy.model.node import view_node
 from kproxy.model.packet import Fate, Packet, Verdict
@@ -76,7 +77,7 @@ class Node:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    monkeypatch.setattr(Backend, "section_size", lambda _backend, _chains: CHAINS_A_SECTION)
+    monkeypatch.setattr(Backend, "section_size", lambda _backend, _held, _wanted: CHAINS_A_SECTION)
     monkeypatch.setattr("kproxy.kernel.recorded.READABLE_CHAINS", 0)
     with Wire() as wire:
         yield Node(wire)

@@ -12,7 +12,9 @@ from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.recorded import Record, RecordedRules
+from kproxy.kernel.nftables import RuleReader
+from kproxy.kernel.record import Record
+from kproxy.kernel.recorded import RecordedRules
 from kproxy.kernel.saved import SavedRules
 from kproxy.model.node import NodeView
 from kproxy.model.settings import Settings
@@ -280,6 +282,39 @@ def test_new_agent_knows_recorded_rules_without_reading_them_and_writes_nothing(
     before = unreadable.rules()
     assert 0 == succeeded(unreadable.sync()).rules_written
     assert before == unreadable.rules()
+
+
+def test_new_agent_on_a_kernel_that_nobody_touched_reads_no_rule(
+    unreadable: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable.record.close()
+    unreadable.record = Record(tmp_path / "record")
+    unreadable.proxy = unreadable.new_proxy()
+    read: list[Chain] = []
+
+    def digest(_reader: RuleReader, chain: Chain) -> bytes:
+        read.append(chain)
+        return b""
+
+    monkeypatch.setattr(RuleReader, "digest", digest)
+    assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
+    assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
+    assert [] == read
+    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
+    succeeded(unreadable.sync(verify=True))
+    assert [] != read
+
+
+def test_change_behind_a_check_that_looks_at_some_chains_each_time_is_found(
+    unreadable: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kproxy.kernel.recorded._CHAINS_A_LOOK", 4)
+    before = unreadable.rules("filter")
+    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
+    succeeded(unreadable.sync(verify=True))
+    unreadable.iptables("-F", "KUBE-FORWARD")
+    assert 1 == sum(succeeded(unreadable.sync(verify=True)).chains_written for _ in range(8))
+    assert before == unreadable.rules("filter")
 
 
 def test_new_agent_without_a_record_writes_all_anew(unreadable: Node) -> None:

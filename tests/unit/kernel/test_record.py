@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.kernel.recorded import Record
+from kproxy.kernel.record import Record
 from kproxy.ruleset.chains import Chain
 from kproxy.values import Family
 
