@@ -1,6 +1,6 @@
 """A scenario: a small cluster with its configuration, as manifests that a person can read and render."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from kproxy.model.packet import Host, Packet
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.tree import FLAT, Layout
 from kproxy.state.decode import convert
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind, Object
 from kproxy.state.store import Store
+from kproxy.transaction.nftables import clean_table
 from kproxy.transaction.plan import clean_node
 from kproxy.values import Address, Family, family_of
 
@@ -74,12 +76,21 @@ class Scenario:
     def store(self) -> Store:
         return stored(self.objects)
 
+    def in_nftables_mode(self) -> "Scenario":
+        """The same cluster in the other mode, with what stands for iptables mode said for this one."""
+        options = {
+            name: value
+            for name, value in self.configuration.get("iptables", {}).items()
+            if name != "localhostNodePorts"
+        }
+        return replace(self, configuration={**self.configuration, "mode": "nftables", "nftables": options})
+
     def circumstances(self, host: Host, family: Family, layout: Layout = FLAT) -> Circumstances:
         settings = self.settings()
         local = (*_LOOPBACK, *sorted(host.addresses))
-        return Circumstances(
-            view_node(NODE, self.store().node(NODE), local, settings, family), settings, layout
-        )
+        store = self.store()
+        view = view_node(NODE, store.node(NODE), local, settings, family)
+        return Circumstances(view, settings, layout, store.service_networks(family))
 
     def rules(self, host: Host, family: Family, layout: Layout = FLAT) -> str:
         """What a clean node gets."""
@@ -87,6 +98,14 @@ class Scenario:
         desired = DesiredRuleset(RENDER)
         desired.update(store, store.services, self.circumstances(host, family, layout))
         return clean_node(desired.chains, desired.jumps)
+
+    def table(self, host: Host, family: Family) -> str:
+        """What a clean node gets in nftables mode."""
+        store = self.store()
+        circumstances = self.circumstances(host, family)
+        desired = DesiredTable(RENDER, circumstances)
+        desired.update(store, store.services, circumstances)
+        return clean_table(family, desired.blocks, desired.elements())
 
 
 def stored(objects: tuple[dict[str, Any], ...]) -> Store:

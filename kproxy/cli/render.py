@@ -1,9 +1,11 @@
 """`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 
 from kproxy.cli.inputs import (
     dispatch_option,
@@ -21,9 +23,12 @@ from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.tree import LAYOUTS
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
+from kproxy.transaction.nftables import change_table, clean_table
 from kproxy.transaction.plan import clean_node, plan
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
@@ -53,7 +58,9 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     help="The node's addresses, instead of its Node's.",
 )
 @click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
-@click.option("--mode", type=click.Choice(["iptables"]), default="iptables", show_default=True)
+@click.option(
+    "--mode", type=click.Choice([*map(str, Mode)]), help="[default: the configuration's, else iptables]"
+)
 @dispatch_option
 @click.option(
     "--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests."
@@ -78,50 +85,69 @@ def command(
     node: str | None,
     node_ips: tuple[str, ...],
     family: str,
-    mode: str,
+    mode: str | None,
     dispatch: str,
     before: tuple[str, ...],
     nfacct: str,
     templates: Path | None,
 ) -> None:
-    """Print a node's rules, as iptables-restore reads them.
+    """Print a node's rules, as iptables-restore or nft reads them.
 
     \b
     kproxy render -f cluster.yaml --node node-1 | iptables-restore --noflush
+    kproxy render -f cluster.yaml --node node-1 --mode nftables | nft -f -
     kproxy render -f new/ --before old/ --node node-1
 
     Needs no root and touches nothing. Exit code 1 means that an object was left out; stderr says which, and why.
     """  # noqa: D301 # click takes the backspace as: do not wrap
-    del mode  # one choice so far
     if bool(files) == use_cluster:
         raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
     configuration = load_configuration(config)
-    if configuration.mode is not Mode.IPTABLES:
-        raise InputError(f"mode {configuration.mode} is not there yet; use iptables")
+    if mode:
+        configuration = msgspec.structs.replace(configuration, mode=Mode(mode))
     name = node_name(node, configuration)
     counted = have_counters() if nfacct == "auto" and os.geteuid() == 0 else nfacct == "on"
     settings = rule_settings(configuration, accounting=counted, conntrack_tcp_be_liberal=False)
     render = rule_templates(templates)
 
-    def compiled(store: Store) -> DesiredRuleset:
+    def circumstances(store: Store) -> Circumstances:
         known = _node(store, name, node_ips)
         local = (*_LOOPBACK, *(known.addresses if known else ()))
         view = view_node(name, known, local, settings, _FAMILY[family])
-        desired = DesiredRuleset(render)
-        desired.update(store, store.services, Circumstances(view, settings, LAYOUTS[dispatch]))
-        return desired
+        return Circumstances(view, settings, LAYOUTS[dispatch], store.service_networks(_FAMILY[family]))
 
     store = store_from_cluster(kubeconfig, name) if use_cluster else store_from_files(files)
-    wanted = compiled(store)
-    if before:
-        known = compiled(store_from_files(before)).chains
-        click.echo(str(plan(known, wanted.chains, {}, section_size=None)), nl=False)
-    else:
-        click.echo(clean_node(wanted.chains, wanted.jumps), nl=False)
+    known = store_from_files(before) if before else None
+    print_rules = _nftables if configuration.mode is Mode.NFTABLES else _iptables
+    click.echo(print_rules(store, known, circumstances, render), nl=False)
     for remark in _remarks(store, name, _FAMILY[family]):
         tell(remark)
     if store.rejections:
         raise click.exceptions.Exit(1)
+
+
+_Depend = Callable[[Store], Circumstances]
+
+
+def _iptables(store: Store, before: Store | None, depend: _Depend, render: Render) -> str:
+    wanted, known = DesiredRuleset(render), DesiredRuleset(render)
+    wanted.update(store, store.services, depend(store))
+    if before is None:
+        return clean_node(wanted.chains, wanted.jumps)
+    known.update(before, before.services, depend(before))
+    return str(plan(known.chains, wanted.chains, {}, section_size=None))
+
+
+def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> str:
+    first = store if before is None else before
+    table = DesiredTable(render, depend(first))
+    table.update(first, first.services, depend(first))
+    family = depend(store).node.family
+    if before is None:
+        return clean_table(family, table.blocks, table.elements())
+    table.settle()
+    table.update(store, {*store.services, *before.services}, depend(store))
+    return change_table(family, table.changes())
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

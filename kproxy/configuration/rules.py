@@ -18,6 +18,7 @@ def rule_settings(
     chosen = configuration.node_port_addresses
     primary = PRIMARY in chosen or (nftables and not chosen)
     return Settings(
+        is_nftables=nftables,
         masquerade_bit=options.masquerade_bit,
         masquerade_all=options.masquerade_all,
         localhost_node_ports=configuration.iptables.localhost_node_ports and not nftables,

@@ -5,7 +5,9 @@ makes rules, so that the two can be held against each other and against the kern
 
 Sources: "Virtual IPs and Service Proxies", "Service", "EndpointSlices", "Topology Aware Routing" and
 "Service Internal Traffic Policy" in the Kubernetes documentation; KEP-1669 (terminating endpoints),
-KEP-2433 and KEP-3015 (hints); what kube-proxy's iptables mode is seen to do where these are silent.
+KEP-2433 and KEP-3015 (hints); what kube-proxy's two modes are seen to do where these are silent. Where nftables
+mode (`Settings.is_nftables`) decides otherwise, a name below says in what: `_foremost`, `_may_hairpin`, `_is_asked_in_vain`,
+`_refusal_of_service_network`. Its node ports are never on localhost (`rule_settings`).
 
 Taken for granted: no endpoint's address and port is itself an address and port of a Service.
 """
@@ -31,14 +33,17 @@ def decide(store: Store, settings: Settings, node_name: str, host: Host, packet:
     """
     here = _Here(store.node(node_name), settings, node_name, host, packet.family)
     claims = list(_claims(store, here, packet))
+    if settings.is_nftables:
+        claims = _foremost(claims)
     for claim in claims:
         if backends := claim.backends(packet):
             share = Fraction(1, len(backends))
             return {
-                Fate(Verdict.SENT, address, port, claim.masquerades(packet, address)): share
+                Fate(Verdict.SENT, address, port, claim.masquerades(packet, address, port)): share
                 for address, port in backends
             }
-    return {Fate(_refusal(claims, here, packet) or Verdict.NOT_OURS): Fraction(1)}
+    refusal = _refusal(claims, here, packet) or _refusal_of_service_network(store, here, packet)
+    return {Fate(refusal or Verdict.NOT_OURS): Fraction(1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +147,14 @@ class _Claim:
             return []
         return self._local() if self._stays_local(packet) else self._anywhere()
 
-    def masquerades(self, packet: Packet, backend: Address) -> bool:
+    def masquerades(self, packet: Packet, backend: Address, port: int) -> bool:
         """Whether the backend sees the node as the client: else its answers would not come back through here.
 
         What comes to a backend that is the node itself does come back, and is left as it is.
         """
         if not packet.is_from_a_process and self.here.host.owns(backend):
             return False
-        if packet.source == backend:
+        if packet.source == backend and self._may_hairpin(backend, port):
             return True
         if self.access is _Access.CLUSTER_IP:
             from_elsewhere = self.here.tells_pods and not self.here.is_from_pod(packet)
@@ -157,6 +162,15 @@ class _Claim:
         if not self.follows_local_policy:
             return True
         return not self.here.is_from_pod(packet) and self.here.host.owns(packet.source)
+
+    @property
+    def serves_nobody(self) -> bool:
+        return self.is_unserved and (self.access is _Access.CLUSTER_IP or not _usable(self.endpoints))
+
+    def _may_hairpin(self, backend: Address, port: int) -> bool:
+        """Nftables mode thinks of this node's own endpoints: others are no senders here but by a detour."""
+        is_own = self.endpoints[backend, port].node == self.here.name
+        return is_own or not self.here.settings.is_nftables
 
     @property
     def is_unserved(self) -> bool:
@@ -276,22 +290,56 @@ def _worth(endpoint: Endpoint, here: _Here) -> tuple[bool, bool]:
     return endpoint.node == here.name, endpoint.ready
 
 
+def _foremost(claims: list[_Claim]) -> list[_Claim]:
+    """In nftables mode an address and port belongs to one Service, and so does a node port: to that of most use."""
+    node_ports = [claim for claim in claims if claim.access is _Access.NODE_PORT]
+    others = [claim for claim in claims if claim.access is not _Access.NODE_PORT]
+    return [
+        min(rivals, key=lambda claim: (claim.is_unserved, claim.serves_nobody))
+        for rivals in (others, node_ports)
+        if rivals
+    ]
+
+
 def _refusal(claims: list[_Claim], here: _Here, packet: Packet) -> Verdict | None:
-    """What becomes of a packet for which no claim has a backend; None if nobody minds it.
+    """What becomes of a packet for which no claim has a backend; None if nobody minds it."""
+    if _is_martian(here, packet) or any(claim.is_guarded for claim in claims):
+        return Verdict.DROPPED
+    unserved = [claim for claim in claims if claim.is_unserved and _is_asked_in_vain(claim, packet)]
+    unserved.sort(key=lambda claim: claim.access is not _Access.CLUSTER_IP)
+    return unserved[0].refusal if unserved else None
+
+
+def _is_asked_in_vain(claim: _Claim, packet: Packet) -> bool:
+    """Whether a claim that cannot serve answers this packet at all.
 
     In iptables mode only what comes to the node or through it is refused by an external address: a
     process of the node that calls one without backends is let go, unless the address is the node's own.
+    A node port is refused at each of the node's addresses. In nftables mode all are refused alike, node ports
+    only where they would be served.
     """
-    if _is_martian(here, packet) or any(claim.is_guarded for claim in claims):
-        return Verdict.DROPPED
-    leaves_unasked = packet.is_from_a_process and not here.host.owns(packet.destination)
-    unserved = [
-        claim
-        for claim in claims
-        if claim.is_unserved and (claim.access is _Access.CLUSTER_IP or not leaves_unasked)
-    ]
-    unserved.sort(key=lambda claim: claim.access is not _Access.CLUSTER_IP)
-    return unserved[0].refusal if unserved else None
+    here = claim.here
+    if claim.access is _Access.CLUSTER_IP:
+        return True
+    if here.settings.is_nftables:
+        return claim.access is not _Access.NODE_PORT or here.answers_node_ports(packet.destination)
+    return not packet.is_from_a_process or here.host.owns(packet.destination)
+
+
+def _refusal_of_service_network(store: Store, here: _Here, packet: Packet) -> Verdict | None:
+    """In nftables mode a cluster IP refuses ports that it has not, and a free address of its networks drops all."""
+    if not here.settings.is_nftables or here.host.owns(packet.destination):
+        return None
+    held = {
+        cluster_ip
+        for service in store.services.values()
+        if service.type is not ServiceType.EXTERNAL_NAME and not service.opt_out_label and service.ports
+        for cluster_ip in service.cluster_ips
+    }
+    if packet.destination in held:
+        return Verdict.REJECTED
+    networks = store.service_networks(here.family)
+    return Verdict.DROPPED if any(contains(each, packet.destination) for each in networks) else None
 
 
 def _is_martian(here: _Here, packet: Packet) -> bool:

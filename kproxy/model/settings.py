@@ -22,9 +22,10 @@ class Settings:
     `node_port_networks` is empty for all local addresses; `node_port_primary` stands for the word
     `primary` and is exclusive with it. `accounting` adds the nfacct matches, whose counters must
     exist in the kernel before a rule may name them. `node_address` is the node's primary address of its
-    family, whatever the Node object says.
+    family, whatever the Node object says. `is_nftables` is the mode, which decides a few things otherwise.
     """
 
+    is_nftables: bool = False
     masquerade_bit: int = 14
     masquerade_all: bool = False
     localhost_node_ports: bool = True

@@ -11,7 +11,7 @@ from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.iptables import Render, dispatch_chain, node_chains, service_port_chains
 from kproxy.ruleset.tree import FLAT, DispatchTree, Layout
 from kproxy.state.store import Store
-from kproxy.values import NamespacedName
+from kproxy.values import NamespacedName, Network
 
 DISPATCH = frozenset(
     {
@@ -36,6 +36,8 @@ class Circumstances:
     node: NodeView
     settings: Settings
     layout: Layout = FLAT
+    service_networks: tuple[Network, ...] = ()
+    """Where cluster IPs are from, in nftables mode, which drops what is sent to those that no Service holds."""
 
 
 class _Contribution(NamedTuple):

@@ -21,6 +21,7 @@ _API_VERSION: Final[dict[str, str]] = {
     Kind.ENDPOINTS: "v1",
     Kind.NODE: "v1",
     Kind.POD: "v1",
+    Kind.SERVICE_CIDR: "networking.k8s.io/v1",
 }
 _DEFAULT_NAMESPACE = "default"
 _DEEPEST_LIST = 8

@@ -14,7 +14,7 @@ import msgspec
 from kproxy.errors import InvalidField
 from kproxy.state import wire
 from kproxy.state.endpoint_facts import endpoint_slice_fact, endpoints_fact
-from kproxy.state.node_facts import node_fact, pod_fact
+from kproxy.state.node_facts import node_fact, pod_fact, service_cidr_fact
 from kproxy.state.objects import Kind, Object
 from kproxy.state.service_facts import service_fact
 from kproxy.values import NamespacedName
@@ -25,6 +25,7 @@ _SHAPES: Final[dict[Kind, type]] = {
     Kind.ENDPOINTS: wire.Endpoints,
     Kind.NODE: wire.Node,
     Kind.POD: wire.Pod,
+    Kind.SERVICE_CIDR: wire.ServiceCIDR,
 }
 _FACTS: Final[dict[Kind, Callable[[Any], Object]]] = {
     Kind.SERVICE: service_fact,
@@ -32,10 +33,13 @@ _FACTS: Final[dict[Kind, Callable[[Any], Object]]] = {
     Kind.ENDPOINTS: endpoints_fact,
     Kind.NODE: node_fact,
     Kind.POD: pod_fact,
+    Kind.SERVICE_CIDR: service_cidr_fact,
 }
 _DECODERS: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(shape) for kind, shape in _SHAPES.items()
 }
+
+_CLUSTER_WIDE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
 
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _REQUIRED = re.compile(r"Object missing required field `(?P<name>[^`]*)`$")
@@ -90,7 +94,7 @@ def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedNam
             named = msgspec.convert(thing, _Identified).metadata
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    where = "" if kind is Kind.NODE else named.namespace or namespace
+    where = "" if kind in _CLUSTER_WIDE else named.namespace or namespace
     return NamespacedName(where, named.name) if named.name else None
 
 

@@ -1,8 +1,8 @@
-"""The rules of a Node and of a Pod."""
+"""The rules of a Node, of a Pod and of a ServiceCIDR."""
 
 from kproxy.state import validate, wire
 from kproxy.state.metadata import key_of, sorted_pairs
-from kproxy.state.objects import Node, Pod
+from kproxy.state.objects import Node, Pod, ServiceCIDR
 from kproxy.values import Address, NamespacedName, Network
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -60,6 +60,16 @@ def pod_fact(shape: wire.Pod) -> Pod:
         addresses=addresses,
         node=validate.dns_subdomain(node, "spec.nodeName") if node else "",
         labels=sorted_pairs(shape.metadata.labels),
+    )
+
+
+def service_cidr_fact(shape: wire.ServiceCIDR) -> ServiceCIDR:
+    """InvalidField where one of the networks is none."""
+    cidrs = shape.spec.cidrs if shape.spec else None
+    return ServiceCIDR(
+        key=NamespacedName("", validate.dns_subdomain(shape.metadata.name, "metadata.name")),
+        resource_version=shape.metadata.resource_version or "",
+        networks=validate.each(cidrs, "spec.cidrs", validate.network),
     )
 
 

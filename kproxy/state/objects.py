@@ -17,6 +17,7 @@ class Kind(StrEnum):
     ENDPOINTS = "Endpoints"
     NODE = "Node"
     POD = "Pod"
+    SERVICE_CIDR = "ServiceCIDR"
 
 
 class ServiceType(StrEnum):
@@ -126,7 +127,15 @@ class Pod(Struct, frozen=True, kw_only=True):
     labels: tuple[tuple[str, str], ...] = ()
 
 
-Object = Service | EndpointSlice | Endpoints | Node | Pod
+class ServiceCIDR(Struct, frozen=True, kw_only=True):
+    """Networks that cluster IPs are taken from; a cluster may have several of these objects."""
+
+    key: NamespacedName
+    resource_version: str = ""
+    networks: tuple[Network, ...] = ()
+
+
+Object = Service | EndpointSlice | Endpoints | Node | Pod | ServiceCIDR
 
 KIND_OF: dict[type[Object], Kind] = {
     Service: Kind.SERVICE,
@@ -134,4 +143,5 @@ KIND_OF: dict[type[Object], Kind] = {
     Endpoints: Kind.ENDPOINTS,
     Node: Kind.NODE,
     Pod: Kind.POD,
+    ServiceCIDR: Kind.SERVICE_CIDR,
 }

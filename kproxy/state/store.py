@@ -7,8 +7,18 @@ answers "what is there now" and "which Services must be looked at again".
 from collections.abc import Collection, Iterable, Mapping
 
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused, Rejection
-from kproxy.state.objects import KIND_OF, Endpoints, EndpointSlice, Kind, Node, Object, Pod, Service
-from kproxy.values import NamespacedName
+from kproxy.state.objects import (
+    KIND_OF,
+    Endpoints,
+    EndpointSlice,
+    Kind,
+    Node,
+    Object,
+    Pod,
+    Service,
+    ServiceCIDR,
+)
+from kproxy.values import Family, NamespacedName, Network, family_of
 
 
 class Store:
@@ -66,6 +76,16 @@ class Store:
 
     def node_names(self) -> Collection[str]:
         return [key.name for key in self._objects[Kind.NODE]]
+
+    def service_networks(self, family: Family) -> tuple[Network, ...]:
+        """Where cluster IPs of the family are taken from, each network once, in the order of their text."""
+        found = {
+            network
+            for each in self._objects[Kind.SERVICE_CIDR].values()
+            if isinstance(each, ServiceCIDR)
+            for network in each.networks
+        }
+        return tuple(sorted(network for network in found if family_of(network) is family))
 
     def slices_of(self, service: NamespacedName) -> tuple[EndpointSlice, ...]:
         """The Service's EndpointSlices in name order; without any, those of its old Endpoints object."""

@@ -147,6 +147,15 @@ class NodeStatus(_Wire):
     addresses: list[NodeAddress] | None = None
 
 
+class ServiceCIDRSpec(_Wire):
+    cidrs: list[str] | None = None
+
+
+class ServiceCIDR(_Wire):
+    metadata: Metadata
+    spec: ServiceCIDRSpec | None = None
+
+
 class Node(_Wire):
     metadata: Metadata
     spec: NodeSpec | None = None

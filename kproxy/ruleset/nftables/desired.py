@@ -1,0 +1,236 @@
+"""The table that one family should have on this node, kept up to date Service by Service."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kproxy.model.plan import ServicePortPlan, plan_service
+from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.nftables.blocks import BlockWriter
+from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, elements_of, frontends_of
+from kproxy.ruleset.nftables.table import Block, Element
+from kproxy.state.store import Store
+from kproxy.values import NamespacedName
+
+Plans = tuple[ServicePortPlan, ...]
+
+
+class _Contribution(NamedTuple):
+    """What one Service adds; `marks` are elements that several may add, such as its cluster IP."""
+
+    frontends: tuple[tuple[Frontend, Served], ...] = ()
+    blocks: tuple[Block, ...] = ()
+    marks: tuple[Element, ...] = ()
+
+
+_NOTHING = _Contribution()
+_NOT_SERVED = Served()
+
+
+@dataclass(slots=True)
+class TableChange:
+    """What differs between two states of a table: blocks as text or None, elements that go and that come."""
+
+    blocks: dict[Block, tuple[str | None, str | None]] = field(default_factory=dict)
+    deleted: list[Element] = field(default_factory=list)
+    added: list[Element] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.blocks or self.deleted or self.added)
+
+
+class DesiredTable:
+    """All of one family's table, and what changed in it since `settle` was last called.
+
+    The result depends on the newest plans alone, not on the way there. Where Services claim the same address and
+    port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
+    """
+
+    def __init__(self, render: Render, circumstances: Circumstances) -> None:
+        self._render = render
+        self._plans: dict[NamespacedName, Plans] = {}
+        self._contributions: dict[NamespacedName, _Contribution] = {}
+        self._claims: dict[Frontend, dict[NamespacedName, Served]] = {}
+        self._uses: Counter[Way | Picks] = Counter()
+        self._marks: Counter[Element] = Counter()
+        self._node_blocks: dict[Block, str] = {}
+        self._node_marks: tuple[Element, ...] = ()
+        self.blocks: dict[Block, str] = {}
+        self.frontends: dict[Frontend, Served] = {}
+        self._blocks_were: dict[Block, str | None] = {}
+        self._frontends_were: dict[Frontend, Served] = {}
+        self._marks_were: dict[Element, bool] = {}
+        self.enter(circumstances)
+
+    @property
+    def plans(self) -> Iterable[ServicePortPlan]:
+        return (plan for plans in self._plans.values() for plan in plans)
+
+    def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
+        """Take in what changed: the Services named, or all of them if the circumstances did."""
+        if circumstances != self._circumstances:
+            self.enter(circumstances)
+            dirty = {*store.services, *self._contributions}
+        for key in dirty:
+            self.place(key, self.planned(store, key))
+
+    def planned(self, store: Store, key: NamespacedName) -> Plans:
+        service = store.services.get(key)
+        return plan_service(service, store.slices_of(key), self._circumstances.node) if service else ()
+
+    def enter(self, circumstances: Circumstances) -> None:
+        """Take in what all rules depend on; every Service must be placed again."""
+        self._circumstances = circumstances
+        self._writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
+        node_blocks = self._writer.node_blocks(circumstances.service_networks)
+        for block in self._node_blocks.keys() - node_blocks.keys():
+            self._put_block(block, None)
+        self._node_blocks = node_blocks
+        self._put_blocks(node_blocks)
+        marks = tuple(Element("nodeport-ips", each) for each in circumstances.node.node_ports.addresses)
+        self._count_marks(self._node_marks, marks)
+        self._node_marks = marks
+        for part in self._uses:
+            self._put_blocks(self._written(part))
+        self._plans.clear()
+
+    def place(self, key: NamespacedName, plans: Plans) -> None:
+        """Let a Service be what these plans say; without any, nothing."""
+        if plans == self._plans.get(key):
+            return
+        if plans:
+            self._plans[key] = plans
+        else:
+            self._plans.pop(key, None)
+        old = self._contributions.pop(key, _NOTHING)
+        new, blocks = self._compiled(plans)
+        if plans:
+            self._contributions[key] = new
+        self._count_marks(old.marks, new.marks)
+        for block in set(old.blocks).difference(new.blocks):
+            self._put_block(block, None)
+        self._put_blocks(blocks)
+        self._claim(key, dict(old.frontends), dict(new.frontends))
+
+    def elements(self) -> Iterator[Element]:
+        """Every element that should be there."""
+        for frontend, served in self.frontends.items():
+            yield from elements_of(frontend, served)
+        yield from self._marks
+
+    def changes(self) -> TableChange:
+        """What differs from when `settle` was last called."""
+        change = TableChange()
+        for block, before in self._blocks_were.items():
+            after = self.blocks.get(block)
+            if before != after:
+                change.blocks[block] = before, after
+        for frontend, served in self._frontends_were.items():
+            old = set(elements_of(frontend, served))
+            new = set(elements_of(frontend, self.frontends.get(frontend, _NOT_SERVED)))
+            change.deleted += sorted(old - new)
+            change.added += sorted(new - old)
+        for mark, was_there in self._marks_were.items():
+            is_there = mark in self._marks
+            if was_there != is_there:
+                (change.added if is_there else change.deleted).append(mark)
+        return change
+
+    def settle(self) -> None:
+        """The kernel holds what `changes` said."""
+        self._blocks_were.clear()
+        self._frontends_were.clear()
+        self._marks_were.clear()
+
+    def _compiled(self, plans: Plans) -> tuple[_Contribution, dict[Block, str]]:
+        frontends: dict[Frontend, Served] = {}
+        blocks: dict[Block, str] = {}
+        marks: set[Element] = set()
+        for plan in plans:
+            for frontend, served in frontends_of(plan):
+                frontends.setdefault(frontend, served)
+            blocks |= self._writer.own_blocks(plan)
+            marks.add(Element("cluster-ips", plan.cluster_ip))
+            for backend in plan.usable.reachable:
+                if backend.is_local:
+                    marks.add(Element("hairpin", f"{backend.address} . {backend.address}"))
+        return _Contribution(tuple(frontends.items()), tuple(blocks), tuple(marks)), blocks
+
+    def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
+        for frontend in old.keys() | new.keys():
+            if old.get(frontend) == new.get(frontend):
+                continue
+            claims = self._claims.setdefault(frontend, {})
+            if frontend in new:
+                claims[owner] = new[frontend]
+            else:
+                del claims[owner]
+            if not claims:
+                del self._claims[frontend]
+            self._serve(frontend, _foremost(claims))
+
+    def _serve(self, frontend: Frontend, served: Served) -> None:
+        before = self.frontends.get(frontend, _NOT_SERVED)
+        if served == before:
+            return
+        self._frontends_were.setdefault(frontend, before)
+        if served == _NOT_SERVED:
+            del self.frontends[frontend]
+        else:
+            self.frontends[frontend] = served
+        if served.way != before.way:
+            self._use(before.way, served.way)
+
+    def _use(self, old: Way | None, new: Way | None) -> None:
+        """Shared chains are there as long as something leads to them."""
+        for part in _parts(new):
+            self._uses[part] += 1
+            if self._uses[part] == 1:
+                self._put_blocks(self._written(part))
+        for part in _parts(old):
+            self._uses[part] -= 1
+            if not self._uses[part]:
+                for block in self._written(part):
+                    self._put_block(block, None)
+                del self._uses[part]
+
+    def _written(self, part: Way | Picks) -> dict[Block, str]:
+        return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picks_blocks(part)
+
+    def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
+        for mark in {*old, *new}:
+            self._marks_were.setdefault(mark, mark in self._marks)
+        self._marks.update(new)
+        for mark in old:
+            self._marks[mark] -= 1
+            if not self._marks[mark]:
+                del self._marks[mark]
+
+    def _put_blocks(self, blocks: dict[Block, str]) -> None:
+        for block, text in blocks.items():
+            self._put_block(block, text)
+
+    def _put_block(self, block: Block, text: str | None) -> None:
+        before = self.blocks.get(block)
+        if text == before:
+            return
+        self._blocks_were.setdefault(block, before)
+        if text is None:
+            del self.blocks[block]
+        else:
+            self.blocks[block] = text
+
+
+def _parts(way: Way | None) -> tuple[Way | Picks, ...]:
+    if way is None:
+        return ()
+    return (way, way.picks, way.local_picks) if way.local_picks else (way, way.picks)
+
+
+def _foremost(claims: dict[NamespacedName, Served]) -> Served:
+    """The claim that counts: one that serves everyone before one that serves some, then the first by name."""
+    if not claims:
+        return _NOT_SERVED
+    return min(claims.items(), key=lambda claim: (bool(claim[1].refusal), not claim[1].chain, claim[0]))[1]

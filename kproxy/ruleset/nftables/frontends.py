@@ -1,0 +1,177 @@
+"""Where packets to each address and port of a Service go: the decisions of a plan as elements of maps.
+
+Service ports with as many endpoints share a chain, and their endpoints a map; what a packet asks for and a number
+below the count are the key. So a service port is elements, and a rule of its own is the exception.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kproxy.model.endpoints import Backend
+from kproxy.model.plan import ServicePortPlan, Unserved
+from kproxy.ruleset.nftables.table import Element
+from kproxy.values import Address
+
+FIREWALL_IPS = "firewall-ips"
+_NOWHERE = Address("")
+_REFUSE = "goto refuse"
+
+
+class Frontend(NamedTuple):
+    """What a packet can ask for; node ports have no address."""
+
+    address: Address
+    protocol: str
+    port: int
+
+    @property
+    def is_node_port(self) -> bool:
+        return not self.address
+
+    @property
+    def key(self) -> str:
+        where = f"{self.protocol} . {self.port}"
+        return f"{self.address} . {where}" if self.address else where
+
+
+class Picks(NamedTuple):
+    """A chain that picks one of `size` endpoints, from the map of all that have as many."""
+
+    is_node_port: bool
+    is_local: bool
+    size: int
+
+    @property
+    def chain(self) -> str:
+        return f"{self._prefix}pick-{self.size}"
+
+    @property
+    def map(self) -> str:
+        return f"{self._prefix}endpoints-{self.size}"
+
+    @property
+    def _prefix(self) -> str:
+        return ("nodeport-" if self.is_node_port else "") + ("local-" if self.is_local else "")
+
+
+class Way(NamedTuple):
+    """A chain that decides on masquerading for all service ports with as many endpoints, then lets one be picked.
+
+    `local_size` counts this node's endpoints where the policy is Local, which keeps the client's address.
+    """
+
+    kind: str
+    size: int
+    local_size: int | None = None
+
+    @property
+    def chain(self) -> str:
+        name = f"{self.kind}-{self.size}"
+        return name if self.local_size is None else f"{name}-local-{self.local_size}"
+
+    @property
+    def picks(self) -> Picks:
+        return Picks(self.kind == NODE_PORT, is_local=False, size=self.size)
+
+    @property
+    def local_picks(self) -> Picks | None:
+        """None also where this node has no endpoint."""
+        return Picks(self.kind == NODE_PORT, is_local=True, size=self.local_size) if self.local_size else None
+
+
+INTERNAL, EXTERNAL, NODE_PORT = "internal", "external", "nodeport"
+
+Targets = tuple[str, ...]
+"""Endpoints as the value of an element, `address . port`, in the order of their numbers."""
+
+
+class Served(NamedTuple):
+    """What becomes of packets to a frontend.
+
+    They go to `chain`, which is that of `way` or one of the service port's own. If they are not sent anywhere,
+    `refusal` is the verdict, and `firewall` the chain that only lets some clients on; each may be empty.
+    """
+
+    chain: str = ""
+    way: Way | None = None
+    targets: Targets = ()
+    local_targets: Targets = ()
+    refusal: str = ""
+    firewall: str = ""
+
+
+def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
+    """Each address and port of a service port; an address that it names twice comes twice."""
+    protocol = plan.name.protocol.lower()
+    yield Frontend(plan.cluster_ip, protocol, plan.port), _internal(plan)
+    if not plan.is_externally_accessible:
+        return
+    external = _external(plan, EXTERNAL)
+    for address in plan.external_ips:
+        yield Frontend(address, protocol, plan.port), external
+    guarded = external._replace(firewall=own_chain("firewall", plan) if plan.is_firewalled else "")
+    for address in plan.load_balancer_vips:
+        yield Frontend(address, protocol, plan.port), guarded
+    if plan.node_port:
+        yield Frontend(_NOWHERE, protocol, plan.node_port), _external(plan, NODE_PORT)
+
+
+def elements_of(frontend: Frontend, served: Served) -> Iterator[Element]:
+    """All elements that a frontend is."""
+    key = frontend.key
+    place = "nodeports" if frontend.is_node_port else "ips"
+    if served.chain:
+        yield Element(f"service-{place}", key, f"goto {served.chain}")
+    if served.refusal:
+        yield Element(f"unserved-{place}", key, served.refusal)
+    if served.firewall:
+        yield Element(FIREWALL_IPS, key, f"goto {served.firewall}")
+    if served.way:
+        yield from _numbered(served.way.picks.map, key, served.targets)
+        if served.way.local_picks:
+            yield from _numbered(served.way.local_picks.map, key, served.local_targets)
+
+
+def own_chain(kind: str, plan: ServicePortPlan) -> str:
+    """The name of a chain of one service port; no two share it, for no name holds a slash."""
+    (namespace, name), port, protocol = plan.name
+    return f"{kind}/{namespace}/{name}/{protocol.lower()}/{port}"
+
+
+def _numbered(holder: str, key: str, targets: Targets) -> Iterator[Element]:
+    return (Element(holder, f"{key} . {number}", target) for number, target in enumerate(targets))
+
+
+def _internal(plan: ServicePortPlan) -> Served:
+    if plan.internal_unserved:
+        return Served(refusal=_refusal(plan.internal_unserved))
+    if plan.affinity_timeout_s is not None:
+        return Served(chain=own_chain(INTERNAL, plan))
+    targets = _targets(plan.usable.local if plan.internal_policy_local else plan.usable.cluster)
+    way = Way(INTERNAL, len(targets))
+    return Served(chain=way.chain, way=way, targets=targets)
+
+
+def _external(plan: ServicePortPlan, kind: str) -> Served:
+    refusal = _refusal(plan.external_unserved)
+    if not plan.has_backends:
+        return Served(refusal=refusal)
+    if plan.affinity_timeout_s is not None:
+        return Served(chain=own_chain(EXTERNAL, plan), refusal=refusal)
+    targets = _targets(plan.usable.cluster)
+    if not plan.external_policy_local:
+        way = Way(kind, len(targets))
+        return Served(chain=way.chain, way=way, targets=targets)
+    local = _targets(plan.usable.local)
+    way = Way(kind, len(targets), len(local))
+    return Served(chain=way.chain, way=way, targets=targets, local_targets=local, refusal=refusal)
+
+
+def _refusal(unserved: Unserved | None) -> str:
+    if unserved is None:
+        return ""
+    return _REFUSE if unserved.is_refused else "drop"
+
+
+def _targets(backends: tuple[Backend, ...]) -> Targets:
+    return tuple(f"{backend.address} . {backend.port}" for backend in backends)
