@@ -1,6 +1,7 @@
 """A scenario: a small cluster with its configuration, as manifests that a person can read and render."""
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,9 @@ def probes(store: Store, host: Host, family: Family) -> list[Packet]:
         for service in services
         for address in (*service.cluster_ips, *service.external_ips, *service.load_balancer_vips)
     }
-    destinations = [each for each in sorted({*addresses, *host.addresses}) if family_of(each) is family]
+    free = {Address(str(ip_network(network)[-2])) for network in store.service_networks(family)}
+    everywhere = sorted({*addresses, *host.addresses, *free})
+    destinations = [each for each in everywhere if family_of(each) is family]
     packets = [
         Packet(protocol, Address(source), destination, port, interface)
         for (interface, source), destination, (protocol, port) in product(

@@ -15,6 +15,12 @@ _PODS_ELSEWHERE = {"IPv4": "10.128.2.{}", "IPv6": "fd00:10:128:2::{}"}
 _HOST_NETWORK = {"IPv4": "10.199.0.2", "IPv6": "fd00:199::2"}
 _EXTERNAL_IPS = {"IPv4": "192.0.2.{}", "IPv6": "2001:db8:2::{}"}
 _VIPS = {"IPv4": "198.18.0.{}", "IPv6": "2001:db8:18::{}"}
+SERVICE_CIDR = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "ServiceCIDR",
+    "metadata": {"name": "kubernetes"},
+    "spec": {"cidrs": ["10.96.0.0/16", "fd00:10:96::/112"]},
+}
 _RANGES = {
     "IPv4": ("198.51.100.0/24", "203.0.113.200/32", "10.0.0.0/8", "10.199.0.0/24", "0.0.0.0/0"),
     "IPv6": ("2001:db8:51::/48", "2001:db8:113::200/128", "fd00:10::/32", "fd00:199::/64", "::/0"),
@@ -222,7 +228,7 @@ def nodes(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def scenarios(draw: st.DrawFn, theme: Theme = ANYTHING) -> Scenario:
-    objects = draw(nodes())
+    objects = [*draw(nodes()), *draw(st.sampled_from(([], [SERVICE_CIDR])))]
     for number in range(draw(st.integers(1, 4))):
         service = draw(services(number, theme))
         objects.append(service)

@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 
 from kproxy.explain.dump import parse_tables
 from kproxy.explain.walk import Walker
-from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Packet, Verdict
-from kproxy.ruleset.chains import parse_chains
 from kproxy.ruleset.tree import FLAT, Layout
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, Protocol, family_of
 from namespaces import inside
+from packetfilters import ByIptables, ByNftables, PacketFilter
 from recordings import CLUSTERS, DIRECTORY, DUMP
 from scenarios import NODE, REGRESSIONS, SMALL_TREE, Scenario, probes
 from seeds import DRAWN_SEED, FIXED_SEED
@@ -34,44 +33,39 @@ from wire.node import host_of
 pytestmark = pytest.mark.netns
 
 SEARCH = settings(suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])
-SCENARIOS = 25
 MOST_PARTS = 8
 PACKETS_A_SCENARIO = 1200
-PACKETS_A_SEARCH = 10_000
 TRIES = 3000
+BY_IPTABLES = [ByIptables(backend) for backend in Backend]
+PACKET_FILTERS: list[PacketFilter] = [*BY_IPTABLES, ByNftables()]
 PLAIN_SERVICE = Path(__file__).parents[1] / "regressions" / "plain-service.yaml"
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
 
 
-@pytest.fixture(scope="module", params=Backend)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    return Backend(request.param)
+@pytest.fixture(scope="module", params=PACKET_FILTERS, ids=lambda each: each.name)
+def packet_filter(request: pytest.FixtureRequest) -> PacketFilter:
+    chosen: PacketFilter = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
-def wire(backend: Backend) -> Iterator[Wire]:
-    """One for each backend: rules of both in one namespace would both act."""
+def wire(packet_filter: PacketFilter) -> Iterator[Wire]:
+    """One for each packet filter: rules of two in one namespace would both act."""
     with Wire() as built:
         with inside(built.namespace):
             assert ensure_counters()
         yield built
 
 
-def restore(wire: Wire, backend: Backend, family: Family, rules: str) -> str:
-    """As on a clean node, whatever was there is gone; the rules as the kernel then shows them."""
-    program = "iptables" if family is Family.IPV4 else "ip6tables"
-    with inside(wire.namespace):
-        process.run([f"{program}-{backend}-restore"], stdin=rules)
-        return process.run([f"{program}-{backend}-save"])
-
-
-def disagreements(wire: Wire, scenario: Scenario, dump: str, packets: Sequence[Packet]) -> list[str]:
+def disagreements(
+    wire: Wire, scenario: Scenario, walker: Walker | None, packets: Sequence[Packet]
+) -> list[str]:
     """The packets that came to where the oracle does not send them, or that the dumped rules send elsewhere."""
     store, chosen = scenario.store(), scenario.settings()
-    walker = Walker(parse_tables(dump), wire.host)
     found = []
     for packet, seen in zip(packets, wire.send(packets), strict=True):
-        expected, traced = decide(store, chosen, NODE, wire.host, packet), walker.fates(packet)
+        expected = decide(store, chosen, NODE, wire.host, packet)
+        traced = walker.fates(packet) if walker else expected
         if seen.fate not in expected or traced != expected:
             found.append(f"{packet}\n  oracle: {expected}\n  tracer: {traced}\n  kernel: {seen}")
     return found
@@ -80,11 +74,11 @@ def disagreements(wire: Wire, scenario: Scenario, dump: str, packets: Sequence[P
 @pytest.mark.parametrize("search_seed", [FIXED_SEED, DRAWN_SEED], ids=["fixed", "drawn"])
 @pytest.mark.parametrize("theme", THEMES)
 def test_packets_fare_in_the_kernel_as_the_oracle_says(
-    wire: Wire, backend: Backend, theme: str, search_seed: int, tell: Callable[[str], None]
+    wire: Wire, packet_filter: PacketFilter, theme: str, search_seed: int, tell: Callable[[str], None]
 ) -> None:
     compared = 0
 
-    @settings(SEARCH, max_examples=SCENARIOS)
+    @settings(SEARCH, max_examples=packet_filter.scenarios)
     @given(
         scenarios(THEMES[theme]),
         st.sampled_from(Family),
@@ -93,43 +87,44 @@ def test_packets_fare_in_the_kernel_as_the_oracle_says(
     )
     def compare(scenario: Scenario, family: Family, layout: Layout, draw: random.Random) -> None:
         nonlocal compared
-        rules = scenario.rules(wire.host, family, layout)
-        dump = restore(wire, backend, family, rules)
-        assert parse_chains(rules).items() <= parse_chains(dump).items()
+        scenario = packet_filter.adapted(scenario)
+        walker = packet_filter.load(wire, scenario, family, layout)
         everything = probes(scenario.store(), wire.host, family)
         packets = draw.sample(everything, min(len(everything), PACKETS_A_SCENARIO))
         note(repr(scenario))
-        assert [] == disagreements(wire, scenario, dump, packets)
+        assert [] == disagreements(wire, scenario, walker, packets)
         compared += len(packets)
 
     for part in range(MOST_PARTS):
-        if compared < PACKETS_A_SEARCH:
+        if compared < packet_filter.packets:
             seed(search_seed + part)(compare)()
-    tell(f"{compared:>7,} packets, {theme}, iptables-{backend}, seed {search_seed}")
-    assert compared >= PACKETS_A_SEARCH
+    tell(f"{compared:>7,} packets, {theme}, {packet_filter.name}, seed {search_seed}")
+    assert compared >= packet_filter.packets
 
 
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_packets_of_a_remembered_scenario_fare_as_the_oracle_says(
-    wire: Wire, backend: Backend, path: Path, family: Family
+    wire: Wire, packet_filter: PacketFilter, path: Path, family: Family
 ) -> None:
-    scenario = Scenario.load(path)
-    dump = restore(wire, backend, family, scenario.rules(wire.host, family))
-    assert [] == disagreements(wire, scenario, dump, probes(scenario.store(), wire.host, family))
+    scenario = packet_filter.adapted(Scenario.load(path))
+    walker = packet_filter.load(wire, scenario, family, FLAT)
+    assert [] == disagreements(wire, scenario, walker, probes(scenario.store(), wire.host, family))
 
 
+@pytest.mark.parametrize("packet_filter", BY_IPTABLES, indirect=True, ids=lambda each: each.name)
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: str(path.relative_to(DIRECTORY)))
 def test_packets_through_kube_proxys_recorded_rules_fare_as_the_oracle_says(
-    wire: Wire, backend: Backend, cluster: Path, family: Family
+    wire: Wire, packet_filter: ByIptables, cluster: Path, family: Family
 ) -> None:
     objects = yaml.safe_load((cluster / "objects.json").read_text())["items"]
     scenario = Scenario(tuple(objects), yaml.safe_load((cluster / "config.yaml").read_text()))
-    dump = restore(wire, backend, family, (cluster / DUMP[family]).read_text())
+    dump = packet_filter.restore(wire, family, (cluster / DUMP[family]).read_text())
+    walker = Walker(parse_tables(dump), wire.host)
     store = scenario.store()
     packets = [each for each in probes(store, wire.host, family) if not is_contested(store, each)]
-    assert [] == disagreements(wire, scenario, dump, packets)
+    assert [] == disagreements(wire, scenario, walker, packets)
 
 
 def is_contested(store: Store, packet: Packet) -> bool:
@@ -147,15 +142,15 @@ def is_contested(store: Store, packet: Packet) -> bool:
 @pytest.mark.parametrize("count", [2, 3, 7])
 @pytest.mark.parametrize("family", Family)
 def test_shares_in_the_kernel_are_those_of_the_oracle(
-    wire: Wire, backend: Backend, family: Family, count: int
+    wire: Wire, packet_filter: PacketFilter, family: Family, count: int
 ) -> None:
     network = "10.128.2.{}" if family is Family.IPV4 else "fd00:10:128:2::{}"
     scenario = Scenario.load(PLAIN_SERVICE)
     service, piece = (dict(thing) for thing in scenario.objects)
     piece["addressType"] = family
     piece["endpoints"] = [{"addresses": [network.format(at + 1)]} for at in range(count)]
-    scenario = Scenario((service, piece), scenario.configuration)
-    restore(wire, backend, family, scenario.rules(wire.host, family))
+    scenario = packet_filter.adapted(Scenario((service, piece), scenario.configuration))
+    packet_filter.load(wire, scenario, family, FLAT)
     packet = next(
         each
         for each in probes(scenario.store(), wire.host, family)
@@ -172,7 +167,7 @@ CLIENTS, AFFINITY_S = 30, 3
 
 @pytest.mark.parametrize("family", Family)
 def test_a_client_keeps_its_backend_for_the_timeout_and_no_longer(
-    wire: Wire, backend: Backend, family: Family
+    wire: Wire, packet_filter: PacketFilter, family: Family
 ) -> None:
     pods, clients = (
         ("10.128.2.{}", "198.51.100.{}")
@@ -184,8 +179,8 @@ def test_a_client_keeps_its_backend_for_the_timeout_and_no_longer(
     config = {"clientIP": {"timeoutSeconds": AFFINITY_S}}
     service["spec"] |= {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}
     piece |= {"addressType": family, "endpoints": [{"addresses": [pods.format(at)]} for at in (1, 2, 3)]}
-    scenario = Scenario((service, piece), scenario.configuration)
-    restore(wire, backend, family, scenario.rules(wire.host, family))
+    scenario = packet_filter.adapted(Scenario((service, piece), scenario.configuration))
+    packet_filter.load(wire, scenario, family, FLAT)
     cluster_ip = next(each for each in service["spec"]["clusterIPs"] if family_of(each) is family)
     packets = [
         Packet(Protocol.TCP, Address(clients.format(at)), cluster_ip, 80, OUTSIDE.name)

@@ -48,11 +48,17 @@ def settings_of(flags: dict[str, Any]) -> Settings:
         ({"conntrack-tcp-be-liberal": True}, Settings(conntrack_tcp_be_liberal=True)),
         ({"bind-address": "10.0.0.7"}, Settings(node_address=Address("10.0.0.7"))),
         ({"bind-address": "::"}, Settings()),
-        ({"proxy-mode": "nftables"}, Settings(node_port_primary=True, localhost_node_ports=False)),
+        (
+            {"proxy-mode": "nftables"},
+            Settings(is_nftables=True, node_port_primary=True, localhost_node_ports=False),
+        ),
         (
             {"proxy-mode": "nftables", "nodeport-addresses": ["10.0.0.0/8"], "masquerade-all": True},
             Settings(
-                node_port_networks=(Network("10.0.0.0/8"),), localhost_node_ports=False, masquerade_all=True
+                is_nftables=True,
+                node_port_networks=(Network("10.0.0.0/8"),),
+                localhost_node_ports=False,
+                masquerade_all=True,
             ),
         ),
     ],

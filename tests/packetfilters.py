@@ -1,0 +1,66 @@
+"""What the kernel's rules are written with, for tests that ask all of them the same."""
+
+from typing import Protocol
+
+from kproxy.explain.dump import parse_tables
+from kproxy.explain.walk import Walker
+from kproxy.kernel import process
+from kproxy.kernel.iptables import Backend
+from kproxy.ruleset.chains import parse_chains
+from kproxy.ruleset.tree import Layout
+from kproxy.values import Family
+from namespaces import inside
+from scenarios import Scenario
+from wire import Wire
+
+
+class PacketFilter(Protocol):
+    """`scenarios` is how many a search tries at a time, until it has compared at least `packets`."""
+
+    name: str
+    scenarios: int
+    packets: int
+
+    def adapted(self, scenario: Scenario) -> Scenario:
+        """The scenario in this packet filter's mode."""
+
+    def load(self, wire: Wire, scenario: Scenario, family: Family, layout: Layout, /) -> Walker | None:
+        """Put the scenario's rules into a clean node; a tracer of what the kernel then shows, if there is one."""
+
+
+class ByIptables:
+    scenarios = 25
+    packets = 10_000
+
+    def __init__(self, backend: Backend) -> None:
+        self.name = f"iptables-{backend}"
+        self._backend = backend
+
+    def adapted(self, scenario: Scenario) -> Scenario:
+        return scenario
+
+    def load(self, wire: Wire, scenario: Scenario, family: Family, layout: Layout) -> Walker:
+        rules = scenario.rules(wire.host, family, layout)
+        dump = self.restore(wire, family, rules)
+        assert parse_chains(rules).items() <= parse_chains(dump).items()
+        return Walker(parse_tables(dump), wire.host)
+
+    def restore(self, wire: Wire, family: Family, rules: str) -> str:
+        """As on a clean node, whatever was there is gone; the rules as the kernel then shows them."""
+        program = "iptables" if family is Family.IPV4 else "ip6tables"
+        with inside(wire.namespace):
+            process.run([f"{program}-{self._backend}-restore"], stdin=rules)
+            return process.run([f"{program}-{self._backend}-save"])
+
+
+class ByNftables:
+    name = "nftables"
+    scenarios = 8
+    packets = 1_000
+
+    def adapted(self, scenario: Scenario) -> Scenario:
+        return scenario.in_nftables_mode()
+
+    def load(self, wire: Wire, scenario: Scenario, family: Family, _layout: Layout) -> None:
+        with inside(wire.namespace):
+            process.run(["nft", "-f", "-"], stdin=f"flush ruleset\n{scenario.table(wire.host, family)}")
