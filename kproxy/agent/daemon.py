@@ -10,19 +10,21 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, Protocol
 
-from kproxy.agent.family import FamilyProxy, Rules
+from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.loop import Agent
+from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.restart import ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.surroundings import Surroundings, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
-from kproxy.configuration import Configuration
+from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.kernel import addresses, process, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
+from kproxy.kernel.nft import NftTable
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
@@ -84,7 +86,8 @@ def run(options: Options) -> None:
     source that cannot be used, KproxyError where the configuration file changed.
     """
     require_net_admin()
-    backend = options.backend or find_backend()
+    mode = options.configuration.mode
+    backend = None if mode is Mode.NFTABLES else options.backend or find_backend()
     settings = _set_up(options.configuration)
     if options.init_only:
         _log.info("the kernel is set up; --init-only asks for no more")
@@ -99,10 +102,9 @@ def run(options: Options) -> None:
 
     _stop_on_signals(stop)
     _log.info(
-        "node %s: %s rules by iptables-%s, from %s",
+        "node %s: %s, from %s",
         options.node_name,
-        options.configuration.mode,
-        backend,
+        f"{mode} rules by iptables-{backend}" if backend else f"{mode} rules",
         options.manifests or "the cluster",
     )
     with ExitStack() as running:
@@ -125,8 +127,8 @@ class _Parts(NamedTuple):
     recorder: EventRecorder
 
 
-def _assemble(options: Options, settings: Settings, backend: Backend) -> _Parts:
-    """All that runs, connected; nothing of it is started."""
+def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
+    """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
 
     def connect_noted() -> Connection:
@@ -150,7 +152,7 @@ def _set_up(configuration: Configuration) -> Settings:
     set_up_conntrack(configuration.conntrack)
     settings = rule_settings(
         configuration,
-        accounting=ensure_counters(),
+        accounting=configuration.mode is Mode.IPTABLES and ensure_counters(),
         conntrack_tcp_be_liberal=sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1",
     )
     open_localhost(settings)
@@ -179,15 +181,22 @@ def _run_until_reconfigured(
 def _agent(
     options: Options,
     settings: Settings,
-    backend: Backend,
+    backend: Backend | None,
     families: Sequence[Family],
     around: Surroundings,
 ) -> Agent:
     render = rule_templates(options.templates)
-    timing = options.configuration.iptables
-    rules_of = _rules(options.state_directory, backend)
-    proxies = [FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families]
-    around.watch_programmed({proxy.family: proxy.desired for proxy in proxies})
+    timing = options.configuration.iptables if backend else options.configuration.nftables
+    proxies: Sequence[Proxy]
+    if backend:
+        rules_of = _rules(options.state_directory, backend)
+        by_iptables = [
+            FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families
+        ]
+        around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
+        proxies = by_iptables
+    else:
+        proxies = [NftablesProxy(NftTable(family), render) for family in families]
     return Agent(
         proxies,
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
@@ -220,7 +229,7 @@ def _source(
     return KubeSource(connect_noted, emit, node_name=options.node_name)
 
 
-def _families(backend: Backend) -> list[Family]:
+def _families(backend: Backend | None) -> list[Family]:
     """Those that this kernel has and this host has programs for; EnvironmentLacking if there is none."""
     refusals = {family: _refusal(backend, family) for family in Family}
     for family, refusal in refusals.items():
@@ -232,10 +241,10 @@ def _families(backend: Backend) -> list[Family]:
     return usable
 
 
-def _refusal(backend: Backend, family: Family) -> str:
+def _refusal(backend: Backend | None, family: Family) -> str:
     if family is Family.IPV6 and not Path("/proc/net/if_inet6").exists():
         return "this kernel was started without IPv6"
-    return Iptables(backend, family).refusal()
+    return Iptables(backend, family).refusal() if backend else ""
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

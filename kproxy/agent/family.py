@@ -15,7 +15,7 @@ from kproxy.ruleset.iptables import Render
 from kproxy.state.store import Store
 from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.transaction import Transaction
-from kproxy.values import NamespacedName
+from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +79,17 @@ class _Timed:
             return self._render(template, values)
         finally:
             self.spent_s += self._clock() - began
+
+
+class Proxy(Protocol):
+    """Keeps one family's rules at the newest state, in any mode."""
+
+    @property
+    def family(self) -> Family: ...
+    def sync(
+        self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
+    ) -> SyncReport: ...
+    def record(self) -> None: ...
 
 
 class FamilyProxy:

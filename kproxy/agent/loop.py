@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.family import Proxy, SyncReport
 from kproxy.agent.follower import Follower, Outcome, tell_all
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
@@ -34,7 +34,7 @@ class Agent:
 
     def __init__(
         self,
-        families: Sequence[FamilyProxy],
+        families: Sequence[Proxy],
         schedule: Schedule,
         settings: Settings,
         *,
@@ -107,7 +107,7 @@ class Agent:
         self._schedule.ended(self._clock(), failed=failed)
 
     def _sync_family(
-        self, proxy: FamilyProxy, dirty: set[NamespacedName], circumstances: Circumstances, *, verify: bool
+        self, proxy: Proxy, dirty: set[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport | None:
         """What goes wrong with one family never stops the other."""
         try:
@@ -124,7 +124,7 @@ class Agent:
         return report
 
     @staticmethod
-    def _record(proxy: FamilyProxy) -> None:
+    def _record(proxy: Proxy) -> None:
         try:
             proxy.record()
         except KproxyError as failed:
@@ -161,7 +161,8 @@ class Agent:
     def _circumstances(self, family: Family) -> Circumstances:
         node = self._store.node(self._node_name)
         view = view_node(self._node_name, node, self._addresses, self._settings, family)
-        return Circumstances(view, self._settings, self._layout)
+        networks = self._store.service_networks(family) if self._settings.is_nftables else ()
+        return Circumstances(view, self._settings, self._layout, networks)
 
     def _take_events(self) -> None:
         """Wait for the first event no longer than the next sync may; then take all that are there."""

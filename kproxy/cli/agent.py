@@ -12,7 +12,7 @@ from kproxy.agent.daemon import Options, run
 from kproxy.cli.agent_flags import AUTO, OURS, WITHOUT_EFFECT, agent_flags
 from kproxy.cli.inputs import dispatch_option, load_configuration, node_name, tell
 from kproxy.cli.logs import set_up_logging
-from kproxy.configuration import Configuration, Mode
+from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, override_logging
 from kproxy.errors import InputError, KproxyError
@@ -84,8 +84,6 @@ def _configuration(flags: dict[str, Any], given: frozenset[str]) -> Configuratio
         tell(f"the feature gate {gate} has no effect in kproxy")
     if configuration.enable_profiling:
         tell("enableProfiling has no effect in kproxy: it has no profiling pages")
-    if configuration.mode is not Mode.IPTABLES:
-        raise InputError(f"mode {configuration.mode} is not there yet; use iptables")
     return configuration
 
 

@@ -42,8 +42,12 @@ def text_attribute(kind: int, value: str) -> bytes:
 
 def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
     """Each attribute's type, and where its value begins and ends in the message."""
-    at = FIRST_ATTRIBUTE
-    while at < len(message):
+    return attributes_within(message, FIRST_ATTRIBUTE, len(message))
+
+
+def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The same for the attributes that are the value of another one."""
+    while at < end:
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length
         at += (length + 3) & ~3

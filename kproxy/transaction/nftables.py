@@ -24,6 +24,12 @@ def clean_table(family: Family, blocks: Blocks, elements: Iterable[Element]) -> 
     return "".join(_whole(family, blocks, elements))
 
 
+def from_scratch(family: Family, blocks: Blocks, elements: Iterable[Element]) -> str:
+    """All of the table instead of whatever is in it."""
+    table = f"{_FAMILY[family]} {TABLE}"
+    return f"add table {table}\ndelete table {table}\n{clean_table(family, blocks, elements)}"
+
+
 def anew(family: Family, found: Iterable[Block], blocks: Blocks, elements: Iterable[Element]) -> str:
     """All of the table instead of what was `found` in it, but for what clients are remembered by."""
     found = list(found)

@@ -40,6 +40,12 @@ class TableChange:
     def __bool__(self) -> bool:
         return bool(self.blocks or self.deleted or self.added)
 
+    @property
+    def rule_count(self) -> int:
+        """How many rules are written and elements deleted or added."""
+        rules = sum(text.count("\n") for block, (_, text) in self.blocks.items() if block.is_chain and text)
+        return rules + len(self.deleted) + len(self.added)
+
 
 class DesiredTable:
     """All of one family's table, and what changed in it since `settle` was last called.
@@ -50,6 +56,9 @@ class DesiredTable:
 
     def __init__(self, render: Render, circumstances: Circumstances) -> None:
         self._render = render
+        self._circumstances = circumstances
+        self.stale: set[NamespacedName] = set()
+        """Services that were placed in other circumstances, and must be placed again."""
         self._plans: dict[NamespacedName, Plans] = {}
         self._contributions: dict[NamespacedName, _Contribution] = {}
         self._claims: dict[Frontend, dict[NamespacedName, Served]] = {}
@@ -62,7 +71,7 @@ class DesiredTable:
         self._blocks_were: dict[Block, str | None] = {}
         self._frontends_were: dict[Frontend, Served] = {}
         self._marks_were: dict[Element, bool] = {}
-        self.enter(circumstances)
+        self._enter(circumstances)
 
     @property
     def plans(self) -> Iterable[ServicePortPlan]:
@@ -70,18 +79,25 @@ class DesiredTable:
 
     def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
         """Take in what changed: the Services named, or all of them if the circumstances did."""
-        if circumstances != self._circumstances:
-            self.enter(circumstances)
-            dirty = {*store.services, *self._contributions}
-        for key in dirty:
+        self.adopt(circumstances)
+        for key in {*dirty, *self.stale}:
             self.place(key, self.planned(store, key))
+
+    def adopt(self, circumstances: Circumstances) -> None:
+        """Take in what all rules depend on; where it changed, every Service is stale."""
+        if circumstances != self._circumstances:
+            self._enter(circumstances)
+            self.stale = set(self._plans)
+
+    def plans_of(self, key: NamespacedName) -> Plans:
+        """How the Service is placed."""
+        return self._plans.get(key, ())
 
     def planned(self, store: Store, key: NamespacedName) -> Plans:
         service = store.services.get(key)
         return plan_service(service, store.slices_of(key), self._circumstances.node) if service else ()
 
-    def enter(self, circumstances: Circumstances) -> None:
-        """Take in what all rules depend on; every Service must be placed again."""
+    def _enter(self, circumstances: Circumstances) -> None:
         self._circumstances = circumstances
         self._writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
         node_blocks = self._writer.node_blocks(circumstances.service_networks)
@@ -94,12 +110,12 @@ class DesiredTable:
         self._node_marks = marks
         for part in self._uses:
             self._put_blocks(self._written(part))
-        self._plans.clear()
 
     def place(self, key: NamespacedName, plans: Plans) -> None:
         """Let a Service be what these plans say; without any, nothing."""
-        if plans == self._plans.get(key):
+        if plans == self.plans_of(key) and key not in self.stale:
             return
+        self.stale.discard(key)
         if plans:
             self._plans[key] = plans
         else:
@@ -137,6 +153,10 @@ class DesiredTable:
             if was_there != is_there:
                 (change.added if is_there else change.deleted).append(mark)
         return change
+
+    @property
+    def is_settled(self) -> bool:
+        return not (self._blocks_were or self._frontends_were or self._marks_were)
 
     def settle(self) -> None:
         """The kernel holds what `changes` said."""

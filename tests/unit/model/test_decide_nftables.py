@@ -46,9 +46,9 @@ def in_both_modes(packet: Packet, *objects: Object) -> list[Verdict]:
     return [by_iptables, by_nftables]
 
 
-def a_node_port(**fields: object) -> Service:
+def a_node_port() -> Service:
     ports = (ServicePort("", Protocol.TCP, 80, 30080),)
-    return a_service(ports=ports, type=ServiceType.NODE_PORT, **fields)
+    return a_service(ports=ports, type=ServiceType.NODE_PORT)
 
 
 SERVED = a_slice(an_endpoint("10.128.1.5"), an_endpoint("10.128.2.6", "node-2"))
