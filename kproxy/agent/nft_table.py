@@ -1,12 +1,11 @@
 """What the kernel holds of one family's nftables table: known by what was applied, looked at when others wrote too."""
 
 import logging
-from collections.abc import Iterable
 
 from kproxy.kernel.nft import NftTable, RawElement, raw
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Block
-from kproxy.transaction.nftables import KEPT
+from kproxy.transaction.nftables import KEPT, TableTransaction
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +23,11 @@ class AppliedTable:
         self._seen = -1
         self._digests: dict[str, bytes] = {}
 
-    def apply(self, text: str, chains: Iterable[str]) -> None:
-        """Run a text that writes these chains; afterwards the table is in place."""
+    def apply(self, transaction: TableTransaction) -> None:
+        """Run it; afterwards the table is in place."""
         before = self.kernel.generation()
-        self.kernel.apply(text)
-        written = self.kernel.digests(chains)
+        self.kernel.apply(str(transaction))
+        written = self.kernel.digests(transaction.written)
         is_known = before == self._seen or not self.in_place
         if is_known and self.kernel.generation() == before + 1:
             self._seen = before + 1

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from kproxy.agent.family import SyncReport
@@ -11,13 +11,15 @@ from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import NftTable
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
-from kproxy.ruleset.nftables.desired import DesiredTable, Plans, TableChange
+from kproxy.ruleset.nftables.desired import DesiredTable, Plans
 from kproxy.state.store import Store
 from kproxy.transaction.halving import find_culprits
-from kproxy.transaction.nftables import anew, change_table, from_scratch
+from kproxy.transaction.nftables import TableTransaction, anew, change_table, from_scratch
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
+
+_NOTHING = TableTransaction("", ())
 
 
 class NftablesProxy:
@@ -49,23 +51,20 @@ class NftablesProxy:
         if self._table is None:
             self._table = table
             self._pending |= store.services.keys()
-        change, error = TableChange(), None
+        done, error = _NOTHING, None
         try:
             if verify and table.is_settled:
                 self._applied.look(table)
             self._take_in(table, store, circumstances, verify=verify)
-            change = table.changes() if self._applied.in_place else _everything(table)
             computed = self._clock()
-            self._bring(table, change)
+            done = self._bring(table)
         except ProgramFailed as failed:
             error = failed
         return SyncReport(
             services=sum(1 for _ in table.plans),
-            chains_written=sum(1 for block, (_, after) in change.blocks.items() if block.is_chain and after),
-            chains_deleted=sum(
-                1 for block, (_, after) in change.blocks.items() if block.is_chain and after is None
-            ),
-            rules_written=change.rule_count,
+            chains_written=len(done.written),
+            chains_deleted=len(done.deleted),
+            rules_written=done.line_count,
             compute_s=computed - began,
             apply_s=self._clock() - computed,
             error=error,
@@ -91,85 +90,76 @@ class NftablesProxy:
             table.place(key, plans)
         self._pending.clear()
 
-    def _bring(self, table: DesiredTable, change: TableChange) -> None:
-        if self._applied.in_place and not change:
-            self._settle(table)
-            return
+    def _bring(self, table: DesiredTable) -> TableTransaction:
+        """What was applied in the end."""
+        transaction = self._transaction(table)
         try:
-            self._apply(table, change)
+            self._apply(table, transaction)
         except ProgramFailed as failed:
             if failed.exit_code is None:
                 raise
-            self._recover(table, failed)
+            return self._recover(table, failed)
+        return transaction
 
-    def _recover(self, table: DesiredTable, failed: ProgramFailed) -> None:
+    def _recover(self, table: DesiredTable, failed: ProgramFailed) -> TableTransaction:
         """After a refusal: is it what others did to the table, the table as a whole, or some Services?"""
         if self._applied.in_place and self._applied.is_uncertain:
             _log.warning(
-                "%s: somebody else changed nftables; our table is written anew: %s", self.family, failed
+                "%s: our table, which somebody may have changed, is written anew: %s", self.family, failed
             )
             self._applied.in_place = False
-            self._bring(table, _everything(table))
-            return
-        wanted = {key: table.plans_of(key) for key in self._were}
-        keys = sorted(wanted)
-
-        def is_refused(part: Sequence[NamespacedName]) -> bool:
-            chosen = set(part)
-            for key in keys:
-                table.place(key, wanted[key] if key in chosen else self._were[key])
-            try:
-                self._kernel.check(self._text(table, table.changes()))
-            except ProgramFailed:
-                return True
-            return False
-
-        if is_refused(()):
-            for key in keys:
-                table.place(key, wanted[key])
-            if self._applied.in_place or not self._keeps_clients:
-                raise failed
+            return self._bring(table)
+        wanted = {key: table.plans_of(key) for key in sorted(self._were)}
+        culprits = self._culprits(table, wanted)
+        if culprits is None and not self._applied.in_place and self._keeps_clients:
             self._keeps_clients = False
-            self._bring(table, _everything(table))
-            return
-        culprits = find_culprits(keys, is_refused)
-        for key in keys:
-            table.place(key, self._were[key] if key in culprits else wanted[key])
+            return self._bring(table)
+        if culprits is None:
+            raise failed
         for key in culprits:
+            table.place(key, self._were[key])
             self._quarantined[key] = wanted[key]
             _log.error(
-                "%s: the kernel refuses Service %s; it keeps the rules that it had, until it changes: %s",
+                "%s: the kernel refuses Service %s, which keeps the rules that it had until it changes: %s",
                 self.family,
                 key,
                 failed,
             )
-        self._apply(table, table.changes())
+        transaction = self._transaction(table)
+        self._apply(table, transaction)
+        return transaction
 
-    def _apply(self, table: DesiredTable, change: TableChange) -> None:
-        written = (
-            [
-                block.name
-                for block, (_, after) in change.blocks.items()
-                if block.is_chain and after is not None
-            ]
-            if self._applied.in_place
-            else [block.name for block in table.blocks if block.is_chain]
-        )
-        self._applied.apply(self._text(table, change), written)
-        self._keeps_clients = True
-        self._settle(table)
+    def _culprits(
+        self, table: DesiredTable, wanted: Mapping[NamespacedName, Plans]
+    ) -> list[NamespacedName] | None:
+        """The Services whose newest plans the kernel refuses; None if it refuses also what is left without any."""
 
-    def _text(self, table: DesiredTable, change: TableChange) -> str:
+        def is_refused(part: Sequence[NamespacedName]) -> bool:
+            chosen = set(part)
+            for key, plans in wanted.items():
+                table.place(key, plans if key in chosen else self._were[key])
+            try:
+                self._kernel.check(str(self._transaction(table)))
+            except ProgramFailed:
+                return True
+            return False
+
+        try:
+            return None if is_refused(()) else find_culprits([*wanted], is_refused)
+        finally:
+            for key, plans in wanted.items():
+                table.place(key, plans)
+
+    def _transaction(self, table: DesiredTable) -> TableTransaction:
         if self._applied.in_place:
-            return change_table(self.family, change)
+            return change_table(self.family, table.changes())
         if self._keeps_clients:
             return anew(self.family, self._kernel.blocks(), table.blocks, table.elements())
         return from_scratch(self.family, table.blocks, table.elements())
 
-    def _settle(self, table: DesiredTable) -> None:
+    def _apply(self, table: DesiredTable, transaction: TableTransaction) -> None:
+        if transaction:
+            self._applied.apply(transaction)
+            self._keeps_clients = True
         table.settle()
         self._were.clear()
-
-
-def _everything(table: DesiredTable) -> TableChange:
-    return TableChange({block: (None, text) for block, text in table.blocks.items()}, [], [*table.elements()])

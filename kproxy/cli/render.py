@@ -144,10 +144,10 @@ def _nftables(store: Store, before: Store | None, depend: _Depend, render: Rende
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
-        return clean_table(family, table.blocks, table.elements())
+        return str(clean_table(family, table.blocks, table.elements()))
     table.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return change_table(family, table.changes())
+    return str(change_table(family, table.changes()))
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

@@ -5,9 +5,11 @@ without looking at every rule, so elements of new maps come before their rules, 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from kproxy.ruleset.nftables.desired import TableChange
+from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Element
 from kproxy.values import Family
 
@@ -19,74 +21,97 @@ KEPT = Block("set", "affinity")
 """Clients keep their endpoints also when all else is written anew."""
 
 
-def clean_table(family: Family, blocks: Blocks, elements: Iterable[Element]) -> str:
+@dataclass(frozen=True, slots=True)
+class TableTransaction:
+    """`str()` is what `nft -f` reads. It writes and deletes these chains."""
+
+    text: str
+    written: tuple[str, ...]
+    deleted: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def line_count(self) -> int:
+        """Rules, elements, and what declares a chain, set or map."""
+        return self.text.count("\n\t")
+
+
+def clean_table(family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
     """All of the table, for a node that has none."""
-    return "".join(_whole(family, blocks, elements))
+    return _whole("", family, blocks, elements)
 
 
-def from_scratch(family: Family, blocks: Blocks, elements: Iterable[Element]) -> str:
+def from_scratch(family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
     """All of the table instead of whatever is in it."""
     table = f"{_FAMILY[family]} {TABLE}"
-    return f"add table {table}\ndelete table {table}\n{clean_table(family, blocks, elements)}"
+    return _whole(f"add table {table}\ndelete table {table}\n", family, blocks, elements)
 
 
-def anew(family: Family, found: Iterable[Block], blocks: Blocks, elements: Iterable[Element]) -> str:
+def anew(
+    family: Family, found: Iterable[Block], blocks: Blocks, elements: Iterable[Element]
+) -> TableTransaction:
     """All of the table instead of what was `found` in it, but for what clients are remembered by."""
     found = list(found)
     table = f"{_FAMILY[family]} {TABLE}"
     chains = [block.name for block in found if block.is_chain]
     holders = [block for block in found if not block.is_chain and block != KEPT]
-    return "".join(
-        (
-            f"add table {table}\n",
-            f"flush table {table}\n",
-            *(f"flush {block.kind} {table} {block.name}\n" for block in holders),
-            *(f"delete chain {table} {name}\n" for name in chains),
-            *(f"delete {block.kind} {table} {block.name}\n" for block in holders),
-            *_whole(family, blocks, elements),
-        )
+    emptied = (
+        f"add table {table}\n",
+        f"flush table {table}\n",
+        *(f"flush {block.kind} {table} {block.name}\n" for block in holders),
+        *(f"delete chain {table} {name}\n" for name in chains),
+        *(f"delete {block.kind} {table} {block.name}\n" for block in holders),
     )
+    return _whole("".join(emptied), family, blocks, elements)
 
 
-def change_table(family: Family, change: TableChange) -> str:
+def change_table(family: Family, change: TableChange) -> TableTransaction:
     """Only what differs; empty if nothing does."""
-    if not change:
-        return ""
     table = f"{_FAMILY[family]} {TABLE}"
     gone = [block for block, (_, after) in change.blocks.items() if after is None]
     written = {block: after for block, (_, after) in change.blocks.items() if after is not None}
     altered = [block.name for block in written if block.is_chain and change.blocks[block][0] is not None]
     lost = {block.name for block in gone}
     chains = [block.name for block in gone if block.is_chain]
-    return "".join(
-        (
-            *_elements("delete", family, (each for each in change.deleted if each.holder not in lost)),
-            *_block(family, {block: text for block, text in written.items() if not block.is_chain}),
-            *_elements("add", family, (each for each in change.added if not _is_verdict(each))),
-            *(f"flush chain {table} {name}\n" for name in altered),
-            *_block(family, {block: text for block, text in written.items() if block.is_chain}),
-            *_elements("add", family, (each for each in change.added if _is_verdict(each))),
-            *(f"flush chain {table} {name}\n" for name in chains),
-            *(f"delete chain {table} {name}\n" for name in chains),
-            *(f"delete {block.kind} {table} {block.name}\n" for block in gone if not block.is_chain),
-        )
+    deleted = _lines(each._replace(value="") for each in change.deleted if each.holder not in lost)
+    added = _lines(change.added)
+    verdicts = {holder: added.pop(holder) for holder in VERDICT_MAPS if holder in added}
+    parts = (
+        *_commands("delete", family, deleted),
+        *_block(family, {block: text for block, text in written.items() if not block.is_chain}),
+        *_commands("add", family, added),
+        *(f"flush chain {table} {name}\n" for name in altered),
+        *_block(family, {block: text for block, text in written.items() if block.is_chain}),
+        *_commands("add", family, verdicts),
+        *(f"flush chain {table} {name}\n" for name in chains),
+        *(f"delete chain {table} {name}\n" for name in chains),
+        *(f"delete {block.kind} {table} {block.name}\n" for block in gone if not block.is_chain),
+    )
+    return TableTransaction(
+        "".join(parts), tuple(each.name for each in written if each.is_chain), tuple(chains)
     )
 
 
-def _whole(family: Family, blocks: Blocks, elements: Iterable[Element]) -> Iterator[str]:
-    everything = list(elements)
+def _whole(first: str, family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
     holders = {block: text for block, text in blocks.items() if not block.is_chain}
     asking = {block: text for block, text in blocks.items() if block.is_chain and _ASKS.search(text)}
     answering = {block: text for block, text in blocks.items() if block.is_chain and block not in asking}
-    yield from _block(family, holders)
-    yield from _elements("add", family, (each for each in everything if not _is_verdict(each)))
-    yield from _block(family, answering)
-    yield from _elements("add", family, (each for each in everything if _is_verdict(each)))
-    yield from _block(family, asking)
-
-
-def _is_verdict(element: Element) -> bool:
-    return element.value.startswith("goto ") or element.value == "drop"
+    lines = _lines(elements)
+    verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
+    parts = (
+        first,
+        *_block(family, holders),
+        *_commands("add", family, lines),
+        *_block(family, answering),
+        *_commands("add", family, verdicts),
+        *_block(family, asking),
+    )
+    return TableTransaction("".join(parts), tuple(block.name for block in blocks if block.is_chain))
 
 
 def _block(family: Family, blocks: Blocks) -> Iterator[str]:
@@ -98,13 +123,15 @@ def _block(family: Family, blocks: Blocks) -> Iterator[str]:
     yield "}\n"
 
 
-def _elements(verb: str, family: Family, elements: Iterable[Element]) -> Iterator[str]:
-    """One command a set or map, one line an element."""
-    by_holder: dict[str, list[str]] = {}
+def _lines(elements: Iterable[Element]) -> dict[str, list[str]]:
+    """One line an element, by set or map."""
+    lines: dict[str, list[str]] = {}
     for holder, key, value in elements:
-        line = f"\t{key} : {value},\n" if value and verb == "add" else f"\t{key},\n"
-        by_holder.setdefault(holder, []).append(line)
-    for holder, lines in by_holder.items():
-        yield f"{verb} element {_FAMILY[family]} {TABLE} {holder} {{\n"
-        yield from lines
-        yield "}\n"
+        lines.setdefault(holder, []).append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
+    return lines
+
+
+def _commands(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """One command a set or map."""
+    for holder, each in lines.items():
+        yield f"{verb} element {_FAMILY[family]} {TABLE} {holder} {{\n{''.join(each)}}}\n"

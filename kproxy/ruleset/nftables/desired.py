@@ -40,12 +40,6 @@ class TableChange:
     def __bool__(self) -> bool:
         return bool(self.blocks or self.deleted or self.added)
 
-    @property
-    def rule_count(self) -> int:
-        """How many rules are written and elements deleted or added."""
-        rules = sum(text.count("\n") for block, (_, text) in self.blocks.items() if block.is_chain and text)
-        return rules + len(self.deleted) + len(self.added)
-
 
 class DesiredTable:
     """All of one family's table, and what changed in it since `settle` was last called.

@@ -12,7 +12,9 @@ from kproxy.model.plan import ServicePortPlan, Unserved
 from kproxy.ruleset.nftables.table import Element
 from kproxy.values import Address
 
-FIREWALL_IPS = "firewall-ips"
+VERDICT_MAPS = ("service-ips", "service-nodeports", "unserved-ips", "unserved-nodeports", "firewall-ips")
+"""The maps whose values are verdicts, and so lead to chains."""
+
 _NOWHERE = Address("")
 _REFUSE = "goto refuse"
 
@@ -125,7 +127,7 @@ def elements_of(frontend: Frontend, served: Served) -> Iterator[Element]:
     if served.refusal:
         yield Element(f"unserved-{place}", key, served.refusal)
     if served.firewall:
-        yield Element(FIREWALL_IPS, key, f"goto {served.firewall}")
+        yield Element("firewall-ips", key, f"goto {served.firewall}")
     if served.way:
         yield from _numbered(served.way.picks.map, key, served.targets)
         if served.way.local_picks:

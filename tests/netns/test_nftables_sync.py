@@ -1,0 +1,268 @@
+"""One family's table in a real kernel: what is written, what is left alone, what is mended, who is refused."""
+
+import logging
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
+from kproxy.agent.family import SyncReport
+from kproxy.agent.nftables import NftablesProxy
+from kproxy.kernel import process
+from kproxy.kernel.nft import NftTable
+from kproxy.model.settings import Settings
+from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.state.events import Changed, Deleted
+from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort
+from kproxy.state.store import Store
+from kproxy.transaction.nftables import clean_table
+from kproxy.values import Address, Family, NamespacedName, Protocol
+from namespaces import fresh_namespace, inside
+from nftlisting import listing
+from scenarios import RENDER, Scenario, converted
+from strategies import scenarios
+from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE
+from wire.node import host_of
+
+pytestmark = pytest.mark.netns
+
+SETTINGS = Settings(
+    cluster_cidrs=CLUSTER_CIDRS, is_nftables=True, node_port_primary=True, localhost_node_ports=False
+)
+HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
+NO_PORT = 70_000
+"""No Service that was decoded has it; nft refuses it."""
+
+
+class RecordingTable(NftTable):
+    """The real table, and what was run in it."""
+
+    def __init__(self, family: Family = Family.IPV4) -> None:
+        super().__init__(family)
+        self.applied: list[str] = []
+
+    def apply(self, text: str) -> None:
+        self.applied.append(text)
+        super().apply(text)
+
+
+class Node:
+    """A node with Services `web` and `api`, each with two endpoints, and a proxy that has synced."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        for number, name in enumerate(("web", "api")):
+            self.serve(name, number)
+            self.endpoints(
+                name, an_endpoint(f"10.128.1.{number}"), an_endpoint(f"10.128.2.{number}", "node-2")
+            )
+        self.view = a_view(node_port_primary=True)
+        self.restart()
+        self.sync()
+
+    def serve(self, name: str, number: int, port: int = 80, **fields: object) -> None:
+        ports = (ServicePort("", Protocol.TCP, port),)
+        service = a_service(name, cluster_ips=(Address(f"10.96.0.{10 + number}"),), ports=ports, **fields)
+        self.store.apply(Changed(service))
+
+    def endpoints(self, name: str, *endpoints: Endpoint) -> None:
+        self.store.apply(Changed(a_slice(*endpoints, name=f"{name}-a", service=name)))
+
+    def restart(self) -> None:
+        self.table = RecordingTable()
+        self.proxy = NftablesProxy(self.table, RENDER)
+
+    def sync(self, *, verify: bool = False) -> SyncReport:
+        self.table.applied.clear()
+        circumstances = Circumstances(self.view, SETTINGS)
+        return self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
+
+    def holds(self) -> list[str]:
+        """The keys of the map that dispatches."""
+        found = process.run(["nft", "list", "map", "ip", "kproxy", "service-ips"])
+        return [f"10.96.0.{number}" for number in range(10, 20) if f"10.96.0.{number} ." in found]
+
+
+@pytest.fixture
+def kernel() -> Iterator[None]:
+    """This thread in a namespace of its own."""
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+@pytest.fixture
+def node(kernel: None) -> Node:
+    return Node()
+
+
+def nft(*command: str) -> str:
+    return process.run(["nft", *command])
+
+
+def test_sync_without_a_change_runs_nothing(node: Node) -> None:
+    node.sync(verify=True)
+    node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint("10.128.2.0", "node-2"))
+    assert (None, []) == (node.sync().error, node.table.applied)
+
+
+def test_replaced_endpoint_is_one_element(node: Node) -> None:
+    node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint("10.128.2.9", "node-2"))
+    node.sync()
+    (text,) = node.table.applied
+    assert text == (
+        "delete element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1,\n}\n"
+        "add element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1 : 10.128.2.9 . 8080,\n}\n"
+    )
+
+
+def test_service_with_more_endpoints_moves_to_another_map_in_one_transaction(node: Node) -> None:
+    for name in ("web", "api"):
+        node.endpoints(name, *(an_endpoint(f"10.128.2.{number}", "node-2") for number in (1, 2, 3)))
+        assert node.sync().error is None
+        assert 1 == len(node.table.applied)
+    held = nft("list", "table", "ip", "kproxy")
+    assert "pick-3" in held
+    assert "map endpoints-3" in held
+    assert "pick-2" not in held
+    assert "endpoints-2" not in held
+
+
+def test_restarted_agent_keeps_whom_clients_stay_with(node: Node) -> None:
+    client = "192.0.2.1 . 7 timeout 1h"
+    nft("add", "element", "ip", "kproxy", "affinity", "{", client, "}")
+    before = listing(Family.IPV4)
+    node.restart()
+    assert node.sync(verify=True).error is None
+    assert before == listing(Family.IPV4)
+    assert "192.0.2.1 . 7" in nft("list", "set", "ip", "kproxy", "affinity")
+
+
+def test_table_of_another_make_is_replaced(node: Node) -> None:
+    nft("flush", "ruleset")
+    nft("add", "table", "ip", "kproxy")
+    nft("add", "set", "ip", "kproxy", "affinity", "{ type inet_service; }")
+    node.restart()
+    assert node.sync().error is None
+    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "flush ruleset",
+        "flush chain ip kproxy services",
+        "add rule ip kproxy services accept",
+        "add chain ip kproxy stray",
+        "flush map ip kproxy service-ips",
+        "delete element ip kproxy endpoints-2 { 10.96.0.10 . tcp . 80 . 1 }",
+        "add element ip kproxy cluster-ips { 10.96.0.99 }",
+    ],
+)
+def test_what_somebody_else_does_to_the_table_is_mended(
+    node: Node, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = listing(Family.IPV4)
+    nft(harm)
+    with caplog.at_level(logging.WARNING):
+        assert node.sync(verify=True).error is None
+    assert before == listing(Family.IPV4)
+    assert "somebody else changed our table" in caplog.text
+
+
+def test_change_on_top_of_what_somebody_else_did_is_mended_at_once(node: Node) -> None:
+    nft("flush", "map", "ip", "kproxy", "endpoints-2")
+    node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint("10.128.2.9", "node-2"))
+    assert node.sync().error is None
+    assert "10.128.2.9" in nft("list", "map", "ip", "kproxy", "endpoints-2")
+
+
+def test_tables_of_others_are_left_alone_and_ours_too(node: Node) -> None:
+    nft("add", "table", "inet", "other")
+    assert (None, []) == (node.sync(verify=True).error, node.table.applied)
+    nft("list", "table", "inet", "other")
+
+
+def test_refused_service_keeps_its_rules_and_holds_up_nobody(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2, 9):
+        node.serve(f"more-{number}", number)
+        node.endpoints(f"more-{number}", an_endpoint(f"10.128.1.{number}"))
+    node.serve("web", 0, NO_PORT)
+    assert node.sync().error is None
+    assert [f"10.96.0.{number}" for number in range(10, 19)] == node.holds()
+    assert "the kernel refuses Service default/web" in caplog.text
+    node.serve("late", 9)
+    node.endpoints("late", an_endpoint("10.128.1.9"))
+    assert (None, 1) == (node.sync().error, len(node.table.applied))
+    node.serve("web", 0, 81)
+    assert node.sync().error is None
+    assert "10.96.0.10 . tcp . 81" in nft("list", "map", "ip", "kproxy", "service-ips")
+
+
+def test_refused_service_at_the_start_leaves_the_old_table_until_the_others_are_ready(node: Node) -> None:
+    node.serve("web", 0, NO_PORT)
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "api")))
+    node.restart()
+    assert node.sync().error is None
+    assert [] == node.holds()
+    node.serve("api", 1)
+    assert node.sync().error is None
+    assert ["10.96.0.11"] == node.holds()
+
+
+def test_table_that_is_refused_as_a_whole_changes_nothing_and_is_tried_again(node: Node) -> None:
+    before = listing(Family.IPV4)
+    good = node.view
+    node.view = a_view(node=a_node(addresses=(Address("10.199.0.256"),)), node_port_primary=True)
+    node.serve("more", 2)
+    assert node.sync().error is not None
+    assert before == listing(Family.IPV4)
+    node.view = good
+    assert node.sync().error is None
+    assert "10.96.0.12" in nft("list", "set", "ip", "kproxy", "cluster-ips")
+
+
+SEARCH = settings(
+    suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink], max_examples=12
+)
+
+
+@SEARCH
+@given(
+    one=scenarios(),
+    other=scenarios(),
+    family=st.sampled_from(Family),
+    draw=st.randoms(use_true_random=False),
+)
+def test_random_changes_leave_the_table_of_a_fresh_start(
+    one: Scenario, other: Scenario, family: Family, draw: random.Random
+) -> None:
+    """A dozen changes to the objects, and one to what all rules depend on."""
+    one, other = one.in_nftables_mode(), other.in_nftables_mode()
+    note(repr(one))
+    note(repr(other))
+    things = [converted(thing) for thing in (*one.objects, *other.objects)]
+    events: list[Changed | Deleted] = [Changed(thing) for thing in draw.sample(things, len(things))]
+    events += [Deleted(KIND_OF[type(thing)], thing.key) for thing in draw.sample(things, len(things) // 2)]
+    events += [Changed(converted(thing)) for thing in other.objects]
+    store, table = Store(), NftTable(family)
+    proxy = NftablesProxy(table, RENDER)
+    with fresh_namespace() as name, inside(name):
+        for at, event in enumerate(events):
+            store.apply(event)
+            scenario = one if at < len(events) // 2 else other
+            report = proxy.sync(
+                store, store.take_dirty(), scenario.circumstances(HOST, family), verify=at % 5 == 0
+            )
+            assert report.error is None
+        left = listing(family)
+        afresh = DesiredTable(RENDER, other.circumstances(HOST, family))
+        afresh.update(store, store.services, other.circumstances(HOST, family))
+        nft("flush", "ruleset")
+        table.apply(str(clean_table(family, afresh.blocks, afresh.elements())))
+        assert listing(family) == left
