@@ -25,8 +25,8 @@ _NOTHING = TableTransaction("", ())
 class NftablesProxy:
     """Keeps one family's table at the newest state, each sync in one transaction.
 
-    A transaction that is refused changes nothing. If some Services are at fault they keep their old rules until they
-    change, and all others get theirs.
+    A transaction that is refused changes nothing. If some Services are at fault they keep their old rules, and all
+    others get theirs; those are tried again when they change, and with each `verify`.
     """
 
     def __init__(self, kernel: NftTable, render: Render, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +38,7 @@ class NftablesProxy:
         self._table: DesiredTable | None = None
         self._pending: set[NamespacedName] = set()
         self._were: dict[NamespacedName, Plans] = {}
-        self._quarantined: dict[NamespacedName, Plans] = {}
+        self._quarantined: set[NamespacedName] = set()
         self._keeps_clients = True
 
     def sync(
@@ -78,16 +78,11 @@ class NftablesProxy:
     ) -> None:
         table.adopt(circumstances)
         if verify:
-            self._pending |= self._quarantined.keys()
+            self._pending |= self._quarantined
             self._quarantined.clear()
         for key in self._pending | table.stale:
-            plans = table.planned(store, key)
-            if plans == self._quarantined.get(key):
-                plans = table.plans_of(key)
-            else:
-                self._quarantined.pop(key, None)
             self._were.setdefault(key, table.plans_of(key))
-            table.place(key, plans)
+            table.place(key, table.planned(store, key))
         self._pending.clear()
 
     def _bring(self, table: DesiredTable) -> TableTransaction:
@@ -118,9 +113,9 @@ class NftablesProxy:
             raise failed
         for key in culprits:
             table.place(key, self._were[key])
-            self._quarantined[key] = wanted[key]
+            self._quarantined.add(key)
             _log.error(
-                "%s: the kernel refuses Service %s, which keeps the rules that it had until it changes: %s",
+                "%s: the kernel refuses Service %s, which keeps the rules that it had and is tried again later: %s",
                 self.family,
                 key,
                 failed,
