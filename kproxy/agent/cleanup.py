@@ -9,6 +9,7 @@ from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.ruleset.chains import Chain
+from kproxy.ruleset.nftables.table import TABLE
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
 from kproxy.transaction.transaction import Section, Transaction
@@ -37,7 +38,8 @@ _GUARD = "KUBE-FIREWALL"
 
 _TABLES = ("filter", "nat", "mangle")
 _JUMP = re.compile(r" -[jg] (\S+)")
-_NFT_TABLES = ("kube-proxy", "kproxy")
+_KUBE_PROXYS_TABLE = "kube-proxy"
+_NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE)
 _NFT_FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
@@ -47,6 +49,21 @@ def clean_up() -> bool:
     return not failed
 
 
+def end_iptables_mode(family: Family) -> None:
+    """Remove the rules of iptables mode, in both backends, and kube-proxy's of nftables mode."""
+    for backend in Backend:
+        iptables = Iptables(backend, family)
+        if process.find(iptables.program):
+            _clean_iptables(iptables)
+    _clean_nft(family, _KUBE_PROXYS_TABLE)
+
+
+def end_nftables_mode(family: Family) -> None:
+    """Remove the rules of nftables mode, kube-proxy's and ours."""
+    if process.find("nft"):
+        _clean_nft(family, *_NFT_TABLES)
+
+
 def _parts() -> Iterator[tuple[str, Callable[[], None]]]:
     for family in Family:
         for backend in Backend:
@@ -54,7 +71,7 @@ def _parts() -> Iterator[tuple[str, Callable[[], None]]]:
             if process.find(iptables.program):
                 yield iptables.program, partial(_clean_iptables, iptables)
         if process.find("nft"):
-            yield f"nft, {family}", partial(_clean_nft, family)
+            yield f"nft, {family}", partial(_clean_nft, family, *_NFT_TABLES)
 
 
 def _succeeds(what: str, clean: Callable[[], None]) -> bool:
@@ -113,8 +130,8 @@ def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator
         yield Section(table, deleted=tuple(ordered[start : start + step]))
 
 
-def _clean_nft(family: Family) -> None:
+def _clean_nft(family: Family, *tables: str) -> None:
     """Adding a table that is there changes nothing, and one that was not there goes again at once."""
     name = _NFT_FAMILIES[family]
-    text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in _NFT_TABLES)
+    text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in tables)
     process.run(["nft", "-f", "-"], stdin=text)

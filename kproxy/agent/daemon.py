@@ -10,11 +10,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, Protocol
 
+from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.loop import Agent
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.restart import ConfigurationWatch
 from kproxy.agent.schedule import Schedule
+from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
@@ -25,6 +27,7 @@ from kproxy.kernel import addresses, process, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft_probe import require_expressions
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
@@ -194,9 +197,10 @@ def _agent(
             FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families
         ]
         around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
-        proxies = by_iptables
+        proxies = [Successor(proxy, end_nftables_mode) for proxy in by_iptables]
     else:
-        proxies = [NftablesProxy(NftTable(family), render) for family in families]
+        by_nft = [NftablesProxy(NftTable(family), render) for family in families]
+        proxies = [Successor(proxy, end_iptables_mode) for proxy in by_nft]
     return Agent(
         proxies,
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
@@ -244,7 +248,13 @@ def _families(backend: Backend | None) -> list[Family]:
 def _refusal(backend: Backend | None, family: Family) -> str:
     if family is Family.IPV6 and not Path("/proc/net/if_inet6").exists():
         return "this kernel was started without IPv6"
-    return Iptables(backend, family).refusal() if backend else ""
+    if backend:
+        return Iptables(backend, family).refusal()
+    try:
+        require_expressions(NftTable(family))
+    except EnvironmentLacking as lacking:
+        return str(lacking)
+    return ""
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

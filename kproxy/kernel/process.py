@@ -35,7 +35,7 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
-            f"{command[0]} is not installed; on Debian: apt-get install iptables iproute2"
+            f"{command[0]} is not installed; on Debian: apt-get install iptables nftables iproute2"
         )
     started = subprocess.Popen(
         [str(program), *command[1:]],

@@ -1,0 +1,96 @@
+"""What a change of mode takes away, and what it leaves."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.kernel import process
+from kproxy.kernel.accounting import ensure_counters
+from kproxy.kernel.iptables import Backend
+from kproxy.ruleset.tree import FLAT, TREE, Layout
+from kproxy.values import Family
+from namespaces import fresh_namespace, inside
+from recordings import CLUSTERS, DUMP
+from scenarios import REGRESSIONS, Scenario
+from wire import OUTSIDE
+from wire.node import host_of
+
+pytestmark = pytest.mark.netns
+
+PROGRAM = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+RECORDED = next(cluster for cluster in CLUSTERS if cluster.name == "seed-kinds")
+FOREIGN = """*filter
+:MINE - [0:0]
+:KUBE-KUBELET-CANARY - [0:0]
+-A INPUT -j MINE
+-A MINE -p 47 -j DROP
+-A FORWARD -p 47 -m comment --comment "looks like -j KUBE-SERVICES" -j DROP
+COMMIT
+*nat
+COMMIT
+"""
+
+
+@pytest.fixture(autouse=True)
+def kernel() -> Iterator[None]:
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+def saved(backend: Backend, family: Family) -> set[str]:
+    """Chains and rules, without counters."""
+    lines = process.run([f"{PROGRAM[family]}-{backend}-save"]).splitlines()
+    return {line.partition(" [")[0] for line in lines if line.startswith((":", "-A"))}
+
+
+def ours(lines: set[str]) -> set[str]:
+    """Kubernetes' chains, all rules of theirs, and jumps to them; but for what is the kubelet's too."""
+    shared = ("KUBE-FIREWALL", "KUBELET")
+    return {line for line in lines if "KUBE-" in line and not any(word in line for word in shared)}
+
+
+def restore(backend: Backend, family: Family, text: str) -> None:
+    process.run([f"{PROGRAM[family]}-{backend}-restore", "--noflush"], stdin=text)
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("layout", [FLAT, TREE], ids=["flat", "tree"])
+def test_chains_of_iptables_mode_go_and_those_of_others_stay(
+    backend: Backend, family: Family, layout: Layout
+) -> None:
+    restore(backend, family, FOREIGN)
+    before = saved(backend, family)
+    restore(backend, family, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, layout))
+    end_iptables_mode(family)
+    assert not ours(saved(backend, family) - before)
+    assert before <= saved(backend, family)
+
+
+@pytest.mark.parametrize("family", Family)
+def test_chains_of_kube_proxy_go(family: Family) -> None:
+    assert ensure_counters()
+    restore(Backend.NFT, family, (RECORDED / DUMP[family]).read_text())
+    end_iptables_mode(family)
+    assert not ours(saved(Backend.NFT, family))
+
+
+def test_tables_go_in_nftables_and_no_other() -> None:
+    for name in ("kproxy", "kube-proxy", "other"):
+        process.run(["nft", f"add table ip {name}; add chain ip {name} some"])
+    end_iptables_mode(Family.IPV4)
+    assert ["ip kproxy", "ip other"] == tables()
+    end_nftables_mode(Family.IPV4)
+    assert ["ip other"] == tables()
+
+
+def tables() -> list[str]:
+    return sorted(line.removeprefix("table ") for line in process.run(["nft", "list", "tables"]).splitlines())
+
+
+def test_clean_node_is_left_clean() -> None:
+    for family in Family:
+        end_iptables_mode(family)
+        end_nftables_mode(family)
+    assert [] == tables()
