@@ -230,7 +230,12 @@ def _source(
 ) -> Source:
     if options.manifests:
         return ManifestDirectory(options.manifests, emit)
-    return KubeSource(connect_noted, emit, node_name=options.node_name)
+    return KubeSource(
+        connect_noted,
+        emit,
+        node_name=options.node_name,
+        service_cidrs=options.configuration.mode is Mode.NFTABLES,
+    )
 
 
 def _families(backend: Backend | None) -> list[Family]:

@@ -63,12 +63,12 @@ def store_from_files(files: Sequence[str]) -> Store:
     return store
 
 
-def store_from_cluster(kubeconfig: Path | None, node: str) -> Store:
+def store_from_cluster(kubeconfig: Path | None, node: str, *, service_cidrs: bool) -> Store:
     """The Services, EndpointSlices and the Node of the kubeconfig's current context, listed once."""
     from kproxy.sources import connection, kube  # half a second, spent only with a cluster
 
     store = Store()
-    for listed in kube.list_once(connection.connect(kubeconfig), node):
+    for listed in kube.list_once(connection.connect(kubeconfig), node, service_cidrs=service_cidrs):
         for rejection in listed.rejections:
             tell(rejection)
         store.apply(listed)

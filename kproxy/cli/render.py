@@ -116,9 +116,14 @@ def command(
         view = view_node(name, known, local, settings, _FAMILY[family])
         return Circumstances(view, settings, LAYOUTS[dispatch], store.service_networks(_FAMILY[family]))
 
-    store = store_from_cluster(kubeconfig, name) if use_cluster else store_from_files(files)
+    nftables = configuration.mode is Mode.NFTABLES
+    store = (
+        store_from_cluster(kubeconfig, name, service_cidrs=nftables)
+        if use_cluster
+        else store_from_files(files)
+    )
     known = store_from_files(before) if before else None
-    print_rules = _nftables if configuration.mode is Mode.NFTABLES else _iptables
+    print_rules = _nftables if nftables else _iptables
     click.echo(print_rules(store, known, circumstances, render), nl=False)
     for remark in _remarks(store, name, _FAMILY[family]):
         tell(remark)

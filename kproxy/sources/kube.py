@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 
+from kproxy.errors import ApiFailed
 from kproxy.sources.connection import Answer, Connection
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
@@ -21,6 +23,9 @@ ENDPOINT_SLICES = Resource(
 )
 """Nor do the slices of headless Services."""
 
+SERVICE_CIDRS = Resource(Kind.SERVICE_CIDR, "/apis/networking.k8s.io/v1/servicecidrs", ())
+"""For nftables mode; before Kubernetes 1.33 there may be none, and a server that knows none says 404."""
+
 _STOP_WITHIN_S = 2.0
 
 
@@ -29,21 +34,30 @@ def node(name: str) -> Resource:
     return Resource(Kind.NODE, "/api/v1/nodes", (("fieldSelector", f"metadata.name={name}"),))
 
 
-def list_once(connection: Connection, node_name: str) -> Iterator[Listed]:
+def list_once(connection: Connection, node_name: str, *, service_cidrs: bool = False) -> Iterator[Listed]:
     """Each kind's complete list, for a look at a cluster without following it; ApiFailed if one fails."""
-    for resource in (SERVICES, ENDPOINT_SLICES, node(node_name)):
+    for resource in _resources(node_name, service_cidrs=service_cidrs):
 
         def get(asked: Mapping[str, str], resource: Resource = resource) -> Answer:
             return connection.get(resource.path, resource.query(asked), read_timeout_s=Pace().list_timeout_s)
 
-        yield list_resource(get, resource, Pace().page_size)[0]
+        try:
+            yield list_resource(get, resource, Pace().page_size)[0]
+        except ApiFailed as failed:
+            if resource is not SERVICE_CIDRS or failed.status != HTTPStatus.NOT_FOUND:
+                raise
+
+
+def _resources(node_name: str, *, service_cidrs: bool) -> tuple[Resource, ...]:
+    needed = SERVICES, ENDPOINT_SLICES, node(node_name)
+    return (*needed, SERVICE_CIDRS) if service_cidrs else needed
 
 
 class KubeSource:
     """Tells `emit` what a cluster's proxy needs to know, from `start` to `stop`.
 
-    `emit` is called from three threads, one a kind, and must be quick. Each kind begins with a
-    `Listed`; each connection, three at the start and more after failures, comes from `connect`.
+    `emit` is called from several threads, one a kind, and must be quick. Each kind begins with a
+    `Listed`; each connection, one a kind at the start and more after failures, comes from `connect`.
     """
 
     def __init__(
@@ -52,12 +66,13 @@ class KubeSource:
         emit: Callable[[Event], None],
         *,
         node_name: str,
+        service_cidrs: bool = False,
         pace: Pace | None = None,
     ) -> None:
         self._connect = connect
         self._loops = tuple(
             ListWatch(resource, connect, emit, pace or Pace())
-            for resource in (SERVICES, ENDPOINT_SLICES, node(node_name))
+            for resource in _resources(node_name, service_cidrs=service_cidrs)
         )
 
     def start(self) -> None:
@@ -76,5 +91,6 @@ class KubeSource:
 
     @property
     def freshness(self) -> tuple[Freshness, ...]:
-        """How current each kind is; may be read from any thread."""
-        return tuple(loop.freshness for loop in self._loops)
+        """How current each kind is that no cluster lacks; may be read from any thread."""
+        known = (loop.freshness for loop in self._loops)
+        return tuple(each for each in known if each.kind is not SERVICE_CIDRS.kind)

@@ -14,10 +14,12 @@ import pytest
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
+from kproxy.values import Family
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
+from nftlisting import listing
 from recordings import comparable
 from stubapi import StubApi
-from stubapi.manifests import endpoint_slice, node, service
+from stubapi.manifests import endpoint_slice, node, service, service_cidr
 
 pytestmark = pytest.mark.netns
 
@@ -122,6 +124,37 @@ def test_agent_follows_the_cluster(api: StubApi, by_kubeconfig: tuple[str, str],
         running.send_signal(signal.SIGTERM)
         assert 0 == running.wait(timeout=BOUND_S)
     assert comparable(before) == comparable(rules())
+
+
+def test_agent_in_nftables_mode_programs_what_render_prints(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path
+) -> None:
+    def holds(text: str) -> Callable[[], bool]:
+        return lambda: text in process.run(["nft", "list", "ruleset"])
+
+    mode = "nftables"
+    with agent(*by_kubeconfig, "--proxy-mode", mode, log=log) as running:
+        eventually(holds("10.128.2.6 . 8080"), "the first list is programmed", log)
+        api.put("ServiceCIDR", service_cidr("kubernetes", "10.96.0.0/12"))
+        eventually(holds("10.96.0.0/12 drop"), "free cluster IPs are dropped", log)
+        api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.5", "10.128.3.7"))
+        eventually(holds("10.128.3.7 . 8080"), "a new endpoint is programmed", log)
+        process.run(["nft", "flush", "ruleset"])
+        put_service(api, "api", "10.96.0.11", "10.128.1.9")
+        eventually(holds("10.128.3.7 . 8080"), "a flush is mended with the next change", log)
+        running.send_signal(signal.SIGTERM)
+        assert 0 == running.wait(timeout=BOUND_S)
+    left = listing(Family.IPV4)
+    command = [sys.executable, "-m", "kproxy", "render", "--from-cluster", *by_kubeconfig, "--mode", mode]
+    config = log.with_name("config.yaml")
+    config.write_text(
+        f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: {CLUSTER_CIDR}\n"
+    )
+    rendered = subprocess.run(
+        [*command, "--node", NODE, "--config", str(config)], check=True, capture_output=True, text=True
+    )
+    process.run(["nft", "-f", "-"], stdin=f"flush ruleset\n{rendered.stdout}")
+    assert left == listing(Family.IPV4)
 
 
 @pytest.mark.parametrize("fault", ["closed", "gone", "away"])

@@ -49,3 +49,13 @@ def node(name: str, address: str = "10.199.0.2") -> Object:
         "spec": {"podCIDR": "10.128.1.0/24", "podCIDRs": ["10.128.1.0/24"]},
         "status": {"addresses": [{"type": "InternalIP", "address": address}]},
     }
+
+
+def service_cidr(name: str, *cidrs: str) -> Object:
+    """A network of cluster IPs."""
+    return {
+        "kind": "ServiceCIDR",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": name},
+        "spec": {"cidrs": list(cidrs)},
+    }
