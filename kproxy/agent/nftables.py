@@ -61,7 +61,7 @@ class NftablesProxy:
         except ProgramFailed as failed:
             error = failed
         return SyncReport(
-            services=sum(1 for _ in table.plans),
+            services=table.service_ports,
             chains_written=len(done.written),
             chains_deleted=len(done.deleted),
             rules_written=done.line_count,

@@ -60,16 +60,13 @@ class DesiredTable:
         self._marks: Counter[Element] = Counter()
         self._node_blocks: dict[Block, str] = {}
         self._node_marks: tuple[Element, ...] = ()
+        self.service_ports = 0
         self.blocks: dict[Block, str] = {}
         self.frontends: dict[Frontend, Served] = {}
         self._blocks_were: dict[Block, str | None] = {}
         self._frontends_were: dict[Frontend, Served] = {}
         self._marks_were: dict[Element, bool] = {}
         self._enter(circumstances)
-
-    @property
-    def plans(self) -> Iterable[ServicePortPlan]:
-        return (plan for plans in self._plans.values() for plan in plans)
 
     def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
         """Take in what changed: the Services named, or all of them if the circumstances did."""
@@ -110,6 +107,7 @@ class DesiredTable:
         if plans == self.plans_of(key) and key not in self.stale:
             return
         self.stale.discard(key)
+        self.service_ports += len(plans) - len(self.plans_of(key))
         if plans:
             self._plans[key] = plans
         else:
