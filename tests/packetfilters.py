@@ -3,15 +3,24 @@
 from typing import Protocol
 
 from kproxy.explain.dump import parse_tables
+from kproxy.explain.nft_table import parse_table
+from kproxy.explain.nft_walk import NftWalker
 from kproxy.explain.walk import Walker
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend
+from kproxy.model.packet import Fates, Packet
 from kproxy.ruleset.chains import parse_chains
 from kproxy.ruleset.tree import Layout
 from kproxy.values import Family
 from namespaces import inside
 from scenarios import Scenario
 from wire import Wire
+
+
+class Tracer(Protocol):
+    """What the rules say, told by their text."""
+
+    def fates(self, packet: Packet, /) -> Fates: ...
 
 
 class PacketFilter(Protocol):
@@ -24,8 +33,8 @@ class PacketFilter(Protocol):
     def adapted(self, scenario: Scenario) -> Scenario:
         """The scenario in this packet filter's mode."""
 
-    def load(self, wire: Wire, scenario: Scenario, family: Family, layout: Layout, /) -> Walker | None:
-        """Put the scenario's rules into a clean node; a tracer of what the kernel then shows, if there is one."""
+    def load(self, wire: Wire, scenario: Scenario, family: Family, layout: Layout, /) -> Tracer:
+        """Put the scenario's rules into a clean node; a tracer of what the kernel then shows."""
 
 
 class ByIptables:
@@ -61,6 +70,9 @@ class ByNftables:
     def adapted(self, scenario: Scenario) -> Scenario:
         return scenario.in_nftables_mode()
 
-    def load(self, wire: Wire, scenario: Scenario, family: Family, _layout: Layout) -> None:
+    def load(self, wire: Wire, scenario: Scenario, family: Family, _layout: Layout) -> NftWalker:
+        ip = "ip" if family is Family.IPV4 else "ip6"
         with inside(wire.namespace):
             process.run(["nft", "-f", "-"], stdin=f"flush ruleset\n{scenario.table(wire.host, family)}")
+            listed = process.run(["nft", "-j", "list", "table", ip, "kproxy"])
+        return NftWalker(parse_table(listed), wire.host)

@@ -38,14 +38,14 @@ def test_packets_of_a_recorded_cluster_fare_as_the_oracle_says(
     objects = json.loads((cluster / "objects.json").read_text())["items"]
     configuration = yaml.safe_load((cluster / "config.yaml").read_text())
     scenario = Scenario((*objects, SERVICE_CIDR), configuration).in_nftables_mode()
-    ByNftables().load(wire, scenario, family, FLAT)
+    tracer = ByNftables().load(wire, scenario, family, FLAT)
     store, chosen = scenario.store(), scenario.settings()
     packets = probes(store, wire.host, family)
     packets = random.Random(DRAWN_SEED).sample(packets, min(len(packets), MOST_PACKETS))
     expected = [decide(store, chosen, NODE, wire.host, packet) for packet in packets]
     seen = wire.send(packets)
     assert [] == [
-        f"{packet}\n  oracle: {fates}\n  kernel: {arrived}"
+        f"{packet}\n  oracle: {fates}\n  tracer: {tracer.fates(packet)}\n  kernel: {arrived}"
         for packet, fates, arrived in zip(packets, expected, seen, strict=True)
-        if arrived.fate not in fates
+        if arrived.fate not in fates or tracer.fates(packet) != fates
     ]

@@ -22,7 +22,7 @@ from kproxy.ruleset.tree import FLAT, Layout
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, Protocol, family_of
 from namespaces import inside
-from packetfilters import ByIptables, ByNftables, PacketFilter
+from packetfilters import ByIptables, ByNftables, PacketFilter, Tracer
 from recordings import CLUSTERS, DIRECTORY, DUMP
 from scenarios import NODE, REGRESSIONS, SMALL_TREE, Scenario, probes
 from seeds import DRAWN_SEED, FIXED_SEED
@@ -57,15 +57,13 @@ def wire(packet_filter: PacketFilter) -> Iterator[Wire]:
         yield built
 
 
-def disagreements(
-    wire: Wire, scenario: Scenario, walker: Walker | None, packets: Sequence[Packet]
-) -> list[str]:
+def disagreements(wire: Wire, scenario: Scenario, tracer: Tracer, packets: Sequence[Packet]) -> list[str]:
     """The packets that came to where the oracle does not send them, or that the dumped rules send elsewhere."""
     store, chosen = scenario.store(), scenario.settings()
     found = []
     for packet, seen in zip(packets, wire.send(packets), strict=True):
         expected = decide(store, chosen, NODE, wire.host, packet)
-        traced = walker.fates(packet) if walker else expected
+        traced = tracer.fates(packet)
         if seen.fate not in expected or traced != expected:
             found.append(f"{packet}\n  oracle: {expected}\n  tracer: {traced}\n  kernel: {seen}")
     return found

@@ -151,4 +151,5 @@ def _remembering(plan: ServicePortPlan, backend: Backend) -> _Remembering:
     where = f"{backend.address.replace(':', '.')}/{backend.port}"
     chain = f"{own_chain('endpoint', plan)}/{where}"
     digest = hashlib.blake2b(chain.encode(), digest_size=4).digest()
-    return _Remembering(chain, int.from_bytes(digest, "big"), backend.target)
+    number = int.from_bytes(digest, "big") >> 1  # nft 1.0.6 prints an offset with the highest bit as negative
+    return _Remembering(chain, number, backend.target)
