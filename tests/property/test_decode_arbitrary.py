@@ -202,7 +202,8 @@ def test_arbitrary_bytes_are_refused_as_input(kind: Kind, raw: bytes) -> None:
 @given(st.sampled_from(Kind), BYTES | DATA | st.fixed_dictionaries({"metadata": METADATA | DATA}))
 def test_arbitrary_things_have_a_key_or_none(kind: Kind, thing: object) -> None:
     key = identify(kind, thing, namespace="default")
-    assert key is None or (key.name and bool(key.namespace) is not (kind is Kind.NODE))
+    cluster_wide = kind in {Kind.NODE, Kind.SERVICE_CIDR}
+    assert key is None or (key.name and bool(key.namespace) is not cluster_wide)
 
 
 @given(st.sampled_from(Kind), SERVICES | SLICES, st.data())
