@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import count
 
 from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import AppliedTable
@@ -20,6 +21,8 @@ from kproxy.values import NamespacedName
 _log = logging.getLogger(__name__)
 
 _NOTHING = TableTransaction("", ())
+_MOST_CHECKS = 100
+"""A culprit among 10,000 Services is found with 30; one check of so many takes a second."""
 
 
 class NftablesProxy:
@@ -105,7 +108,7 @@ class NftablesProxy:
             self._applied.in_place = False
             return self._bring(table)
         wanted = {key: table.plans_of(key) for key in sorted(self._were)}
-        culprits = self._culprits(table, wanted)
+        culprits = self._culprits(table, wanted, failed)
         if culprits is None and not self._applied.in_place and self._keeps_clients:
             self._keeps_clients = False
             return self._bring(table)
@@ -125,11 +128,17 @@ class NftablesProxy:
         return transaction
 
     def _culprits(
-        self, table: DesiredTable, wanted: Mapping[NamespacedName, Plans]
+        self, table: DesiredTable, wanted: Mapping[NamespacedName, Plans], failed: ProgramFailed
     ) -> list[NamespacedName] | None:
-        """The Services whose newest plans the kernel refuses; None if it refuses also what is left without any."""
+        """The Services whose newest plans the kernel refuses; None if it refuses also what is left without any.
+
+        Raises `failed` where they are too many to be found in time.
+        """
+        checks = count(1)
 
         def is_refused(part: Sequence[NamespacedName]) -> bool:
+            if next(checks) > _MOST_CHECKS:
+                raise failed
             chosen = set(part)
             for key, plans in wanted.items():
                 table.place(key, plans if key in chosen else self._were[key])

@@ -89,7 +89,7 @@ class DesiredTable:
         return plan_service(service, store.slices_of(key), self._circumstances.node) if service else ()
 
     def _enter(self, circumstances: Circumstances) -> None:
-        self._circumstances = circumstances
+        """What cannot be rendered leaves the circumstances as they were, so that they are entered again."""
         self._writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
         node_blocks = self._writer.node_blocks(circumstances.service_networks)
         for block in self._node_blocks.keys() - node_blocks.keys():
@@ -101,11 +101,13 @@ class DesiredTable:
         self._node_marks = marks
         for part in self._uses:
             self._put_blocks(self._written(part))
+        self._circumstances = circumstances
 
     def place(self, key: NamespacedName, plans: Plans) -> None:
         """Let a Service be what these plans say; without any, nothing."""
         if plans == self.plans_of(key) and key not in self.stale:
             return
+        new, blocks = self._compiled(plans)
         self.stale.discard(key)
         self.service_ports += len(plans) - len(self.plans_of(key))
         if plans:
@@ -113,7 +115,6 @@ class DesiredTable:
         else:
             self._plans.pop(key, None)
         old = self._contributions.pop(key, _NOTHING)
-        new, blocks = self._compiled(plans)
         if plans:
             self._contributions[key] = new
         self._count_marks(old.marks, new.marks)

@@ -1,0 +1,76 @@
+"""The table of nftables mode as data: what a Service adds, and what is left when a template fails."""
+
+from typing import Any
+
+import pytest
+
+from facts import WEB, a_plan, a_service, a_slice, a_view, an_endpoint
+from kproxy.errors import InputError
+from kproxy.model.settings import Settings
+from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.frontends import elements_of, frontends_of
+from kproxy.ruleset.nftables.table import Block, Element, parse_blocks
+from kproxy.state.events import Changed
+from kproxy.state.objects import ServicePort, ServiceType
+from kproxy.state.store import Store
+from kproxy.values import Address, Protocol
+from scenarios import RENDER
+
+SETTINGS = Settings(is_nftables=True, node_port_primary=True, localhost_node_ports=False)
+
+
+def test_service_port_is_elements_for_each_of_its_addresses() -> None:
+    service = a_service(
+        type=ServiceType.LOAD_BALANCER,
+        ports=(ServicePort("", Protocol.TCP, 80, 30080),),
+        load_balancer_vips=(Address("192.0.2.10"),),
+        external_policy_local=True,
+    )
+    plan = a_plan(service, an_endpoint("10.128.1.5"), an_endpoint("10.128.2.6", "node-2"))
+    found = [element for each in frontends_of(plan) for element in elements_of(*each)]
+    assert [
+        Element("service-ips", "10.96.0.10 . tcp . 80", "goto internal-2"),
+        Element("service-ips", "192.0.2.10 . tcp . 80", "goto external-2-local-1"),
+        Element("local-endpoints-1", "192.0.2.10 . tcp . 80 . 0", "10.128.1.5 . 8080"),
+        Element("service-nodeports", "tcp . 30080", "goto nodeport-2-local-1"),
+    ] == [
+        each
+        for each in found
+        if not each.holder.endswith("endpoints-2") and "nodeport-local" not in each.holder
+    ]
+    assert 8 == sum(each.holder.endswith(("endpoints-2", "endpoints-1")) for each in found)
+
+
+@pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
+def test_template_that_writes_no_blocks_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_blocks(text)
+
+
+@pytest.mark.parametrize("broken", ["nftables/node.j2", "nftables/way.j2"])
+def test_what_could_not_be_rendered_is_tried_again(broken: str) -> None:
+    fails = {broken}
+
+    def render(name: str, values: dict[str, Any]) -> str:
+        if name in fails:
+            raise InputError(f"{name} is broken")
+        return RENDER(name, values)
+
+    store = Store()
+    store.apply(Changed(a_service()))
+    store.apply(Changed(a_slice(an_endpoint("10.128.1.5"))))
+    old = Circumstances(a_view(cluster_cidrs=()), SETTINGS)
+    new = Circumstances(a_view(), SETTINGS)
+    fails.clear()
+    table = DesiredTable(render, old)
+    table.update(store, [WEB], old)
+    fails.add(broken)
+    with pytest.raises(InputError):
+        table.update(store, [], new)
+    fails.clear()
+    table.update(store, [], new)
+    afresh = DesiredTable(RENDER, new)
+    afresh.update(store, [WEB], new)
+    assert afresh.blocks == table.blocks
+    assert "saddr !=" in table.blocks[Block("chain", "internal-1")]
