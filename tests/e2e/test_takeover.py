@@ -2,9 +2,8 @@
 
 import re
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import pytest
 
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
-from namespaces import fresh_namespace, inside
+from pods import node_and_pods
 from recordings import DIRECTORY
 from running import BOUND_S, eventually, running_agent
 
@@ -23,53 +22,6 @@ CLUSTER = DIRECTORY / "catalogue" / "nodeport-tcp-and-udp"
 SERVICE = ("10.96.0.53", 53)
 ENDPOINTS = ("10.128.1.5", "10.128.2.6", "10.128.3.7")
 PROGRAMS = {"iptables.v4": "iptables", "iptables.v6": "ip6tables"}
-
-
-@contextmanager
-def node_and_pods() -> Iterator[None]:
-    """This thread on a node, whose pods, in another namespace, answer with the address that they were asked at."""
-    with fresh_namespace() as node, fresh_namespace() as pods, ExitStack() as serving:
-        run = process.run
-        run(["ip", "-n", node, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", pods])
-        for name, address in ((node, "10.199.0.2/24"), (pods, "10.199.0.1/24")):
-            run(["ip", "-n", name, "address", "add", address, "dev", "eth0"])
-            run(["ip", "-n", name, "link", "set", "eth0", "up"])
-        run(["ip", "-n", node, "route", "add", "default", "via", "10.199.0.1"])
-        for endpoint in ENDPOINTS:
-            run(["ip", "-n", pods, "address", "add", f"{endpoint}/32", "dev", "lo"])
-        with inside(pods):
-            for endpoint in ENDPOINTS:
-                tcp = serving.enter_context(socket.create_server((endpoint, 53)))
-                udp = serving.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                udp.bind((endpoint, 53))
-                threading.Thread(target=answer_tcp, args=(tcp,), daemon=True).start()
-                threading.Thread(target=answer_udp, args=(udp, endpoint), daemon=True).start()
-        with inside(node):
-            yield
-
-
-def answer_tcp(server: socket.socket) -> None:
-    try:
-        while True:
-            connection, _ = server.accept()
-            threading.Thread(target=echo_address, args=(connection,), daemon=True).start()
-    except OSError:
-        return  # the test is over
-
-
-def echo_address(connection: socket.socket) -> None:
-    with connection:
-        while connection.recv(100):
-            connection.sendall(connection.getsockname()[0].encode())
-
-
-def answer_udp(server: socket.socket, endpoint: str) -> None:
-    try:
-        while True:
-            _, client = server.recvfrom(100)
-            server.sendto(endpoint.encode(), client)
-    except OSError:
-        return
 
 
 class Flows(NamedTuple):
@@ -135,7 +87,7 @@ def has_synced(log: Path) -> bool:
 def test_agent_takes_over_from_kube_proxy_and_from_itself_without_a_packet_lost(
     backend: str, cluster: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with node_and_pods():
+    with node_and_pods(ENDPOINTS):
         restore_recorded(backend)
         with open_flows() as flows:
             answered, ids = flows.who_answers(), conntrack_ids()
@@ -155,7 +107,7 @@ def test_agent_writes_only_what_differs_from_kube_proxys_rules(
     cluster: tuple[str, ...], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    with node_and_pods():
+    with node_and_pods(ENDPOINTS):
         restore_recorded("nft")
         process.run(["iptables-nft", "-t", "nat", "-D", "KUBE-SVC-KHSPI2G3MMG2UFZO", "1"])
         process.run(["iptables-nft", "-t", "nat", "-N", "KUBE-SVC-AAAAAAAAAAAAAAAA"])
