@@ -157,6 +157,26 @@ def test_agent_in_nftables_mode_programs_what_render_prints(
     assert left == listing(Family.IPV4)
 
 
+def test_agent_follows_its_node(api: StubApi, by_kubeconfig: tuple[str, str], log: Path) -> None:
+    hinted = endpoint_slice("web-a", "web", "10.128.1.5", "10.128.2.6")
+    for endpoint, zone in zip(hinted["endpoints"], ("zone-a", "zone-b"), strict=True):
+        endpoint["hints"] = {"forZones": [{"name": zone}]}
+    api.put("EndpointSlice", hinted)
+    flags = ("--detect-local-mode=NodeCIDR", "--nodeport-addresses=primary")
+    with agent(*by_kubeconfig, *flags, log=log):
+        eventually(has("! -s 10.128.1.0/24 -d 10.96.0.10/32"), "its pod CIDR tells its pods", log)
+        assert has("10.128.2.6:8080")()
+        assert has("-d 10.199.0.2/32")()
+        moved = node(NODE, "10.199.0.7")
+        moved["spec"] |= {"podCIDR": "10.128.9.0/24", "podCIDRs": ["10.128.9.0/24"]}
+        moved["metadata"]["labels"] = {"topology.kubernetes.io/zone": "zone-a"}
+        api.put("Node", moved)
+        eventually(has("! -s 10.128.9.0/24 -d 10.96.0.10/32"), "a new pod CIDR acts at once", log)
+        eventually(lacks("10.128.2.6:8080"), "so does its zone", log)
+        eventually(has("-d 10.199.0.7/32"), "and its address, for node ports", log)
+        assert lacks("10.199.0.2")()
+
+
 @pytest.mark.parametrize("fault", ["closed", "gone", "away"])
 def test_agent_catches_up_after_a_watch_that_broke(
     api: StubApi, by_kubeconfig: tuple[str, str], log: Path, fault: str
