@@ -10,6 +10,7 @@ import pytest
 
 from pods import node_and_pods
 from running import NODE, eventually, running_agent
+from stubapi.manifests import node
 
 pytestmark = pytest.mark.netns
 
@@ -64,6 +65,7 @@ def test_client_reaches_the_endpoint_that_serves(
 ) -> None:
     manifests, log = tmp_path / "manifests", tmp_path / "log"
     manifests.mkdir()
+    put(manifests, "node", node(NODE))
     put(manifests, "service", service())
     put(manifests, "slices", slices(ENDPOINTS[0]))
     with (
