@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -480,3 +481,16 @@ def test_command_and_files_of_a_daemonset_start_the_agent(
             running.wait(timeout=BOUND_S)
     assert "unknown" not in log.read_text()
     assert "is ignored" not in log.read_text()
+
+
+@pytest.mark.netns
+def test_agent_in_nftables_mode_answers_as_in_the_other(here: None, log: Path) -> None:
+    with running_agent("--manifests", str(DEMO), "--proxy-mode=nftables", log=log):
+        eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+        connection = HTTPConnection("127.0.0.1", 10249, timeout=10)
+        connection.request("GET", "/proxyMode")
+        assert b"nftables" == connection.getresponse().read()
+        connection.close()
+    with running_agent("--cleanup", log=log, named=False) as running:
+        assert 0 == running.wait(timeout=BOUND_S)
+    assert "kproxy" not in process.run(["nft", "list", "tables"])

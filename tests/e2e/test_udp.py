@@ -58,10 +58,11 @@ def answered_by(client: socket.socket, endpoint: str) -> bool:
         return False
 
 
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
 @pytest.mark.parametrize("meanwhile", [[], [()]], ids=["at once", "after a time without any"])
 @pytest.mark.parametrize("frontend", [CLUSTER_IP, NODE_PORT], ids=["cluster IP", "node port"])
 def test_client_reaches_the_endpoint_that_serves(
-    frontend: tuple[str, int], meanwhile: list[tuple[str, ...]], tmp_path: Path
+    frontend: tuple[str, int], meanwhile: list[tuple[str, ...]], mode: str, tmp_path: Path
 ) -> None:
     manifests, log = tmp_path / "manifests", tmp_path / "log"
     manifests.mkdir()
@@ -70,7 +71,7 @@ def test_client_reaches_the_endpoint_that_serves(
     put(manifests, "slices", slices(ENDPOINTS[0]))
     with (
         node_and_pods(ENDPOINTS),
-        running_agent("--manifests", str(manifests), log=log),
+        running_agent("--manifests", str(manifests), f"--proxy-mode={mode}", log=log),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
