@@ -57,7 +57,7 @@ def _refuse(_context: click.Context, option: click.Parameter, value: str | None)
         flag = option.opts[0]
         kind = "mode ipvs" if flag.removeprefix("--") in _IPVS else "Windows"
         raise InputError(
-            f"{flag} is for {kind}, which kproxy does not have; leave it out, and use mode iptables"
+            f"{flag} is for {kind}, which kproxy does not have; leave it out, and use mode iptables or nftables"
         )
 
 
