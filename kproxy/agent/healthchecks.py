@@ -35,6 +35,7 @@ class HealthCheckPorts:
         self._addresses: tuple[str, ...] = ()
         self._checks: dict[NamespacedName, HealthCheck] = {}
         self._listeners: dict[NamespacedName, tuple[Listener, ...]] = {}
+        self._refused: dict[NamespacedName, str] = {}
 
     def took(self, event: Event) -> None:
         """Only what is programmed counts."""
@@ -71,6 +72,8 @@ class HealthCheckPorts:
             self._close(key)
         if newest:
             self._checks[key] = newest
+        else:
+            self._refused.pop(key, None)
 
     def _open(self, check: HealthCheck) -> None:
         opened: list[Listener] = []
@@ -83,10 +86,14 @@ class HealthCheckPorts:
             for listener in opened:
                 self._web.close(listener)
             told = f"cannot listen on health-check node port {check.port}: {refused.strerror}"
-            _log.error("Service %s: %s; it is tried again at the next sync", check.service, told)
+            is_news = self._refused.get(check.service) != told
+            level = logging.ERROR if is_news else logging.DEBUG
+            _log.log(level, "Service %s: %s; it is tried again with each sync", check.service, told)
+            self._refused[check.service] = told
             self._complain(check.service, told)
             return
         self._listeners[check.service] = tuple(opened)
+        self._refused.pop(check.service, None)
 
     def _close(self, key: NamespacedName) -> None:
         for listener in self._listeners.pop(key, ()):

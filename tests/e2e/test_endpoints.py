@@ -235,10 +235,13 @@ def test_health_check_port_that_is_taken_is_an_event_and_tried_again(api: StubAp
     with socket.create_server(("::", HEALTH_PORT + 5), family=socket.AF_INET6):
         api.put("Service", other)
         eventually(lambda: bool(events(api, "FailedToStartServiceHealthcheck")), "an Event is posted", log)
+        put_and_await(api, on_this_node(), log)  # one more sync, one more try
     (event,) = events(api, "FailedToStartServiceHealthcheck")
     assert {"kind": "Service", "namespace": "default", "name": "other", "uid": "default/other"} == event[
         "regarding"
     ]
+    refused = f"Service default/other: cannot listen on health-check node port {HEALTH_PORT + 5}"
+    assert 1 == log.read_text().count(refused)
     assert ("Warning", "Listen", "default") == (
         event["type"],
         event["action"],
