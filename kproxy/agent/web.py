@@ -92,19 +92,27 @@ class WebServer:
             if len(self._open) >= _MOST_CONNECTIONS:
                 _cut(next(iter(self._open)))
             self._open[connection] = None
-        threading.Thread(
+        responding = threading.Thread(
             target=self._respond, args=(connection, answer), name="web-request", daemon=True
-        ).start()
+        )
+        try:
+            responding.start()
+        except RuntimeError:  # no room for one more thread; the accepting one must go on
+            _log.warning("an HTTP client gets no answer: the system gives no more threads")
+            self._forget(connection)
 
     def _respond(self, connection: socket.socket, answer: Answer) -> None:
         try:
-            with connection:
-                _Request(connection, answer)
+            _Request(connection, answer)
         except OSError:
             _log.debug("an HTTP client left early")
         finally:
-            with self._lock:
-                del self._open[connection]
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        connection.close()
+        with self._lock:
+            del self._open[connection]
 
 
 def _cut(connection: socket.socket) -> None:
