@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from kproxy.agent.follower import Outcome
+from kproxy.agent.follower import Follower, Outcome
 from kproxy.errors import KproxyError
 from kproxy.kernel.conntrack import UdpFlows
 from kproxy.model.node import NodePortDispatch
 from kproxy.model.udp import Frontend, Target, Targets, UdpFrontends, is_stale
-from kproxy.state.events import Event
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, NamespacedName, contains
 
@@ -31,7 +30,7 @@ class _Work:
     tries: int = 0
 
 
-class FlowCleaner:
+class FlowCleaner(Follower):
     """Follows the syncs; a change counts once its rules are in force, or the old rules would make the flow anew.
 
     After the first sync every frontend is looked at once: its endpoints may have changed while no agent ran.
@@ -59,12 +58,6 @@ class FlowCleaner:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-
-    def took(self, event: Event) -> None:
-        """Only what is programmed counts."""
-
-    def syncing(self) -> None:
-        """Flows are stale only once the rules are new."""
 
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
 
 from kproxy.agent.family import SyncReport
 from kproxy.model.node import NodeView
@@ -28,8 +27,8 @@ class Outcome:
         return self.report is not None and self.report.error is None
 
 
-class Follower(Protocol):
-    """Is told, in the agent's thread, what happens there; must return at once."""
+class Follower:
+    """Is told, in the agent's thread, what happens there; must return at once. Does nothing about what it leaves out."""
 
     def took(self, event: Event) -> None:
         """The store has taken this event in."""

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kproxy.agent.follower import Outcome
+from kproxy.agent.follower import Follower, Outcome
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import Kind, Node
 from kproxy.state.store import Store
@@ -48,7 +48,7 @@ class Condition:
         return max((family.updated_at for family in self.families.values()), default=None)
 
 
-class Health:
+class Health(Follower):
     """What is queued since when, and what was synced when; may be told and asked from any thread.
 
     `timeout_s` is how old a change may be that is not in the kernel yet. `stuck` names what has stopped to
@@ -83,9 +83,6 @@ class Health:
         with self._lock:
             self._note_node(event)
         self._queue()
-
-    def took(self, event: Event) -> None:
-        """It was noted when it was heard."""
 
     def syncing(self) -> None:
         """Also a sync that no change asked for must end some time."""

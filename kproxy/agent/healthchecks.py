@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from http import HTTPStatus
 
-from kproxy.agent.follower import Outcome
+from kproxy.agent.follower import Follower, Outcome
 from kproxy.agent.web import Listener, Page, WebServer
 from kproxy.model.health import HealthCheck, health_check
 from kproxy.model.node import NodeView
-from kproxy.state.events import Event
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
 
@@ -19,7 +18,7 @@ _log = logging.getLogger(__name__)
 _EVERY_ADDRESS = ("::",)
 
 
-class HealthCheckPorts:
+class HealthCheckPorts(Follower):
     """Listens on the port of each Service that has one, on the addresses that answer on node ports.
 
     An address that cannot be had is told to `complain`, and tried again at each sync.
@@ -36,12 +35,6 @@ class HealthCheckPorts:
         self._checks: dict[NamespacedName, HealthCheck] = {}
         self._listeners: dict[NamespacedName, tuple[Listener, ...]] = {}
         self._refused: dict[NamespacedName, str] = {}
-
-    def took(self, event: Event) -> None:
-        """Only what is programmed counts."""
-
-    def syncing(self) -> None:
-        """The answers stay those of the rules that are in force."""
 
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]

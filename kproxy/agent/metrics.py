@@ -10,7 +10,7 @@ from http import HTTPStatus
 from prometheus_client import generate_latest
 
 from kproxy.agent.family import SyncReport
-from kproxy.agent.follower import Outcome
+from kproxy.agent.follower import Follower, Outcome
 from kproxy.agent.series import Series
 from kproxy.agent.web import Page
 from kproxy.sources.connection import Asked
@@ -22,7 +22,7 @@ from kproxy.values import Family, NamespacedName
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Metrics:
+class Metrics(Follower):
     """Follows the syncs in the agent's thread; the rest may be told, and the page read, from any thread.
 
     `nftables` says which of kube-proxy's metrics counts a sync that failed. `now` is in seconds since the epoch.
@@ -73,9 +73,6 @@ class Metrics:
                     self._programming[family].setdefault(key, changed_at)
             case _:
                 pass
-
-    def syncing(self) -> None:
-        """What takes how long is in the reports."""
 
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]

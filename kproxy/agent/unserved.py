@@ -3,29 +3,22 @@
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.follower import Outcome
+from kproxy.agent.follower import Follower, Outcome
 from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan, Unserved, plan_service
-from kproxy.state.events import Event
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
 
 _LOCAL = Unserved.NO_LOCAL_ENDPOINTS
 
 
-class UnservedPorts:
+class UnservedPorts(Follower):
     """Counts them after each sync, Service by Service; `tell` gets the family and the number of each policy."""
 
     def __init__(self, tell: Callable[[Family, str, int], None]) -> None:
         self._tell = tell
         self._nodes: dict[Family, NodeView] = {}
         self._counts: dict[Family, dict[NamespacedName, tuple[int, int]]] = {family: {} for family in Family}
-
-    def took(self, event: Event) -> None:
-        """Only what is planned counts."""
-
-    def syncing(self) -> None:
-        """The numbers stay those of the last sync."""
 
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
