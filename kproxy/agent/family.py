@@ -96,8 +96,8 @@ class FamilyProxy:
     """Keeps one family's rules at the newest state.
 
     Level-triggered: each sync compares what is wanted with what is known to be in the kernel, for every
-    chain that may differ, so a failed apply loses nothing. What a failed apply touched counts as unknown;
-    if the next one fails too, the kernel is looked at anew.
+    chain that may differ, so a failed apply loses nothing. After it the kernel is looked at anew: the order that
+    keeps every state in between harmless rests on what is there.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class FamilyProxy:
             self._apply(transaction, known)
         except ProgramFailed as failed:
             error = failed
-            self._distrust(transaction)
+            self._known = None
         self._failed_before = error is not None
         return SyncReport(
             services=self._desired.service_ports,
@@ -229,12 +229,6 @@ class FamilyProxy:
             for chain in transaction.deleted:
                 del known[chain]
         self._unsettled.clear()
-
-    def _distrust(self, transaction: Transaction) -> None:
-        if self._failed_before or self._known is None:
-            self._known = None
-        else:
-            self._known.update(dict.fromkeys((*transaction.written, *transaction.deleted)))
 
 
 _Rules = TypeVar("_Rules", str, str | None)

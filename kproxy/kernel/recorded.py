@@ -7,7 +7,7 @@ between. The record is a file, so that an agent that starts again knows the rule
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from operator import itemgetter
 
@@ -15,19 +15,18 @@ from kproxy.errors import ProgramFailed
 from kproxy.kernel.nfnetlink import Interrupted
 from kproxy.kernel.nftables import RuleReader, chain_names, generation
 from kproxy.kernel.record import Record
-from kproxy.kernel.saved import saved_chains
+from kproxy.kernel.saved import TABLES, saved_chains
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.transaction.plan import Known
 from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family
 
 READABLE_CHAINS = 3000
-"""iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
+"""In one table; iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
 
 FEW_CHAINS = 1000
 """So many are written anew in less than a second."""
 
-_TABLES = ("filter", "nat")
 _CHAINS_A_LOOK = 10_000
 
 
@@ -55,15 +54,22 @@ class RecordedRules:
         held_now = recorded if is_sure else self._held(recorded)
         same = {chain for chain, held in recorded.items() if held == held_now[chain] and chain in desired}
         known: dict[Chain, str | None] = {chain: desired[chain] if chain in same else None for chain in names}
-        if None in known.values() and len(names) <= READABLE_CHAINS:
-            read = saved_chains(self._program)
-            known |= read
-            rows = self._as_rows(read)
-            if self._count_others() == by_others:
-                self._record.keep(self._family, rows)
+        read = saved_chains(self._program, self._worth_reading(known))
+        known |= read
+        rows = self._as_rows(read)
+        if self._count_others() == by_others:
+            self._record.keep(self._family, rows)
         if self._count_others() == by_others:
             self._record.make_sure(self._family, by_others)
         return known
+
+    @staticmethod
+    def _worth_reading(known: Known) -> Iterator[str]:
+        """The tables in which some rules are unknown, and which iptables-save reads in a moment."""
+        for table in TABLES:
+            rules = [rules for chain, rules in known.items() if chain.table == table]
+            if None in rules and len(rules) <= READABLE_CHAINS:
+                yield table
 
     def look_again(self, known: Known) -> Known:
         """The same for what is known; rules that somebody changed are None, and those that are not recorded.
@@ -124,7 +130,7 @@ class RecordedRules:
     def _names(self) -> set[Chain]:
         return {
             Chain(table, name)
-            for table in _TABLES
+            for table in TABLES
             for name in chain_names(self._family, table)
             if name.startswith("KUBE-")
         }

@@ -1,10 +1,14 @@
 """The rules of iptables-legacy, as iptables-save prints them: one read of a table costs less than a write."""
 
+from collections.abc import Iterable
+
 from kproxy.kernel import process
 from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
 from kproxy.transaction.plan import Known
 from kproxy.transaction.transaction import Transaction
 from kproxy.values import Family
+
+TABLES = ("filter", "nat")
 
 _LONGEST_S = 600.0
 _OURS = ("*", ":KUBE-", "-A KUBE-")
@@ -18,10 +22,10 @@ class SavedRules:
 
     def look(self, _desired: Ruleset) -> Known:
         """Every chain named KUBE-... with its rules."""
-        return saved_chains(self._program)
+        return saved_chains(self._program, TABLES)
 
     def look_again(self, _known: Known) -> Known:
-        return saved_chains(self._program)
+        return saved_chains(self._program, TABLES)
 
     def before(self, transaction: Transaction) -> None:
         """Nothing is remembered that could become wrong."""
@@ -33,10 +37,10 @@ class SavedRules:
         """Nothing need be remembered."""
 
 
-def saved_chains(program: str) -> dict[Chain, str]:
-    """The chains of nat and filter named KUBE-...; lines of others, whatever their comments hold, are passed over."""
+def saved_chains(program: str, tables: Iterable[str]) -> dict[Chain, str]:
+    """The chains of these tables named KUBE-...; lines of others, whatever their comments hold, are passed over."""
     chains: dict[Chain, str] = {}
-    for table in ("filter", "nat"):
+    for table in tables:
         saved = process.run([f"{program}-save", "-t", table], timeout_s=_LONGEST_S)
         lines = (line for line in saved.split("\n") if line.startswith(_OURS))
         # iptables-save prints two blanks after --nfacct-name; restore takes one
