@@ -41,11 +41,11 @@ class AppliedTable:
         """Whether somebody else may have changed the table since it was last looked at."""
         return self.kernel.generation() != self._seen
 
-    def look(self, applied: DesiredTable) -> None:
-        """Notice what somebody else did to the table; `applied` is what should be in it."""
+    def look(self, applied: DesiredTable) -> int:
+        """How many chains, sets and maps somebody else changed; `applied` is what should be in the table."""
         generation = self.kernel.generation()
         if not self.in_place or generation == self._seen:
-            return
+            return 0
         altered = self._altered(applied)
         if altered:
             _log.warning(
@@ -56,6 +56,7 @@ class AppliedTable:
             self.in_place = False
         else:
             self._seen = generation
+        return len(altered)
 
     def _altered(self, applied: DesiredTable) -> list[str]:
         found = set(self.kernel.blocks())

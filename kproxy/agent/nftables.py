@@ -48,16 +48,17 @@ class NftablesProxy:
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
         """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our table."""
-        began = computed = self._clock()
+        began = observed = computed = self._clock()
         self._pending |= dirty
         table = self._table or DesiredTable(self._render, circumstances)
         if self._table is None:
             self._table = table
             self._pending |= store.services.keys()
-        done, error = _NOTHING, None
+        done, error, drifted = _NOTHING, None, 0
         try:
             if verify and table.is_settled:
-                self._applied.look(table)
+                drifted = self._applied.look(table)
+            observed = self._clock()
             self._take_in(table, store, circumstances, verify=verify)
             computed = self._clock()
             done = self._bring(table)
@@ -68,9 +69,11 @@ class NftablesProxy:
             chains_written=len(done.written),
             chains_deleted=len(done.deleted),
             rules_written=done.line_count,
-            compute_s=computed - began,
-            apply_s=self._clock() - computed,
+            compute_s=computed - observed,
+            apply_s=self._clock() - computed + observed - began,
             error=error,
+            drifted=drifted,
+            observe_s=observed - began,
         )
 
     def record(self) -> None:

@@ -185,7 +185,9 @@ def test_what_somebody_else_does_to_the_table_is_mended(
     before = listing(Family.IPV4)
     nft(harm)
     with caplog.at_level(logging.WARNING):
-        assert node.sync(verify=True).error is None
+        report = node.sync(verify=True)
+    assert report.error is None
+    assert report.drifted
     assert before == listing(Family.IPV4)
     assert "somebody else changed our table" in caplog.text
 
@@ -216,7 +218,8 @@ def test_table_is_not_read_again_until_somebody_else_wrote(node: Node) -> None:
 
 def test_tables_of_others_are_left_alone_and_ours_too(node: Node) -> None:
     nft("add", "table", "inet", "other")
-    assert (None, []) == (node.sync(verify=True).error, node.table.applied)
+    report = node.sync(verify=True)
+    assert (None, 0, []) == (report.error, report.drifted, node.table.applied)
     nft("list", "table", "inet", "other")
 
 
