@@ -1,22 +1,27 @@
-"""Packets of recorded clusters, through the rules of nftables mode."""
+"""Packets through the rules of nftables mode: of recorded clusters, and what no oracle tells."""
 
 import json
 import random
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kproxy.kernel import process
 from kproxy.model.decide import decide
+from kproxy.model.packet import Packet
 from kproxy.ruleset.tree import FLAT
-from kproxy.values import Family
+from kproxy.values import Address, Family, Protocol
+from namespaces import inside
 from packetfilters import ByNftables
 from recordings import CLUSTERS, DIRECTORY
-from scenarios import NODE, Scenario, probes
+from scenarios import NODE, REGRESSIONS, Scenario, probes
 from seeds import DRAWN_SEED
 from strategies import SERVICE_CIDR
-from wire import Wire
+from wire import OUTSIDE, Wire
 
 pytestmark = pytest.mark.netns
 
@@ -49,3 +54,46 @@ def test_packets_of_a_recorded_cluster_fare_as_the_oracle_says(
         for packet, fates, arrived in zip(packets, expected, seen, strict=True)
         if arrived.fate not in fates or tracer.fates(packet) != fates
     ]
+
+
+CLIENTS = 30
+PLAIN_SERVICE = next(path for path in REGRESSIONS if path.stem == "plain-service")
+
+
+def from_outside(number: int = 9) -> Packet:
+    return Packet(Protocol.TCP, Address(f"198.51.100.{number}"), Address("10.96.0.10"), 80, OUTSIDE.name)
+
+
+def load_plain_service(wire: Wire, affinity_s: int = 0) -> None:
+    """Three endpoints; with a time, clients stay with theirs."""
+    scenario = Scenario.load(PLAIN_SERVICE)
+    service, piece = (dict(thing) for thing in scenario.objects)
+    if affinity_s:
+        config = {"clientIP": {"timeoutSeconds": affinity_s}}
+        service["spec"] |= {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}
+    piece |= {"addressType": "IPv4", "endpoints": [{"addresses": [f"10.128.2.{at}"]} for at in (1, 2, 3)]}
+    scenario = Scenario((service, piece), scenario.configuration).in_nftables_mode()
+    ByNftables().load(wire, scenario, Family.IPV4, FLAT)
+
+
+def test_each_connection_of_a_client_begins_its_time_anew(wire: Wire) -> None:
+    load_plain_service(wire, affinity_s=2)
+    packets = [from_outside(number) for number in range(1, CLIENTS + 1)]
+    seen = []
+    for pause_s in (0.0, 1.2, 1.2):
+        time.sleep(pause_s)
+        seen.append([each.fate for each in wire.send(packets)])
+    assert [seen[0]] * 3 == seen
+
+
+def test_masqueraded_packet_leaves_without_the_mark(wire: Wire) -> None:
+    load_plain_service(wire)
+    with inside(wire.namespace):
+        process.run(["nft", "add table ip after"])
+        process.run(["nft", "add chain ip after leaving { type filter hook postrouting priority 200; }"])
+        process.run(["nft", "add rule ip after leaving ip daddr 10.128.2.0/24 meta mark != 0 counter"])
+        process.run(["nft", "add rule ip after leaving ip daddr 10.128.2.0/24 counter"])
+    assert {True} == {each.fate.masqueraded for each in wire.send([from_outside()] * 5)}
+    with inside(wire.namespace):
+        counted = re.findall(r"counter packets (\d+)", process.run(["nft", "list", "table", "ip", "after"]))
+    assert ["0", "5"] == counted
