@@ -111,7 +111,8 @@ class Agent:
     ) -> SyncReport | None:
         """What goes wrong with one family never stops the other."""
         try:
-            report = proxy.sync(self._store, dirty, circumstances, verify=verify)
+            with memory.without_collection():
+                report = proxy.sync(self._store, dirty, circumstances, verify=verify)
         except KproxyError as failed:
             _log.error("%s: rules not applied, everything is tried again: %s", proxy.family, failed)
             return None

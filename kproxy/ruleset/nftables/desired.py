@@ -194,20 +194,27 @@ class DesiredTable:
         else:
             self.frontends[frontend] = served
         if served.way != before.way:
-            self._use(before.way, served.way)
+            if served.way:
+                self._take(served.way)
+            if before.way:
+                self._leave(before.way)
 
-    def _use(self, old: Way | None, new: Way | None) -> None:
+    def _take(self, part: Way | Picks) -> None:
         """Shared chains are there as long as something leads to them."""
-        for part in _parts(new):
-            self._uses[part] += 1
-            if self._uses[part] == 1:
-                self._put_blocks(self._written(part))
-        for part in _parts(old):
-            self._uses[part] -= 1
-            if not self._uses[part]:
-                for block in self._written(part):
-                    self._put_block(block, None)
-                del self._uses[part]
+        self._uses[part] += 1
+        if self._uses[part] == 1:
+            self._put_blocks(self._written(part))
+            for needed in part.needed:
+                self._take(needed)
+
+    def _leave(self, part: Way | Picks) -> None:
+        self._uses[part] -= 1
+        if not self._uses[part]:
+            del self._uses[part]
+            for block in self._written(part):
+                self._put_block(block, None)
+            for needed in part.needed:
+                self._leave(needed)
 
     def _written(self, part: Way | Picks) -> dict[Block, str]:
         return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picks_blocks(part)
@@ -234,12 +241,6 @@ class DesiredTable:
             del self.blocks[block]
         else:
             self.blocks[block] = text
-
-
-def _parts(way: Way | None) -> tuple[Way | Picks, ...]:
-    if way is None:
-        return ()
-    return (way, way.picks, way.local_picks) if way.local_picks else (way, way.picks)
 
 
 def _foremost(claims: dict[NamespacedName, Served]) -> Served:

@@ -5,6 +5,7 @@ below the count are the key. So a service port is elements, and a rule of its ow
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from kproxy.model.endpoints import Backend
@@ -52,6 +53,11 @@ class Picks(NamedTuple):
         return f"{self._prefix}endpoints-{self.size}"
 
     @property
+    def needed(self) -> tuple["Picks", ...]:
+        """No other shared chains."""
+        return ()
+
+    @property
     def _prefix(self) -> str:
         return ("nodeport-" if self.is_node_port else "") + ("local-" if self.is_local else "")
 
@@ -70,6 +76,11 @@ class Way(NamedTuple):
     def chain(self) -> str:
         name = f"{self.kind}-{self.size}"
         return name if self.local_size is None else f"{name}-local-{self.local_size}"
+
+    @property
+    def needed(self) -> tuple[Picks, ...]:
+        """The shared chains that it leads to."""
+        return (self.picks, self.local_picks) if self.local_picks else (self.picks,)
 
     @property
     def picks(self) -> Picks:
@@ -129,19 +140,21 @@ def elements_of(frontend: Frontend, served: Served) -> Iterator[Element]:
     if served.firewall:
         yield Element("firewall-ips", key, f"goto {served.firewall}")
     if served.way:
-        yield from _numbered(served.way.picks.map, key, served.targets)
-        if served.way.local_picks:
-            yield from _numbered(served.way.local_picks.map, key, served.local_targets)
+        for holder, targets in zip(_maps(served.way), (served.targets, served.local_targets), strict=False):
+            for number, target in enumerate(targets):
+                yield Element(holder, f"{key} . {number}", target)
+
+
+@cache
+def _maps(way: Way) -> tuple[str, ...]:
+    """Where its endpoints stand, and those of this node. There are no more ways than numbers of endpoints."""
+    return tuple(picks.map for picks in way.needed)
 
 
 def own_chain(kind: str, plan: ServicePortPlan) -> str:
     """The name of a chain of one service port; no two share it, for no name holds a slash."""
     (namespace, name), port, protocol = plan.name
     return f"{kind}/{namespace}/{name}/{protocol.lower()}/{port}"
-
-
-def _numbered(holder: str, key: str, targets: Targets) -> Iterator[Element]:
-    return (Element(holder, f"{key} . {number}", target) for number, target in enumerate(targets))
 
 
 def _internal(plan: ServicePortPlan) -> Served:
