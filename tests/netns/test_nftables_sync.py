@@ -277,7 +277,9 @@ def test_table_that_is_refused_as_a_whole_changes_nothing_and_is_tried_again(nod
 
 
 SEARCH = settings(
-    suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink], max_examples=12
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+    max_examples=settings().max_examples // 8,  # some 300 changes, and 3,000 with --hypothesis-profile fuzz
 )
 
 
