@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 class Successor:
     """A proxy whose first success ends the rules of its predecessors: `remove` is then called once, in the background.
 
-    It may take a minute where there were thousands of chains, and changes shall not wait for that.
+    It takes seconds where there were thousands of Services, and changes shall not wait for that.
     """
 
     def __init__(self, proxy: Proxy, remove: Callable[[Family], object]) -> None:
