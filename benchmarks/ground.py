@@ -12,6 +12,7 @@ from benchmarks.cluster import Entry, Size, filled_store, service_key
 from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, Stages
 from benchmarks.subject import Baselines, Proxy, Subject
+from kproxy.kernel import memory
 from kproxy.state.events import Event
 from namespaces import fresh_namespace, inside
 
@@ -63,7 +64,8 @@ class Ground:
 
     def _synced(self, began: float, cpu_before: float, *, verify: bool) -> Sample:
         dirty = self._store.take_dirty()
-        report = self._proxy.sync(self._store, dirty, self._circumstances, verify=verify)
+        with memory.without_collection():  # as the agent's loop does it
+            report = self._proxy.sync(self._store, dirty, self._circumstances, verify=verify)
         if report.error:
             raise report.error
         self._proxy.record()

@@ -19,7 +19,7 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.desired import LARGE_CLUSTER_ENDPOINTS, Circumstances, DesiredRuleset
 from kproxy.ruleset.iptables import service_port_chains
-from kproxy.transaction.order import children_first, in_sections
+from kproxy.transaction.order import children_first, in_sections, jumps_in
 from kproxy.transaction.transaction import Section
 
 _DISPATCH = Chain("nat", "KUBE-SERVICES")
@@ -106,7 +106,7 @@ class IptablesBaselines:
         """The chains that only these Services have, children first."""
         own = {chain: rules for each in found if each for chain, rules in self._chains(each).items()}
         own.pop(_DISPATCH, None)
-        return {chain: own[chain] for chain in children_first(own)}
+        return {chain: own[chain] for chain in children_first(jumps_in(own))}
 
     def _chains(self, each: Entry) -> dict[Chain, str]:
         circumstances = self._circumstances
@@ -139,7 +139,8 @@ class IptablesBaselines:
 
 def _written(table: str, chains: Mapping[Chain, str], size: int) -> str:
     """Children before parents, sections that mention up to `size` chains."""
-    pieces = in_sections(children_first(chains), chains, size)
+    jumps = jumps_in(chains)
+    pieces = in_sections(children_first(jumps), jumps, size)
     return "".join(str(Section(table, {chain: chains[chain] for chain in piece})) for piece in pieces)
 
 

@@ -91,10 +91,11 @@ class Record:
         self._write("insert or replace into sure values (?, ?)", [(family, commits_of_others)])
 
     def forget(self, family: Family, chains: Iterable[Chain]) -> None:
-        self._write(
-            "delete from chain where family = ? and kernel_table = ? and name = ?",
-            ((family, *chain) for chain in chains),
-        )
+        if self.rows_after(family, Chain("", ""), 1):
+            self._write(
+                "delete from chain where family = ? and kernel_table = ? and name = ?",
+                ((family, *chain) for chain in chains),
+            )
 
     def keep(self, family: Family, rows: Iterable[tuple[Chain, bytes, bytes]]) -> None:
         self._write(

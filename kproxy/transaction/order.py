@@ -9,41 +9,51 @@ from kproxy.ruleset.chains import Chain
 _JUMP = re.compile(r" -j (KUBE-\S+)")
 
 
-def children_first(chains: Mapping[Chain, str]) -> list[Chain]:
+def jumps_in(chains: Mapping[Chain, str]) -> dict[Chain, list[str]]:
+    """The names of the chains to which each chain's rules jump."""
+    return {chain: _JUMP.findall(rules) for chain, rules in chains.items()}
+
+
+def children_first(jumps: Mapping[Chain, Iterable[str]]) -> list[Chain]:
     """The chains, each after all those that it jumps to, and a Service's chains next to each other."""
     entered: set[Chain] = set()
     ordered: list[Chain] = []
 
     def visit(chain: Chain) -> None:
-        if chain in entered or chain not in chains:
+        if chain in entered or chain not in jumps:
             return
         entered.add(chain)
-        for name in _JUMP.findall(chains[chain]):
+        for name in jumps[chain]:
             visit(Chain(chain.table, name))
         ordered.append(chain)
 
-    for chain in parents_first(chains):
+    for chain in jumps:
+        if not chain.name.startswith(names.BACKEND):  # those come with the chain that picks them
+            visit(chain)
+    for chain in jumps:
         visit(chain)
     return ordered
 
 
-def mentioned(chains: Iterable[Chain], of: Mapping[Chain, str]) -> set[str]:
-    """The names of the chains and of those that their rules jump to."""
-    return {name for chain in chains for name in (chain.name, *_JUMP.findall(of[chain]))}
+def mentioned(chains: Iterable[Chain], jumps: Mapping[Chain, Iterable[str]]) -> set[str]:
+    """The names of the chains and of those that they jump to."""
+    return {name for chain in chains for name in (chain.name, *jumps[chain])}
 
 
-def in_sections(ordered: Sequence[Chain], of: Mapping[Chain, str], size: int | None) -> list[Sequence[Chain]]:
+def in_sections(
+    ordered: Sequence[Chain], jumps: Mapping[Chain, Iterable[str]], size: int | None
+) -> list[Sequence[Chain]]:
     """The chains in pieces that mention no more than `size` chains each, unless one alone does; None for one piece."""
     if size is None or len(ordered) == 1:
         return [ordered] if ordered else []
     pieces: list[Sequence[Chain]] = []
-    begin, names = 0, set[str]()
+    begin, together = 0, set[str]()
     for at, chain in enumerate(ordered):
-        more = mentioned([chain], of)
-        if at > begin and len(names) + len(more - names) > size:
+        more = mentioned([chain], jumps)
+        if at > begin and len(together) + len(more - together) > size:
             pieces.append(ordered[begin:at])
-            begin, names = at, set()
-        names |= more
+            begin, together = at, set()
+        together |= more
     return [*pieces, ordered[begin:]] if ordered else []
 
 

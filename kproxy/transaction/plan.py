@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.names import PER_SERVICE, depth_in_tree
 from kproxy.transaction.edit import Edit, find_edit
-from kproxy.transaction.order import children_first, in_sections, mentioned, parents_first
+from kproxy.transaction.order import children_first, in_sections, jumps_in, mentioned, parents_first
 from kproxy.transaction.transaction import Section, Transaction
 
 _SHARED = Chain("filter", "KUBE-FIREWALL")
@@ -52,11 +52,13 @@ def plan(
     stale = parents_first(chain for chain in known if chain not in desired)
     stale_nat = _in_pieces([chain for chain in stale if chain.table == "nat"], section_size)
     stale_filter = _in_pieces([chain for chain in stale if chain.table == "filter"], section_size)
-    text = nat | {chain: "".join(edit.lines) for chain, edit in edited.items()}
-    *first, last = in_sections(children_first(nat), text, section_size) or [[]]
-    joins = bool(stale_nat) and not deletes_apart and _fit(mentioned(last, text), stale_nat[0], section_size)
+    jumps = jumps_in(nat)
+    jumps_written = jumps | jumps_in({chain: "".join(edit.lines) for chain, edit in edited.items()})
+    *first, last = in_sections(children_first(jumps), jumps_written, section_size) or [[]]
+    names = mentioned(last, jumps_written)
+    joins = bool(stale_nat) and not deletes_apart and _fit(names, stale_nat[0], section_size)
     joining = stale_nat.pop(0) if joins else []
-    *first_before, last_before = _in_pieces(children_first(before), section_size) or [[]]
+    *first_before, last_before = _in_pieces(children_first(jumps_in(before)), section_size) or [[]]
     sections = [
         *(Section("filter", _only(piece, before)) for piece in first_before),
         Section("filter", _only(last_before, before), tuple(missing_jumps.get("filter", ()))),
@@ -89,7 +91,7 @@ def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
     """The complete ruleset for a node that holds none of it, one section a table, jumps appended."""
     tables = []
     for table in ("filter", "nat"):
-        ours = {chain: desired[chain] for chain in children_first(desired) if chain.table == table}
+        ours = {chain: desired[chain] for chain in children_first(jumps_in(desired)) if chain.table == table}
         builtin = "".join(rules for chain, rules in jumps.items() if chain.table == table)
         declared = "".join(f":{chain.name} - [0:0]\n" for chain in ours)
         tables.append(f"*{table}\n{declared}{builtin}{''.join(ours.values())}COMMIT\n")

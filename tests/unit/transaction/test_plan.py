@@ -3,7 +3,7 @@
 import pytest
 
 from kproxy.ruleset.chains import Chain
-from kproxy.transaction.order import children_first, parents_first
+from kproxy.transaction.order import children_first, jumps_in, parents_first
 from kproxy.transaction.plan import clean_node, is_ours, plan
 from kproxy.transaction.transaction import Section
 
@@ -66,7 +66,7 @@ def test_refusals_that_come_and_go_at_once_overlap_and_the_leaving_stand_first()
 
 def test_children_come_before_parents_and_dispatch_last() -> None:
     forest = {**NAT, EXT: "-A KUBE-EXT-A -j KUBE-MARK-MASQ\n-A KUBE-EXT-A -j KUBE-SVC-A\n"}
-    order = children_first(forest)
+    order = children_first(jumps_in(forest))
     assert order.index(SEP) < order.index(SVC) < order.index(EXT)
     assert order.index(SVC) < order.index(SERVICES)
 
