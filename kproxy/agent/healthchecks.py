@@ -15,7 +15,7 @@ from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
-_EVERY_ADDRESS = ("::",)
+_EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # node ports are open to all
 
 
 class HealthCheckPorts(Follower):
@@ -41,10 +41,10 @@ class HealthCheckPorts(Follower):
     ) -> None:
         """Count again, open and close; nothing of it before any family's rules are in force."""
         self._pending |= dirty
-        nodes = [outcome.node for outcome in outcomes.values() if outcome.succeeded]
-        if not nodes:
+        if not any(outcome.succeeded for outcome in outcomes.values()):
             return
-        self._move_to(_addresses(nodes))
+        nodes = [outcome.node for outcome in outcomes.values()]
+        self._move_to(tuple(address for node in nodes for address in _addresses(node)))
         for key in self._pending:
             self._update(key, store, nodes[0].name)
         self._pending.clear()
@@ -110,7 +110,6 @@ class HealthCheckPorts(Follower):
         )
 
 
-def _addresses(nodes: list[NodeView]) -> tuple[str, ...]:
-    if any(node.node_ports.every_local_address for node in nodes):
-        return _EVERY_ADDRESS
-    return tuple(address for node in nodes for address in node.node_ports.addresses)
+def _addresses(node: NodeView) -> tuple[str, ...]:
+    every = node.node_ports.every_local_address
+    return (_EVERY_ADDRESS[node.family],) if every else node.node_ports.addresses

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kproxy.agent.web import Answer, WebServer
-from kproxy.configuration.units import ServerAddress
+from kproxy.configuration.units import UNSPECIFIED, ServerAddress
 from kproxy.errors import EnvironmentLacking
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ class Servers:
     def open(self, name: str, address: ServerAddress, answer: Answer, *, failure: str) -> None:
         """Listen there, now or as soon as the address is free; an empty one turns the server off.
 
+        Either wildcard stands for every address of both families, as Go has it.
         EnvironmentLacking if it is not free and `hard_fail` says that this ends the agent.
         """
         if not address or self._listens(name, address, answer, failure):
@@ -46,8 +47,9 @@ class Servers:
         self._stopping.set()
 
     def _listens(self, name: str, address: ServerAddress, answer: Answer, failure: str) -> bool:
+        host = "" if address.host in UNSPECIFIED else address.host
         try:
-            self.web.listen(address.host, address.port, answer)
+            self.web.listen(host, address.port, answer)
         except OSError as refused:
             told = f"the {name} server cannot listen on {address}: {refused.strerror}"
             _log.error("%s", told)

@@ -20,7 +20,6 @@ _MOST_CONNECTIONS = 64
 _REQUEST_TIMEOUT_S = 10.0
 _BACKLOG = 128
 _PAUSE_S = 0.1
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -64,7 +63,7 @@ class WebServer:
     def listen(self, address: str, port: int, answer: Answer) -> Listener:
         """Answer there from now on; OSError if that address cannot be had.
 
-        Either wildcard stands for every address of both families, as Go has it.
+        A wildcard stands for every address of its family, empty text for those of both.
         """
         listener = _listener(address, port)
         self._selector.register(listener, selectors.EVENT_READ, answer)
@@ -159,15 +158,14 @@ class _Request(BaseHTTPRequestHandler):
 
 def _listener(address: str, port: int) -> Listener:
     """Nothing is looked up: the address is a number."""
-    wildcard = address in _WILDCARDS
-    dual = wildcard and socket.has_dualstack_ipv6()
+    dual = not address and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or (":" in address) else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
-        listener.bind(("" if wildcard else address, port))
+        listener.bind((address, port))
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
