@@ -1,13 +1,12 @@
 """Takes away all that kproxy and kube-proxy put into this node's kernel, and nothing of others."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.iptables import Backend, Iptables, target
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
 from kproxy.transaction.order import parents_first
@@ -37,7 +36,6 @@ _GUARD = "KUBE-FIREWALL"
 """Where the kubelet and we both keep strangers from 127.0.0.1. With rules in it, it stays, as route_localnet does."""
 
 _TABLES = ("filter", "nat", "mangle")
-_JUMP = re.compile(r" -[jg] (\S+)")
 _KUBE_PROXYS_TABLE = "kube-proxy"
 _NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE)
 _NFT_FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
@@ -89,7 +87,7 @@ def _clean_iptables(iptables: Iptables) -> None:
         ours = [chain for chain in chains if _goes(iptables, chain)]
         jumps = [rule for chain in chains if chain.is_built_in for rule in iptables.rules(chain)]
         names = {chain.name for chain in ours}
-        gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if _target(rule) in names]
+        gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if target(rule) in names]
         if gone:
             iptables.restore(f"*{table}\n{''.join(gone)}COMMIT\n")
         iptables.restore(
@@ -115,11 +113,6 @@ def _goes(iptables: Iptables, chain: Chain) -> bool:
     if chain == Chain("filter", _GUARD):
         return not iptables.rules(chain)
     return chain.name in _SHARED or is_ours(chain)
-
-
-def _target(rule: str) -> str:
-    found = _JUMP.search(rule)
-    return found[1] if found else ""
 
 
 def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator[Section]:

@@ -1,6 +1,7 @@
 """iptables and ip6tables, by either backend: observe, check jumps, restore."""
 
 import math
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,9 @@ LOCK_WAIT_S = 5
 RESTORE_TIMEOUT_S = 600.0
 
 _SMALLEST_SECTION = 200
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_TARGET = re.compile(r" -[jg] ([^\s-]\S*)")
 
 _NO_SUCH_RULE = (1, 2)
 """Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
@@ -126,6 +130,12 @@ def _as_checks(rules: Iterable[str]) -> str:
     return "".join(
         f"-C{line.removeprefix('-A')}" for text in rules for line in text.splitlines(keepends=True)
     )
+
+
+def target(rule: str) -> str:
+    """Where a rule, as iptables prints it, sends its packets; empty if nowhere. What a comment says is no target."""
+    found = _TARGET.search(_QUOTED.sub("", rule))
+    return found[1] if found else ""
 
 
 def find_backend() -> Backend:

@@ -260,6 +260,8 @@ def test_cleanup_leaves_only_what_others_put_there(here: None, log: Path, backen
     for program in programs:
         process.run([program, "-t", "nat", "-N", "OTHERS"])
         process.run([program, "-t", "nat", "-A", "OUTPUT", "-j", "OTHERS"])
+        comment = ["-m", "comment", "--comment", 'once "this" was -j KUBE-SERVICES here']
+        process.run([program, "-A", "OUTPUT", *comment, "-j", "ACCEPT"])
         process.run([program, "-N", "KUBE-KUBELET-CANARY"])
         process.run([program, "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"])
         process.run([program, "-N", "KUBE-FIREWALL"])
