@@ -14,7 +14,7 @@ from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.loop import Agent
 from kproxy.agent.nftables import NftablesProxy
-from kproxy.agent.restart import ConfigurationWatch
+from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, surround
@@ -62,7 +62,7 @@ class Options:
 
     configuration: Configuration
     node_name: str
-    configuration_file: Path | None = None
+    configuration_file: ConfigurationFile | None = None
     manifests: Path | None = None
     kubeconfig: Path | None = None
     master: str = ""
@@ -163,7 +163,7 @@ def _set_up(configuration: Configuration) -> Settings:
 
 
 def _run_until_reconfigured(
-    run_agent: Callable[[], None], file: Path | None, stop: Callable[[], None]
+    run_agent: Callable[[], None], file: ConfigurationFile | None, stop: Callable[[], None]
 ) -> None:
     """KproxyError if the agent ended because the file changed."""
     if file is None:
@@ -177,7 +177,7 @@ def _run_until_reconfigured(
         watch.stop()
     if watch.has_changed:
         raise KproxyError(
-            f"{file} has changed; the agent ends to be started again with it, and the rules stay"
+            f"{file.path} has changed; the agent ends to be started again with it, and the rules stay"
         )
 
 

@@ -1,26 +1,33 @@
 """Ends the agent when its configuration file changes, so that what started it starts it with the new one."""
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
 
 
-class ConfigurationWatch:
-    """Calls `changed` once when the file's contents differ from those at `start`; a file that is away does not.
+class ConfigurationFile(NamedTuple):
+    """`text` is what was read when the configuration was."""
 
-    A ConfigMap is mounted as a link that is replaced, and a moment without it means nothing.
+    path: Path
+    text: bytes
+
+
+class ConfigurationWatch:
+    """Calls `changed` once when the file holds something else than was read; a file that is away or empty does not count.
+
+    A ConfigMap is mounted as a link that is replaced, and a moment without it means nothing; nor does one between
+    truncating and writing.
     """
 
-    def __init__(self, path: Path, changed: Callable[[], None]) -> None:
-        self._path = path
+    def __init__(self, file: ConfigurationFile, changed: Callable[[], None]) -> None:
+        self._file = file
         self._changed = changed
-        self._digest = self._look()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-configuration", daemon=True)
         self.has_changed = False
@@ -33,14 +40,13 @@ class ConfigurationWatch:
 
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):
-            digest = self._look()
-            if digest and digest != self._digest:
+            if self._look() not in (b"", self._file.text):
                 self.has_changed = True
                 self._changed()
                 return
 
     def _look(self) -> bytes:
         try:
-            return hashlib.blake2b(self._path.read_bytes()).digest()
+            return self._file.path.read_bytes()
         except OSError:
             return b""

@@ -9,8 +9,9 @@ from click.core import ParameterSource
 
 from kproxy.agent.cleanup import clean_up
 from kproxy.agent.daemon import Options, run
+from kproxy.agent.restart import ConfigurationFile
 from kproxy.cli.agent_flags import AUTO, OURS, WITHOUT_EFFECT, agent_flags
-from kproxy.cli.inputs import dispatch_option, load_configuration, node_name, tell
+from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file, tell
 from kproxy.cli.logs import set_up_logging
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
@@ -39,7 +40,9 @@ def command(context: click.Context, /, **_: object) -> None:
     if flags["version"]:
         click.echo(f"kproxy {metadata.version('kproxy')}")
         return
-    configuration = _configuration(flags, given)
+    path = flags["config"]
+    file = ConfigurationFile(path, read_file(path)) if path else None
+    configuration = _configuration(file, flags, given)
     set_up_logging(configuration.logging)
     if flags["write-config-to"]:
         _write(flags["write-config-to"], configuration)
@@ -48,16 +51,16 @@ def command(context: click.Context, /, **_: object) -> None:
         if not clean_up():
             raise KproxyError("some rules are still there, see above; solve that and run this again")
     else:
-        run(_options(flags, configuration))
+        run(_options(flags, configuration, file))
 
 
-def _options(flags: dict[str, Any], configuration: Configuration) -> Options:
+def _options(flags: dict[str, Any], configuration: Configuration, file: ConfigurationFile | None) -> Options:
     backend = flags["iptables-backend"]
     kubeconfig = configuration.client_connection.kubeconfig
     return Options(
         configuration=configuration,
         node_name=node_name(flags["hostname-override"], configuration),
-        configuration_file=flags["config"],
+        configuration_file=file,
         manifests=flags["manifests"],
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
         master=flags["master"],
@@ -69,15 +72,16 @@ def _options(flags: dict[str, Any], configuration: Configuration) -> Options:
     )
 
 
-def _configuration(flags: dict[str, Any], given: frozenset[str]) -> Configuration:
+def _configuration(
+    file: ConfigurationFile | None, flags: dict[str, Any], given: frozenset[str]
+) -> Configuration:
     """The file's, or what the flags say; what the file makes void or has no effect here is named."""
-    path = flags["config"]
-    if path is None:
+    if file is None:
         configuration = decode_flags(flags)
     else:
-        configuration = override_logging(load_configuration(path), flags)
+        configuration = override_logging(decode_file(*file), flags)
         for flag in sorted(given - FLAGS_BESIDE_CONFIG - OURS):
-            tell(f"--{flag} is ignored: {path} decides it")
+            tell(f"--{flag} is ignored: {file.path} decides it")
     for flag in sorted(given & WITHOUT_EFFECT):
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:

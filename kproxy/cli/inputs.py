@@ -29,13 +29,20 @@ def tell(sentence: object) -> None:
 
 
 def load_configuration(path: Path | None) -> Configuration:
-    """The configuration file, or all defaults without one; warnings go to stderr."""
-    if path is None:
-        return Configuration()
+    """The configuration file, or all defaults without one."""
+    return decode_file(path, read_file(path)) if path else Configuration()
+
+
+def read_file(path: Path) -> bytes:
     try:
-        documents = yaml.load_documents(path.read_bytes())
+        return path.read_bytes()
     except OSError as failed:
         raise InputError(f"cannot read {path}: {failed.strerror}") from failed
+
+
+def decode_file(path: Path, text: bytes) -> Configuration:
+    """The configuration that was read there; warnings go to stderr."""
+    documents = yaml.load_documents(text)
     if len(documents) != 1:
         raise InputError(f"{path} holds {len(documents)} documents; a configuration is one")
     configuration, warnings = decode_configuration(documents[0][1])
