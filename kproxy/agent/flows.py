@@ -123,7 +123,7 @@ class FlowCleaner(Follower):
             self._work[family] = _Work(work.changes | newer.changes, newer.node_ports, work.tries + 1)
 
     def _reconcile(self, family: Family, work: _Work) -> int:
-        answers = self._answering(work.node_ports)
+        answers = self._answering(work)
         removed = 0
         with UdpFlows(family) as flows:
             for flow in flows.to(work.changes):
@@ -138,11 +138,13 @@ class FlowCleaner(Follower):
                 removed += stale and flows.remove(flow)
         return removed
 
-    def _answering(self, node_ports: NodePortDispatch | None) -> Callable[[Target], bool]:
+    def _answering(self, work: _Work) -> Callable[[Target], bool]:
         """Whether an address of ours answers on node ports: a flow through this node to another's is not ours."""
-        if node_ports is None or not node_ports.every_local_address:
-            addresses = node_ports.addresses if node_ports else ()
-            return lambda target: target.address in addresses
+        node_ports = work.node_ports
+        if node_ports is None or all(frontend.address for frontend in work.changes):
+            return lambda _: False
+        if not node_ports.every_local_address:
+            return lambda target: target.address in node_ports.addresses
         local = frozenset(self._local_addresses())
         outside = node_ports.except_network
         return lambda target: target.address in local and not (outside and contains(outside, target.address))

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from kproxy.errors import KproxyError
 from kproxy.kernel import process
 from kproxy.values import Address, parse_address
 
@@ -18,6 +19,18 @@ _LINKS = msgspec.json.Decoder(list[_Link])
 
 
 def local_addresses() -> tuple[Address, ...]:
-    """Every address of both families, loopback included, in the kernel's order (as iproute2 lists them)."""
-    links = _LINKS.decode(process.run(["ip", "-json", "address", "show"]))
-    return tuple(parse_address(info.local) for link in links for info in link.addr_info if info.local)
+    """Every address of both families that a rule can match, loopback included, in the kernel's order (as iproute2 lists them)."""
+    try:
+        links = _LINKS.decode(process.run(["ip", "-json", "address", "show"]))
+    except msgspec.DecodeError as wrong:
+        raise KproxyError(f"ip does not list addresses as iproute2 does: {wrong}") from wrong
+    read = (_usable(info.local) for link in links for info in link.addr_info)
+    return tuple(address for address in read if address)
+
+
+def _usable(text: str) -> Address | None:
+    """None for an IPv4-mapped address, which an interface may have, and for a link that names none."""
+    try:
+        return parse_address(text)
+    except ValueError:
+        return None

@@ -91,8 +91,12 @@ class EventRecorder:
         return True
 
     def _run(self) -> None:
-        while self.post_next():
-            pass
+        going_on = True
+        while going_on:
+            try:
+                going_on = self.post_next()
+            except Exception:  # noqa: BLE001 # a thread that died would post no Event ever again
+                _log.exception("a defect in kproxy: an Event is not posted")
 
     def _is_repeated(self, happening: Happening) -> bool:
         now = self._clock()

@@ -8,9 +8,11 @@ import pytest
 
 from conntracked import TCP, Seen, put_flows
 from facts import NODE, a_node, a_service, a_slice, an_endpoint
+from kproxy.agent import flows
 from kproxy.agent.family import SyncReport
 from kproxy.agent.flows import FlowCleaner
 from kproxy.agent.follower import Outcome
+from kproxy.errors import KproxyError
 from kproxy.kernel import process
 from kproxy.kernel.addresses import local_addresses
 from kproxy.kernel.conntrack import UdpFlows
@@ -45,27 +47,32 @@ def here() -> Iterator[None]:
 
 
 class Cleaner:
-    """A FlowCleaner in this thread, fed with syncs that succeed; `end` says which flows are left."""
+    """A FlowCleaner in this thread, fed with syncs that succeed."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(
+        self, family: Family, read_addresses: Callable[[], tuple[Address, ...]] = local_addresses
+    ) -> None:
         self.family = family
         self.removed = 0
         self.took_s = 0.0
         self._store = Store()
-        self._cleaner = FlowCleaner(self._reconciled, local_addresses)
+        self._cleaner = FlowCleaner(self._reconciled, read_addresses)
 
     def _reconciled(self, _family: Family, took_s: float, removed: int) -> None:
         self.took_s, self.removed = took_s, self.removed + removed
 
     def sync(self, *events: Event, succeeded: bool = True) -> None:
+        self.hand_over(*events, succeeded=succeeded)
+        while self._cleaner.has_work:
+            self._cleaner.work()
+
+    def hand_over(self, *events: Event, succeeded: bool = True) -> None:
         for event in events:
             self._store.apply(event)
         view = view_node(NODE, a_node(), (), Settings(), self.family)
         report = SyncReport(1, 0, 0, 0, 0.0, 0.0)
         outcome = Outcome(view, report if succeeded else None, verified=True)
         self._cleaner.synced(self._store, self._store.take_dirty(), {self.family: outcome})
-        while self._cleaner.has_work:
-            self._cleaner.work()
 
 
 def dns(family: Family, *, node_port: int = 0, **fields: object) -> Changed:
@@ -224,6 +231,51 @@ def test_nothing_goes_before_the_rules_are_in_force(here: None, family: Family) 
     assert set() == left(family)
 
 
+def test_changes_that_wait_are_not_replaced_by_those_of_others(here: None) -> None:
+    cleaner = Cleaner(Family.IPV4)
+    cleaner.sync(dns(Family.IPV4), endpoints(Family.IPV4, 1))
+    put_flows([flow(Family.IPV4, 1)])
+    cleaner.hand_over(endpoints(Family.IPV4, 2))
+    ports = (ServicePort("", Protocol.UDP, 53),)
+    cleaner.sync(Changed(a_service("other", cluster_ips=(Address("10.96.0.11"),), ports=ports)))
+    assert set() == left(Family.IPV4)
+
+
+class Addresses:
+    """This node's, which cannot be read for the first `failures` times."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.asked = 0
+
+    def __call__(self) -> tuple[Address, ...]:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise KproxyError("not now")
+        return local_addresses()
+
+
+@pytest.mark.parametrize(("failures", "asked", "stays"), [(12, 13, False), (99, 13, True)])
+def test_what_fails_is_tried_again_for_a_minute(
+    here: None, failures: int, asked: int, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows, "_RETRY_S", 0.0)
+    addresses = Addresses(failures)
+    seen = flow(Family.IPV4, 1, to=(ADDRESSES[Family.IPV4][2], 30053))
+    put_flows([seen])
+    Cleaner(Family.IPV4, addresses).sync(dns(Family.IPV4, node_port=30053), endpoints(Family.IPV4, 2))
+    assert (asked, stays) == (addresses.asked, as_left(seen) in left(Family.IPV4))
+
+
+def test_addresses_are_asked_for_only_if_a_node_port_changed(here: None) -> None:
+    addresses = Addresses()
+    cleaner = Cleaner(Family.IPV4, addresses)
+    cleaner.sync(dns(Family.IPV4), endpoints(Family.IPV4, 1))
+    assert 0 == addresses.asked
+    cleaner.sync(dns(Family.IPV4, node_port=30053))
+    assert 1 == addresses.asked
+
+
 def test_tcp_flows_are_never_touched(here: None) -> None:
     cleaner = Cleaner(Family.IPV4)
     cleaner.sync(dns(Family.IPV4), endpoints(Family.IPV4, 1))
@@ -243,8 +295,8 @@ def test_many_flows_of_others_cost_little(here: None, tell: Callable[[str], None
         asked = [Frontend(Address(f"10.96.{n // 250}.{n % 250}"), 53) for n in range(number)]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began_at = time.process_time()
-        with UdpFlows(Family.IPV4) as flows:
-            found = list(flows.to(asked))
+        with UdpFlows(Family.IPV4) as udp:
+            found = list(udp.to(asked))
         took_s = time.process_time() - began_at
         grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         tell(

@@ -1,10 +1,11 @@
 """The edges to the kernel: which backend a host uses, what programs say, counters, addresses, sysctls."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from kproxy.errors import EnvironmentLacking, ProgramFailed
+from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process, sysctl
 from kproxy.kernel.accounting import ensure_counters, have_counters
 from kproxy.kernel.addresses import local_addresses
@@ -59,7 +60,19 @@ def test_counters_exist_once_ensured_and_are_kept() -> None:
 
 def test_local_addresses_are_those_of_this_namespace() -> None:
     process.run(["ip", "address", "add", "10.199.0.2/24", "dev", "lo"])
+    process.run(["ip", "address", "add", "::ffff:10.199.0.3/128", "dev", "lo"])  # no rule can match it
     assert {"127.0.0.1", "::1", "10.199.0.2"} == set(local_addresses())
+
+
+def test_ip_that_lists_otherwise_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ip"
+    program.write_text("#!/bin/sh\necho 1: lo: mtu 65536\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(KproxyError, match="as iproute2 does"):
+        local_addresses()
 
 
 def test_failed_program_keeps_its_code_its_words_and_the_lines_around_the_one_it_named() -> None:

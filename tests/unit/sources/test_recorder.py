@@ -19,7 +19,7 @@ class Server:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, dict[str, object]]] = []
-        self.refusal: ApiFailed | None = None
+        self.refusal: Exception | None = None
         self.asked = 0
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
@@ -88,3 +88,17 @@ def test_what_cannot_be_posted_is_given_up(server: Server, status: int, tries: i
     recording.record(Happening("Starting", "StartKubeProxy"))
     recording.post_next()
     assert (tries, []) == (server.asked, server.taken)
+
+
+def test_defect_costs_one_event_and_not_those_after_it(server: Server) -> None:
+    server.refusal = ValueError("a defect")
+    recording = recorder(server)
+    recording.start()
+    recording.record(Happening("Starting", "StartKubeProxy"))
+    deadline = time.monotonic() + BOUND_S
+    while not server.asked and time.monotonic() < deadline:
+        time.sleep(0.001)
+    server.refusal = None
+    recording.record(Happening("Failed", "Listen"))
+    recording.stop(BOUND_S)
+    assert ["Failed"] == reasons(server)
