@@ -41,18 +41,19 @@ def generation() -> int:
 
 
 def chain_names(family: Family, table: str) -> list[str]:
-    """The names of all chains in one table (NFT_MSG_GETCHAIN).
+    """The names of all chains in one table, as `chains`."""
+    return [chain.name for chain in chains(family) if chain.table == table]
+
+
+def chains(family: Family) -> list[Chain]:
+    """All chains of a family (NFT_MSG_GETCHAIN), which the kernel cannot give by table.
 
     A dump that others' changes interrupt is begun again; ProgramFailed if that goes on.
     """
     for _ in range(_TRIES):
         try:
             with Netlink() as netlink:
-                return [
-                    name
-                    for message in netlink.dump(_GET_CHAIN, _NFPROTO[family])
-                    if (name := _name_in(message, table.encode()))
-                ]
+                return [_chain_in(message) for message in netlink.dump(_GET_CHAIN, _NFPROTO[family])]
         except Interrupted as interrupted:
             complaint = str(interrupted)
         except OSError as refused:
@@ -60,16 +61,15 @@ def chain_names(family: Family, table: str) -> list[str]:
     raise ProgramFailed("the netlink dump of chains", None, complaint)
 
 
-def _name_in(message: bytes, table: bytes) -> str:
-    """The name of the chain, or an empty text if it stands in another table."""
-    name = b""
+def _chain_in(message: bytes) -> Chain:
+    table = ""
     for kind, begin, end in attributes(message):
-        if kind == _CHAIN_TABLE and message[begin : end - 1] != table:
-            return ""
+        text = message[begin : end - 1]
+        if kind == _CHAIN_TABLE:
+            table = text.decode(errors="replace")
         if kind == _CHAIN_NAME:
-            name = message[begin : end - 1]
-            break
-    return name.decode(errors="replace")
+            return Chain(table, text.decode(errors="replace"))
+    return Chain(table, "")
 
 
 class RuleReader:

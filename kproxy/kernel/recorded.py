@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nfnetlink import Interrupted
-from kproxy.kernel.nftables import RuleReader, chain_names, generation
+from kproxy.kernel.nftables import RuleReader, chains, generation
 from kproxy.kernel.record import Record
 from kproxy.kernel.saved import TABLES, saved_chains
 from kproxy.ruleset.chains import Chain, Ruleset
@@ -129,10 +129,9 @@ class RecordedRules:
 
     def _names(self) -> set[Chain]:
         return {
-            Chain(table, name)
-            for table in TABLES
-            for name in chain_names(self._family, table)
-            if name.startswith("KUBE-")
+            chain
+            for chain in chains(self._family)
+            if chain.table in TABLES and chain.name.startswith("KUBE-")
         }
 
     def _held(self, chains: Iterable[Chain]) -> dict[Chain, bytes]:
