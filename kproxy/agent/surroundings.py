@@ -32,12 +32,14 @@ class Surroundings:
     metrics: Metrics
     followers: tuple[Follower, ...]
     flows: FlowCleaner
+    node_ports: WebServer
     web: WebServer
     servers: Servers
 
     def start(self) -> None:
         """EnvironmentLacking where bindAddressHardFail is set and an address cannot be had."""
         self.flows.start()
+        self.node_ports.start()
         self.web.start()
         self.servers.open(
             "health",
@@ -55,6 +57,7 @@ class Surroundings:
     def stop(self) -> None:
         self.servers.stop()
         self.web.stop()
+        self.node_ports.stop()
         self.flows.stop()
 
     def watch_programmed(self, desired: Mapping[Family, DesiredRuleset]) -> None:
@@ -79,9 +82,9 @@ def surround(
     metrics.series.registry.register(WatchAges(watches.ages_s))
     if not nftables:
         metrics.series.registry.register(CountedPackets(packets))
-    web = WebServer()
+    web, node_ports = WebServer(), WebServer()  # whoever crowds the ones holds up no probe of the others
     checks = HealthCheckPorts(
-        web,
+        node_ports,
         lambda: health.condition().healthy,
         lambda service, told: record(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
@@ -92,6 +95,7 @@ def surround(
         metrics=metrics,
         followers=(health, metrics, checks, flows, UnservedPorts(metrics.lacks_local_endpoints)),
         flows=flows,
+        node_ports=node_ports,
         web=web,
         servers=Servers(
             web,

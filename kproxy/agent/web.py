@@ -1,7 +1,9 @@
 """A small HTTP server: one thread that accepts for every address, and a bounded number that answer."""
 
 import errno
+import io
 import logging
+import re
 import selectors
 import socket
 import threading
@@ -17,7 +19,10 @@ _log = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 64
 """At once; for one more the oldest is cut: an honest client is answered within milliseconds."""
 
-_REQUEST_TIMEOUT_S = 10.0
+_HEAD_TIMEOUT_S = 3.0
+_LONGEST_HEAD = 8192
+_HEAD_END = re.compile(rb"\n\r?\n")
+_ANSWER_TIMEOUT_S = 10.0
 _BACKLOG = 128
 _PAUSE_S = 0.1
 
@@ -89,7 +94,9 @@ class WebServer:
             return  # or the client left again, or the address was closed just now
         with self._lock:
             if len(self._open) >= _MOST_CONNECTIONS:
-                _cut(next(iter(self._open)))
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                _cut(oldest)
             self._open[connection] = None
         responding = threading.Thread(
             target=self._respond, args=(connection, answer), name="web-request", daemon=True
@@ -104,14 +111,14 @@ class WebServer:
         try:
             _Request(connection, answer)
         except OSError:
-            _log.debug("an HTTP client left early")
+            _log.debug("an HTTP client left early, or did not say in time what it wants")
         finally:
             self._forget(connection)
 
     def _forget(self, connection: socket.socket) -> None:
         connection.close()
         with self._lock:
-            del self._open[connection]
+            self._open.pop(connection, None)
 
 
 def _cut(connection: socket.socket) -> None:
@@ -119,16 +126,34 @@ def _cut(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
+def _read_head(connection: socket.socket) -> bytes:
+    """What comes up to the first empty line; OSError if that is too much, too late, or not to come."""
+    deadline = time.monotonic() + _HEAD_TIMEOUT_S
+    head = b""
+    while not _HEAD_END.search(head):
+        connection.settimeout(max(deadline - time.monotonic(), 0.0))
+        more = connection.recv(_LONGEST_HEAD - len(head))
+        if not more:
+            raise ConnectionAbortedError
+        head += more
+    return head
+
+
 class _Request(BaseHTTPRequestHandler):
     """One request; whatever its method, the page is the same."""
 
-    timeout = _REQUEST_TIMEOUT_S
+    timeout = _ANSWER_TIMEOUT_S
     server_version = "kproxy"
     sys_version = ""
 
     def __init__(self, connection: socket.socket, answer: Answer) -> None:
         self._answer = answer
         super().__init__(connection, None, None)  # type: ignore[arg-type] # we look at neither
+
+    def setup(self) -> None:
+        head = _read_head(self.request)
+        super().setup()
+        self.rfile = io.BytesIO(head)
 
     def do_GET(self) -> None:
         try:

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,6 +215,20 @@ def test_health_check_port_follows_endpoints_and_service(api: StubApi, log: Path
     eventually(lambda: answers(HEALTH_PORT + 1) and not answers(HEALTH_PORT), "the port has moved", log)
     api.put("Service", local_service())
     eventually(lambda: answers(HEALTH_PORT), "and back", log)
+
+
+def test_crowd_at_a_health_check_port_takes_no_place_of_a_probe() -> None:
+    with ExitStack() as silent:
+
+        def connected(port: int) -> socket.socket:
+            return silent.enter_context(socket.create_connection(("127.0.0.1", port), 0.2))
+
+        probe = connected(10256)
+        for _ in range(70):
+            connected(HEALTH_PORT)
+        assert answers(HEALTH_PORT)
+        with pytest.raises(TimeoutError):
+            probe.recv(1)
 
 
 def answers(port: int) -> bool:

@@ -1,6 +1,7 @@
 """The small HTTP server: any method, many addresses, clients that say nothing."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -8,6 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 
+from kproxy.agent import web as web_module
 from kproxy.agent.web import TEXT, Listener, Page, WebServer
 
 
@@ -75,3 +77,40 @@ def test_of_clients_that_say_nothing_the_oldest_are_cut(web: WebServer) -> None:
         clients[-1].settimeout(0.1)
         with pytest.raises(TimeoutError):
             clients[-1].recv(1)
+
+
+def test_client_that_says_one_byte_after_the_other_is_cut_in_time(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_module, "_HEAD_TIMEOUT_S", 0.2)
+    listener = web.listen("127.0.0.1", 0, answer)
+    with socket.create_connection(("127.0.0.1", port(listener)), 0.05) as client:
+        assert any(is_cut(client, b"G") for _ in range(100))
+
+
+def is_cut(client: socket.socket, said: bytes) -> bool:
+    """Whether the server has closed the connection without a word, within the client's time-out."""
+    try:
+        client.sendall(said)
+        return not client.recv(1)
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize(("length", "expected"), [(8000, False), (9000, True)])
+def test_client_that_says_too_much_is_cut(web: WebServer, length: int, expected: bool) -> None:
+    listener = web.listen("127.0.0.1", 0, answer)
+    with socket.create_connection(("127.0.0.1", port(listener)), 0.2) as client:
+        assert expected == is_cut(client, b"GET /page HTTP/1.1\r\nLong: " + bytes(length))
+
+
+def test_head_may_come_in_pieces_and_its_lines_end_either_way(web: WebServer) -> None:
+    listener = web.listen("127.0.0.1", 0, answer)
+    for pieces in (b"GET /page HTTP/1.1\r\nA: b\r\n\r", b"\n"), (b"GET /page HTTP/1.0\n", b"\n"):
+        with socket.create_connection(("127.0.0.1", port(listener)), 10) as client:
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(0.01)
+            assert client.recv(100).startswith(b"HTTP/1.0 202 ")
