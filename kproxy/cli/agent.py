@@ -15,7 +15,7 @@ from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file
 from kproxy.cli.logs import set_up_logging
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
-from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, override_logging
+from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, override
 from kproxy.errors import InputError, KproxyError
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
@@ -59,7 +59,7 @@ def _options(flags: dict[str, Any], configuration: Configuration, file: Configur
     kubeconfig = configuration.client_connection.kubeconfig
     return Options(
         configuration=configuration,
-        node_name=node_name(flags["hostname-override"], configuration),
+        node_name=node_name(configuration),
         configuration_file=file,
         manifests=flags["manifests"],
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
@@ -79,7 +79,7 @@ def _configuration(
     if file is None:
         configuration = decode_flags(flags)
     else:
-        configuration = override_logging(decode_file(*file), flags)
+        configuration = override(decode_file(*file), flags)
         for flag in sorted(given - FLAGS_BESIDE_CONFIG - OURS):
             tell(f"--{flag} is ignored: {file.path} decides it")
     for flag in sorted(given & WITHOUT_EFFECT):

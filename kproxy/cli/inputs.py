@@ -51,8 +51,8 @@ def decode_file(path: Path, text: bytes) -> Configuration:
     return configuration
 
 
-def node_name(chosen: str | None, configuration: Configuration) -> str:
-    """`--node` or the like, else hostnameOverride, else this host's name; in lower case as kube-proxy has it."""
+def node_name(configuration: Configuration, chosen: str | None = None) -> str:
+    """The chosen one, else hostnameOverride, else this host's name; in lower case as kube-proxy has it."""
     return (chosen or configuration.hostname_override or socket.gethostname()).strip().lower()
 
 

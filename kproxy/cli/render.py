@@ -105,7 +105,7 @@ def command(
     configuration = load_configuration(config)
     if mode:
         configuration = msgspec.structs.replace(configuration, mode=Mode(mode))
-    name = node_name(node, configuration)
+    name = node_name(configuration, node)
     counted = have_counters() if nfacct == "auto" and os.geteuid() == 0 else nfacct == "on"
     settings = rule_settings(configuration, accounting=counted, conntrack_tcp_be_liberal=False)
     render = rule_templates(templates)

@@ -86,13 +86,14 @@ def decode_flags(flags: Mapping[str, object]) -> Configuration:
     return configuration
 
 
-def override_logging(configuration: Configuration, flags: Mapping[str, object]) -> Configuration:
-    """A file's configuration with the logging flags that were given, which count beside it."""
+def override(configuration: Configuration, flags: Mapping[str, object]) -> Configuration:
+    """A file's configuration with the flags that count beside it: the node's name, and what is logged."""
     said = {flag: flags[flag] for flag in _LOGGING_FLAGS if flags.get(flag) is not None}
     by_flag = decode_flags(said).logging
     changes = {_LOGGING_FLAGS[flag]: getattr(by_flag, _LOGGING_FLAGS[flag]) for flag in said}
     logging = msgspec.structs.replace(configuration.logging, **changes)
-    return msgspec.structs.replace(configuration, logging=logging)
+    name = str(flags.get("hostname-override") or configuration.hostname_override)
+    return msgspec.structs.replace(configuration, hostname_override=name, logging=logging)
 
 
 def flags_to_data(flags: Mapping[str, object]) -> dict[str, object]:

@@ -203,8 +203,9 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
         assert f"kproxy: {flag.partition('=')[0]} is ignored: {config} decides it\n" in said
     for flag in COUNT:
         assert f"{flag.partition('=')[0]} is ignored" not in said
-    assert ("", "0.0.0.0:10256", 2, "json") == (
+    assert ("", "x", "0.0.0.0:10256", 2, "json") == (
         document["clusterCIDR"],
+        document["hostnameOverride"],
         document["healthzBindAddress"],
         document["logging"]["verbosity"],
         document["logging"]["format"],
