@@ -60,12 +60,13 @@ class HealthCheckPorts(Follower):
     def _update(self, key: NamespacedName, store: Store, node: str) -> None:
         service = store.services.get(key)
         newest = health_check(service, store.slices_of(key), node) if service else None
-        known = self._checks.pop(key, None)
+        known = self._checks.get(key)
         if known and (newest is None or newest.port != known.port):
             self._close(key)
         if newest:
             self._checks[key] = newest
         else:
+            self._checks.pop(key, None)
             self._refused.pop(key, None)
 
     def _open(self, check: HealthCheck) -> None:
@@ -92,21 +93,20 @@ class HealthCheckPorts(Follower):
         for listener in self._listeners.pop(key, ()):
             self._web.close(listener)
 
-    def _page(self, service: NamespacedName) -> Page | None:
+    def _page(self, service: NamespacedName) -> Page:
         check = self._checks.get(service)
-        if check is None:
-            return None  # it was closed just now
+        local_endpoints = check.local_endpoints if check else 0  # it was closed just now
         healthy = self._is_healthy()
         content = {
             "service": {"namespace": service.namespace, "name": service.name},
-            "localEndpoints": check.local_endpoints,
+            "localEndpoints": local_endpoints,
             "serviceProxyHealthy": healthy,
         }
-        good = healthy and check.local_endpoints > 0
+        good = healthy and local_endpoints > 0
         return Page(
             json.dumps(content, indent="\t"),
             HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE,
-            headers=(("X-Load-Balancing-Endpoint-Weight", str(check.local_endpoints)),),
+            headers=(("X-Load-Balancing-Endpoint-Weight", str(local_endpoints)),),
         )
 
 

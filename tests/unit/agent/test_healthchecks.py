@@ -6,26 +6,53 @@ from http.client import HTTPConnection
 
 import pytest
 
-from facts import NODE, a_service, a_slice, a_view, an_endpoint
+from facts import NODE, WEB, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Outcome
 from kproxy.agent.healthchecks import HealthCheckPorts
-from kproxy.agent.web import WebServer
+from kproxy.agent.web import Answer, Listener, WebServer
 from kproxy.model.node import NodeView, view_node
 from kproxy.model.settings import Settings
-from kproxy.state.events import Changed
+from kproxy.state.events import Changed, Deleted
+from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, Network
 
 LOOPBACK = (Address("127.0.0.1"), Address("127.0.0.2"), Address("::1"))
 
 
+class Watched(WebServer):
+    """Notes what a client is answered whose request came just before its port was closed, and one just after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[Listener, Answer] = {}
+        self.before: list[int] = []
+
+    def listen(self, address: str, port: int, answer: Answer) -> Listener:
+        listener = super().listen(address, port, answer)
+        self.answers[listener] = answer
+        return listener
+
+    def close(self, listener: Listener) -> None:
+        self.before.append(self.status(listener))
+        super().close(listener)
+
+    def status(self, listener: Listener) -> int:
+        page = self.answers[listener]("/")
+        return page.status if page else 404
+
+    def after(self) -> set[int]:
+        return {self.status(listener) for listener in self.answers}
+
+
 class Node:
     """A node whose health-check ports follow what the test does to its Service."""
 
-    def __init__(self, web: WebServer, port: int) -> None:
+    def __init__(self, web: Watched, port: int) -> None:
         self.port = port
         self.store = Store()
+        self.web = web
         self.checks = HealthCheckPorts(web, lambda: True, lambda *_: None)
         self.store.apply(Changed(a_service(health_check_node_port=port)))
         self.store.apply(Changed(a_slice(an_endpoint("10.128.1.1"))))
@@ -57,7 +84,7 @@ def node() -> Iterator[Node]:
     with socket.socket(socket.AF_INET6) as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
-    web = WebServer()
+    web = Watched()
     web.start()
     yield Node(web, port)
     web.stop()
@@ -85,3 +112,18 @@ def test_port_stays_open_in_a_family_that_fails(node: Node) -> None:
 def test_port_is_closed_until_rules_are_in_force(node: Node) -> None:
     node.sync(narrow_ipv4(), failed=frozenset(Family))
     assert set() == node.open_at()
+
+
+def test_port_that_moves_is_answered_for_until_it_is_closed(node: Node) -> None:
+    node.sync(narrow_ipv4())
+    node.store.apply(Changed(a_service(health_check_node_port=node.port + 1)))
+    node.sync(narrow_ipv4())
+    assert [200, 200] == node.web.before
+
+
+def test_request_that_came_before_its_service_went_is_told_that_nobody_serves(node: Node) -> None:
+    node.sync(narrow_ipv4())
+    node.store.apply(Deleted(Kind.SERVICE, WEB))
+    node.sync(narrow_ipv4())
+    assert [200, 200] == node.web.before
+    assert {503} == node.web.after()
