@@ -80,7 +80,7 @@ def _configuration(
         configuration = decode_flags(flags)
     else:
         configuration = override(decode_file(*file), flags)
-        for flag in sorted(given - FLAGS_BESIDE_CONFIG - OURS):
+        for flag in sorted(given - FLAGS_BESIDE_CONFIG - OURS - WITHOUT_EFFECT):
             tell(f"--{flag} is ignored: {file.path} decides it")
     for flag in sorted(given & WITHOUT_EFFECT):
         tell(f"--{flag} has no effect in kproxy")

@@ -33,7 +33,16 @@ _WINDOWS = (
     "windows-service",
 )
 WITHOUT_EFFECT = frozenset(
-    {"boot-id-file", "log-flush-frequency", "machine-id-file", "show-hidden-metrics-for-version"}
+    {
+        "boot-id-file",
+        "log-flush-frequency",
+        "log-json-info-buffer-size",
+        "log-json-split-stream",
+        "log-text-info-buffer-size",
+        "log-text-split-stream",
+        "machine-id-file",
+        "show-hidden-metrics-for-version",
+    }
 )
 """kube-proxy's flags that mean nothing here, but may stand in a unit file."""
 
@@ -90,12 +99,17 @@ def _module(word: str) -> dict[str, object]:
     return {"filePattern": pattern, "verbosity": int(level)}
 
 
+def _version(context: click.Context, option: click.Parameter, value: str | None) -> bool:
+    """`raw` asks for more than kproxy has to say."""
+    return value == "raw" or bool(click.BOOL(value, option, context))
+
+
 def _text(flag: str, text: str, **more: Any) -> Option:
     return click.option(f"--{flag}", help=text, **more)
 
 
-def _number(flag: str, text: str) -> Option:
-    return _text(flag, text, type=int)
+def _number(flag: str, text: str, **more: Any) -> Option:
+    return _text(flag, text, type=int, **more)
 
 
 def _switch(flag: str, text: str, **more: Any) -> Option:
@@ -116,7 +130,14 @@ _ACTIONS = (
     ),
     _switch("cleanup", "Remove all rules of kproxy and kube-proxy, of every mode, and end."),
     _switch("init-only", "Set up what needs privileges in the kernel, and end."),
-    _switch("version", "Print the version and end."),
+    _text(
+        "version",
+        "Print the version and end.",
+        is_flag=False,
+        flag_value="true",
+        metavar="[BOOL|raw]",
+        callback=_version,
+    ),
 )
 
 _CLUSTER = (
@@ -135,6 +156,8 @@ _SERVERS = (
     _switch("bind-address-hard-fail", "End if a server's address cannot be had.  [default: false]"),
     _text("healthz-bind-address", "Of the health server; empty for none.  [default: 0.0.0.0:10256]"),
     _text("metrics-bind-address", "Of the metrics server; empty for none.  [default: 127.0.0.1:10249]"),
+    _number("healthz-port", "", hidden=True),
+    _number("metrics-port", "", hidden=True),
     _switch("profiling", "Accepted; there are no profiling pages."),
 )
 
@@ -199,7 +222,9 @@ _OURS = (
 _REFUSED = tuple(
     _text(flag, "", hidden=True, callback=_refuse, expose_value=False) for flag in (*_IPVS, *_WINDOWS)
 )
-_PASSED_OVER = tuple(_text(flag, "", hidden=True) for flag in sorted(WITHOUT_EFFECT))
+_PASSED_OVER = tuple(
+    _text(flag, "", hidden=True, is_flag=False, flag_value="true") for flag in sorted(WITHOUT_EFFECT)
+)
 
 
 def agent_flags(command: Any) -> Any:

@@ -1,13 +1,16 @@
 """kube-proxy's flags that stand for fields of the configuration."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
 from kproxy.configuration.decode import decode
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.schema import API_VERSION, KIND, ZERO_MEANS_DEFAULT, Configuration, Mode
+from kproxy.configuration.units import ServerAddress
 from kproxy.errors import InvalidField
+from kproxy.values import parse_address
 
 FLAGS_BESIDE_CONFIG = frozenset(
     {
@@ -80,10 +83,25 @@ def decode_flags(flags: Mapping[str, object]) -> Configuration:
     the default. Raises InvalidField, whose `field` is the flag, such as `--cluster-cidr`.
     """
     try:
-        configuration, _ = decode(flags_to_data(flags), zero_means_default=ZERO_MEANS_DEFAULT)
+        configuration, _ = decode(
+            flags_to_data({**flags, **_by_port(flags)}), zero_means_default=ZERO_MEANS_DEFAULT
+        )
     except InvalidField as wrong:
         raise InvalidField(_flag_of(wrong.field, _fields(flags)), wrong.reason) from wrong
     return configuration
+
+
+def _by_port(flags: Mapping[str, object]) -> dict[str, str]:
+    """What kube-proxy's deprecated flags say: the port of an address that comes without one, or 0 for no server."""
+    said = {}
+    for flag in ("healthz-bind-address", "metrics-bind-address"):
+        address, port = flags.get(flag), flags.get(flag.replace("bind-address", "port"))
+        if port == 0:
+            said[flag] = ""
+        elif isinstance(port, int):
+            with suppress(ValueError):  # an address that has its port keeps it
+                said[flag] = ServerAddress.at(parse_address(str(address)), port)
+    return said
 
 
 def override(configuration: Configuration, flags: Mapping[str, object]) -> Configuration:

@@ -65,6 +65,10 @@ FLAGS = {
     ),
     ("--healthz-bind-address=10.0.0.1",): ("healthzBindAddress", "10.0.0.1:10256"),
     ("--healthz-bind-address=",): ("healthzBindAddress", ""),
+    ("--healthz-port=0",): ("healthzBindAddress", ""),
+    ("--healthz-port=9", "--healthz-bind-address=fd00::1"): ("healthzBindAddress", "[fd00::1]:9"),
+    ("--healthz-port=9", "--healthz-bind-address=10.0.0.1:8"): ("healthzBindAddress", "10.0.0.1:8"),
+    ("--healthz-port=9",): ("healthzBindAddress", "0.0.0.0:10256"),
     ("--hostname-override=Node-9",): ("hostnameOverride", "Node-9"),
     ("--iptables-localhost-nodeports=false",): ("iptables.localhostNodePorts", False),
     ("--iptables-masquerade-bit=3",): ("iptables.masqueradeBit", 3),
@@ -77,6 +81,7 @@ FLAGS = {
     ("--logging-format=json",): ("logging.format", "json"),
     ("--masquerade-all",): ("iptables.masqueradeAll", True),
     ("--metrics-bind-address=[::]:9",): ("metricsBindAddress", "[::]:9"),
+    ("--metrics-port=0", "--metrics-bind-address=127.0.0.1"): ("metricsBindAddress", ""),
     ("--nodeport-addresses=10.0.0.0/8,fd00::/8", "--nodeport-addresses=127.0.0.0/8"): (
         "nodePortAddresses",
         ["10.0.0.0/8", "fd00::/8", "127.0.0.0/8"],
@@ -184,6 +189,7 @@ VOID = (
     "--proxy-mode=iptables",
     "--oom-score-adj=0",
     "--healthz-bind-address=",
+    "--metrics-port=0",
 )
 COUNT = (
     "--hostname-override=x",
@@ -230,8 +236,26 @@ def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> No
     assert says in written(tmp_path, f"--config={config}")[1]
 
 
-def test_version_is_printed() -> None:
-    done = CliRunner().invoke(command, ["--version"], standalone_mode=False)
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--log-json-info-buffer-size=1Ki",
+        "--log-json-split-stream",
+        "--log-text-info-buffer-size=0",
+        "--log-text-split-stream=true",
+    ],
+)
+def test_flag_without_effect_is_named_once_and_taken(flag: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n")
+    said = written(tmp_path, flag, "-v=2", f"--config={config}")[1]
+    assert f"kproxy: {flag.partition('=')[0]} has no effect in kproxy\n" in said
+    assert 1 == said.count(flag.partition("=")[0])
+
+
+@pytest.mark.parametrize("flag", ["--version", "--version=true", "--version=raw"])
+def test_version_is_printed(flag: str) -> None:
+    done = CliRunner().invoke(command, [flag], standalone_mode=False)
     assert done.stdout.startswith("kproxy ")
 
 
