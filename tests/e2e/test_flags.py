@@ -316,11 +316,13 @@ def test_cleanup_leaves_a_chain_that_others_use(here: None, log: Path) -> None:
         eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
     process.run(["iptables-nft", "-t", "nat", "-N", "HOST-PORTS"])
     process.run(["iptables-nft", "-t", "nat", "-A", "HOST-PORTS", "-j", "KUBE-MARK-MASQ"])
+    process.run(["iptables-nft", "-F", "KUBE-FIREWALL"])
     with running_agent("--cleanup", log=log, named=False) as running:
         assert 0 == running.wait(timeout=BOUND_S)
     nat = process.run(["iptables-nft-save", "-t", "nat"])
     assert "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000" in nat
     assert ["KUBE-MARK-MASQ"] == re.findall(r"^:(KUBE-\S+)", nat, re.MULTILINE)
+    assert "KUBE-FIREWALL" not in process.run(["iptables-nft-save", "-t", "filter"]), "it held no rule"
 
 
 @pytest.mark.netns
