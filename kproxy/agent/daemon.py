@@ -189,7 +189,7 @@ def _agent(
     around: Surroundings,
 ) -> Agent:
     render = rule_templates(options.templates)
-    timing = options.configuration.iptables if backend else options.configuration.nftables
+    timing = options.configuration.rule_options
     proxies: Sequence[Proxy]
     if backend:
         rules_of = _rules(options.state_directory, backend)

@@ -74,9 +74,12 @@ def surround(
 ) -> Surroundings:
     """All of it for an agent that is going to run; nothing listens yet. `record` is how Events are made."""
     nftables = configuration.mode is Mode.NFTABLES
-    timing = configuration.nftables if nftables else configuration.iptables
     health = Health(
-        families, node_name, 2 * timing.sync_period_s, stuck=watches.stuck, outdated=watches.outdated
+        families,
+        node_name,
+        2 * configuration.rule_options.sync_period_s,
+        stuck=watches.stuck,
+        outdated=watches.outdated,
     )
     metrics = Metrics(families, nftables=nftables)
     metrics.series.registry.register(WatchAges(watches.ages_s))

@@ -14,7 +14,7 @@ def rule_settings(
     Where either the kernel or the configuration is liberal, no rule drops what conntrack calls invalid.
     """
     nftables = configuration.mode is Mode.NFTABLES
-    options = configuration.nftables if nftables else configuration.iptables
+    options = configuration.rule_options
     chosen = configuration.node_port_addresses
     primary = PRIMARY in chosen or (nftables and not chosen)
     return Settings(

@@ -148,3 +148,8 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
     config_sync_period_s: Seconds = field(default=Seconds(15 * 60), name="configSyncPeriod")
     feature_gates: dict[str, bool] = {}
     logging: Logging = Logging()
+
+    @property
+    def rule_options(self) -> RuleOptions:
+        """Those of the mode."""
+        return self.nftables if self.mode is Mode.NFTABLES else self.iptables
