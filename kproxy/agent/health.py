@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kproxy.agent.follower import Follower, Outcome
-from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
+from kproxy.state.events import Changed, Deleted, Event, Listed
 from kproxy.state.objects import Kind, Node
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
@@ -135,19 +135,17 @@ class Health(Follower):
         return tuple(family for family, at in self._queued_at.items() if now - at >= self._timeout_s)
 
     def _note_node(self, event: Event) -> None:
+        """A Node that is refused, changed or in a list, stays as it was known: what is wrong with it says nothing of its life."""
         match event:
             case Changed(object=Node() as node) if node.key == self._node_key:
                 self._node = node
             case Deleted(kind=Kind.NODE, key=self._node_key):
                 self._node = None
-            case Listed(kind=Kind.NODE, objects=nodes):
+            case Listed(kind=Kind.NODE, objects=nodes, rejections=refused):
+                known = self._node if any(each.key == self._node_key for each in refused) else None
                 self._node = next(
-                    (node for node in nodes if isinstance(node, Node) and node.key == self._node_key), None
+                    (node for node in nodes if isinstance(node, Node) and node.key == self._node_key), known
                 )
-            case Refused(kind=Kind.NODE, rejection=rejection) if rejection.key == self._node_key:
-                pass  # a label that cannot be used says nothing about the node's life
-            case _:
-                pass
 
 
 def _is_eligible(node: Node | None) -> bool:

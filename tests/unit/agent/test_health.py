@@ -13,7 +13,7 @@ from kproxy.agent.follower import Outcome
 from kproxy.agent.health import TO_BE_DELETED_TAINT, Health
 from kproxy.agent.probes import probe_pages
 from kproxy.errors import ProgramFailed
-from kproxy.state.events import Changed, Deleted, Event, Listed
+from kproxy.state.events import Changed, Deleted, Event, Listed, Refused, Rejection
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
@@ -135,6 +135,15 @@ def test_node_that_goes_makes_healthz_fail_and_livez_stay(world: World, event: E
     code, answer = world.get("/livez")
     assert 200 == code
     assert "nodeEligible" not in answer
+
+
+REFUSED = Rejection("nodes", "Node", NODE, "spec", "is wrong", NamespacedName("", NODE))
+
+
+@pytest.mark.parametrize("event", [Refused(Kind.NODE, REFUSED), Listed(Kind.NODE, (), (REFUSED,))])
+def test_node_that_cannot_be_read_is_not_taken_for_gone(world: World, event: Event) -> None:
+    world.health.heard(event)
+    assert 200 == world.code("/healthz")
 
 
 def test_other_taint_is_no_reason(world: World) -> None:
