@@ -95,7 +95,7 @@ class HealthCheckPorts(Follower):
 
     def _page(self, service: NamespacedName) -> Page:
         check = self._checks.get(service)
-        local_endpoints = check.local_endpoints if check else 0  # it was closed just now
+        local_endpoints = check.local_endpoints if check else 0  # the Service went just now
         healthy = self._is_healthy()
         content = {
             "service": {"namespace": service.namespace, "name": service.name},

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kproxy.errors import EnvironmentLacking, ProgramFailed
+from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 
 _NAMED_LINE = re.compile(r"\bline:? (\d+)", re.IGNORECASE)
 _CONTEXT_LINES = 3
@@ -30,21 +30,24 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     """Run a program to its end and return what it wrote to stdout.
 
     Raises ProgramFailed when it fails or takes longer than `timeout_s` (it is killed then),
-    EnvironmentLacking when there is no such program.
+    EnvironmentLacking when there is no such program, KproxyError when the system cannot start it now.
     """
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
             f"{command[0]} is not installed; on Debian: apt-get install iptables nftables iproute2"
         )
-    started = subprocess.Popen(
-        [str(program), *command[1:]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C"},
-        process_group=0,
-    )
+    try:
+        started = subprocess.Popen(
+            [str(program), *command[1:]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+            process_group=0,
+        )
+    except OSError as refused:
+        raise KproxyError(f"{program} cannot be started: {refused.strerror}") from refused
     try:
         output, complaint = map(_text, _outputs(started, stdin.encode(), timeout_s))
     except subprocess.TimeoutExpired as expired:

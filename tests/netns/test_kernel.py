@@ -64,14 +64,21 @@ def test_local_addresses_are_those_of_this_namespace() -> None:
     assert {"127.0.0.1", "::1", "10.199.0.2"} == set(local_addresses())
 
 
-def test_ip_that_lists_otherwise_is_an_error_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("#!/bin/sh\necho 1: lo: mtu 65536\n", "ip does not list addresses as iproute2 does"),
+        ("no program", "ip cannot be started: Exec format error"),
+    ],
+)
+def test_ip_of_another_kind_is_an_error_with_its_reason(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "ip"
-    program.write_text("#!/bin/sh\necho 1: lo: mtu 65536\n")
+    program.write_text(text)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(KproxyError, match="as iproute2 does"):
+    with pytest.raises(KproxyError, match=says):
         local_addresses()
 
 
