@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 _WAKE = None
 
+_RECORDED_AT_ONCE = 1000
+"""So many chains are read back in some milliseconds; more shall not hold up the other family."""
+
 
 class Agent:
     """Takes events from any thread and keeps every family's rules at the newest state.
@@ -98,6 +101,8 @@ class Agent:
             circumstances = self._circumstances(proxy.family)
             report = self._sync_family(proxy, dirty, circumstances, verify=verify)
             outcomes[proxy.family] = Outcome(circumstances.node, report, verify)
+            if report and report.chains_written <= _RECORDED_AT_ONCE:
+                self._record(proxy)
         tell_all(self._followers, lambda follower: follower.synced(self._store, dirty, outcomes))
         failed = not all(outcome.succeeded for outcome in outcomes.values())
         for proxy in self._families:
