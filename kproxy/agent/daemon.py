@@ -1,16 +1,14 @@
 """From options to a running agent: which source, which backend, which families."""
 
 import logging
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple, Protocol
 
 from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.agent.ending import end_on_signals
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.loop import Agent
 from kproxy.agent.nftables import NftablesProxy
@@ -23,7 +21,7 @@ from kproxy.agent.watches import Watches
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
-from kproxy.kernel import addresses, process, sysctl
+from kproxy.kernel import addresses, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.nft import NftTable
@@ -45,9 +43,6 @@ from kproxy.state.objects import Kind
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
-
-_PATIENCE_S = 3.0
-"""How long a program may still work when the agent is asked to stop."""
 
 _CLUSTER_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE)
 
@@ -96,14 +91,7 @@ def run(options: Options) -> None:
         _log.info("the kernel is set up; --init-only asks for no more")
         return
     parts = _assemble(options, settings, backend)
-
-    def stop() -> None:
-        parts.agent.stop()
-        impatient = threading.Timer(_PATIENCE_S, process.end_all)
-        impatient.daemon = True
-        impatient.start()
-
-    _stop_on_signals(stop)
+    end = end_on_signals(parts.agent.stop)
     _log.info(
         "node %s: %s, from %s",
         options.node_name,
@@ -119,7 +107,7 @@ def run(options: Options) -> None:
         parts.source.start()
         running.callback(parts.source.stop)
         parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
-        _run_until_reconfigured(parts.agent.run, options.configuration_file, stop)
+        _run_until_reconfigured(parts.agent.run, options.configuration_file, end)
     _log.info("stopped; the rules stay in place")
 
 
@@ -163,13 +151,13 @@ def _set_up(configuration: Configuration) -> Settings:
 
 
 def _run_until_reconfigured(
-    run_agent: Callable[[], None], file: ConfigurationFile | None, stop: Callable[[], None]
+    run_agent: Callable[[], None], file: ConfigurationFile | None, end: Callable[[], None]
 ) -> None:
     """KproxyError if the agent ended because the file changed."""
     if file is None:
         run_agent()
         return
-    watch = ConfigurationWatch(file, stop)
+    watch = ConfigurationWatch(file, end)
     watch.start()
     try:
         run_agent()
@@ -260,12 +248,3 @@ def _refusal(backend: Backend | None, family: Family) -> str:
     except EnvironmentLacking as lacking:
         return str(lacking)
     return ""
-
-
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    def handle(number: int, _frame: FrameType | None) -> None:
-        _log.info("%s received", signal.Signals(number).name)
-        stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)

@@ -1,0 +1,30 @@
+"""An agent that is asked to end does, also where its main thread hangs."""
+
+import signal
+import subprocess
+import sys
+
+SCRIPT = """
+import time
+from kproxy.agent import ending
+ending._PATIENCE_S = 0.2
+ending.end_on_signals(lambda: None)
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def test_process_whose_main_thread_hangs_ends_and_says_where() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            assert running.stdout is not None
+            assert "ready\n" == running.stdout.readline()
+            running.send_signal(signal.SIGTERM)
+            _, complaint = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert 1 == running.returncode
+    assert "most recent call first" in complaint
