@@ -1,13 +1,18 @@
 """What the kernel holds of one family's nftables table: known by what was applied, looked at when others wrote too."""
 
 import logging
+import time
 
+from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import NftTable, RawElement, raw
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Block
 from kproxy.transaction.nftables import KEPT, TableTransaction
 
 _log = logging.getLogger(__name__)
+
+_PAUSES_S = (0.0, 0.1, 0.4, 1.0)
+"""What the kernel takes for busy, it is asked to remove again after these."""
 
 
 class AppliedTable:
@@ -24,17 +29,42 @@ class AppliedTable:
         self._digests: dict[str, bytes] = {}
 
     def apply(self, transaction: TableTransaction) -> None:
-        """Run it; afterwards the table is in place."""
+        """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
+        runs = [text for text in (transaction.first, transaction.text) if text]
+        if len(runs) > 1:
+            self.kernel.check(transaction.refusable)
         before = self.kernel.generation()
-        self.kernel.apply(str(transaction))
-        written = self.kernel.digests(transaction.written)
         is_known = before == self._seen or not self.in_place
-        if is_known and self.kernel.generation() == before + 1:
-            self._seen = before + 1
-        if not self.in_place:
+        was_in_place, self.in_place = self.in_place, False
+        for number, text in enumerate(runs):
+            try:
+                self.kernel.apply(text)
+            except ProgramFailed as failed:
+                self.in_place = was_in_place and not number and failed.exit_code is not None
+                raise
+        self.in_place = not transaction.last or self._removes(transaction.last)
+        after = before + len(runs) + bool(transaction.last)
+        written = self.kernel.digests(transaction.written)
+        if is_known and self.kernel.generation() == after:
+            self._seen = after
+        if not was_in_place:
             self._digests.clear()
         self._digests |= written
-        self.in_place = True
+
+    def _removes(self, text: str) -> bool:
+        """Whether that is gone which nothing leads to any more, as far as the kernel has noticed."""
+        for pause_s in _PAUSES_S:
+            time.sleep(pause_s)
+            try:
+                self.kernel.apply(text)
+            except ProgramFailed as failed:
+                refused = failed
+                if "busy" not in failed.stderr:
+                    break
+            else:
+                return True
+        _log.warning("%s: our table is written anew with the next sync: %s", self.kernel.family, refused)
+        return False
 
     @property
     def is_uncertain(self) -> bool:

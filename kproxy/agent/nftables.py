@@ -26,7 +26,7 @@ _MOST_CHECKS = 100
 
 
 class NftablesProxy:
-    """Keeps one family's table at the newest state, each sync in one transaction.
+    """Keeps one family's table at the newest state.
 
     A transaction that is refused changes nothing. If some Services are at fault they keep their old rules, and all
     others get theirs; those are tried again when they change, and with each `verify`.
@@ -94,11 +94,14 @@ class NftablesProxy:
     def _bring(self, table: DesiredTable) -> TableTransaction:
         """What was applied in the end."""
         transaction = self._transaction(table)
+        was_in_place = self._applied.in_place
         try:
             self._apply(table, transaction)
         except ProgramFailed as failed:
             if failed.exit_code is None:
                 raise
+            if was_in_place and not self._applied.in_place:
+                return self._bring(table)
             return self._recover(table, failed)
         return transaction
 
@@ -146,7 +149,7 @@ class NftablesProxy:
             for key, plans in wanted.items():
                 table.place(key, plans if key in chosen else self._were[key])
             try:
-                self._kernel.check(str(self._transaction(table)))
+                self._kernel.check(self._transaction(table).refusable)
             except ProgramFailed:
                 return True
             return False

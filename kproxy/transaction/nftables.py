@@ -1,4 +1,8 @@
-"""From one state of a table to another: the text for one `nft -f`, which takes effect at once or not at all.
+"""From one state of a table to another: text for `nft -f`, each run of which takes effect at once or not at all.
+
+A packet is not so neat: the rules that it meets are those of the moment when it came, but each map is asked at the moment
+of the look-up. So what may still be on somebody's way goes one run later, and a chain is there one run before a verdict that
+stood for another one leads to it.
 
 The order is for the kernel's sake, and it decides on seconds in a large cluster: a map that no rule asks takes elements
 without looking at every rule, so elements of new maps come before their rules, and verdicts before the dispatch chains.
@@ -17,28 +21,40 @@ _FAMILY = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _ASKS = re.compile(r" hook | vmap @| jump ")
 """In the chains that lead packets to the verdicts in maps."""
 
+_ENDPOINTS = re.compile(r"endpoints-\d+$")
+"""The maps that packets ask after a map of verdicts."""
+
 KEPT = Block("set", "affinity")
 """Clients keep their endpoints also when all else is written anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableTransaction:
-    """`str()` is what `nft -f` reads. It writes and deletes these chains."""
+    """What `nft -f` reads, in up to three runs. It writes and deletes these chains."""
 
     text: str
     written: tuple[str, ...]
     deleted: tuple[str, ...] = ()
+    first: str = ""
+    """Chains and maps that are needed before."""
+    last: str = ""
+    """What nothing leads to afterwards goes. Until Linux 6.2 the kernel takes a moment to see that nothing does."""
 
     def __bool__(self) -> bool:
-        return bool(self.text)
+        return bool(str(self))
 
     def __str__(self) -> str:
-        return self.text
+        return self.first + self.text + self.last
+
+    @property
+    def refusable(self) -> str:
+        """The part that a Service may be at fault in."""
+        return self.first + self.text
 
     @property
     def line_count(self) -> int:
         """Rules, elements, and what declares a chain, set or map."""
-        return self.text.count("\n\t")
+        return str(self).count("\n\t")
 
 
 def clean_table(family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
@@ -72,29 +88,55 @@ def anew(
 
 def change_table(family: Family, change: TableChange) -> TableTransaction:
     """Only what differs; empty if nothing does."""
-    table = f"{_FAMILY[family]} {TABLE}"
     gone = [block for block, (_, after) in change.blocks.items() if after is None]
     written = {block: after for block, (_, after) in change.blocks.items() if after is not None}
-    altered = [block.name for block in written if block.is_chain and change.blocks[block][0] is not None]
-    lost = {block.name for block in gone}
-    chains = [block.name for block in gone if block.is_chain]
-    deleted = _lines(each._replace(value="") for each in change.deleted if each.holder not in lost)
-    added = _lines(change.added)
-    verdicts = {holder: added.pop(holder) for holder in VERDICT_MAPS if holder in added}
+    new = {block: text for block, text in written.items() if change.blocks[block][0] is None}
+    altered = {block: text for block, text in written.items() if block not in new}
+    added = {(each.holder, each.key) for each in change.added}
+    replaced: list[Element] = []
+    removed: list[Element] = []
+    for each in change.deleted:
+        (replaced if (each.holder, each.key) in added else removed).append(each)
+    moves = any(each.holder in VERDICT_MAPS for each in replaced)
+    now = [*replaced, *(each for each in removed if not _ENDPOINTS.search(each.holder))]
+    later = [each for each in removed if _ENDPOINTS.search(each.holder)]
+    return TableTransaction(
+        _change(family, now, change.added, altered if moves else written, altered),
+        tuple(block.name for block in written if block.is_chain),
+        tuple(block.name for block in gone if block.is_chain),
+        first="".join(_block(family, new)) if moves else "",
+        last=_removal(family, gone, later),
+    )
+
+
+def _change(
+    family: Family, deleted: Iterable[Element], added: Iterable[Element], written: Blocks, altered: Blocks
+) -> str:
+    table = f"{_FAMILY[family]} {TABLE}"
+    lines = _lines(added)
+    verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
     parts = (
-        *_commands("delete", family, deleted),
+        *_commands("delete", family, _keys(deleted)),
         *_block(family, {block: text for block, text in written.items() if not block.is_chain}),
-        *_commands("add", family, added),
-        *(f"flush chain {table} {name}\n" for name in altered),
+        *_commands("add", family, lines),
+        *(f"flush chain {table} {block.name}\n" for block in altered if block.is_chain),
         *_block(family, {block: text for block, text in written.items() if block.is_chain}),
         *_commands("add", family, verdicts),
+    )
+    return "".join(parts)
+
+
+def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> str:
+    table = f"{_FAMILY[family]} {TABLE}"
+    lost = {block.name for block in gone}
+    chains = [block.name for block in gone if block.is_chain]
+    parts = (
+        *_commands("delete", family, _keys(each for each in deleted if each.holder not in lost)),
         *(f"flush chain {table} {name}\n" for name in chains),
         *(f"delete chain {table} {name}\n" for name in chains),
         *(f"delete {block.kind} {table} {block.name}\n" for block in gone if not block.is_chain),
     )
-    return TableTransaction(
-        "".join(parts), tuple(each.name for each in written if each.is_chain), tuple(chains)
-    )
+    return "".join(parts)
 
 
 def _whole(first: str, family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
@@ -129,6 +171,10 @@ def _lines(elements: Iterable[Element]) -> dict[str, list[str]]:
     for holder, key, value in elements:
         lines.setdefault(holder, []).append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
     return lines
+
+
+def _keys(elements: Iterable[Element]) -> dict[str, list[str]]:
+    return _lines(each._replace(value="") for each in elements)
 
 
 def _commands(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
