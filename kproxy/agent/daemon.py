@@ -11,6 +11,7 @@ from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.agent.ending import end_on_signals
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.loop import Agent
+from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
@@ -187,7 +188,8 @@ def _agent(
         around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
         proxies = [Successor(proxy, end_nftables_mode) for proxy in by_iptables]
     else:
-        by_nft = [NftablesProxy(NftTable(family), render) for family in families]
+        ours = Commits()
+        by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]
         proxies = [Successor(proxy, end_iptables_mode) for proxy in by_nft]
     return Agent(
         proxies,

@@ -15,48 +15,68 @@ _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
 """What the kernel takes for busy, it is asked to remove again after these."""
 
 
+class Commits:
+    """How many of this network namespace's commits are surely ours, be it of one family or the other."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class AppliedTable:
     """Whether the kernel still holds what was last applied: `in_place`.
 
-    The kernel counts transactions, whoever makes them. As long as the count says that all were ours, nothing is
+    The kernel counts transactions, whoever makes them. As long as the count says that all were `ours`, nothing is
     read; else our table is, and only ours.
     """
 
-    def __init__(self, kernel: NftTable) -> None:
+    def __init__(self, kernel: NftTable, ours: Commits) -> None:
         self.kernel = kernel
         self.in_place = False
+        self._ours = ours
         self._seen = -1
         self._digests: dict[str, bytes] = {}
+        self._unsure: set[str] = set()
+        """Chains that somebody else may have changed before we read what the kernel made of ours."""
 
     def apply(self, transaction: TableTransaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
         runs = [text for text in (transaction.first, transaction.text) if text]
         if len(runs) > 1:
             self.kernel.check(transaction.refusable)
-        before = self.kernel.generation()
-        is_known = before == self._seen or not self.in_place
+        by_others = self._count_others()
+        is_known = by_others == self._seen or not self.in_place
         was_in_place, self.in_place = self.in_place, False
         for number, text in enumerate(runs):
             try:
-                self.kernel.apply(text)
+                self._run(text)
             except ProgramFailed as failed:
                 self.in_place = was_in_place and not number and failed.exit_code is not None
                 raise
-        self.in_place = not transaction.last or self._removes(transaction.last)
-        after = before + len(runs) + bool(transaction.last)
-        written = self.kernel.digests(transaction.written)
-        if is_known and self.kernel.generation() == after:
-            self._seen = after
+        is_clean = not transaction.last or self._removes(transaction.last)
         if not was_in_place:
             self._digests.clear()
-        self._digests |= written
+            self._unsure.clear()
+        self._digests |= self.kernel.digests(transaction.written)
+        if self._count_others() != by_others:
+            self._unsure.update(transaction.written)
+        else:
+            self._unsure.difference_update(transaction.written)
+            self._seen = by_others if is_known else self._seen
+        self.in_place = is_clean
+
+    def _run(self, text: str) -> None:
+        self.kernel.apply(text)
+        self._ours.count += 1
+
+    def _count_others(self) -> int:
+        return self.kernel.generation() - self._ours.count
 
     def _removes(self, text: str) -> bool:
         """Whether that is gone which nothing leads to any more, as far as the kernel has noticed."""
         for pause_s in _PAUSES_S:
             time.sleep(pause_s)
             try:
-                self.kernel.apply(text)
+                self._run(text)
             except ProgramFailed as failed:
                 refused = failed
                 if "busy" not in failed.stderr:
@@ -69,12 +89,15 @@ class AppliedTable:
     @property
     def is_uncertain(self) -> bool:
         """Whether somebody else may have changed the table since it was last looked at."""
-        return self.kernel.generation() != self._seen
+        return self._count_others() != self._seen
 
     def look(self, applied: DesiredTable) -> int:
-        """How many chains, sets and maps somebody else changed; `applied` is what should be in the table."""
-        generation = self.kernel.generation()
-        if not self.in_place or generation == self._seen:
+        """How many chains, sets and maps somebody else changed; `applied` is what should be in the table.
+
+        Chains of which that cannot be told become changes of `applied`, though they should be what they were.
+        """
+        by_others = self._count_others()
+        if not self.in_place or by_others == self._seen:
             return 0
         altered = self._altered(applied)
         if altered:
@@ -85,17 +108,16 @@ class AppliedTable:
             )
             self.in_place = False
         else:
-            self._seen = generation
+            self._seen = by_others
+            applied.doubt(self._unsure)
         return len(altered)
 
     def _altered(self, applied: DesiredTable) -> list[str]:
         found = set(self.kernel.blocks())
         different = found ^ applied.blocks.keys()
-        chains = [block.name for block in found if block.is_chain]
+        chains = [block.name for block in found if block.is_chain and block.name not in self._unsure]
         held = self.kernel.digests(chains)
-        altered = {
-            Block("chain", name) for name in chains if not held[name] or held[name] != self._digests.get(name)
-        }
+        altered = {Block("chain", name) for name in chains if held[name] != self._digests.get(name)}
         wanted: dict[str, set[RawElement]] = {}
         for element in applied.elements():
             wanted.setdefault(element.holder, set()).add(raw(element))

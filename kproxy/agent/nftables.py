@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import count
 
 from kproxy.agent.family import SyncReport
-from kproxy.agent.nft_table import AppliedTable
+from kproxy.agent.nft_table import AppliedTable, Commits
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import NftTable
 from kproxy.ruleset.desired import Circumstances
@@ -32,12 +32,14 @@ class NftablesProxy:
     others get theirs; those are tried again when they change, and with each `verify`.
     """
 
-    def __init__(self, kernel: NftTable, render: Render, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, kernel: NftTable, render: Render, ours: Commits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.family = kernel.family
         self._kernel = kernel
         self._render = render
         self._clock = clock
-        self._applied = AppliedTable(kernel)
+        self._applied = AppliedTable(kernel, ours)
         self._table: DesiredTable | None = None
         self._pending: set[NamespacedName] = set()
         self._were: dict[NamespacedName, Plans] = {}
@@ -150,7 +152,9 @@ class NftablesProxy:
                 table.place(key, plans if key in chosen else self._were[key])
             try:
                 self._kernel.check(self._transaction(table).refusable)
-            except ProgramFailed:
+            except ProgramFailed as refused:
+                if refused.exit_code is None:
+                    raise
                 return True
             return False
 

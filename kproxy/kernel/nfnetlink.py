@@ -103,6 +103,7 @@ class Netlink:
         self._socket.send(_MESSAGE_HEADER.pack(length, kind, flags, self._sequence, 0) + body)
 
     def _answers(self, may_hold: Callable[[bytes], bool] = lambda _: True) -> Iterator[bytes]:
+        interrupted = False
         while True:
             data = self._socket.recv(_LARGEST_READ)
             worth_a_look = may_hold(data)
@@ -110,7 +111,8 @@ class Netlink:
             while at < len(data):
                 length, kind, flags, sequence, _ = _MESSAGE_HEADER.unpack_from(data, at)
                 if sequence == self._sequence:
-                    if flags & _DUMP_INTERRUPTED:
+                    interrupted = interrupted or bool(flags & _DUMP_INTERRUPTED)
+                    if kind == _DONE and interrupted:  # only now may this socket ask for the next dump
                         raise Interrupted(errno.EINTR, "the tables changed while they were read")
                     if kind == _DONE:
                         return

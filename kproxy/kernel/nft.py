@@ -2,10 +2,10 @@
 
 import errno
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
@@ -23,8 +23,10 @@ from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE, Block, Element
 from kproxy.values import Family
 
+_Read = TypeVar("_Read")
+
 _LONGEST_S = 600.0
-_TRIES = 5
+_TRIES = 20
 _NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_SET, _GET_ELEMENTS = _SUBSYSTEM | 10, _SUBSYSTEM | 13
@@ -75,30 +77,35 @@ class NftTable:
         return {element for message in self._dump(_GET_ELEMENTS, named) for element in _elements(message)}
 
     def digests(self, chains: Iterable[str]) -> dict[str, bytes]:
-        """For each chain what changes if a rule of it does; empty where that cannot be told now."""
-        found: dict[str, bytes] = {}
+        """For each chain what changes if a rule of it does; empty if it is not there."""
         with closing(RuleReader(self.family)) as reader:
-            for name in chains:
-                try:
-                    found[name] = reader.digest(Chain(TABLE, name))
-                except OSError:  # somebody changes tables right now, or has deleted this one
-                    found[name] = b""
-        return found
+            return {name: self._digest(reader, name) for name in chains}
+
+    def _digest(self, reader: RuleReader, chain: str) -> bytes:
+        return _patiently(lambda: reader.digest(Chain(TABLE, chain)), b"")
 
     def _dump(self, kind: int, asked: bytes) -> list[bytes]:
-        complaint: OSError = Interrupted()
-        for _ in range(_TRIES):
-            try:
-                with Netlink() as netlink:
-                    return list(netlink.dump(kind, _NFPROTO[self.family], asked))
-            except Interrupted as interrupted:
-                complaint = interrupted
-            except OSError as refused:
-                if refused.errno == errno.ENOENT:
-                    return []
-                complaint = refused
-                break
-        raise ProgramFailed("the netlink dump of our table", complaint.errno, str(complaint)) from complaint
+        def dump() -> list[bytes]:
+            with Netlink() as netlink:
+                return list(netlink.dump(kind, _NFPROTO[self.family], asked))
+
+        return _patiently(dump, [])
+
+
+def _patiently(read: Callable[[], _Read], missing: _Read) -> _Read:
+    """What was read, again as long as others change any table meanwhile; `missing` if what is asked for is not there."""
+    complaint: OSError = Interrupted()
+    for _ in range(_TRIES):
+        try:
+            return read()
+        except Interrupted as interrupted:
+            complaint = interrupted
+        except OSError as refused:
+            if refused.errno == errno.ENOENT:
+                return missing
+            complaint = refused
+            break
+    raise ProgramFailed("the netlink dump of our table", None, str(complaint)) from complaint
 
 
 def raw(element: Element) -> RawElement:

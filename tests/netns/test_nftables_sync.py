@@ -2,7 +2,10 @@
 
 import logging
 import random
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
@@ -10,12 +13,14 @@ from hypothesis import strategies as st
 
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.family import SyncReport
+from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
@@ -23,7 +28,7 @@ from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort
 from kproxy.state.store import Store
 from kproxy.transaction.nftables import clean_table
 from kproxy.values import Address, Family, NamespacedName, Protocol
-from namespaces import fresh_namespace, inside
+from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing
 from scenarios import RENDER, Scenario, converted
 from strategies import scenarios
@@ -50,6 +55,8 @@ class RecordingTable(NftTable):
         self.refused = "never"
         self.busy = 0
         """How often a chain that nothing leads to is taken for one that something does, as before Linux 6.2."""
+        self.followed_by = ""
+        """What somebody else does right after the next run."""
 
     def apply(self, text: str) -> None:
         self._judge(text)
@@ -58,6 +65,9 @@ class RecordingTable(NftTable):
             raise ProgramFailed("nft -f -", 1, "Could not process rule: Device or resource busy")
         self.applied.append(text)
         super().apply(text)
+        if self.followed_by:
+            harm, self.followed_by = self.followed_by, ""
+            super().apply(harm)
 
     def check(self, text: str) -> None:
         self._judge(text)
@@ -75,8 +85,10 @@ class RecordingTable(NftTable):
 class Node:
     """A node with Services `web` and `api`, each with two endpoints, and a proxy that has synced."""
 
-    def __init__(self) -> None:
+    def __init__(self, render: Render = RENDER) -> None:
         self.store = Store()
+        self.render = render
+        self.ours = Commits()
         for number, name in enumerate(("web", "api")):
             self.serve(name, number)
             self.endpoints(
@@ -96,7 +108,7 @@ class Node:
 
     def restart(self) -> None:
         self.table = RecordingTable()
-        self.proxy = NftablesProxy(self.table, RENDER)
+        self.proxy = NftablesProxy(self.table, self.render, self.ours)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         self.table.applied.clear()
@@ -228,6 +240,79 @@ def test_what_somebody_else_did_is_mended_also_after_a_change_that_went_well(nod
     assert "vmap @service-ips" in nft("list", "chain", "ip", "kproxy", "services")
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_somebody_else_does_right_after_us_is_not_taken_for_ours(node: Node, is_whole: bool) -> None:
+    if is_whole:
+        node.restart()
+    node.view = a_view(node_port_primary=False)
+    node.table.followed_by = "flush chain ip kproxy services"
+    assert node.sync().error is None
+    assert "vmap" not in nft("list", "chain", "ip", "kproxy", "services")
+    node.sync(verify=True)
+    assert "vmap @service-ips" in nft("list", "chain", "ip", "kproxy", "services")
+
+
+def test_what_somebody_else_does_elsewhere_right_after_us_has_a_few_chains_written_once_more(
+    node: Node,
+) -> None:
+    node.table.followed_by = "add table inet other"
+    node.endpoints("web", an_endpoint("10.128.1.0"))
+    assert node.sync().error is None
+    assert (None, 0) == (node.sync(verify=True).error, node.sync(verify=True).drifted)
+    assert [] == node.table.applied
+    looks = node.table.looks
+    node.sync(verify=True)
+    assert looks == node.table.looks
+    nft("add", "table", "inet", "another")
+    node.sync(verify=True)
+    assert [] == node.table.applied
+
+
+def test_transactions_of_the_other_family_are_ours_too(node: Node) -> None:
+    other = NftablesProxy(NftTable(Family.IPV6), RENDER, node.ours)
+    circumstances = Circumstances(a_view(Family.IPV6, node_port_primary=True), SETTINGS)
+    looks = node.table.looks
+    for verify in (False, True):
+        assert other.sync(node.store, set(node.store.services), circumstances, verify=verify).error is None
+        node.sync(verify=True)
+    assert looks == node.table.looks
+
+
+MANY_RULES = "\tmeta mark 0xdead\n" * 2000
+"""So many that reading them takes as long as somebody else's transaction."""
+
+LOOKS = 20
+"""Some meet somebody else's transaction."""
+
+WRITING = """
+import subprocess
+while True:
+    subprocess.run(["nft", "add table inet other; delete table inet other"])
+"""
+
+
+@contextmanager
+def somebody_writing_elsewhere() -> Iterator[None]:
+    command = [*DIES_WITH_ITS_PARENT, sys.executable, "-c", WRITING]
+    with Popen(command) as writer:
+        try:
+            yield
+            assert writer.poll() is None
+        finally:
+            writer.kill()
+
+
+def test_table_is_not_written_anew_because_others_write_while_it_is_read(kernel: None) -> None:
+    def long(template: str, values: dict[str, object]) -> str:
+        return RENDER(template, values).replace("chain services {\n", f"chain services {{\n{MANY_RULES}")
+
+    node = Node(long)
+    with somebody_writing_elsewhere():
+        reports = [node.sync(verify=True) for _ in range(100_000) if node.table.looks < LOOKS]
+    assert node.table.looks == LOOKS
+    assert {(None, 0)} == {(report.error, report.drifted) for report in reports}
+
+
 def test_table_is_not_read_again_until_somebody_else_wrote(node: Node) -> None:
     for other in ("one", "two"):
         nft("add", "table", "inet", other)
@@ -323,7 +408,7 @@ def test_random_changes_leave_the_table_of_a_fresh_start(
     events += [Deleted(KIND_OF[type(thing)], thing.key) for thing in draw.sample(things, len(things) // 2)]
     events += [Changed(converted(thing)) for thing in other.objects]
     store, table = Store(), NftTable(family)
-    proxy = NftablesProxy(table, RENDER)
+    proxy = NftablesProxy(table, RENDER, Commits())
     with fresh_namespace() as name, inside(name):
         for scenario, event in [*((one, event) for event in events), (other, events[-1])]:
             store.apply(event)

@@ -9,6 +9,7 @@ from subprocess import PIPE, Popen
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.kernel import process
 from kproxy.kernel.nft import NftTable
@@ -76,7 +77,7 @@ def test_no_packet_misses_its_service_while_endpoints_come_and_go() -> None:
             cluster_cidrs=CLUSTER_CIDRS, is_nftables=True, node_port_primary=True, localhost_node_ports=False
         ),
     )
-    proxy = NftablesProxy(NftTable(Family.IPV4), render_long)
+    proxy = NftablesProxy(NftTable(Family.IPV4), render_long, Commits())
 
     def sync_with(count: int) -> None:
         endpoints = (an_endpoint(f"10.128.2.{number}", "node-2") for number in range(count))

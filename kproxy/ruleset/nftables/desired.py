@@ -157,6 +157,12 @@ class DesiredTable:
         self._frontends_were.clear()
         self._marks_were.clear()
 
+    def doubt(self, chains: Iterable[str]) -> None:
+        """The kernel may hold other rules in these; so they change, be it to what they should have been."""
+        for block in (Block("chain", name) for name in chains):
+            if block in self.blocks:
+                self._blocks_were.setdefault(block, "")
+
     def _compiled(self, plans: Plans) -> tuple[_Contribution, dict[Block, str]]:
         frontends: dict[Frontend, Served] = {}
         blocks: dict[Block, str] = {}
