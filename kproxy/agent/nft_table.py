@@ -1,6 +1,7 @@
 """What the kernel holds of one family's nftables table: known by what was applied, looked at when others wrote too."""
 
 import logging
+import re
 import time
 
 from kproxy.errors import ProgramFailed
@@ -10,6 +11,9 @@ from kproxy.ruleset.nftables.table import Block
 from kproxy.transaction.nftables import KEPT, TableTransaction
 
 _log = logging.getLogger(__name__)
+
+_PICKS = re.compile(r"\bpick-\d+$")
+"""What these hold after they were written is always trusted: nft 1.0.6 compiles their rule only together with a new map."""
 
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
 """What the kernel takes for busy, it is asked to remove again after these."""
@@ -58,7 +62,7 @@ class AppliedTable:
             self._unsure.clear()
         self._digests |= self.kernel.digests(transaction.written)
         if self._count_others() != by_others:
-            self._unsure.update(transaction.written)
+            self._unsure.update(name for name in transaction.written if not _PICKS.search(name))
         else:
             self._unsure.difference_update(transaction.written)
             self._seen = by_others if is_known else self._seen
