@@ -6,8 +6,8 @@ makes rules, so that the two can be held against each other and against the kern
 Sources: "Virtual IPs and Service Proxies", "Service", "EndpointSlices", "Topology Aware Routing" and
 "Service Internal Traffic Policy" in the Kubernetes documentation; KEP-1669 (terminating endpoints),
 KEP-2433 and KEP-3015 (hints); what kube-proxy's two modes are seen to do where these are silent. Where nftables
-mode (`Settings.is_nftables`) decides otherwise, a name below says in what: `_foremost`, `_may_hairpin`, `_is_asked_in_vain`,
-`_refusal_of_service_network`. Its node ports are never on localhost (`rule_settings`).
+mode (`Settings.is_nftables`) decides otherwise, a name below says in what: `_is_kept_out`, `_foremost`, `_may_hairpin`,
+`_is_asked_in_vain`, `_refusal_of_service_network`. Its node ports are never on localhost (`rule_settings`).
 
 Taken for granted: no endpoint's address and port is itself an address and port of a Service.
 """
@@ -34,6 +34,8 @@ def decide(store: Store, settings: Settings, node_name: str, host: Host, packet:
     here = _Here(store.node(node_name), settings, node_name, host, packet.family)
     claims = list(_claims(store, here, packet))
     if settings.is_nftables:
+        if _is_kept_out(claims, packet):
+            return {Fate(Verdict.DROPPED): Fraction(1)}
         claims = _foremost(claims)
     for claim in claims:
         if backends := claim.backends(packet):
@@ -143,7 +145,7 @@ class _Claim:
         """Where this packet may be sent; empty if this claim has no place for it."""
         if self.access is _Access.NODE_PORT and not self.here.answers_node_ports(packet.destination):
             return []
-        if self.access is _Access.LOAD_BALANCER and not self._admits(packet.source):
+        if self.access is _Access.LOAD_BALANCER and not self.admits(packet.source):
             return []
         return self._local() if self._stays_local(packet) else self._anywhere()
 
@@ -179,14 +181,18 @@ class _Claim:
     @property
     def is_guarded(self) -> bool:
         """Whether source ranges restrict this load balancer; without endpoints everyone is refused alike."""
-        return self.access is _Access.LOAD_BALANCER and bool(self._ranges and _usable(self.endpoints))
+        return self.is_restricted and bool(_usable(self.endpoints))
+
+    @property
+    def is_restricted(self) -> bool:
+        return self.access is _Access.LOAD_BALANCER and bool(self._ranges)
 
     @property
     def _ranges(self) -> list[Network]:
         ranges = [each for each in self.service.source_ranges if family_of(each) is self.here.family]
         return [] if any(each.endswith("/0") for each in ranges) else ranges
 
-    def _admits(self, source: Address) -> bool:
+    def admits(self, source: Address) -> bool:
         """Whether the source ranges let the client in.
 
         Where they let this node in, a packet that comes from the load balancer's own address is the
@@ -299,6 +305,12 @@ def _foremost(claims: list[_Claim]) -> list[_Claim]:
         for rivals in (others, node_ports)
         if rivals
     ]
+
+
+def _is_kept_out(claims: list[_Claim], packet: Packet) -> bool:
+    """In nftables mode source ranges guard the load balancer's address, whatever else it is, with endpoints and without."""
+    guards = [claim for claim in claims if claim.is_restricted]
+    return bool(guards) and not guards[0].admits(packet.source)
 
 
 def _refusal(claims: list[_Claim], here: _Here, packet: Packet) -> Verdict | None:

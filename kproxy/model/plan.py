@@ -73,9 +73,14 @@ class ServicePortPlan:
         return self._unserved(is_local=self.external_policy_local)
 
     @property
-    def is_firewalled(self) -> bool:
+    def is_restricted(self) -> bool:
         """Whether source ranges guard the load-balancer VIPs."""
-        return self.has_backends and bool(self.load_balancer_vips and self.source_ranges)
+        return bool(self.load_balancer_vips and self.source_ranges)
+
+    @property
+    def is_firewalled(self) -> bool:
+        """The same in iptables mode, where everyone is refused alike as long as there are no backends."""
+        return self.has_backends and self.is_restricted
 
     def _unserved(self, *, is_local: bool) -> Unserved | None:
         if not self.has_backends:

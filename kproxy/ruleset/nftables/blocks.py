@@ -69,7 +69,7 @@ class BlockWriter:
     def own_blocks(self, plan: ServicePortPlan) -> dict[Block, str]:
         """The chains of its own that a service port has; most have none."""
         has_affinity = plan.affinity_timeout_s is not None and plan.has_backends
-        if not (has_affinity or plan.is_firewalled):
+        if not (has_affinity or plan.is_restricted):
             return {}
         numbered = {each: _remembering(plan, each) for each in plan.usable.reachable} if has_affinity else {}
         every, local = own_chain("pick", plan), own_chain("pick-local", plan)
@@ -80,7 +80,7 @@ class BlockWriter:
         ]
         blocks = self._blocks(
             "service-port",
-            is_firewalled=plan.is_firewalled,
+            is_restricted=plan.is_restricted,
             firewall_chain=own_chain("firewall", plan),
             source_ranges=plan.source_ranges,
             allow_node_to_vip=plan.allow_node_to_vip,

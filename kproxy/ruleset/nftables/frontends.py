@@ -122,7 +122,7 @@ def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
     external = _external(plan, EXTERNAL)
     for address in plan.external_ips:
         yield Frontend(address, protocol, plan.port), external
-    guarded = external._replace(firewall=own_chain("firewall", plan) if plan.is_firewalled else "")
+    guarded = external._replace(firewall=own_chain("firewall", plan) if plan.is_restricted else "")
     for address in plan.load_balancer_vips:
         yield Frontend(address, protocol, plan.port), guarded
     if plan.node_port:

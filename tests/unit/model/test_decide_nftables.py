@@ -109,3 +109,26 @@ def test_address_that_two_services_claim_belongs_to_the_one_that_serves_everyone
     )
     found = fates(NFTABLES, a_packet(EXTERNAL_IP), local, plain, *slices)
     assert {Fate(Verdict.SENT, Address("10.128.2.7"), 8080, masqueraded=True): Fraction(1)} == found
+
+
+OUTSIDER, ADMITTED = "198.51.100.9", "203.0.113.9"
+
+
+@pytest.mark.parametrize("slices", [(), (SERVED,)])
+@pytest.mark.parametrize("external_ips", [(), (Address(EXTERNAL_IP),)])
+def test_source_ranges_guard_the_address_of_a_load_balancer_whatever_else_it_is(
+    slices: tuple[Object, ...], external_ips: tuple[Address, ...]
+) -> None:
+    service = a_service(
+        type=ServiceType.LOAD_BALANCER,
+        load_balancer_vips=(Address(EXTERNAL_IP),),
+        external_ips=external_ips,
+        source_ranges=(Network("203.0.113.0/24"),),
+    )
+    served = Verdict.SENT if slices else Verdict.REJECTED
+    kept_out, let_in = (
+        in_both_modes(a_packet(EXTERNAL_IP, source=source, interface="eth0"), service, *slices)
+        for source in (OUTSIDER, ADMITTED)
+    )
+    assert [served, served] == let_in
+    assert [Verdict.DROPPED if slices and not external_ips else served, Verdict.DROPPED] == kept_out
