@@ -142,6 +142,7 @@ def test_agent_in_nftables_mode_programs_what_render_prints(
         process.run(["nft", "flush", "ruleset"])
         put_service(api, "api", "10.96.0.11", "10.128.1.9")
         eventually(holds("10.128.3.7 . 8080"), "a flush is mended with the next change", log)
+        eventually(holds("10.96.0.11 . tcp . 80 . 0 : 10.128.1.9 . 8080"), "which is programmed whole", log)
         running.send_signal(signal.SIGTERM)
         assert 0 == running.wait(timeout=BOUND_S)
     left = listing(Family.IPV4)
