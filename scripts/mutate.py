@@ -33,6 +33,13 @@ STAGES = (
     ("unit", ["tests/unit/model", "tests/unit/ruleset", "tests/unit/transaction"]),
     ("recorded", ["tests/conformance/test_text.py"]),
     PACKETS,
+    (
+        "kernel",
+        [
+            *("tests/netns/test_nftables_sync.py", "tests/netns/test_nftables_transitions.py"),
+            *("tests/netns/test_nftables_packets.py", "tests/netns/test_conntrack.py"),
+        ],
+    ),
 )
 """The cheapest first: a mutant goes no further than to the first that notices."""
 

@@ -97,6 +97,17 @@ def test_hairpin_needs_only_the_endpoints_of_this_node(source: str, *, masquerad
     assert {False: True, True: masqueraded} == itself
 
 
+def test_address_that_two_services_claim_belongs_rather_to_one_that_serves_only_pods_than_to_none() -> None:
+    shared = (Address(EXTERNAL_IP),)
+    empty = a_service("a", cluster_ips=(Address("10.96.0.1"),), external_ips=shared)
+    elsewhere = a_service(
+        "b", cluster_ips=(Address("10.96.0.2"),), external_policy_local=True, external_ips=shared
+    )
+    piece = a_slice(an_endpoint("10.128.2.6", "node-2"), name="b-a", service="b")
+    (fate,) = fates(NFTABLES, a_packet(EXTERNAL_IP), empty, elsewhere, piece)
+    assert Verdict.SENT is fate.verdict
+
+
 def test_address_that_two_services_claim_belongs_to_the_one_that_serves_everyone() -> None:
     shared = (Address(EXTERNAL_IP),)
     local = a_service(

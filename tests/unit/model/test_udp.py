@@ -47,6 +47,16 @@ def test_nothing_changes_with_tcp_services_and_other_families() -> None:
     assert {} == changed(store, frontends)
 
 
+def test_endpoint_keeps_its_flows_as_long_as_it_serves() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV4)
+    put(store, "one", HERE, "10.96.0.1")
+    leaving = an_endpoint(HERE.address, ready=False, terminating=True)
+    gone = an_endpoint(THERE.address, ready=False, serving=False, terminating=True)
+    ports = (EndpointPort("", Protocol.UDP, HERE.port),)
+    store.apply(Changed(a_slice(leaving, gone, name="one-a", service="one", ports=ports)))
+    assert frozenset({HERE}) == changed(store, frontends)[SHARED]
+
+
 def test_same_endpoints_in_another_order_are_no_change() -> None:
     store, frontends = Store(), UdpFrontends(Family.IPV4)
     put(store, "one", HERE, "10.96.0.1")
