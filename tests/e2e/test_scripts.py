@@ -51,7 +51,9 @@ def test_demo_interrupted_in_the_middle_cleans_up(number: signal.Signals) -> Non
 
 def bench(*options: str) -> str:
     command = [str(SCRIPTS / "bench"), "--services", "20", "--endpoints", "3", "--seconds", "0", *options]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=BOUND_S).stdout
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=BOUND_S)
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
 
 
 def test_bench_measures_every_case_on_each_backend_against_its_rivals() -> None:

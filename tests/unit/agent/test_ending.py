@@ -7,7 +7,7 @@ import sys
 SCRIPT = """
 import time
 from kproxy.agent import ending
-ending._PATIENCE_S = 0.2
+ending._PATIENCE_S = ending._LONGEST_S = 0.2
 ending.end_on_signals(lambda: None)
 print("ready", flush=True)
 while True:
