@@ -69,7 +69,7 @@ class Agent:
         self._events.put(event)
 
     def stop(self) -> None:
-        """End `run` soon; the rules stay. Safe in a signal handler."""
+        """End `run` soon, from any thread; the rules stay."""
         self._stopping.set()
         self._events.put(_WAKE)
 

@@ -62,7 +62,7 @@ def _drop_unwritten_output() -> None:
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metadata.version("kproxy"), prog_name="kproxy", message="%(prog)s %(version)s")
 def program() -> None:
-    """A Kubernetes service proxy: Services and EndpointSlices in, iptables rules in the kernel out."""
+    """A Kubernetes service proxy: Services and EndpointSlices in, iptables or nftables rules out."""
 
 
 def main() -> None:
