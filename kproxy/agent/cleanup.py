@@ -7,6 +7,7 @@ from functools import partial
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables, target
+from kproxy.kernel.nftables import has_table
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
 from kproxy.transaction.order import parents_first
@@ -124,7 +125,9 @@ def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator
 
 
 def _clean_nft(family: Family, *tables: str) -> None:
-    """Adding a table that is there changes nothing, and one that was not there goes again at once."""
+    """Adding a table first forgives that it has gone just now. Where there is none, nothing is committed."""
     name = _NFT_FAMILIES[family]
-    text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in tables)
-    process.run(["nft", "-f", "-"], stdin=text)
+    found = [table for table in tables if has_table(family, table)]
+    if found:
+        text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in found)
+        process.run(["nft", "-f", "-"], stdin=text)

@@ -1,5 +1,6 @@
 """What the kernel's nftables hold, read cheaply: names of chains, digests of their rules, and whether anything changed."""
 
+import errno
 import hashlib
 import re
 import struct
@@ -20,7 +21,8 @@ from kproxy.values import Family
 
 _NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_GET_CHAIN, _GET_RULE, _GET_GENERATION = _SUBSYSTEM | 4, _SUBSYSTEM | 7, _SUBSYSTEM | 16
+_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
+_TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE = 1, 2, 3  # NFTA_RULE_*
 _GENERATION_ID = 1  # NFTA_GEN_ID
@@ -38,6 +40,20 @@ def generation() -> int:
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])
     raise ProgramFailed("the kernel's answer to NFT_MSG_GETGEN", None, "it holds no generation")
+
+
+def has_table(family: Family, name: str) -> bool:
+    """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
+    try:
+        with Netlink() as netlink:
+            netlink.ask(_GET_TABLE, _NFPROTO[family], text_attribute(_TABLE_NAME, name))
+    except OSError as refused:
+        if refused.errno == errno.ENOENT:
+            return False
+        raise ProgramFailed(
+            "the kernel's answer to NFT_MSG_GETTABLE", refused.errno, str(refused)
+        ) from refused
+    return True
 
 
 def chain_names(family: Family, table: str) -> list[str]:

@@ -28,6 +28,7 @@ FEW_CHAINS = 1000
 """So many are written anew in less than a second."""
 
 _CHAINS_A_LOOK = 10_000
+_TRIES = 3
 
 
 class RecordedRules:
@@ -135,17 +136,25 @@ class RecordedRules:
         }
 
     def _held(self, chains: Iterable[Chain]) -> dict[Chain, bytes]:
-        """What the kernel holds of each; nothing that equals anything where it is changed right now."""
+        """What the kernel holds of each; nothing that equals anything where it is changed all the time."""
         held: dict[Chain, bytes] = {}
         with closing(RuleReader(self._family)) as reader:
             for chain in chains:
                 try:
-                    held[chain] = reader.digest(chain)
-                except Interrupted:
-                    held[chain] = b""
+                    held[chain] = _patient_digest(reader, chain)
                 except OSError as refused:
                     raise ProgramFailed("the netlink dump of rules", refused.errno, str(refused)) from refused
         return held
+
+
+def _patient_digest(reader: RuleReader, chain: Chain) -> bytes:
+    """A single commit of anybody's interrupts one reading, not the next."""
+    for _ in range(_TRIES):
+        try:
+            return reader.digest(chain)
+        except Interrupted:
+            continue
+    return b""
 
 
 def _untouched(section: Section, reader: RuleReader) -> set[Chain]:

@@ -8,6 +8,7 @@ from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
+from kproxy.kernel.nftables import generation
 from kproxy.ruleset.tree import FLAT, TREE, Layout
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside
@@ -94,3 +95,11 @@ def test_clean_node_is_left_clean() -> None:
         end_iptables_mode(family)
         end_nftables_mode(family)
     assert [] == tables()
+
+
+def test_nothing_is_committed_where_nftables_holds_no_table_of_the_other_mode() -> None:
+    process.run(["nft", "add table ip other"])
+    before = generation()
+    for family in Family:
+        end_nftables_mode(family)
+    assert before == generation()

@@ -12,6 +12,7 @@ from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.nfnetlink import Interrupted
 from kproxy.kernel.nftables import RuleReader
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
@@ -327,6 +328,25 @@ def test_new_agent_on_a_kernel_that_nobody_touched_reads_no_rule(
     unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
     succeeded(unreadable.sync(verify=True))
     assert [] != read
+
+
+def test_reading_that_a_commit_of_others_interrupts_once_is_repeated(
+    unreadable: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
+    unreadable.proxy = unreadable.new_proxy()
+    interrupted: set[Chain] = set()
+    read = RuleReader.digest
+
+    def digest(reader: RuleReader, chain: Chain) -> bytes:
+        if chain not in interrupted:
+            interrupted.add(chain)
+            raise Interrupted
+        return read(reader, chain)
+
+    monkeypatch.setattr(RuleReader, "digest", digest)
+    assert 0 == succeeded(unreadable.sync()).chains_written
+    assert len(interrupted) > 10
 
 
 def test_change_behind_a_check_that_looks_at_some_chains_each_time_is_found(
