@@ -194,7 +194,7 @@ class FamilyProxy:
     def _observed(self, *, verify: bool) -> dict[Chain, str | None]:
         if self._known is None:
             self._known = self._only_ours(self._rules.look(self._desired.chains))
-            self._unsettled = {*self._known, *self._desired.chains}
+            self._unsettled = _differing(self._known, self._desired.chains)
         elif verify:
             self._take_in(self._known, self._only_ours(self._rules.look_again(self._known)))
         return self._known
@@ -206,7 +206,7 @@ class FamilyProxy:
 
     def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> None:
         """What others did to our chains since is put right by this sync."""
-        differing = {chain for chain, _ in known.items() ^ newest.items()}
+        differing = _differing(known, newest)
         altered = [chain for chain in differing if known.get(chain) is not None]
         self._drifted += len(altered)
         if altered:
@@ -229,6 +229,12 @@ class FamilyProxy:
             for chain in transaction.deleted:
                 del known[chain]
         self._unsettled.clear()
+
+
+def _differing(known: Known, other: Known) -> set[Chain]:
+    """The chains that only one has, or that they have with different rules."""
+    gone = known.keys() - other.keys()
+    return gone | {chain for chain, rules in other.items() if chain not in known or known[chain] != rules}
 
 
 _Rules = TypeVar("_Rules", str, str | None)

@@ -4,7 +4,7 @@ import logging
 import socket
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from kproxy.errors import EnvironmentLacking
@@ -32,7 +32,8 @@ class Record:
     """Digests by family and chain, in a file. One of another boot or network namespace counts as empty.
 
     It also counts the commits that surely were ours, of both families: the kernel's own count goes beyond by those of others.
-    Rows of a family are sure as long as that difference is what it was when they were last compared with the kernel.
+    Rows of a family are sure as long as that difference is what it was when they were last compared with the kernel:
+    then there is one for each chain named KUBE-..., and what it says is so.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -90,12 +91,19 @@ class Record:
     def make_sure(self, family: Family, commits_of_others: int) -> None:
         self._write("insert or replace into sure values (?, ?)", [(family, commits_of_others)])
 
-    def forget(self, family: Family, chains: Iterable[Chain]) -> None:
-        if self.rows_after(family, Chain("", ""), 1):
+    def make_unsure(self, family: Family) -> None:
+        self._write("delete from sure where family = ?", [(family,)])
+
+    def forget(self, family: Family, chains: Collection[Chain]) -> None:
+        if chains and self.rows_after(family, Chain("", ""), 1):
             self._write(
                 "delete from chain where family = ? and kernel_table = ? and name = ?",
                 ((family, *chain) for chain in chains),
             )
+
+    def blank(self, family: Family, chains: Iterable[Chain]) -> None:
+        """These are there, and nothing is known of what they hold."""
+        self.keep(family, ((chain, b"", b"") for chain in chains))
 
     def keep(self, family: Family, rows: Iterable[tuple[Chain, bytes, bytes]]) -> None:
         self._write(

@@ -39,29 +39,43 @@ class RecordedRules:
         self._record = record
         self._program = "iptables-nft" if family is Family.IPV4 else "ip6tables-nft"
         self._by_others = 0
+        self._was_sure = False
         self._round_began_at = 0
         self._looked_up_to = Chain("", "")
 
     def look(self, desired: Ruleset) -> Known:
         """Every chain named KUBE-..., and its rules if they are recorded as `desired` or are cheap to read."""
         by_others = self._count_others()
-        names = self._names()
-        recorded = {
-            chain: held
-            for chain, applied, held in self._record.rows(self._family)
-            if chain in names and applied == _digest(desired.get(chain, ""))
-        }
         is_sure = self._record.sure_at(self._family) == by_others
-        held_now = recorded if is_sure else self._held(recorded)
-        same = {chain for chain, held in recorded.items() if held == held_now[chain] and chain in desired}
-        known: dict[Chain, str | None] = {chain: desired[chain] if chain in same else None for chain in names}
+        as_recorded = self._as_recorded(desired)
+        known = as_recorded if is_sure else self._confirmed(as_recorded)
         read = saved_chains(self._program, self._worth_reading(known))
         known |= read
         rows = self._as_rows(read)
         if self._count_others() == by_others:
             self._record.keep(self._family, rows)
-        if self._count_others() == by_others:
-            self._record.make_sure(self._family, by_others)
+            if not is_sure:
+                self._make_sure(known, by_others)
+        return known
+
+    def _as_recorded(self, desired: Ruleset) -> dict[Chain, str | None]:
+        """The chains that were there; their rules where those that were applied are the desired ones."""
+        known: dict[Chain, str | None] = {}
+        for chain, applied, _ in self._record.rows(self._family):
+            rules = desired.get(chain)
+            known[chain] = rules if rules is not None and applied == _digest(rules) else None
+        return known
+
+    def _confirmed(self, recorded: Known) -> dict[Chain, str | None]:
+        """The same as far as the kernel bears it out."""
+        known: dict[Chain, str | None] = dict.fromkeys(self._names())
+        claimed = {
+            chain: held
+            for chain, _, held in self._record.rows(self._family)
+            if chain in known and recorded[chain] is not None
+        }
+        held_now = self._held(claimed)
+        known.update((chain, recorded[chain]) for chain, held in claimed.items() if held == held_now[chain])
         return known
 
     @staticmethod
@@ -93,12 +107,22 @@ class RecordedRules:
                 newest[chain] = None
         self._looked_up_to = Chain("", "") if is_last else part[-1][0]
         if is_last and self._round_began_at == self._count_others():
-            self._record.make_sure(self._family, by_others)
+            self._make_sure(newest, by_others)
         return newest
 
+    def _make_sure(self, known: Known, commits_of_others: int) -> None:
+        """Rows for these chains and no others, blank for those whose rules are not known."""
+        recorded = {chain for chain, _, _ in self._record.rows(self._family)}
+        unknown = [chain for chain, rules in known.items() if rules is None or chain not in recorded]
+        self._record.forget(self._family, recorded.difference(known))
+        self._record.blank(self._family, unknown)
+        self._record.make_sure(self._family, commits_of_others)
+
     def before(self, transaction: Transaction) -> None:
-        """Its chains are going to change; until it is recorded, nothing is known of them."""
+        """Its chains are going to change, to come or to go; until it is recorded, nothing is known of them."""
         self._by_others = self._count_others()
+        self._was_sure = self._record.sure_at(self._family) == self._by_others
+        self._record.make_unsure(self._family)
         self._record.forget(self._family, (*transaction.written, *transaction.deleted))
 
     def took_effect(self, transaction: Transaction) -> None:
@@ -111,10 +135,13 @@ class RecordedRules:
         anew at the next look; of many, those that show another's hand.
         """
         rows = self._as_rows(transaction.written)
-        if self._count_others() != self._by_others:
+        is_undisturbed = self._count_others() == self._by_others
+        if not is_undisturbed:
             ours = self._untouched(transaction) if len(rows) > FEW_CHAINS else set()
             rows = [row for row in rows if row[0] in ours]
         self._record.keep(self._family, rows)
+        if is_undisturbed and self._was_sure:
+            self._record.make_sure(self._family, self._by_others)
 
     def _untouched(self, transaction: Transaction) -> set[Chain]:
         """The chains that hold nothing but the rules that were written."""
@@ -126,7 +153,7 @@ class RecordedRules:
 
     def _as_rows(self, chains: Mapping[Chain, str]) -> list[tuple[Chain, bytes, bytes]]:
         held = self._held(chains)
-        return [(chain, _digest(rules), held[chain]) for chain, rules in chains.items() if held[chain]]
+        return [(chain, _digest(rules), held[chain]) for chain, rules in chains.items()]
 
     def _names(self) -> set[Chain]:
         return {

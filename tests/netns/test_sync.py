@@ -321,13 +321,35 @@ def test_new_agent_on_a_kernel_that_nobody_touched_reads_no_rule(
         read.append(chain)
         return b""
 
+    def no_names(_family: Family) -> list[Chain]:
+        raise AssertionError
+
     monkeypatch.setattr(RuleReader, "digest", digest)
-    assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
-    assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
+    with monkeypatch.context() as without_names:
+        without_names.setattr("kproxy.kernel.recorded.chains", no_names)
+        assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
+        assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
     assert [] == read
     unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
     succeeded(unreadable.sync(verify=True))
     assert [] != read
+
+
+def test_new_agent_deletes_what_went_while_there_was_none(unreadable: Node) -> None:
+    unreadable.proxy = unreadable.new_proxy()
+    unreadable.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    assert succeeded(unreadable.sync()).chains_deleted >= 2
+    assert WEB_CHAIN not in unreadable.rules()
+
+
+def test_change_by_others_is_mended_though_the_agent_that_found_it_was_killed(unreadable: Node) -> None:
+    before = unreadable.rules()
+    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
+    found = RecordedRules(Family.IPV4, unreadable.record).look(unreadable.wanted())
+    assert found[Chain("nat", WEB_CHAIN)] is None
+    unreadable.proxy = unreadable.new_proxy()
+    succeeded(unreadable.sync())
+    assert before == unreadable.rules()
 
 
 def test_reading_that_a_commit_of_others_interrupts_once_is_repeated(
