@@ -124,7 +124,7 @@ class IptablesBaselines:
 
     def _sections(self, own: Mapping[Chain, str], dispatch: DispatchChange, gone: Sequence[Chain]) -> str:
         """One section, unless there are more chains than are good for one."""
-        size = self._backend.section_size(self._chain_count, self._chain_count)
+        size = self._backend.section_size(self._chain_count)
         if size is None or len(own) + len(gone) <= size:
             written = {**own, **dispatch.written}
             return str(Section("nat", written, deleted=tuple(gone), edited=dict(dispatch.edited)))

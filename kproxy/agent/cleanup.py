@@ -12,7 +12,7 @@ from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
-from kproxy.transaction.transaction import Section, Transaction
+from kproxy.transaction.transaction import Section
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
@@ -90,11 +90,9 @@ def _clean_iptables(iptables: Iptables) -> None:
         names = {chain.name for chain in ours}
         gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if target(rule) in names]
         if gone:
-            iptables.restore(f"*{table}\n{''.join(gone)}COMMIT\n")
-        iptables.restore(
-            str(Transaction(tuple(_deletion(table, ours, iptables.backend.section_size(len(chains), 0)))))
-        )
+            iptables.restore([f"*{table}\n{''.join(gone)}COMMIT\n"])
         if ours:
+            iptables.restore(map(str, _deletion(table, ours, iptables.backend.section_size(len(chains)))))
             _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
     if _MARKING in iptables.chain_names("nat"):
         _delete_unless_in_use(iptables, Chain("nat", _MARKING))
@@ -103,7 +101,7 @@ def _clean_iptables(iptables: Iptables) -> None:
 def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> None:
     """The kernel tells by refusing all of it."""
     try:
-        iptables.restore(str(Section(chain.table, deleted=(chain,))))
+        iptables.restore([str(Section(chain.table, deleted=(chain,)))])
     except ProgramFailed as failed:
         _log.info(
             "%s: %s stays, because rules of others jump to it: %s", iptables.program, chain.name, failed

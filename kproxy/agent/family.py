@@ -2,19 +2,22 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import chain as chain_up
 from typing import Protocol, TypeVar
 
+from kproxy.agent.course import Course, TimedRender
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.iptables import Iptables
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.iptables import Render
 from kproxy.state.store import Store
+from kproxy.transaction.ahead import sections_ahead
 from kproxy.transaction.plan import Known, is_ours, plan
-from kproxy.transaction.transaction import Transaction
+from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -60,25 +63,11 @@ class Rules(Protocol):
 
     def look(self, desired: Ruleset) -> Known: ...
     def look_again(self, known: Known) -> Known: ...
-    def before(self, transaction: Transaction) -> None: ...
+    def may_write_ahead(self) -> bool: ...
+    def begins(self) -> None: ...
+    def before(self, section: Section) -> None: ...
     def took_effect(self, transaction: Transaction) -> None: ...
     def record(self, transaction: Transaction) -> None: ...
-
-
-class _Timed:
-    """Renders, and adds up how long that took."""
-
-    def __init__(self, render: Render, clock: Callable[[], float]) -> None:
-        self._render = render
-        self._clock = clock
-        self.spent_s = 0.0
-
-    def __call__(self, template: str, values: dict[str, object]) -> str:
-        began = self._clock()
-        try:
-            return self._render(template, values)
-        finally:
-            self.spent_s += self._clock() - began
 
 
 class Proxy(Protocol):
@@ -111,7 +100,7 @@ class FamilyProxy:
         self._iptables = iptables
         self._rules = rules
         self._clock = clock
-        self._render = _Timed(render, clock)
+        self._render = TimedRender(render, clock)
         self._desired = DesiredRuleset(self._render)
         self._pending: set[NamespacedName] = set()
         self._known: dict[Chain, str | None] | None = None
@@ -132,43 +121,29 @@ class FamilyProxy:
 
         `record` is to be called soon after.
         """
-        began = self._clock()
+        course = Course(self._clock)
         self._drifted = 0
         rendered_s = self._render.spent_s
         self._pending |= dirty
-        self._unsettled |= self._desired.update(store, self._pending, circumstances)
-        self._pending.clear()
-        computed = observed = self._clock()
-        rendered_s = self._render.spent_s - rendered_s
-        transaction = Transaction()
         error = None
         try:
-            missing = self._missing_jumps() if verify or self._known is None else {}
-            known = self._observed(verify=verify)
-            observed = self._clock()
-            transaction = plan(
-                _only(known, self._unsettled),
-                _only(self._desired.chains, self._unsettled),
-                missing,
-                section_size=self._iptables.backend.section_size(len(known), len(self._desired.chains)),
-                deletes_apart=self._failed_before,
-            )
-            self._apply(transaction, known)
+            self._apply(self._sections(store, circumstances, course, verify=verify), course)
         except ProgramFailed as failed:
             error = failed
             self._known = None
         self._failed_before = error is not None
+        transaction = course.transaction
         return SyncReport(
             services=self._desired.service_ports,
             chains_written=len(transaction.written),
             chains_deleted=len(transaction.deleted),
             rules_written=transaction.rule_count,
-            compute_s=computed - began,
-            apply_s=self._clock() - computed,
+            compute_s=course.compute_s,
+            apply_s=course.took_s - course.compute_s,
             error=error,
             drifted=self._drifted,
-            render_s=rendered_s,
-            observe_s=observed - computed,
+            render_s=self._render.spent_s - rendered_s,
+            observe_s=course.observe_s,
             rules_by_table=transaction.rules_by_table,
         )
 
@@ -180,6 +155,42 @@ class FamilyProxy:
         applied, self._unrecorded = self._unrecorded, Transaction()
         if applied:
             self._rules.record(applied)
+
+    def _sections(
+        self, store: Store, circumstances: Circumstances, course: Course, *, verify: bool
+    ) -> Iterator[Section]:
+        """What is to be committed; on a kernel that holds none of it, new chains while the rest is still computed."""
+        looks_at_jumps = verify or self._known is None
+        parts = self._parts(store, circumstances)
+        backend = self._iptables.backend
+        held: dict[Chain, str | None] | None = None
+        if self._known is None and self._rules.may_write_ahead():
+            held = dict(self._rules.look({}))
+            for section in sections_ahead(parts, held, backend.section_size_ahead):
+                with course.paused():
+                    yield section
+        else:
+            for _ in parts:
+                pass
+        course.computed()
+        missing = self._missing_jumps() if looks_at_jumps else {}
+        known = self._observed(verify=verify) if held is None else self._only_ours(held)
+        self._known = known
+        course.observed(known)
+        yield from plan(
+            _only(known, self._unsettled),
+            _only(self._desired.chains, self._unsettled),
+            missing,
+            section_size=backend.section_size(len(known)),
+            deletes_apart=self._failed_before,
+        ).sections
+
+    def _parts(self, store: Store, circumstances: Circumstances) -> Iterator[Ruleset]:
+        """The chains that should be there, for all Services that are pending; those that nothing changes may be left out."""
+        for changed in self._desired.update_in_parts(store, self._pending, circumstances):
+            self._unsettled |= changed
+            yield _only(self._desired.chains, changed)
+        self._pending.clear()
 
     def _missing_jumps(self) -> dict[str, list[str]]:
         if not self._iptables.lacks_jumps(self._desired.jumps):
@@ -219,16 +230,22 @@ class FamilyProxy:
         self._unsettled |= differing
         self._known = newest
 
-    def _apply(self, transaction: Transaction, known: dict[Chain, str | None]) -> None:
-        if transaction:
-            self._rules.before(transaction)
-            self._iptables.restore(str(transaction))
-            self._rules.took_effect(transaction)
-            self._unrecorded = transaction
-            known.update(transaction.written)
-            for chain in transaction.deleted:
-                del known[chain]
+    def _apply(self, sections: Iterator[Section], course: Course) -> None:
+        if first := next(sections, None):
+            self._rules.begins()
+            self._iptables.restore(self._texts(chain_up((first,), sections), course))
+            self._unrecorded = course.transaction
+            self._rules.took_effect(self._unrecorded)
+            course.known.update(self._unrecorded.written)
+            for chain in self._unrecorded.deleted:
+                del course.known[chain]
         self._unsettled.clear()
+
+    def _texts(self, sections: Iterable[Section], course: Course) -> Iterator[str]:
+        for section in sections:
+            self._rules.before(section)
+            course.sections.append(section)
+            yield str(section)
 
 
 def _differing(known: Known, other: Known) -> set[Chain]:

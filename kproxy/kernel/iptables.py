@@ -36,17 +36,18 @@ class Backend(StrEnum):
     NFT = "nft"
     LEGACY = "legacy"
 
-    def section_size(self, held: int, wanted: int) -> int | None:
-        """How many chains one COMMIT should mention where the kernel holds and shall hold so many; None for all.
+    def section_size(self, held: int) -> int | None:
+        """How many chains one COMMIT should mention where packets can reach so many; None for all.
 
         iptables-nft-restore 1.8.9 is quadratic in the chains of a COMMIT (20 ns a pair), and at each one the kernel
         walks through all rules that packets can reach (2 us a chain held): the sum is least at the root of a hundred
-        times the chains. On an empty kernel a COMMIT costs less, but that too grows with what is there by then.
-        Legacy replaces the whole table at each COMMIT.
+        times the chains. Legacy replaces the whole table at each COMMIT.
         """
-        if self is Backend.LEGACY:
-            return None
-        return max(_SMALLEST_SECTION, math.isqrt(100 * held), math.isqrt(3 * wanted))
+        return None if self is Backend.LEGACY else max(_SMALLEST_SECTION, math.isqrt(100 * held))
+
+    def section_size_ahead(self, held: int) -> int | None:
+        """The same where no packet can reach the chains that are held: each costs a COMMIT 0.1 us."""
+        return None if self is Backend.LEGACY else max(_SMALLEST_SECTION, math.isqrt(6 * held))
 
 
 class Iptables:
@@ -88,7 +89,7 @@ class Iptables:
             for table in ("filter", "nat")
         )
         try:
-            self._restore(checks)
+            process.run(self._restoring, stdin=checks, timeout_s=RESTORE_TIMEOUT_S)
         except ProgramFailed as failed:
             if failed.exit_code not in _NO_SUCH_RULE:
                 raise
@@ -109,17 +110,17 @@ class Iptables:
                 missing.setdefault(chain.table, []).extend(gone)
         return missing
 
-    def restore(self, text: str) -> None:
-        """Apply a text, leaving alone every chain that it does not name.
+    def restore(self, sections: Iterable[str]) -> None:
+        """Apply texts of one or more COMMITs each, leaving alone every chain that they do not name.
 
         Each COMMIT takes effect at once or not at all; ProgramFailed says which line was refused,
-        and the sections before it stay in effect.
+        and the sections before it stay in effect. A section may be made while those before are applied.
         """
-        self._restore(text)
+        process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
 
-    def _restore(self, text: str) -> None:
-        command = [f"{self.program}-restore", "-w", str(LOCK_WAIT_S), "--noflush", "--counters"]
-        process.run(command, stdin=text, timeout_s=RESTORE_TIMEOUT_S)
+    @property
+    def _restoring(self) -> list[str]:
+        return [f"{self.program}-restore", "-w", str(LOCK_WAIT_S), "--noflush", "--counters"]
 
     def _list(self, chain: Chain) -> list[str]:
         command = [self.program, "-w", str(LOCK_WAIT_S), "-t", chain.table, "-S", chain.name]

@@ -1,19 +1,25 @@
 """The one place that starts programs."""
 
+import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
 
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 
 _NAMED_LINE = re.compile(r"\bline:? (\d+)", re.IGNORECASE)
 _CONTEXT_LINES = 3
+_PIPE_BYTES = 1 << 20
 _SYSTEM_PATH = "/usr/sbin:/sbin"
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -32,32 +38,44 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     Raises ProgramFailed when it fails or takes longer than `timeout_s` (it is killed then),
     EnvironmentLacking when there is no such program, KproxyError when the system cannot start it now.
     """
-    program = find(command[0])
-    if program is None:
-        raise EnvironmentLacking(
-            f"{command[0]} is not installed; on Debian: apt-get install iptables nftables iproute2"
-        )
-    try:
-        started = subprocess.Popen(
-            [str(program), *command[1:]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C"},
-            process_group=0,
-        )
-    except OSError as refused:
-        raise KproxyError(f"{program} cannot be started: {refused.strerror}") from refused
-    try:
-        output, complaint = map(_text, _outputs(started, stdin.encode(), timeout_s))
-    except subprocess.TimeoutExpired as expired:
-        said = _text(expired.stderr or b"")
-        raise ProgramFailed(" ".join(command), None, said or f"killed after {timeout_s:g} s") from None
-    if started.returncode == -signal.SIGKILL and _ending.is_set():
-        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
-    if started.returncode != 0:
-        raise ProgramFailed(" ".join(command), started.returncode, complaint, _excerpt(stdin, complaint))
-    return output
+    with _started(command, subprocess.PIPE, subprocess.PIPE) as started:
+        try:
+            output, complaint = started.communicate(stdin.encode(), timeout_s)
+        except subprocess.TimeoutExpired as expired:
+            raise _expired(command, timeout_s, expired.stderr or b"") from None
+    _require_success(started, command, complaint, stdin)
+    return _text(output)
+
+
+def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> None:
+    """Run a program that acts on its input as it reads; the next pieces are made while it works on those before.
+
+    Raises as `run`; then no more pieces are asked for. What making a piece raises ends the program.
+    """
+    ends_at = time.monotonic() + timeout_s
+    fed: list[str] = []
+    with tempfile.TemporaryFile() as complaints:
+        with _started(command, subprocess.DEVNULL, complaints) as started:
+            pipe = cast("IO[bytes]", started.stdin)
+            try:
+                _widen(pipe.fileno())
+                for piece in pieces:
+                    fed.append(piece)
+                    _write(pipe.fileno(), piece.encode(), ends_at)
+                pipe.close()
+            except BrokenPipeError:  # it has ended, and says why
+                pass
+            except TimeoutError:
+                _kill(started)
+            try:
+                started.wait(max(ends_at - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                _kill(started)
+        complaints.seek(0)
+        complaint = complaints.read()
+    if time.monotonic() >= ends_at and started.returncode == -signal.SIGKILL:
+        raise _expired(command, timeout_s, complaint)
+    _require_success(started, command, complaint, "".join(fed) if started.returncode else "")
 
 
 def end_all() -> None:
@@ -67,20 +85,71 @@ def end_all() -> None:
         _kill(started)
 
 
-def _outputs(started: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
-    """What it wrote to stdout and stderr; it has ended afterwards, in whatever way this is left."""
+@contextmanager
+def _started(
+    command: Sequence[str], stdout: int, stderr: int | IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The program, which has ended afterwards, in whatever way this is left."""
+    program = find(command[0])
+    if program is None:
+        raise EnvironmentLacking(
+            f"{command[0]} is not installed; on Debian: apt-get install iptables nftables iproute2"
+        )
+    try:
+        started = subprocess.Popen(
+            [str(program), *command[1:]],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, "LC_ALL": "C"},
+            process_group=0,
+        )
+    except OSError as refused:
+        raise KproxyError(f"{program} cannot be started: {refused.strerror}") from refused
     _running.add(started)
     try:
         with started:
             try:
                 if _ending.is_set():
                     _kill(started)
-                return started.communicate(stdin, timeout_s)
+                yield started
             except BaseException:
                 _kill(started)
                 raise
     finally:
         _running.discard(started)
+
+
+def _require_success(
+    started: subprocess.Popen[bytes], command: Sequence[str], complaint: bytes, stdin: str
+) -> None:
+    if started.returncode == -signal.SIGKILL and _ending.is_set():
+        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
+    if started.returncode != 0:
+        said = _text(complaint)
+        raise ProgramFailed(" ".join(command), started.returncode, said, _excerpt(stdin, said))
+
+
+def _expired(command: Sequence[str], timeout_s: float, complaint: bytes) -> ProgramFailed:
+    return ProgramFailed(" ".join(command), None, _text(complaint) or f"killed after {timeout_s:g} s")
+
+
+def _widen(pipe: int) -> None:
+    """So much is made ahead of the program; as much as the system allows without a privilege."""
+    os.set_blocking(pipe, False)
+    with suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _write(pipe: int, data: bytes, ends_at: float) -> None:
+    """TimeoutError if the program does not read in time, BrokenPipeError if it never will."""
+    readiness = select.poll()
+    readiness.register(pipe, select.POLLOUT)
+    rest = memoryview(data)
+    while rest:
+        if not readiness.poll(max(ends_at - time.monotonic(), 0.0) * 1000):
+            raise TimeoutError
+        rest = rest[os.write(pipe, rest) :]
 
 
 def _kill(started: subprocess.Popen[bytes]) -> None:

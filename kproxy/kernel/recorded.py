@@ -17,7 +17,7 @@ from kproxy.kernel.nftables import RuleReader, chains, generation
 from kproxy.kernel.record import Record
 from kproxy.kernel.saved import TABLES, saved_chains
 from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.transaction.plan import Known
+from kproxy.transaction.plan import Known, is_ours
 from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family
 
@@ -118,12 +118,21 @@ class RecordedRules:
         self._record.blank(self._family, unknown)
         self._record.make_sure(self._family, commits_of_others)
 
-    def before(self, transaction: Transaction) -> None:
-        """Its chains are going to change, to come or to go; until it is recorded, nothing is known of them."""
+    def may_write_ahead(self) -> bool:
+        """Whether new chains may be committed before all else is known: none of a Service is there, so nothing leads to any."""
+        if self._record.rows_after(self._family, Chain("", ""), 1):
+            return False
+        return not any(map(is_ours, self._names()))
+
+    def begins(self) -> None:
+        """Something is going to be written; until it is recorded, nobody is sure of anything."""
         self._by_others = self._count_others()
         self._was_sure = self._record.sure_at(self._family) == self._by_others
         self._record.make_unsure(self._family)
-        self._record.forget(self._family, (*transaction.written, *transaction.deleted))
+
+    def before(self, section: Section) -> None:
+        """Its chains are going to change, to come or to go."""
+        self._record.forget(self._family, (*section.written, *section.edited, *section.deleted))
 
     def took_effect(self, transaction: Transaction) -> None:
         self._record.count_commits(sum(section.changes_rules for section in transaction.sections))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from kproxy.kernel import process
 from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
 from kproxy.transaction.plan import Known
-from kproxy.transaction.transaction import Transaction
+from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family
 
 TABLES = ("filter", "nat")
@@ -27,8 +27,15 @@ class SavedRules:
     def look_again(self, _known: Known) -> Known:
         return saved_chains(self._program, TABLES)
 
-    def before(self, transaction: Transaction) -> None:
+    def may_write_ahead(self) -> bool:
+        """Each COMMIT replaces a whole table."""
+        return False
+
+    def begins(self) -> None:
         """Nothing is remembered that could become wrong."""
+
+    def before(self, section: Section) -> None:
+        """The same."""
 
     def took_effect(self, transaction: Transaction) -> None:
         """Nothing need be counted."""

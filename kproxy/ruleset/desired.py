@@ -1,6 +1,6 @@
 """The chains one family should have on this node, kept up to date Service by Service."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,9 @@ DISPATCH = frozenset(
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 """Above this number of endpoints kube-proxy leaves comments out of the per-endpoint rules."""
+
+
+_BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +83,35 @@ class DesiredRuleset:
 
         Answers with the chains that are new, written anew or gone; one whose text is as before may be among them.
         """
-        changed: set[Chain] = set()
+        return set().union(*self.update_in_parts(store, dirty, circumstances))
+
+    def update_in_parts(
+        self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances
+    ) -> Iterator[set[Chain]]:
+        """The same, some Services at a time: the chains of their own are complete then, the dispatch chains in the last part.
+
+        If not all parts are taken, the next update has to name the same Services.
+        """
         if circumstances != self._circumstances:
-            changed |= self.chains.keys()
-            self._circumstances = circumstances
+            self._circumstances = None
+            gone = {*self.chains}
             self._enter_node(circumstances)
-            changed |= self.chains.keys()
+            yield gone | self.chains.keys()
             dirty = store.services
         plans = {key: self._plan(store, key, circumstances.node) for key in dirty}
         comments = self._count(plans) <= LARGE_CLUSTER_ENDPOINTS
         if comments is not self._comments:
-            self._comments = comments
             others = store.services.keys() - plans
             plans.update((key, self._plan(store, key, circumstances.node)) for key in others)
-        return changed | self._recompile(plans, circumstances)
+        for keys in _batches(sorted(plans)):
+            changed: set[Chain] = set()
+            for key in keys:
+                changed |= self._replace(
+                    key, plans[key], self._compile(plans[key], circumstances, comments=comments)
+                )
+            yield changed
+        yield set().union(*(self._redispatch(root) for root in DISPATCH))
+        self._circumstances, self._comments = circumstances, comments
 
     def _enter_node(self, circumstances: Circumstances) -> None:
         chains = node_chains(circumstances.node, circumstances.settings, self._render)
@@ -116,14 +134,6 @@ class DesiredRuleset:
         """How many endpoints there are with these plans."""
         gone = sum(self._contributions.get(key, _NOTHING).endpoints for key in plans)
         return self.endpoints - gone + sum(_endpoints(each) for each in plans.values())
-
-    def _recompile(self, plans: Mapping[NamespacedName, _Plans], circumstances: Circumstances) -> set[Chain]:
-        changed: set[Chain] = set()
-        for key in sorted(plans):
-            changed |= self._replace(key, plans[key], self._compile(plans[key], circumstances))
-        for root in DISPATCH:
-            changed |= self._redispatch(root)
-        return changed
 
     def _replace(self, key: NamespacedName, plans: _Plans, compiled: dict[Chain, str]) -> set[Chain]:
         """What the Service adds is `compiled` from now on; the chains of its own that this changes."""
@@ -151,7 +161,7 @@ class DesiredRuleset:
                 self._trees[chain].replace(key, before, after)
         return gone | written.keys()
 
-    def _compile(self, plans: _Plans, circumstances: Circumstances) -> dict[Chain, str]:
+    def _compile(self, plans: _Plans, circumstances: Circumstances, *, comments: bool) -> dict[Chain, str]:
         merged: dict[Chain, str] = {}
         for plan in plans:
             chains = service_port_chains(
@@ -160,7 +170,7 @@ class DesiredRuleset:
                 circumstances.settings,
                 circumstances.layout,
                 self._render,
-                comments=self._comments,
+                comments=comments,
             )
             for chain, rules in chains.items():
                 merged[chain] = merged.get(chain, "") + rules
@@ -176,6 +186,10 @@ class DesiredRuleset:
             else:
                 self.chains[chain] = dispatch_chain(part, self._render) + self._node.get(chain, "")
         return changed
+
+
+def _batches(keys: Sequence[NamespacedName]) -> Iterator[Sequence[NamespacedName]]:
+    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
 
 
 def _endpoints(plans: _Plans) -> int:

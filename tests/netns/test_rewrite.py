@@ -77,7 +77,8 @@ class Node:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    monkeypatch.setattr(Backend, "section_size", lambda _backend, _held, _wanted: CHAINS_A_SECTION)
+    for size in ("section_size", "section_size_ahead"):
+        monkeypatch.setattr(Backend, size, lambda _backend, _held: CHAINS_A_SECTION)
     monkeypatch.setattr("kproxy.kernel.recorded.READABLE_CHAINS", 0)
     with Wire() as wire:
         yield Node(wire)

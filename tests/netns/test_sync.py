@@ -2,7 +2,8 @@
 
 import fcntl
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ class Node:
         afresh.update(self.store, self.store.services, Circumstances(self.view(), self.settings, self.layout))
         return {chain: rules for chain, rules in afresh.chains.items() if chain.table == "nat"}
 
+    def comes(self, chain: str) -> bool:
+        """Whether it is in the kernel soon."""
+        give_up_at = time.monotonic() + 10
+        while chain not in Iptables(self.backend, Family.IPV4).chain_names("nat"):
+            if time.monotonic() > give_up_at:
+                return False
+        return True
+
     def view(self) -> NodeView:
         return a_view(localhost_node_ports=self.settings.localhost_node_ports)
 
@@ -100,6 +109,26 @@ class Node:
 def succeeded(report: SyncReport) -> SyncReport:
     assert report.error is None
     return report
+
+
+def test_first_sync_commits_chains_while_others_are_computed(
+    kernel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 4)
+    node = Node(Backend.NFT)
+    were_there: list[bool] = []
+
+    def render(template: str, values: dict[str, object]) -> str:
+        if "dispatch" in template and not were_there:
+            were_there.append(node.comes(WEB_CHAIN))
+        return RENDER(template, values)
+
+    rules = RecordedRules(Family.IPV4, node.record)
+    node.proxy = FamilyProxy(Iptables(Backend.NFT, Family.IPV4), rules, render)
+    succeeded(node.sync())
+    assert [True] == were_there
+    assert 0 == succeeded(node.sync(verify=True)).chains_written
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
 def test_second_sync_without_a_change_writes_nothing(node: Node) -> None:
@@ -210,8 +239,8 @@ def test_refusal_goes_only_once_traffic_is_served_also_after_a_failed_apply(
     node.store.apply(Changed(piece))
     written: list[str] = []
 
-    def refuse(_iptables: Iptables, text: str) -> None:
-        written.append(text)
+    def refuse(_iptables: Iptables, sections: Iterable[str]) -> None:
+        written.append("".join(sections))
         raise ProgramFailed("iptables-restore", 1, "out of memory")
 
     with monkeypatch.context() as patched:
@@ -424,8 +453,8 @@ def test_what_others_did_before_rules_were_read_back_is_not_taken_for_ours(
     before = unreadable.rules()
     restore = Iptables.restore
 
-    def restore_and_spoil(iptables: Iptables, text: str) -> None:
-        restore(iptables, text)
+    def restore_and_spoil(iptables: Iptables, sections: Iterable[str]) -> None:
+        restore(iptables, sections)
         unreadable.iptables("-t", "nat", "-D", WEB_CHAIN, "2")
         unreadable.iptables("-t", "nat", "-I", WEB_CHAIN, "2", "-j", "RETURN")
 

@@ -1,0 +1,82 @@
+"""Programs that are fed while their input is still being made: real ones, of every kind of end."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kproxy.errors import EnvironmentLacking, ProgramFailed
+from kproxy.kernel import process
+
+LINES = "a line of twenty char\n" * 100_000
+"""More than any pipe holds."""
+
+
+def test_program_gets_all_pieces_in_order_however_many_and_large(tmp_path: Path) -> None:
+    got = tmp_path / "got"
+    process.feed(["tee", str(got)], ["first\n", LINES, "", "last\n"], timeout_s=30)
+    assert f"first\n{LINES}last\n" == got.read_text()
+
+
+def test_next_piece_is_made_while_the_program_has_the_one_before(tmp_path: Path) -> None:
+    got = tmp_path / "got"
+
+    def pieces() -> Iterator[str]:
+        yield "first\n"
+        give_up_at = time.monotonic() + 10
+        while not (got.exists() and got.read_text()) and time.monotonic() < give_up_at:
+            time.sleep(0.005)
+        yield f"saw {got.read_text()}"
+
+    process.feed(["tee", str(got)], pieces(), timeout_s=30)
+    assert "first\nsaw first\n" == got.read_text()
+
+
+def test_program_that_fails_early_is_not_fed_any_more_and_its_words_are_kept() -> None:
+    asked = 0
+
+    def pieces() -> Iterator[str]:
+        nonlocal asked
+        for _ in range(1000):
+            asked += 1
+            yield LINES
+
+    script = "read line; echo 'refused at line 2' >&2; exit 3"
+    with pytest.raises(ProgramFailed) as failed:
+        process.feed(["sh", "-c", script], pieces(), timeout_s=30)
+    assert (3, "refused at line 2\n") == (failed.value.exit_code, failed.value.stderr)
+    assert ">     2 a line" in failed.value.excerpt
+    assert asked < 5
+
+
+def test_failure_after_the_last_piece_is_a_failure() -> None:
+    with pytest.raises(ProgramFailed) as failed:
+        process.feed(["sh", "-c", "cat > /dev/null; exit 2"], ["some\n"], timeout_s=30)
+    assert failed.value.exit_code == 2
+
+
+@pytest.mark.parametrize("pieces", [["short\n"], [LINES] * 3])
+def test_program_that_does_not_read_or_does_not_end_is_killed_in_time(pieces: list[str]) -> None:
+    with pytest.raises(ProgramFailed) as failed:
+        process.feed(["sleep", "60"], pieces, timeout_s=0.2)
+    assert (None, "killed after 0.2 s") == (failed.value.exit_code, failed.value.stderr)
+
+
+def test_piece_that_cannot_be_made_ends_the_program(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    def pieces() -> Iterator[str]:
+        yield "first\n"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        process.feed(["sh", "-c", f"cat > /dev/null; sleep 1; touch {told}"], pieces(), timeout_s=30)
+    assert not told.exists()
+
+
+def test_missing_program_asks_for_no_piece() -> None:
+    pieces = iter(["only\n"])
+    with pytest.raises(EnvironmentLacking):
+        process.feed(["no-such-program"], pieces, timeout_s=1)
+    assert ["only\n"] == list(pieces)
