@@ -1,8 +1,9 @@
 """The bodies and framing of the stub's answers."""
 
 import http
-import json
 from typing import Any
+
+import msgspec
 
 from stubapi.served import Served
 from stubapi.storage import ListPage, Object
@@ -14,7 +15,7 @@ _BUFFERED_BYTES = 0x800
 
 def encode(value: object) -> bytes:
     """A line of JSON, as compact as the API server's."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return msgspec.json.encode(value) + b"\n"
 
 
 def status(

@@ -7,6 +7,8 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 Object = dict[str, Any]
@@ -50,6 +52,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
+    """`remaining` counts also objects that do not match: the server tells it only where all do."""
+
     resource_version: int
     items: list[Object]
     continue_token: str = ""
@@ -69,6 +73,7 @@ class Storage:
     compacted: int = _FIRST_RESOURCE_VERSION
     _objects: dict[str, dict[tuple[str, str], Object]] = field(default_factory=dict)
     _log: list[Change] = field(default_factory=list)
+    _lists: dict[tuple[str, int], list[tuple[str, Object]]] = field(default_factory=dict)
 
     def put(self, kind: str, manifest: Object) -> int:
         """Create or replace an object; its new resourceVersion."""
@@ -103,15 +108,16 @@ class Storage:
         """One page of a list, later pages as of the first; ContinueInvalidError, ExpiredError."""
         with self.changed:
             version, start = _decode_token(token) if token else (self.resource_version, "")
-            items = [
-                (path, each)
-                for path, each in sorted(self._at(kind, version), key=lambda item: item[0])
-                if path >= start and matches(each)
-            ]
-            if not limit or len(items) <= limit:
-                return ListPage(version, [each for _, each in items])
-            token = _encode_token(version, items[limit - 1][0])
-            return ListPage(version, [each for _, each in items[:limit]], token, len(items) - limit)
+            later = [item for item in self._sorted(kind, version) if item[0] >= start]
+            fitting = (at for at, (_, each) in enumerate(later) if matches(each))
+            found = [*islice(fitting, limit or None)]
+            items = [later[at][1] for at in found]
+            if not limit or next(fitting, None) is None:
+                return ListPage(version, items)
+            last = found[-1]
+            return ListPage(
+                version, items, _encode_token(version, later[last][0]), remaining=len(later) - last - 1
+            )
 
     def changes(self, kind: str, after: int) -> list[Change]:
         """The writes to a kind after this resourceVersion, oldest first. Hold `changed`."""
@@ -136,11 +142,18 @@ class Storage:
         self._log.append(Change(self.resource_version, kind, old, new))
         self.changed.notify_all()
 
-    def _at(self, kind: str, version: int) -> Iterator[tuple[str, Object]]:
+    def _sorted(self, kind: str, version: int) -> list[tuple[str, Object]]:
+        """All objects by path; kept for the pages that follow."""
         if version < self.compacted:
             raise ExpiredError(
                 "The provided continue parameter is too old to display a consistent list result."
             )
+        if (kind, version) not in self._lists:
+            self._lists = {other: held for other, held in self._lists.items() if other[0] != kind}
+            self._lists[kind, version] = sorted(self._at(kind, version), key=itemgetter(0))
+        return self._lists[kind, version]
+
+    def _at(self, kind: str, version: int) -> Iterator[tuple[str, Object]]:
         held: dict[tuple[str, str], Object | None] = dict(self._objects.get(kind, {}))
         for change in reversed(self.changes(kind, version)):
             held[change.key] = change.old
