@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
             output, complaint = started.communicate(stdin.encode(), timeout_s)
         except subprocess.TimeoutExpired as expired:
             raise _expired(command, timeout_s, expired.stderr or b"") from None
-    _require_success(started, command, complaint, stdin)
+    _require_success(started, command, complaint, stdin, 1)
     return _text(output)
 
 
@@ -53,14 +54,14 @@ def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> 
     Raises as `run`; then no more pieces are asked for. What making a piece raises ends the program.
     """
     ends_at = time.monotonic() + timeout_s
-    fed: list[str] = []
+    fed = _Recent()
     with tempfile.TemporaryFile() as complaints:
         with _started(command, subprocess.DEVNULL, complaints) as started:
             pipe = cast("IO[bytes]", started.stdin)
             try:
                 _widen(pipe.fileno())
                 for piece in pieces:
-                    fed.append(piece)
+                    fed.add(piece)
                     _write(pipe.fileno(), piece.encode(), ends_at)
                 pipe.close()
             except BrokenPipeError:  # it has ended, and says why
@@ -75,7 +76,7 @@ def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> 
         complaint = complaints.read()
     if time.monotonic() >= ends_at and started.returncode == -signal.SIGKILL:
         raise _expired(command, timeout_s, complaint)
-    _require_success(started, command, complaint, "".join(fed) if started.returncode else "")
+    _require_success(started, command, complaint, fed.text, fed.first_line)
 
 
 def end_all() -> None:
@@ -121,13 +122,14 @@ def _started(
 
 
 def _require_success(
-    started: subprocess.Popen[bytes], command: Sequence[str], complaint: bytes, stdin: str
+    started: subprocess.Popen[bytes], command: Sequence[str], complaint: bytes, stdin: str, first_line: int
 ) -> None:
+    """`stdin` is what it was given from that line on."""
     if started.returncode == -signal.SIGKILL and _ending.is_set():
         raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
     if started.returncode != 0:
         said = _text(complaint)
-        raise ProgramFailed(" ".join(command), started.returncode, said, _excerpt(stdin, said))
+        raise ProgramFailed(" ".join(command), started.returncode, said, _excerpt(stdin, first_line, said))
 
 
 def _expired(command: Sequence[str], timeout_s: float, complaint: bytes) -> ProgramFailed:
@@ -164,15 +166,35 @@ def _text(output: bytes) -> str:
     return output.decode(errors="backslashreplace")
 
 
-def _excerpt(text: str, complaint: str) -> str:
+def _excerpt(text: str, first_line: int, complaint: str) -> str:
     """The lines around the one that the program named, numbered."""
     named = _NAMED_LINE.search(complaint)
     if not named:
         return ""
     number = int(named[1])
-    lines = text.splitlines()
-    first = max(number - _CONTEXT_LINES, 1)
     return "\n".join(
         f"{'>' if at == number else ' '}{at:6} {line}"
-        for at, line in enumerate(lines[first - 1 : number + _CONTEXT_LINES], first)
+        for at, line in enumerate(text.splitlines(), first_line)
+        if abs(at - number) <= _CONTEXT_LINES
     )
+
+
+class _Recent:
+    """The newest of many pieces of text: all that a program may still have read when it failed."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[str] = deque()
+        self._length = 0
+        self.first_line = 1
+
+    def add(self, piece: str) -> None:
+        self._pieces.append(piece)
+        self._length += len(piece)
+        while self._length - len(self._pieces[0]) > 2 * _PIPE_BYTES:
+            oldest = self._pieces.popleft()
+            self._length -= len(oldest)
+            self.first_line += oldest.count("\n")
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)

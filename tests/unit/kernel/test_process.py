@@ -50,6 +50,15 @@ def test_program_that_fails_early_is_not_fed_any_more_and_its_words_are_kept() -
     assert asked < 5
 
 
+def test_line_is_shown_by_its_number_however_much_was_fed_before() -> None:
+    lines = [f"line {number} of many, each as long as a rule\n" for number in range(1, 200_001)]
+    script = "cat > /dev/null; echo 'line 199000 failed' >&2; exit 1"
+    with pytest.raises(ProgramFailed) as failed:
+        process.feed(["sh", "-c", script], lines, timeout_s=30)
+    assert ">199000 line 199000 of many" in failed.value.excerpt
+    assert 7 == len(failed.value.excerpt.splitlines())
+
+
 def test_failure_after_the_last_piece_is_a_failure() -> None:
     with pytest.raises(ProgramFailed) as failed:
         process.feed(["sh", "-c", "cat > /dev/null; exit 2"], ["some\n"], timeout_s=30)
