@@ -189,12 +189,14 @@ class NftWalker:
     ) -> Iterator[_At]:
         if about["op"] not in {"==", "!=", "in"}:
             raise ValueError(about["op"])
-        for value, share in self._values(about["left"], at.position):
-            chosen = at._replace(share=at.share * share)
-            if self._equals(value, about["right"]) is (about["op"] != "!="):
-                yield from self._run(rule, rest, chosen, depth)
-            else:
-                yield chosen
+        values = self._values(about["left"], at.position)
+        holding = sum(
+            share for value, share in values if self._equals(value, about["right"]) is (about["op"] != "!=")
+        )
+        if holding:
+            yield from self._run(rule, rest, at._replace(share=at.share * holding), depth)
+        if holding != 1:
+            yield at._replace(share=at.share * (1 - holding))
 
     def _equals(self, value: Key, right: Any) -> bool:
         if isinstance(right, str) and right.startswith("@"):

@@ -2,7 +2,8 @@
 
 A packet is not so neat: the rules that it meets are those of the moment when it came, but each map is asked at the moment
 of the look-up. So what may still be on somebody's way goes one run later, and a chain is there one run before a verdict that
-stood for another one leads to it.
+stood for another one leads to it. A packet asks several maps, one after the other: a guard is there one run before what it
+guards, and a refusal goes one run after there is something better.
 
 The order is for the kernel's sake, and it decides on seconds in a large cluster: a map that no rule asks takes elements
 without looking at every rule, so elements of new maps come before their rules, and verdicts before the dispatch chains.
@@ -21,8 +22,11 @@ _FAMILY = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _ASKS = re.compile(r" hook | vmap @| jump ")
 """In the chains that lead packets to the verdicts in maps."""
 
-_ENDPOINTS = re.compile(r"endpoints-\d+$")
-"""The maps that packets ask after a map of verdicts."""
+_LATE = re.compile(r"(nodeport-)?(local-)?endpoints-\d+$|unserved-")
+"""The maps that packets ask after the one that says where they go: what it sends nobody to any more does no harm."""
+
+_GUARDS = "firewall-ips"
+"""The map that packets ask before that one."""
 
 KEPT = Block("set", "affinity")
 """Clients keep their endpoints also when all else is written anew."""
@@ -92,20 +96,27 @@ def change_table(family: Family, change: TableChange) -> TableTransaction:
     written = {block: after for block, (_, after) in change.blocks.items() if after is not None}
     new = {block: text for block, text in written.items() if change.blocks[block][0] is None}
     altered = {block: text for block, text in written.items() if block not in new}
-    added = {(each.holder, each.key) for each in change.added}
-    replaced: list[Element] = []
-    removed: list[Element] = []
-    for each in change.deleted:
-        (replaced if (each.holder, each.key) in added else removed).append(each)
-    moves = any(each.holder in VERDICT_MAPS for each in replaced)
-    now = [*replaced, *(each for each in removed if not _ENDPOINTS.search(each.holder))]
-    later = [each for each in removed if _ENDPOINTS.search(each.holder)]
+    were_there = {(each.holder, each.key) for each in change.deleted}
+    are_there = {(each.holder, each.key) for each in change.added}
+    replaced = [each for each in change.deleted if (each.holder, each.key) in are_there]
+    removed = [each for each in change.deleted if (each.holder, each.key) not in are_there]
+    guards = [
+        each for each in change.added if each.holder == _GUARDS and (_GUARDS, each.key) not in were_there
+    ]
+    is_prepared = bool(guards) or any(each.holder in VERDICT_MAPS for each in replaced)
+    first = (*_block(family, new), *_commands("add", family, _lines(guards))) if is_prepared else ()
     return TableTransaction(
-        _change(family, now, change.added, altered if moves else written, altered),
+        _change(
+            family,
+            [*replaced, *(each for each in removed if not _LATE.match(each.holder))],
+            [each for each in change.added if each not in guards],
+            altered if is_prepared else written,
+            altered,
+        ),
         tuple(block.name for block in written if block.is_chain),
         tuple(block.name for block in gone if block.is_chain),
-        first="".join(_block(family, new)) if moves else "",
-        last=_removal(family, gone, later),
+        first="".join(first),
+        last=_removal(family, gone, [each for each in removed if _LATE.match(each.holder)]),
     )
 
 
