@@ -7,7 +7,7 @@ import time
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import NftTable, RawElement, raw
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import Block
+from kproxy.ruleset.nftables.table import TABLE, Block
 from kproxy.transaction.nftables import KEPT, TableTransaction
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class AppliedTable:
         self._ours = ours
         self._seen = -1
         self._digests: dict[str, bytes] = {}
+        """Of every chain in the table."""
         self._unsure: set[str] = set()
         """Chains that somebody else may have changed before we read what the kernel made of ours."""
 
@@ -60,6 +61,9 @@ class AppliedTable:
         if not was_in_place:
             self._digests.clear()
             self._unsure.clear()
+        for name in transaction.deleted:
+            self._digests.pop(name, None)
+            self._unsure.discard(name)
         self._digests |= self.kernel.digests(transaction.written)
         if self._count_others() != by_others:
             self._unsure.update(name for name in transaction.written if not _PICKS.search(name))
@@ -119,13 +123,13 @@ class AppliedTable:
     def _altered(self, applied: DesiredTable) -> list[str]:
         found = set(self.kernel.blocks())
         different = found ^ applied.blocks.keys()
-        chains = [block.name for block in found if block.is_chain and block.name not in self._unsure]
-        held = self.kernel.digests(chains)
-        altered = {Block("chain", name) for name in chains if held[name] != self._digests.get(name)}
+        held = self.kernel.digests(self._digests.keys() - self._unsure)
+        altered = {Block("chain", name) for name, digest in held.items() if digest != self._digests[name]}
         wanted: dict[str, set[RawElement]] = {}
         for element in applied.elements():
             wanted.setdefault(element.holder, set()).add(raw(element))
         for block in found - {KEPT}:
             if not block.is_chain and self.kernel.elements(block.name) != wanted.get(block.name, set()):
                 altered.add(block)
-        return [f"{block.kind} {block.name}" for block in sorted(different | altered)]
+        asleep = [f"table {TABLE}, which is dormant"] if self.kernel.is_dormant() else []
+        return [*asleep, *(f"{block.kind} {block.name}" for block in sorted(different | altered))]

@@ -29,7 +29,8 @@ _LONGEST_S = 600.0
 _TRIES = 20
 _NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_GET_SET, _GET_ELEMENTS = _SUBSYSTEM | 10, _SUBSYSTEM | 13
+_GET_TABLE, _GET_SET, _GET_ELEMENTS = _SUBSYSTEM | 1, _SUBSYSTEM | 10, _SUBSYSTEM | 13
+_TABLE_NAME, _TABLE_FLAGS, _DORMANT = 1, 2, 0x1  # NFTA_TABLE_*, NFT_TABLE_F_*
 _SET_TABLE, _SET_NAME, _SET_FLAGS = 1, 2, 3  # NFTA_SET_*
 _ANONYMOUS, _MAP = 0x1, 0x8  # NFT_SET_*
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
@@ -71,18 +72,30 @@ class NftTable:
         holders = [block for message in self._dump(_GET_SET, named) if (block := _holder(message))]
         return [*(Block("chain", name) for name in chain_names(self.family, TABLE)), *holders]
 
+    def is_dormant(self) -> bool:
+        """Whether the table is there, but no packet meets it."""
+
+        def read() -> bytes:
+            with Netlink() as netlink:
+                return netlink.ask(_GET_TABLE, _NFPROTO[self.family], text_attribute(_TABLE_NAME, TABLE))
+
+        answer = _patiently(read, b"")
+        flags = [answer[begin:end] for kind, begin, end in attributes(answer) if kind == _TABLE_FLAGS]
+        return any(int.from_bytes(each) & _DORMANT for each in flags)
+
     def elements(self, holder: str) -> set[RawElement]:
         """What a set or map holds; nothing if it is not there."""
         named = text_attribute(_LIST_TABLE, TABLE) + text_attribute(_LIST_SET, holder)
         return {element for message in self._dump(_GET_ELEMENTS, named) for element in _elements(message)}
 
     def digests(self, chains: Iterable[str]) -> dict[str, bytes]:
-        """For each chain what changes if a rule of it does; empty if it is not there."""
+        """For each chain what changes if a rule of it does, or its hook; empty if it is not there."""
         with closing(RuleReader(self.family)) as reader:
             return {name: self._digest(reader, name) for name in chains}
 
     def _digest(self, reader: RuleReader, chain: str) -> bytes:
-        return _patiently(lambda: reader.digest(Chain(TABLE, chain)), b"")
+        asked = Chain(TABLE, chain)
+        return _patiently(lambda: reader.place(asked) + reader.digest(asked), b"")
 
     def _dump(self, kind: int, asked: bytes) -> list[bytes]:
         def dump() -> list[bytes]:

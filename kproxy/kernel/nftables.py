@@ -24,6 +24,7 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
+_CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE = 1, 2, 3  # NFTA_RULE_*
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
@@ -108,6 +109,12 @@ class RuleReader:
         for message in self._netlink.dump(_GET_RULE, self._family, asked):
             digest.update(_COUNTS.sub(b"counter", message[FIRST_ATTRIBUTE:]))
         return digest.digest()
+
+    def place(self, chain: Chain) -> bytes:
+        """What changes if the chain's hook, priority or policy does, whatever its rules."""
+        asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
+        answer = self._netlink.ask(_GET_CHAIN, self._family, asked)
+        return b"".join(answer[begin:end] for kind, begin, end in attributes(answer) if kind in _CHAIN_PLACE)
 
     def handles(self, chain: Chain) -> list[int]:
         """The numbers of the chain's rules: each new rule of a table gets one that is greater than all before."""

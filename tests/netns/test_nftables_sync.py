@@ -210,6 +210,9 @@ def test_table_of_another_make_is_replaced(node: Node) -> None:
         "flush map ip kproxy service-ips",
         "delete element ip kproxy endpoints-2 { 10.96.0.10 . tcp . 80 . 1 }",
         "add element ip kproxy cluster-ips { 10.96.0.99 }",
+        "add chain ip kproxy filter-forward { policy drop; }",
+        "delete chain ip kproxy filter-input; add chain ip kproxy filter-input { type filter hook input priority 9; }",
+        "add table ip kproxy { flags dormant; }",
     ],
 )
 def test_what_somebody_else_does_to_the_table_is_mended(
@@ -223,6 +226,18 @@ def test_what_somebody_else_does_to_the_table_is_mended(
     assert report.drifted
     assert before == listing(Family.IPV4)
     assert "somebody else changed our table" in caplog.text
+
+
+def test_chains_that_went_are_expected_no_more(node: Node) -> None:
+    node.serve("more", 2, affinity_timeout_s=60)
+    for number in (1, 2):
+        node.endpoints("more", an_endpoint(f"10.128.1.{number}"), an_endpoint(f"10.128.2.{number}", "node-2"))
+        assert node.sync().error is None
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "more")))
+    assert node.sync().error is None
+    nft("add", "table", "inet", "other")
+    report = node.sync(verify=True)
+    assert (None, 0, []) == (report.error, report.drifted, node.table.applied)
 
 
 def test_change_on_top_of_what_somebody_else_did_is_mended_at_once(node: Node) -> None:
