@@ -5,10 +5,11 @@ import re
 import time
 
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nft import NftTable, RawElement, raw
+from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft_elements import RawElement, raw
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.transaction.nftables import KEPT, TableTransaction
+from kproxy.transaction.nftables import KEPT, Run, TableTransaction
 
 _log = logging.getLogger(__name__)
 
@@ -45,18 +46,20 @@ class AppliedTable:
 
     def apply(self, transaction: TableTransaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
-        runs = [text for text in (transaction.first, transaction.text) if text]
+        runs = [run for run in (transaction.first, transaction.main) if run]
         if len(runs) > 1:
             self.kernel.check(transaction.refusable)
         by_others = self._count_others()
         is_known = by_others == self._seen or not self.in_place
         was_in_place, self.in_place = self.in_place, False
-        for number, text in enumerate(runs):
+        for number, run in enumerate(runs):
             try:
-                self._run(text)
+                self._run(run)
             except ProgramFailed as failed:
                 self.in_place = was_in_place and not number and failed.exit_code is not None
                 raise
+            if run.commands and (run is not runs[-1] or transaction.last):  # `nft` takes its time
+                self.kernel.let_packets_pass()
         is_clean = not transaction.last or self._removes(transaction.last)
         if not was_in_place:
             self._digests.clear()
@@ -72,19 +75,19 @@ class AppliedTable:
             self._seen = by_others if is_known else self._seen
         self.in_place = is_clean
 
-    def _run(self, text: str) -> None:
-        self.kernel.apply(text)
+    def _run(self, run: Run) -> None:
+        self.kernel.apply(run)
         self._ours.count += 1
 
     def _count_others(self) -> int:
         return self.kernel.generation() - self._ours.count
 
-    def _removes(self, text: str) -> bool:
+    def _removes(self, run: Run) -> bool:
         """Whether that is gone which nothing leads to any more, as far as the kernel has noticed."""
         for pause_s in _PAUSES_S:
             time.sleep(pause_s)
             try:
-                self._run(text)
+                self._run(run)
             except ProgramFailed as failed:
                 refused = failed
                 if "busy" not in failed.stderr:

@@ -15,12 +15,12 @@ from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
 from kproxy.state.store import Store
 from kproxy.transaction.halving import find_culprits
-from kproxy.transaction.nftables import TableTransaction, anew, change_table, from_scratch
+from kproxy.transaction.nftables import Run, TableTransaction, anew, change_table, from_scratch
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
 
-_NOTHING = TableTransaction("", ())
+_NOTHING = TableTransaction(Run(), ())
 _MOST_CHECKS = 100
 """A culprit among 10,000 Services is found with 30; one check of so many takes a second."""
 
@@ -166,7 +166,7 @@ class NftablesProxy:
 
     def _transaction(self, table: DesiredTable) -> TableTransaction:
         if self._applied.in_place:
-            return change_table(self.family, table.changes())
+            return change_table(self.family, table.blocks, table.changes())
         if self._keeps_clients:
             return anew(self.family, self._kernel.blocks(), table.blocks, table.elements())
         return from_scratch(self.family, table.blocks, table.elements())

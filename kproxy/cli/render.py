@@ -152,7 +152,7 @@ def _nftables(store: Store, before: Store | None, depend: _Depend, render: Rende
         return str(clean_table(family, table.blocks, table.elements()))
     table.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return str(change_table(family, table.changes()))
+    return str(change_table(family, table.blocks, table.changes()))
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

@@ -8,19 +8,21 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Self
 
 _NETLINK_NETFILTER = 12
 NFPROTO_UNSPEC, NFPROTO_IPV4, NFPROTO_IPV6 = 0, 2, 10
 
 _REQUEST, _ACK, _DUMP = 0x001, 0x004, 0x300
+CREATE = 0x400
 _ERROR, _DONE = 2, 3
+_BATCH_BEGIN, _BATCH_END = 16, 17
 _DUMP_INTERRUPTED = 0x010
 _MESSAGE_HEADER = struct.Struct("=IHHII")
 _FAMILY_HEADER = struct.Struct("=BBH")
 _ATTRIBUTE_HEADER = struct.Struct("=HH")
-_TYPE_BITS = 0x3FFF
+_TYPE_BITS, _NESTED = 0x3FFF, 0x8000
 _LARGEST_READ = 1 << 17
 
 FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
@@ -40,6 +42,11 @@ def text_attribute(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
+def nest(kind: int, value: bytes) -> bytes:
+    """An attribute whose value is attributes."""
+    return attribute(kind | _NESTED, value)
+
+
 def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
     """Each attribute's type, and where its value begins and ends in the message."""
     return attributes_within(message, FIRST_ATTRIBUTE, len(message))
@@ -51,6 +58,19 @@ def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, 
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length
         at += (length + 3) & ~3
+
+
+class Message(NamedTuple):
+    """One of a batch."""
+
+    kind: int
+    family: int
+    attributes: bytes
+    flags: int = 0
+
+    @property
+    def body(self) -> bytes:
+        return _FAMILY_HEADER.pack(self.family, 0, 0) + self.attributes
 
 
 class Netlink:
@@ -96,11 +116,52 @@ class Netlink:
         self._send(kind, family, attributes, _REQUEST | _DUMP)
         yield from self._answers(may_hold)
 
+    def commit(self, subsystem: int, messages: Iterable[Message]) -> None:
+        """Let all take effect at once; OSError if the kernel refused one, and then none did, or if it gave no answer.
+
+        Only the last is answered if all is well, so no number of answers is too much for the socket.
+        """
+        edge = _FAMILY_HEADER.pack(NFPROTO_UNSPEC, 0, socket.htons(subsystem))
+        *others, last = messages
+        batch = (
+            self._message(_BATCH_BEGIN, edge, _REQUEST),
+            *(self._message(each.kind, each.body, _REQUEST | each.flags) for each in others),
+            self._message(last.kind, last.body, _REQUEST | _ACK | last.flags),
+        )
+        asked = self._sequence
+        self._socket.send(b"".join(batch) + self._message(_BATCH_END, edge, _REQUEST))
+        said = dict(self._verdicts())
+        for refusal in filter(None, said.values()):
+            raise OSError(refusal, os.strerror(refusal))
+        if asked not in said:
+            raise OSError(errno.EPROTO, "the kernel did not answer a batch")
+
+    def _verdicts(self) -> Iterator[tuple[int, int]]:
+        """To which messages the kernel said what. It works on a batch while that is sent, so all is there afterwards.
+
+        After more than the socket can hold it sends nothing any more until all is read.
+        """
+        while True:
+            try:
+                data = self._socket.recv(_LARGEST_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as lost:
+                if lost.errno != errno.ENOBUFS:
+                    raise
+                yield self._sequence, lost.errno
+            else:
+                _, kind, _, sequence, _ = _MESSAGE_HEADER.unpack_from(data)
+                if kind == _ERROR:
+                    yield sequence, _refusal(data, 0)
+
     def _send(self, kind: int, family: int, attributes: bytes, flags: int) -> None:
+        self._socket.send(self._message(kind, Message(kind, family, attributes).body, flags))
+
+    def _message(self, kind: int, body: bytes, flags: int) -> bytes:
         self._sequence += 1
-        body = _FAMILY_HEADER.pack(family, 0, 0) + attributes
         length = _MESSAGE_HEADER.size + len(body)
-        self._socket.send(_MESSAGE_HEADER.pack(length, kind, flags, self._sequence, 0) + body)
+        return _MESSAGE_HEADER.pack(length, kind, flags, self._sequence, 0) + body
 
     def _answers(self, may_hold: Callable[[bytes], bool] = lambda _: True) -> Iterator[bytes]:
         interrupted = False
@@ -117,10 +178,15 @@ class Netlink:
                     if kind == _DONE:
                         return
                     if kind == _ERROR:
-                        (refusal,) = struct.unpack_from("=i", data, at + _MESSAGE_HEADER.size)
-                        if refusal:
-                            raise OSError(-refusal, os.strerror(-refusal))
+                        if refusal := _refusal(data, at):
+                            raise OSError(refusal, os.strerror(refusal))
                         return
                     if worth_a_look:
                         yield data[at : at + length]
                 at += (length + 3) & ~3
+
+
+def _refusal(data: bytes, at: int) -> int:
+    """The number of the error in an answer; 0 if it is none."""
+    (negative,) = struct.unpack_from("=i", data, at + _MESSAGE_HEADER.size)
+    return -int(negative)

@@ -1,51 +1,36 @@
-"""The table of nftables mode in the kernel: written by `nft`, read by netlink, and no other table looked into."""
+"""The table of nftables mode in the kernel: written by `nft` and by netlink, read by netlink, and no other table looked into."""
 
 import errno
+import logging
 import struct
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from socket import AF_INET, AF_INET6, inet_pton
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from typing import TypeVar
+from weakref import finalize
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.nfnetlink import (
-    NFPROTO_IPV4,
-    NFPROTO_IPV6,
-    Interrupted,
-    Netlink,
-    attributes,
-    attributes_within,
-    text_attribute,
-)
-from kproxy.kernel.nftables import RuleReader, chain_names, generation
+from kproxy.kernel.nfnetlink import Interrupted, Netlink, attributes, text_attribute
+from kproxy.kernel.nft_elements import NFPROTO, SUBSYSTEM, RawElement, elements_in, messages, named
+from kproxy.kernel.nftables import RuleReader, chain_names, generation_by
 from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.nftables.table import TABLE, Block, Element
+from kproxy.ruleset.nftables.table import TABLE, Block
+from kproxy.transaction.nftables import ElementCommand, Run
 from kproxy.values import Family
+
+_log = logging.getLogger(__name__)
 
 _Read = TypeVar("_Read")
 
 _LONGEST_S = 600.0
 _TRIES = 20
-_NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
-_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_GET_TABLE, _GET_SET, _GET_ELEMENTS = _SUBSYSTEM | 1, _SUBSYSTEM | 10, _SUBSYSTEM | 13
+_ON_ITS_WAY_S = 0.02
+_GET_TABLE, _GET_SET, _GET_ELEMENTS = SUBSYSTEM << 8 | 1, SUBSYSTEM << 8 | 10, SUBSYSTEM << 8 | 13
 _TABLE_NAME, _TABLE_FLAGS, _DORMANT = 1, 2, 0x1  # NFTA_TABLE_*, NFT_TABLE_F_*
 _SET_TABLE, _SET_NAME, _SET_FLAGS = 1, 2, 3  # NFTA_SET_*
 _ANONYMOUS, _MAP = 0x1, 0x8  # NFT_SET_*
-_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
-_KEY, _DATA = 1, 2  # NFTA_SET_ELEM_*
-_VALUE, _VERDICT = 1, 2  # NFTA_DATA_*
-_VERDICT_CODE, _VERDICT_CHAIN = 1, 2  # NFTA_VERDICT_*
-_NF_DROP, _NFT_GOTO = struct.pack(">i", 0), struct.pack(">i", -4)
-_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-
-
-class RawElement(NamedTuple):
-    """An element as the kernel has it."""
-
-    key: bytes
-    value: bytes
 
 
 class NftTable:
@@ -53,9 +38,47 @@ class NftTable:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self._needs_nft = False
 
-    def apply(self, text: str) -> None:
-        """Run a text as one transaction; ProgramFailed says which line was refused, and then nothing is changed."""
+    def apply(self, run: Run) -> None:
+        """Let it take effect as one transaction; ProgramFailed says which line was refused, and then nothing is changed.
+
+        Commands go straight to the kernel. What it does not take is left to `nft`, which does it or says why not.
+        """
+        if not run.commands or self._needs_nft:
+            self._run_nft(run.text)
+            return
+        try:
+            self.commit(run.commands)
+        except (OSError, struct.error) as refused:
+            self._run_nft(run.text)
+            if getattr(refused, "errno", None) == errno.EMSGSIZE:  # more than one batch can hold
+                return
+            self._needs_nft = True
+            message = "%s: the kernel refused what it took from nft, by which all goes from now on: %s"
+            _log.warning(message, self.family, refused)
+
+    def commit(self, commands: Iterable[ElementCommand]) -> None:
+        """Let them take effect as one transaction, without `nft`; OSError or struct.error if the kernel does not say that it took them."""
+        self._netlink.commit(SUBSYSTEM, messages(commands))
+
+    @cached_property
+    def _netlink(self) -> Netlink:
+        """Open as long as this, see `let_packets_pass`."""
+        netlink = Netlink()
+        finalize(self, netlink.close)
+        return netlink
+
+    def let_packets_pass(self) -> None:
+        """Wait until packets that met the table before the last transaction have left it.
+
+        None takes that long but on a node with too little processor time. What was removed the kernel keeps for as long as
+        any may ask for it; from Linux 5.12 on no socket closes until then, and so does `nft` not end.
+        """
+        time.sleep(_ON_ITS_WAY_S)
+        Netlink().close()
+
+    def _run_nft(self, text: str) -> None:
         process.run(["nft", "-f", "-"], stdin=text, timeout_s=_LONGEST_S)
 
     def check(self, text: str) -> None:
@@ -64,7 +87,7 @@ class NftTable:
 
     def generation(self) -> int:
         """A number that every transaction in this network namespace, whoever runs it, moves on by one."""
-        return generation()
+        return generation_by(self._netlink)
 
     def blocks(self) -> list[Block]:
         """The names of what is in the table; none if it is not there."""
@@ -77,7 +100,7 @@ class NftTable:
 
         def read() -> bytes:
             with Netlink() as netlink:
-                return netlink.ask(_GET_TABLE, _NFPROTO[self.family], text_attribute(_TABLE_NAME, TABLE))
+                return netlink.ask(_GET_TABLE, NFPROTO[self.family], text_attribute(_TABLE_NAME, TABLE))
 
         answer = _patiently(read, b"")
         flags = [answer[begin:end] for kind, begin, end in attributes(answer) if kind == _TABLE_FLAGS]
@@ -85,11 +108,13 @@ class NftTable:
 
     def elements(self, holder: str) -> set[RawElement]:
         """What a set or map holds; nothing if it is not there."""
-        named = text_attribute(_LIST_TABLE, TABLE) + text_attribute(_LIST_SET, holder)
-        return {element for message in self._dump(_GET_ELEMENTS, named) for element in _elements(message)}
+        found = self._dump(_GET_ELEMENTS, named(holder))
+        return {element for message in found for element in elements_in(message)}
 
-    def digests(self, chains: Iterable[str]) -> dict[str, bytes]:
+    def digests(self, chains: Collection[str]) -> dict[str, bytes]:
         """For each chain what changes if a rule of it does, or its hook; empty if it is not there."""
+        if not chains:
+            return {}
         with closing(RuleReader(self.family)) as reader:
             return {name: self._digest(reader, name) for name in chains}
 
@@ -100,7 +125,7 @@ class NftTable:
     def _dump(self, kind: int, asked: bytes) -> list[bytes]:
         def dump() -> list[bytes]:
             with Netlink() as netlink:
-                return list(netlink.dump(kind, _NFPROTO[self.family], asked))
+                return list(netlink.dump(kind, NFPROTO[self.family], asked))
 
         return _patiently(dump, [])
 
@@ -121,15 +146,6 @@ def _patiently(read: Callable[[], _Read], missing: _Read) -> _Read:
     raise ProgramFailed("the netlink dump of our table", None, str(complaint)) from complaint
 
 
-def raw(element: Element) -> RawElement:
-    """An element as the kernel will have it."""
-    if element.value == "drop":
-        return RawElement(_packed(element.key), _NF_DROP)
-    verb, _, chain = element.value.partition("goto ")
-    value = _packed(element.value) if verb or not chain else _NFT_GOTO + chain.encode()
-    return RawElement(_packed(element.key), value)
-
-
 def _holder(message: bytes) -> Block | None:
     """The set or map; None for one that belongs to a rule."""
     found = {kind: message[begin:end] for kind, begin, end in attributes(message)}
@@ -137,43 +153,3 @@ def _holder(message: bytes) -> Block | None:
     if flags & _ANONYMOUS:
         return None
     return Block("map" if flags & _MAP else "set", found[_SET_NAME][:-1].decode())
-
-
-def _elements(message: bytes) -> Iterator[RawElement]:
-    for kind, begin, end in attributes(message):
-        if kind == _LIST_ELEMENTS:
-            for _, first, last in attributes_within(message, begin, end):
-                key = value = b""
-                for part, at, stop in attributes_within(message, first, last):
-                    if part == _KEY:
-                        key = message[at + 4 : stop]  # one attribute, NFTA_DATA_VALUE
-                    elif part == _DATA:
-                        value = _data(message, at, stop)
-                yield RawElement(key, value)
-
-
-def _data(message: bytes, begin: int, end: int) -> bytes:
-    ((kind, at, stop),) = attributes_within(message, begin, end)
-    if kind == _VALUE:
-        return message[at:stop]
-    verdict = {part: message[first:last] for part, first, last in attributes_within(message, at, stop)}
-    return verdict[_VERDICT_CODE] + verdict.get(_VERDICT_CHAIN, b"")[:-1]
-
-
-def _packed(text: str) -> bytes:
-    """What stands in registers: each part of a concatenation in whole 32-bit words, a number beside a port as it is."""
-    packed = b""
-    ports = 0
-    for part in text.split(" . ") if text else ():
-        if part.isdecimal():
-            packed += struct.pack("=I", int(part)) if ports else struct.pack(">Hxx", int(part))
-            ports += 1
-        else:
-            packed += _word(part)
-    return packed
-
-
-def _word(part: str) -> bytes:
-    if part in _PROTOCOLS:
-        return struct.pack("Bxxx", _PROTOCOLS[part])
-    return inet_pton(AF_INET6 if ":" in part else AF_INET, part)

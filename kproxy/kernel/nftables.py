@@ -36,7 +36,12 @@ _TRIES = 5
 def generation() -> int:
     """A number that every change of any table in this network namespace moves on by one."""
     with Netlink() as netlink:
-        answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
+        return generation_by(netlink)
+
+
+def generation_by(netlink: Netlink) -> int:
+    """The same, asked by a socket that is open."""
+    answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
     for kind, begin, end in attributes(answer):
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])

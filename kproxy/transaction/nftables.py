@@ -1,4 +1,4 @@
-"""From one state of a table to another: text for `nft -f`, each run of which takes effect at once or not at all.
+"""From one state of a table to another, in runs, each of which takes effect at once or not at all.
 
 A packet is not so neat: the rules that it meets are those of the moment when it came, but each map is asked at the moment
 of the look-up. So what may still be on somebody's way goes one run later, and a chain is there one run before a verdict that
@@ -12,6 +12,7 @@ without looking at every rule, so elements of new maps come before their rules, 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kproxy.ruleset.nftables.desired import TableChange
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
@@ -32,28 +33,60 @@ KEPT = Block("set", "affinity")
 """Clients keep their endpoints also when all else is written anew."""
 
 
+_EXPRESSION = r"(?:ip6? [sd]addr|meta l4proto|th dport|numgen random mod 2)"
+_CONCATENATION = rf"{_EXPRESSION}(?: \. {_EXPRESSION})*"
+_PLAIN = re.compile(rf'\ttypeof {_CONCATENATION}(?: : (?:verdict|{_CONCATENATION}))?\n(?:\tcomment ".*"\n)?')
+"""A set or map whose elements are just what they say. Templates of others may declare one with intervals or timeouts."""
+
+
+class ElementCommand(NamedTuple):
+    """What becomes of some elements of one set or map: `verb` is add or delete, and what is deleted has no value."""
+
+    verb: str
+    family: Family
+    holder: str
+    elements: tuple[Element, ...]
+
+    def __str__(self) -> str:
+        return "".join(_texts(self.verb, self.family, _lines(self.elements)))
+
+
+_Part = str | ElementCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What `nft -f` reads; and the same as `commands` where it is about nothing but elements of plain sets and maps."""
+
+    text: str = ""
+    commands: tuple[ElementCommand, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+
 @dataclass(frozen=True, slots=True)
 class TableTransaction:
-    """What `nft -f` reads, in up to three runs. It writes and deletes these chains."""
+    """A change in up to three runs. It writes and deletes these chains."""
 
-    text: str
+    main: Run
     written: tuple[str, ...]
     deleted: tuple[str, ...] = ()
-    first: str = ""
+    first: Run = Run()
     """Chains and maps that are needed before."""
-    last: str = ""
+    last: Run = Run()
     """What nothing leads to afterwards goes. Until Linux 6.2 the kernel takes a moment to see that nothing does."""
 
     def __bool__(self) -> bool:
         return bool(str(self))
 
     def __str__(self) -> str:
-        return self.first + self.text + self.last
+        return self.refusable + self.last.text
 
     @property
     def refusable(self) -> str:
         """The part that a Service may be at fault in."""
-        return self.first + self.text
+        return self.first.text + self.main.text
 
     @property
     def line_count(self) -> int:
@@ -90,8 +123,8 @@ def anew(
     return _whole("".join(emptied), family, blocks, elements)
 
 
-def change_table(family: Family, change: TableChange) -> TableTransaction:
-    """Only what differs; empty if nothing does."""
+def change_table(family: Family, blocks: Blocks, change: TableChange) -> TableTransaction:
+    """Only what differs; empty if nothing does. These blocks are there afterwards."""
     gone = [block for block, (_, after) in change.blocks.items() if after is None]
     written = {block: after for block, (_, after) in change.blocks.items() if after is not None}
     new = {block: text for block, text in written.items() if change.blocks[block][0] is None}
@@ -104,50 +137,61 @@ def change_table(family: Family, change: TableChange) -> TableTransaction:
         each for each in change.added if each.holder == _GUARDS and (_GUARDS, each.key) not in were_there
     ]
     is_prepared = bool(guards) or any(each.holder in VERDICT_MAPS for each in replaced)
-    first = (*_block(family, new), *_commands("add", family, _lines(guards))) if is_prepared else ()
+    first: Iterable[_Part] = (*_block(family, new), *_commands("add", family, guards)) if is_prepared else ()
     return TableTransaction(
-        _change(
-            family,
-            [*replaced, *(each for each in removed if not _LATE.match(each.holder))],
-            [each for each in change.added if each not in guards],
-            altered if is_prepared else written,
-            altered,
+        _run(
+            blocks,
+            _change(
+                family,
+                [*replaced, *(each for each in removed if not _LATE.match(each.holder))],
+                [each for each in change.added if each not in guards],
+                altered if is_prepared else written,
+                altered,
+            ),
         ),
         tuple(block.name for block in written if block.is_chain),
         tuple(block.name for block in gone if block.is_chain),
-        first="".join(first),
-        last=_removal(family, gone, [each for each in removed if _LATE.match(each.holder)]),
+        first=_run(blocks, first),
+        last=_run(blocks, _removal(family, gone, [each for each in removed if _LATE.match(each.holder)])),
     )
+
+
+def _run(blocks: Blocks, parts: Iterable[_Part]) -> Run:
+    parts = tuple(parts)
+    commands = tuple(
+        part for part in parts if isinstance(part, ElementCommand) and _is_plain(blocks, part.holder)
+    )
+    return Run("".join(map(str, parts)), commands if len(commands) == len(parts) else ())
+
+
+def _is_plain(blocks: Blocks, holder: str) -> bool:
+    declared = blocks.get(Block("map", holder)) or blocks.get(Block("set", holder), "")
+    return bool(_PLAIN.fullmatch(declared))
 
 
 def _change(
     family: Family, deleted: Iterable[Element], added: Iterable[Element], written: Blocks, altered: Blocks
-) -> str:
-    table = f"{_FAMILY[family]} {TABLE}"
-    lines = _lines(added)
-    verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
-    parts = (
-        *_commands("delete", family, _keys(deleted)),
-        *_block(family, {block: text for block, text in written.items() if not block.is_chain}),
-        *_commands("add", family, lines),
-        *(f"flush chain {table} {block.name}\n" for block in altered if block.is_chain),
-        *_block(family, {block: text for block, text in written.items() if block.is_chain}),
-        *_commands("add", family, verdicts),
-    )
-    return "".join(parts)
+) -> Iterator[_Part]:
+    verdicts = [each for each in added if each.holder in VERDICT_MAPS]
+    others = [each for each in added if each.holder not in VERDICT_MAPS]
+    yield from _deletion(family, deleted)
+    yield from _block(family, {block: text for block, text in written.items() if not block.is_chain})
+    yield from _commands("add", family, others)
+    for block in altered:
+        if block.is_chain:
+            yield f"flush chain {_FAMILY[family]} {TABLE} {block.name}\n"
+    yield from _block(family, {block: text for block, text in written.items() if block.is_chain})
+    yield from _commands("add", family, verdicts)
 
 
-def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> str:
+def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> Iterator[_Part]:
     table = f"{_FAMILY[family]} {TABLE}"
     lost = {block.name for block in gone}
     chains = [block.name for block in gone if block.is_chain]
-    parts = (
-        *_commands("delete", family, _keys(each for each in deleted if each.holder not in lost)),
-        *(f"flush chain {table} {name}\n" for name in chains),
-        *(f"delete chain {table} {name}\n" for name in chains),
-        *(f"delete {block.kind} {table} {block.name}\n" for block in gone if not block.is_chain),
-    )
-    return "".join(parts)
+    yield from _deletion(family, (each for each in deleted if each.holder not in lost))
+    yield from (f"flush chain {table} {name}\n" for name in chains)
+    yield from (f"delete chain {table} {name}\n" for name in chains)
+    yield from (f"delete {block.kind} {table} {block.name}\n" for block in gone if not block.is_chain)
 
 
 def _whole(first: str, family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
@@ -159,12 +203,12 @@ def _whole(first: str, family: Family, blocks: Blocks, elements: Iterable[Elemen
     parts = (
         first,
         *_block(family, holders),
-        *_commands("add", family, lines),
+        *_texts("add", family, lines),
         *_block(family, answering),
-        *_commands("add", family, verdicts),
+        *_texts("add", family, verdicts),
         *_block(family, asking),
     )
-    return TableTransaction("".join(parts), tuple(block.name for block in blocks if block.is_chain))
+    return TableTransaction(Run("".join(parts)), tuple(block.name for block in blocks if block.is_chain))
 
 
 def _block(family: Family, blocks: Blocks) -> Iterator[str]:
@@ -184,11 +228,20 @@ def _lines(elements: Iterable[Element]) -> dict[str, list[str]]:
     return lines
 
 
-def _keys(elements: Iterable[Element]) -> dict[str, list[str]]:
-    return _lines(each._replace(value="") for each in elements)
-
-
-def _commands(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
+def _texts(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
     """One command a set or map."""
     for holder, each in lines.items():
         yield f"{verb} element {_FAMILY[family]} {TABLE} {holder} {{\n{''.join(each)}}}\n"
+
+
+def _commands(verb: str, family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:
+    """The same, as such."""
+    held: dict[str, list[Element]] = {}
+    for each in elements:
+        held.setdefault(each.holder, []).append(each)
+    for holder, those in held.items():
+        yield ElementCommand(verb, family, holder, tuple(those))
+
+
+def _deletion(family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:
+    return _commands("delete", family, (each._replace(value="") for each in elements))

@@ -3,8 +3,10 @@
 import logging
 import random
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from subprocess import Popen
 
 import pytest
@@ -24,10 +26,10 @@ from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
-from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort
+from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import clean_table
-from kproxy.values import Address, Family, NamespacedName, Protocol
+from kproxy.transaction.nftables import Run, clean_table
+from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing
 from scenarios import RENDER, Scenario, converted
@@ -51,6 +53,8 @@ class RecordingTable(NftTable):
     def __init__(self, family: Family = Family.IPV4) -> None:
         super().__init__(family)
         self.applied: list[str] = []
+        self.waited_after: list[int] = []
+        """Which runs of the last sync packets had to pass before the next."""
         self.looks = 0
         self.refused = "never"
         self.busy = 0
@@ -58,16 +62,20 @@ class RecordingTable(NftTable):
         self.followed_by = ""
         """What somebody else does right after the next run."""
 
-    def apply(self, text: str) -> None:
-        self._judge(text)
-        if self.busy and "delete chain" in text:
+    def apply(self, run: Run) -> None:
+        self._judge(run.text)
+        if self.busy and "delete chain" in run.text:
             self.busy -= 1
             raise ProgramFailed("nft -f -", 1, "Could not process rule: Device or resource busy")
-        self.applied.append(text)
-        super().apply(text)
+        self.applied.append(run.text)
+        super().apply(run)
         if self.followed_by:
             harm, self.followed_by = self.followed_by, ""
-            super().apply(harm)
+            nft(harm)
+
+    def let_packets_pass(self) -> None:
+        self.waited_after.append(len(self.applied))
+        super().let_packets_pass()
 
     def check(self, text: str) -> None:
         self._judge(text)
@@ -80,6 +88,16 @@ class RecordingTable(NftTable):
     def _judge(self, text: str) -> None:
         if self.refused in text:
             raise ProgramFailed("nft -f -", 1, f"{self.refused} is not wanted here")
+
+
+class ElementsByNetlink(NftTable):
+    """The real table, whose elements have no other way there."""
+
+    def apply(self, run: Run) -> None:
+        if run.commands:
+            self.commit(run.commands)
+        else:
+            super().apply(run)
 
 
 class Node:
@@ -112,6 +130,7 @@ class Node:
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         self.table.applied.clear()
+        self.table.waited_after.clear()
         circumstances = Circumstances(self.view, SETTINGS)
         return self.proxy.sync(self.store, self.store.take_dirty(), circumstances, verify=verify)
 
@@ -151,6 +170,60 @@ def test_replaced_endpoint_is_one_element(node: Node) -> None:
         "delete element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1,\n}\n"
         "add element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1 : 10.128.2.9 . 8080,\n}\n"
     )
+
+
+def test_change_of_elements_alone_needs_no_program(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new endpoint, a new Service, one that moves to another map that is there, one that goes."""
+    for count in (1, 3):
+        node.serve(f"has-{count}", 10 + count)
+        node.endpoints(
+            f"has-{count}", *(an_endpoint(f"10.128.2.{number}", "node-2") for number in range(count))
+        )
+    node.sync()
+    monkeypatch.setattr(process, "find", lambda _: None)
+    node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint("10.128.2.9", "node-2"))
+    node.serve("more", 2)
+    node.endpoints("more", an_endpoint("10.128.2.2"), an_endpoint("10.128.2.3", "node-2"))
+    assert (None, 1) == (node.sync().error, len(node.table.applied))
+    node.endpoints("more", an_endpoint("10.128.2.2"))
+    assert (None, 2) == (node.sync().error, len(node.table.applied))
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "api")))
+    assert (None, 2) == (node.sync().error, len(node.table.applied))
+    looks = node.table.looks
+    assert (None, 0) == (node.sync(verify=True).error, node.table.looks - looks)
+    monkeypatch.undo()
+    assert ["10.96.0.10", "10.96.0.12"] == node.holds()
+
+
+def test_replaced_endpoint_takes_a_fraction_of_the_time_that_nft_does(node: Node) -> None:
+    """Nothing waits until the kernel has forgotten what was removed."""
+    took: dict[str, list[float]] = {"ours": [], "nft": []}
+    for number in range(10, 20):
+        node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint(f"10.128.2.{number}", "node-2"))
+        began = time.perf_counter()
+        node.sync()
+        synced = time.perf_counter()
+        process.run(["nft", "-f", "-"], stdin=node.table.applied[0])
+        took["ours"].append(synced - began)
+        took["nft"].append(time.perf_counter() - synced)
+    assert 3 * median(took["ours"]) < median(took["nft"])
+
+
+def test_packets_pass_before_what_they_may_still_ask_for_changes(node: Node) -> None:
+    """Where a run goes by netlink and another one follows."""
+    vips = [Address(f"192.0.2.{number}") for number in range(2)]
+    for count, runs, waits in ((1, 2, []), (2, 2, [1])):
+        node.serve(
+            *("web", 0),
+            type=ServiceType.LOAD_BALANCER,
+            source_ranges=(Network("10.0.0.0/8"),),
+            load_balancer_vips=tuple(vips[:count]),
+        )
+        assert (None, runs, waits) == (node.sync().error, len(node.table.applied), node.table.waited_after)
+    node.endpoints("api", an_endpoint("10.128.1.1"), an_endpoint("10.128.2.9", "node-2"))
+    assert (None, 1, []) == (node.sync().error, len(node.table.applied), node.table.waited_after)
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "api")))
+    assert (None, 2, [1]) == (node.sync().error, len(node.table.applied), node.table.waited_after)
 
 
 def test_service_with_more_endpoints_moves_to_another_map(node: Node) -> None:
@@ -422,7 +495,7 @@ def test_random_changes_leave_the_table_of_a_fresh_start(
     events: list[Changed | Deleted] = [Changed(thing) for thing in draw.sample(things, len(things))]
     events += [Deleted(KIND_OF[type(thing)], thing.key) for thing in draw.sample(things, len(things) // 2)]
     events += [Changed(converted(thing)) for thing in other.objects]
-    store, table = Store(), NftTable(family)
+    store, table = Store(), ElementsByNetlink(family)
     proxy = NftablesProxy(table, RENDER, Commits())
     with fresh_namespace() as name, inside(name):
         for scenario, event in [*((one, event) for event in events), (other, events[-1])]:
@@ -434,5 +507,5 @@ def test_random_changes_leave_the_table_of_a_fresh_start(
         afresh = DesiredTable(RENDER, other.circumstances(HOST, family))
         afresh.update(store, store.services, other.circumstances(HOST, family))
         nft("flush", "ruleset")
-        table.apply(str(clean_table(family, afresh.blocks, afresh.elements())))
+        table.apply(clean_table(family, afresh.blocks, afresh.elements()).main)
         assert listing(family) == left

@@ -124,6 +124,18 @@ def test_no_packet_misses_its_service_while_endpoints_come_and_go(node: Node, af
     assert counted["unrewritten"] == 0
 
 
+def test_no_packet_misses_its_service_while_it_moves_between_chains_of_others(node: Node) -> None:
+    """No rule changes, so all of it goes by netlink, which is quicker than some packets are."""
+    for count in (3, 4):
+        node.serve(f"other-{count}", Address(f"10.96.0.{20 + count}"))
+        node.endpoints(count, f"other-{count}")
+    node.serve()
+    node.endpoints(3)
+    counted = node.change(CLUSTER_IP, partial(node.endpoints, 4), partial(node.endpoints, 3))
+    assert counted["rewritten"] > 10 * CHANGES
+    assert counted["unrewritten"] == 0
+
+
 def test_no_packet_leaves_as_it_came_while_a_service_gains_its_first_endpoint(node: Node) -> None:
     """It is refused, or sent to an endpoint."""
     node.serve(external_ips=(EXTERNAL_IP,))

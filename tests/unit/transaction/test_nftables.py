@@ -2,10 +2,17 @@
 
 import pytest
 
-from kproxy.ruleset.nftables.desired import TableChange
-from kproxy.ruleset.nftables.table import Block, Element
-from kproxy.transaction.nftables import TableTransaction, change_table
-from kproxy.values import Family
+from facts import a_service, a_slice, a_view, an_endpoint
+from kproxy.model.settings import Settings
+from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.nftables.desired import DesiredTable, TableChange
+from kproxy.ruleset.nftables.table import Block, Blocks, Element
+from kproxy.state.events import Changed
+from kproxy.state.objects import ServicePort, ServiceType
+from kproxy.state.store import Store
+from kproxy.transaction.nftables import KEPT, ElementCommand, Run, TableTransaction, change_table
+from kproxy.values import Address, Family, Network, Protocol
+from scenarios import RENDER
 
 KEY = "10.96.0.10 . tcp . 80"
 VERDICT = Element("service-ips", KEY, "goto internal-1")
@@ -20,33 +27,60 @@ CHAIN = Block("chain", "internal-2")
 MAP = Block("map", "endpoints-2")
 
 
+def declared(family: Family) -> Blocks:
+    """A table in which every set and map is there that Services put elements into."""
+    pod, other = ("10.128.1.5", "10.128.2.5") if family is Family.IPV4 else ("fd00::5", "fd00::6")
+    service = a_service(
+        cluster_ips=(Address(pod),),
+        type=ServiceType.LOAD_BALANCER,
+        ports=(ServicePort("", Protocol.TCP, 80, 30080),),
+        load_balancer_vips=(Address(other),),
+        source_ranges=(Network("10.0.0.0/8"), Network("fd00::/8")),
+        external_policy_local=True,
+    )
+    store = Store()
+    store.apply(Changed(service))
+    store.apply(Changed(a_slice(an_endpoint(pod))))
+    circumstances = Circumstances(a_view(family), Settings(is_nftables=True))
+    table = DesiredTable(RENDER, circumstances)
+    table.update(store, store.services, circumstances)
+    return table.blocks
+
+
+DECLARED = declared(Family.IPV4)
+
+
+def runs(transaction: TableTransaction) -> tuple[Run, Run, Run]:
+    return transaction.first, transaction.main, transaction.last
+
+
 def runs_with(part: str, transaction: TableTransaction) -> list[str]:
-    return [name for name in ("first", "text", "last") if part in getattr(transaction, name)]
+    return [name for name in ("first", "main", "last") if part in getattr(transaction, name).text]
 
 
 def change(
     *added: Element, deleted: tuple[Element, ...] = (), **blocks: tuple[str | None, str | None]
 ) -> TableTransaction:
     named = {{"chain": CHAIN, "map": MAP}[name]: texts for name, texts in blocks.items()}
-    return change_table(Family.IPV4, TableChange(named, list(deleted), list(added)))
+    return change_table(Family.IPV4, DECLARED, TableChange(named, list(deleted), list(added)))
 
 
 @pytest.mark.parametrize(
     ("added", "deleted", "runs"),
     [
-        pytest.param((VERDICT,), (), ["text"], id="a Service comes"),
-        pytest.param((), (VERDICT,), ["text"], id="a Service goes"),
-        pytest.param((OTHER_VERDICT,), (VERDICT,), ["text"], id="a verdict takes the place of another"),
-        pytest.param((OTHER_ENDPOINT,), (ENDPOINT,), ["text"], id="an endpoint takes the place of another"),
+        pytest.param((VERDICT,), (), ["main"], id="a Service comes"),
+        pytest.param((), (VERDICT,), ["main"], id="a Service goes"),
+        pytest.param((OTHER_VERDICT,), (VERDICT,), ["main"], id="a verdict takes the place of another"),
+        pytest.param((OTHER_ENDPOINT,), (ENDPOINT,), ["main"], id="an endpoint takes the place of another"),
         pytest.param((), (ENDPOINT,), ["last"], id="an endpoint goes"),
         pytest.param((), (REFUSAL,), ["last"], id="there is something better than a refusal"),
-        pytest.param((REFUSAL,), (), ["text"], id="a refusal comes"),
-        pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), ["text"], id="a refusal becomes another"),
+        pytest.param((REFUSAL,), (), ["main"], id="a refusal comes"),
+        pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), ["main"], id="a refusal becomes another"),
         pytest.param((GUARD,), (), ["first"], id="a guard comes"),
-        pytest.param((), (GUARD,), ["text"], id="a guard goes"),
-        pytest.param((OTHER_GUARD,), (GUARD,), ["text"], id="a guard takes the place of another"),
-        pytest.param((MARK,), (), ["text"], id="a cluster IP comes"),
-        pytest.param((), (MARK,), ["text"], id="a cluster IP goes"),
+        pytest.param((), (GUARD,), ["main"], id="a guard goes"),
+        pytest.param((OTHER_GUARD,), (GUARD,), ["main"], id="a guard takes the place of another"),
+        pytest.param((MARK,), (), ["main"], id="a cluster IP comes"),
+        pytest.param((), (MARK,), ["main"], id="a cluster IP goes"),
     ],
 )  # fmt: skip
 def test_each_element_comes_and_goes_in_its_run(
@@ -64,7 +98,7 @@ def test_endpoints_of_every_kind_go_last(holder: str) -> None:
     assert ["last"] == runs_with(holder, change(deleted=(ENDPOINT._replace(holder=holder),)))
 
 
-@pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), "first"), ((GUARD,), "first"), ((), "text")])
+@pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), "first"), ((GUARD,), "first"), ((), "main")])
 def test_new_chain_and_map_come_before_what_leads_there(added: tuple[Element, ...], run: str) -> None:
     transaction = change(
         *added, deleted=(VERDICT,), chain=(None, "\tdrop\n"), map=(None, "\ttypeof ip daddr\n")
@@ -78,8 +112,8 @@ def test_new_chain_and_map_come_before_what_leads_there(added: tuple[Element, ..
 @pytest.mark.parametrize("added", [(OTHER_VERDICT,), ()])
 def test_altered_chain_is_flushed_where_it_is_written(added: tuple[Element, ...]) -> None:
     transaction = change(*added, deleted=(VERDICT,), chain=("\tdrop\n", "\taccept\n"))
-    assert ["text"] == runs_with("flush chain ip kproxy internal-2", transaction)
-    assert ["text"] == runs_with("\taccept", transaction)
+    assert ["main"] == runs_with("flush chain ip kproxy internal-2", transaction)
+    assert ["main"] == runs_with("\taccept", transaction)
     assert ("internal-2",) == transaction.written
 
 
@@ -88,15 +122,58 @@ def test_what_nothing_leads_to_any_more_goes_last_and_its_elements_with_it() -> 
     transaction = change(
         deleted=(inside, ENDPOINT), chain=("\tdrop\n", None), map=("\ttypeof ip daddr\n", None)
     )
-    assert transaction.last == (
+    assert transaction.last.text == (
         f"delete element ip kproxy endpoints-1 {{\n\t{KEY} . 0,\n}}\n"
         "flush chain ip kproxy internal-2\n"
         "delete chain ip kproxy internal-2\n"
         "delete map ip kproxy endpoints-2\n"
     )
-    assert ("", "") == (transaction.first, transaction.text)
+    assert (Run(), Run()) == (transaction.first, transaction.main)
     assert ((), ("internal-2",)) == (transaction.written, transaction.deleted)
 
 
 def test_change_of_nothing_is_empty() -> None:
     assert not change()
+
+
+@pytest.mark.parametrize("family", Family)
+def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None:
+    blocks = declared(family)
+    holders = {block.name for block in blocks if not block.is_chain}
+    assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin"}
+    for holder in holders - {KEPT.name}:
+        gone = Element(holder, KEY)
+        (run,) = filter(None, runs(change_table(family, blocks, TableChange(deleted=[gone]))))
+        assert (ElementCommand("delete", family, holder, (gone,)),) == run.commands
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ttypeof ip daddr\n\tflags interval\n",
+        "\ttypeof ip daddr : ip daddr . meta mark\n",
+        "\ttypeof meta mark . ip daddr\n",
+        "\ttypeof ip daddr\n\ttimeout 1h\n",
+        "\ttype ipv4_addr\n",
+        DECLARED[KEPT],
+        None,
+    ],
+)
+def test_elements_of_what_templates_of_others_declare_are_left_to_nft(text: str | None) -> None:
+    other = Element("other", "10.96.0.10")
+    blocks = {**DECLARED, Block("set", "other"): text} if text else DECLARED
+    (run,) = filter(None, runs(change_table(Family.IPV4, blocks, TableChange(added=[MARK, other]))))
+    assert (True, ()) == (other.holder in run.text, run.commands)
+
+
+def test_commands_say_what_the_text_says() -> None:
+    transaction = change(OTHER_VERDICT, OTHER_ENDPOINT, MARK, GUARD, deleted=(VERDICT, ENDPOINT, REFUSAL))
+    for run in runs(transaction):
+        assert run.commands
+        assert run.text == "".join(map(str, run.commands))
+
+
+@pytest.mark.parametrize("texts", [("\tdrop\n", "\taccept\n"), (None, "\tdrop\n")])
+def test_run_with_more_than_elements_is_left_to_nft(texts: tuple[str | None, str]) -> None:
+    transaction = change(MARK, deleted=(ENDPOINT,), chain=texts)
+    assert ((), True) == (transaction.main.commands, bool(transaction.last.commands))
