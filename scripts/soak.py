@@ -11,33 +11,33 @@ from types import FrameType
 
 import click
 
-from kproxy.kernel.iptables import Backend
+from statemachine.filters import Filter
 from statemachine.search import Broken, Search
 
 
 @click.command()
-@click.option("--minutes", default=5.0, show_default=True, help="How long, both backends together.")
+@click.option("--minutes", default=5.0, show_default=True, help="How long, all of them together.")
 @click.option("--seed", type=int, help="Of the first round.  [default: drawn, and printed]")
 @click.option(
-    "--backend", "backends", type=click.Choice([*map(str, Backend)]), multiple=True, help="[default: both]"
+    "--backend", "backends", type=click.Choice([*map(str, Filter)]), multiple=True, help="[default: all]"
 )
 def main(minutes: float, seed: int | None, backends: tuple[str, ...]) -> None:
     """Let everything happen to an agent, in random order; print what breaks it and how to play that again."""
     _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     first = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
-    chosen = [*map(Backend, backends)] or [*Backend]
-    broken = [_search(backend, first, minutes * 60 / len(chosen)) for backend in chosen]
+    chosen = [*map(Filter, backends)] or [*Filter]
+    broken = [_search(each, first, minutes * 60 / len(chosen)) for each in chosen]
     sys.exit(1 if any(broken) else 0)
 
 
-def _search(backend: Backend, seed: int, for_s: float) -> Broken | None:
-    click.echo(f"iptables-{backend}: {for_s:.0f} s from seed {seed}")
-    search = Search(backend, seed, for_s)
+def _search(chosen: Filter, seed: int, for_s: float) -> Broken | None:
+    click.echo(f"{chosen}: {for_s:.0f} s from seed {seed}")
+    search = Search(chosen, seed, for_s)
     broken = search.run()
     click.echo(_told(search.tally))
     if broken:
         click.echo(f"seed {search.seed} breaks a promise:\n{broken}")
-        click.echo(f"search it again: scripts/soak --backend {backend} --seed {search.seed}")
+        click.echo(f"search it again: scripts/soak --backend {chosen} --seed {search.seed}")
     return broken
 
 

@@ -3,7 +3,7 @@
 A packet is not so neat: the rules that it meets are those of the moment when it came, but each map is asked at the moment
 of the look-up. So what may still be on somebody's way goes one run later, and a chain is there one run before a verdict that
 stood for another one leads to it. A packet asks several maps, one after the other: a guard is there one run before what it
-guards, and a refusal goes one run after there is something better.
+guards and goes one run after it, and so does a refusal after there is something better.
 
 The order is for the kernel's sake, and it decides on seconds in a large cluster: a map that no rule asks takes elements
 without looking at every rule, so elements of new maps come before their rules, and verdicts before the dispatch chains.
@@ -23,8 +23,9 @@ _FAMILY = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _ASKS = re.compile(r" hook | vmap @| jump ")
 """In the chains that lead packets to the verdicts in maps."""
 
-_LATE = re.compile(r"(nodeport-)?(local-)?endpoints-\d+$|unserved-")
-"""The maps that packets ask after the one that says where they go: what it sends nobody to any more does no harm."""
+_LATE = re.compile(r"(nodeport-)?(local-)?endpoints-\d+$|unserved-|firewall-")
+"""The maps whose elements go last: endpoints do no harm where nobody is sent to them, refusals where everybody is sent
+elsewhere, and guards guard until the end."""
 
 _GUARDS = "firewall-ips"
 """The map that packets ask before that one."""

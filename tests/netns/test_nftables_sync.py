@@ -1,13 +1,16 @@
 """One family's table in a real kernel: what is written, what is left alone, what is mended, who is refused."""
 
 import logging
+import os
 import random
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from subprocess import Popen
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
@@ -156,6 +159,15 @@ def nft(*command: str) -> str:
     return process.run(["nft", *command])
 
 
+def afresh(store: Store, circumstances: Circumstances, family: Family) -> dict[str, Any]:
+    """What a clean node that knows only this state shows; nothing else is left here."""
+    table = DesiredTable(RENDER, circumstances)
+    table.update(store, store.services, circumstances)
+    nft("flush", "ruleset")
+    NftTable(family).apply(clean_table(family, table.blocks, table.elements()).main)
+    return listing(family)
+
+
 def test_sync_without_a_change_runs_nothing(node: Node) -> None:
     node.sync(verify=True)
     node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint("10.128.2.0", "node-2"))
@@ -299,6 +311,54 @@ def test_what_somebody_else_does_to_the_table_is_mended(
     assert report.drifted
     assert before == listing(Family.IPV4)
     assert "somebody else changed our table" in caplog.text
+
+
+class Fault(NamedTuple):
+    """What a run of nft does; `applies` is whether the kernel heard of it."""
+
+    run: str
+    applies: bool
+
+
+FAULTS = {
+    "refuses": Fault("cat >/dev/null; exit 1", applies=False),
+    "applies-and-exits-1": Fault("nft -f -; exit 1", applies=True),
+    "killed-before": Fault("kill -9 $$", applies=False),
+    "killed-after": Fault("nft -f -; kill -9 $$", applies=True),
+    "hangs-before": Fault("sleep 60", applies=False),
+    "hangs-after": Fault("nft -f -; sleep 60", applies=True),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("run", range(3))
+def test_nft_that_has_trouble_leaves_a_table_that_the_next_sync_completes(
+    node: Node, fault: Fault, run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any of the three runs of a change on, be the trouble with the transaction or with what is heard of it."""
+    monkeypatch.setattr("kproxy.kernel.nft._LONGEST_S", 0.3)
+    writes_to_come = tmp_path / "to-come"
+    writes_to_come.write_text("x" * run)
+    wrapper = tmp_path / "nft"
+    wrapper.write_text(
+        f"""#!/bin/sh
+        PATH={os.environ["PATH"]}
+        if [ "$1" = --check ]; then exec nft "$@"; fi
+        to_come=$(cat {writes_to_come})
+        printf %s "${{to_come#x}}" > {writes_to_come}
+        if [ -n "$to_come" ]; then exec nft "$@"; fi
+        {fault.run}"""
+    )
+    wrapper.chmod(0o755)
+    node.endpoints("web", *(an_endpoint(f"10.128.2.{number}", "node-2") for number in (1, 2, 3)))
+    with monkeypatch.context() as troubled:
+        troubled.setenv("PATH", str(tmp_path), prepend=":")
+        assert bool(node.sync().error) == (run < 2)
+    assert node.sync(verify=True).error is None
+    held = listing(Family.IPV4)
+    assert "map endpoints-3" in held
+    assert "map endpoints-2" in held
+    assert afresh(node.store, Circumstances(node.view, SETTINGS), Family.IPV4) == held
 
 
 def test_chains_that_went_are_expected_no_more(node: Node) -> None:
@@ -504,8 +564,4 @@ def test_random_changes_leave_the_table_of_a_fresh_start(
             circumstances = scenario.circumstances(HOST, family)
             assert proxy.sync(store, store.take_dirty(), circumstances, verify=verify).error is None
         left = listing(family)
-        afresh = DesiredTable(RENDER, other.circumstances(HOST, family))
-        afresh.update(store, store.services, other.circumstances(HOST, family))
-        nft("flush", "ruleset")
-        table.apply(clean_table(family, afresh.blocks, afresh.elements()).main)
-        assert listing(family) == left
+        assert afresh(store, other.circumstances(HOST, family), family) == left

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kproxy.kernel.iptables import Backend
 from namespaces import DIES_WITH_ITS_PARENT
 from statemachine.cluster import NODE
+from statemachine.filters import Filter
 from statemachine.flags import Flags
 from statemachine.programs import Programs
 
@@ -23,12 +23,12 @@ class AgentStuck(AssertionError):
 class AgentProcess:
     """At most one at a time; it runs in the network namespace of the thread that starts it."""
 
-    def __init__(self, backend: Backend, kubeconfig: Path, programs: Programs, lock: Path, log: Path) -> None:
+    def __init__(self, chosen: Filter, kubeconfig: Path, programs: Programs, lock: Path, log: Path) -> None:
         self.record = record = log.parent / "state"
         self._fixed = (
             *DIES_WITH_ITS_PARENT,
             *(sys.executable, "-m", "statemachine.quick_agent", "agent"),
-            *("--kubeconfig", str(kubeconfig), "--hostname-override", NODE, "--iptables-backend", backend),
+            *("--kubeconfig", str(kubeconfig), "--hostname-override", NODE, *chosen.arguments),
             *("--state-dir", str(record)),
         )
         tests = str(Path(__file__).parents[1])

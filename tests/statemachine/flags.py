@@ -38,14 +38,18 @@ class Flags:
     def layout(self) -> Layout:
         return LAYOUTS[self.dispatch]
 
-    def settings(self) -> Settings:
+    def settings(self, *, nftables: bool = False) -> Settings:
         """What these flags come to in this thread's network namespace, once an agent has run there."""
         values = {
             name: list(value) if isinstance(value, tuple) else value for name, value in self._values().items()
         }
+        if nftables:
+            values["proxy-mode"] = "nftables"
         liberal = sysctl.read(sysctl.CONNTRACK_TCP_BE_LIBERAL) == "1"
         return rule_settings(
-            decode_flags(values), accounting=have_counters(), conntrack_tcp_be_liberal=liberal
+            decode_flags(values),
+            accounting=not nftables and have_counters(),
+            conntrack_tcp_be_liberal=liberal,
         )
 
     def _values(self) -> dict[str, object]:

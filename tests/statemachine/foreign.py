@@ -1,5 +1,6 @@
 """What others do to the kernel's rules, their own and ours, as steps."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +10,7 @@ from kproxy.ruleset.chains import Chain
 from kproxy.values import Family
 from statemachine.flags import SYNC_PERIOD_S
 from statemachine.programs import Fault
-from statemachine.rules import FOREIGN_MARK
+from statemachine.rules import FOREIGN_MARK, restoring
 from statemachine.steps import REPAIRED_WITHIN_S, Step
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class ForeignRuleAdded(Step):
             lines[0] += f" -j {self.target}"
             lines = [f":{self.target} - [0:0]", f"-A {self.target} {comment} -j RETURN", *lines]
         world.make(*self.changes)
-        world.meddle(self.family, self.table, *lines)
+        world.meddle(self.family, restoring(self.table, *lines))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class ForeignRulesRemoved(Step):
             if chain.is_built_in and chain.table == self.table
             for rule in text.splitlines()
         ]
-        world.meddle(self.family, self.table, *("-D" + rule.removeprefix("-A") for rule in rules))
+        world.meddle(self.family, restoring(self.table, *map(_deletion, rules)))
 
 
 class Spoiling(StrEnum):
@@ -80,23 +81,17 @@ class When(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RulesSpoiled(Step):
+class Spoiled(Step):
     """Somebody alters our rules; `which` counts through what there is to choose from."""
 
     spoils_rules = True
     family: Family
-    table: str
-    how: Spoiling
     which: int
     when: When = When.QUIET
 
     @property
     def settles_within_s(self) -> float:
         return REPAIRED_WITHIN_S if self.when is When.QUIET else super().settles_within_s
-
-    @property
-    def kind(self) -> str:
-        return f"RulesSpoiled {self.how}, {self.when}"
 
     def play(self, world: "World") -> None:
         if self.when is When.UNSEEN:
@@ -105,13 +100,30 @@ class RulesSpoiled(Step):
             world.programs.fail(Fault.HANGS, 1, after=1)
             world.make(*self.changes)
             world.wait(2 * SYNC_PERIOD_S, until=lambda: world.programs.befallen > 1)
-        ours = world.rules(self.family).ours
-        lines = self._lines({chain: rules for chain, rules in ours.items() if chain.table == self.table})
-        world.meddle(self.family, self.table, *lines)
+        world.meddle(self.family, self.harm(world))
         world.make(*self.changes)
         world.programs.well()
         if self.when is When.UNSEEN:
             world.agent.start(world.flags)
+
+    @abstractmethod
+    def harm(self, world: "World") -> str:
+        """What that somebody writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesSpoiled(Spoiled):
+    table: str
+    how: Spoiling
+
+    @property
+    def kind(self) -> str:
+        return f"RulesSpoiled {self.how}, {self.when}"
+
+    def harm(self, world: "World") -> str:
+        ours = world.rules(self.family).ours
+        lines = self._lines({chain: rules for chain, rules in ours.items() if chain.table == self.table})
+        return restoring(self.table, *lines)
 
     def _lines(self, ours: Mapping[Chain, str]) -> list[str]:
         chains = [chain for chain in ours if not chain.is_built_in]

@@ -1,9 +1,10 @@
-"""iptables and its kin as the agent finds them on its PATH: the real ones, behind a switch for what can go wrong."""
+"""iptables and its kin, and nft, as the agent finds them on its PATH: the real ones, behind a switch for what can go wrong."""
 
 from enum import StrEnum
 from pathlib import Path
 
 from kproxy.kernel import process
+from statemachine.filters import Filter
 
 
 class Purpose(StrEnum):
@@ -13,19 +14,24 @@ class Purpose(StrEnum):
     READ = "read"
 
 
-_PROGRAMS = {
+_IPTABLES = {
     f"{family}-{backend}{suffix}": purpose
     for family in ("iptables", "ip6tables")
     for backend in ("nft", "legacy")
     for suffix, purpose in (("-restore", Purpose.WRITE), ("-save", Purpose.READ), ("", Purpose.READ))
 }
+_NFT = {"nft": Purpose.WRITE}
+_ONLY_CHECKS = "--check"
+"""A program that writes does not with this as its first argument."""
 
 LATE_S = 1.5
 """By when a killed agent's program works late: a new agent has looked at the rules then."""
 
 _WRAPPER = """#!/bin/sh
 fault=none
-for token in '{due}'/*; do
+due='{due}'
+if [ "$1" = {only_checks} ]; then due=/nowhere; fi
+for token in "$due"/*; do
   befallen='{begun}'/"${{token##*/}}"
   if mv "$token" "$befallen" 2>/dev/null; then
     fault="${{token##*.}}"
@@ -46,6 +52,11 @@ case "$fault" in
   dies-half-way)
     {half}
     fail 4 ;;
+  killed-before)
+    kill -9 $$ ;;
+  killed-after)
+    '{real}' "$@"
+    kill -9 $$ ;;
   crawls)
     {slow} ;;
   hangs)
@@ -63,6 +74,7 @@ _HALF = {
     Purpose.WRITE: """awk '{ print } /^COMMIT/ { exit }' | 'REAL' "$@\"""",
     Purpose.READ: """'REAL' "$@" | head -n 9""",
 }
+_SLOW_IN_ALL = """sleep 0.1; 'REAL' "$@\""""
 _SLOW = {
     Purpose.WRITE: """awk '{ print } /^COMMIT/ { fflush(); system("sleep 0.1") }' | 'REAL' "$@\"""",
     Purpose.READ: """sleep 0.3; 'REAL' "$@\"""",
@@ -75,26 +87,43 @@ class Fault(StrEnum):
     REFUSES = "refuses"
     DENIES = "denies"
     DIES_HALF_WAY = "dies-half-way"
+    KILLED_BEFORE = "killed-before"
+    KILLED_AFTER = "killed-after"
     CRAWLS = "crawls"
     HANGS = "hangs"
     WORKS_LATE = "works-late"
 
 
+FAULTS_OF_NFT = tuple(fault for fault in Fault if fault is not Fault.DIES_HALF_WAY)
+"""A run of nft is one transaction, of which there is no half."""
+
+FAULTS_OF_IPTABLES = tuple(fault for fault in Fault if fault not in {Fault.KILLED_BEFORE, Fault.KILLED_AFTER})
+
+
 class Programs:
     """A directory to put first on the agent's PATH."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, chosen: Filter) -> None:
         self.path, self._begun = directory / "bin", directory / "begun"
         self._due = {purpose: directory / f"due-{purpose}" for purpose in Purpose}
         for made in (self.path, self._begun, *self._due.values()):
             made.mkdir()
-        for name, purpose in _PROGRAMS.items():
+        for name, purpose in (_IPTABLES if chosen.backend else _NFT).items():
             wrapper = self.path / name
             real = str(process.find(name))
-            half, slow = (each[purpose].replace("REAL", real) for each in (_HALF, _SLOW))
+            half = _HALF[purpose].replace("REAL", real)
+            slow = (_SLOW[purpose] if chosen.backend else _SLOW_IN_ALL).replace("REAL", real)
             due = self._due[purpose]
             wrapper.write_text(
-                _WRAPPER.format(real=real, half=half, slow=slow, late=LATE_S, due=due, begun=self._begun)
+                _WRAPPER.format(
+                    real=real,
+                    half=half,
+                    slow=slow,
+                    late=LATE_S,
+                    due=due,
+                    begun=self._begun,
+                    only_checks=_ONLY_CHECKS,
+                )
             )
             wrapper.chmod(0o755)
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
+from pathlib import Path
 from typing import Self
 
-from kproxy.kernel import process
+from kproxy.kernel import addresses, process
+from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
@@ -15,6 +17,7 @@ from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.tree import Layout
 from kproxy.values import Address, Family
 from statemachine.cluster import NODE, Cluster
+from statemachine.flags import Flags
 
 FOREIGN_CHAINS = ("CNI-HOSTPORT-DNAT", "KUBE-KUBELET-CANARY", "cali-nat-OUTPUT")
 FOREIGN_MARK = "somebody-else"
@@ -33,10 +36,19 @@ BUILT_IN_OF = (
     ("nat", "OUTPUT"),
     ("nat", "POSTROUTING"),
 )
+_EMPTY = "".join(
+    f"*{table}\n{''.join(f':{chain} ACCEPT [0:0]{chr(10)}' for at, chain in BUILT_IN_OF if at == table)}COMMIT\n"
+    for table in TABLES
+)
 
 
 def program(backend: Backend, family: Family) -> str:
     return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+
+
+def restoring(table: str, *lines: str) -> str:
+    """What `iptables-restore` reads."""
+    return f"*{table}\n{''.join(f'{line}{chr(10)}' for line in lines)}COMMIT\n"
 
 
 def desired_rules(
@@ -84,6 +96,51 @@ class Rules:
     def built_in(self) -> dict[Chain, str]:
         """The built-in chains, in which our jumps stand among foreign rules."""
         return {chain: rules for chain, rules in self.chains.items() if chain.is_built_in}
+
+
+class Iptables:
+    """Both families' rules of one backend, whose programs heed this lock."""
+
+    def __init__(self, backend: Backend, lock: Path) -> None:
+        self._backend = backend
+        self._lock = lock
+        self._addresses = addresses.local_addresses()
+        self._known: dict[Family, Rules] = {}
+
+    def clear(self) -> None:
+        for family in Family:
+            self._restore(family, _EMPTY)
+        ensure_counters()
+
+    def write(self, family: Family, text: str) -> None:
+        self._restore(family, text, "--noflush")
+
+    def remember(self) -> None:
+        self._known = self._read()
+
+    def what_is_wrong(self, cluster: Cluster, flags: Flags, *, keeps_jumps: bool) -> str:
+        settings = flags.settings()
+        for family, rules in self._read().items():
+            known = self._known[family]
+            wanted = desired_rules(cluster, settings, flags.layout, self._addresses, family)
+            ours = rules.ours
+            if not wanted[KUBELET_TOO] and KUBELET_TOO in ours:
+                del wanted[KUBELET_TOO], ours[KUBELET_TOO]
+            wrong = (
+                difference(in_any_order(wanted), in_any_order(ours))
+                or difference(known.foreign, rules.foreign)
+                or (keeps_jumps and difference(known.built_in, rules.built_in))
+            )
+            if wrong:
+                return f"{family}: {wrong}"
+        return ""
+
+    def _read(self) -> dict[Family, Rules]:
+        return {family: Rules.read(self._backend, family) for family in Family}
+
+    def _restore(self, family: Family, text: str, *options: str) -> None:
+        restore = [f"{program(self._backend, family)}-restore", "-w", "10", *options]
+        process.run(["env", f"XTABLES_LOCKFILE={self._lock}", *restore], stdin=text)
 
 
 def in_any_order(rules: Ruleset) -> dict[Chain, str]:

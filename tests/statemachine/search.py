@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from kproxy.kernel.iptables import Backend
+from statemachine.filters import Filter
 from statemachine.notation import written
 from statemachine.strategies import Scenario, scenarios
 from statemachine.world import World
@@ -22,22 +22,22 @@ _SHRINK_FOR_S = 120.0
 class Broken(AssertionError):
     """A scenario at whose last step a promise was broken; `str()` says how to play it again."""
 
-    def __init__(self, backend: Backend, scenario: Scenario, reason: str) -> None:
+    def __init__(self, chosen: Filter, scenario: Scenario, reason: str) -> None:
         steps = "".join(f"    {written(step)},\n" for step in scenario)
-        super().__init__(f"{reason}\n\n{written(backend)}:\n[\n{steps}]")
+        super().__init__(f"{reason}\n\n{written(chosen)}:\n[\n{steps}]")
         self.steps = len(scenario)
 
 
-def play(backend: Backend, scenario: Scenario, wire: Wire, tally: Counter[str]) -> None:
+def play(chosen: Filter, scenario: Scenario, wire: Wire, tally: Counter[str]) -> None:
     """A whole scenario on a clean node; Broken if a promise is."""
     done: Scenario = []
     try:
-        with World(backend, wire, tally) as world:
+        with World(chosen, wire, tally) as world:
             for step in scenario:
                 done.append(step)
                 world.take(step)
     except AssertionError as broken:
-        raise Broken(backend, done, f"{type(broken).__name__}: {broken}") from None
+        raise Broken(chosen, done, f"{type(broken).__name__}: {broken}") from None
     tally["scenarios"] += 1
 
 
@@ -49,7 +49,7 @@ class Search:
     not played again: timing is part of these faults, so that a second run may end otherwise.
     """
 
-    backend: Backend
+    chosen: Filter
     seed: int
     for_s: float
     tally: Counter[str] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class Search:
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
-        @given(scenarios(self.backend))
+        @given(scenarios(self.chosen))
         def attempt(scenario: Scenario) -> None:
             self._attempt(scenario, wire)
 
@@ -89,7 +89,7 @@ class Search:
             if time.monotonic() > self._deadline:
                 return
             try:
-                play(self.backend, scenario, wire, self.tally)
+                play(self.chosen, scenario, wire, self.tally)
             except Broken as broken:
                 if not self._broken:
                     self._deadline = time.monotonic() + _SHRINK_FOR_S

@@ -74,7 +74,8 @@ class Step:
 
     `flags` are those of the agent from then on, None if they stay. `slowly` keeps the kernel for a while in each
     state between two COMMITs, so that packets meet it. `spoils_rules` says that somebody spoils
-    our own rules, so that packets go astray until they are repaired. `settles_within_s` is how long the kernel
+    our own rules, so that packets go astray until they are repaired; `halts_conversations`, that not even what
+    is open goes on until then. `settles_within_s` is how long the kernel
     may take afterwards to be as it should.
     """
 
@@ -82,6 +83,10 @@ class Step:
     flags: Flags | None = None
     slowly: bool = False
     spoils_rules: ClassVar[bool] = False
+
+    @property
+    def halts_conversations(self) -> bool:
+        return False
 
     @property
     def settles_within_s(self) -> float:

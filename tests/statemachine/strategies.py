@@ -1,15 +1,18 @@
 """What Hypothesis draws scenarios from. The first choice of each is the plainest, to which failures shrink."""
 
+from collections.abc import Iterator
+
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from kproxy.kernel.iptables import Backend
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Family, Protocol
 from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
+from statemachine.filters import Filter
 from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
 from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling, When
-from statemachine.programs import Fault
+from statemachine.foreign_tables import FOREIGN_FAMILIES, ForeignTable, TableSpoiled, TableSpoiling
+from statemachine.programs import FAULTS_OF_IPTABLES, FAULTS_OF_NFT, Fault
 from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
 from statemachine.steps import (
     AgentKilled,
@@ -32,7 +35,6 @@ from statemachine.steps import (
 
 _NAMES = st.sampled_from("aaabbc")
 _FAMILIES = st.sampled_from(Family)
-_faults = st.sampled_from(Fault)
 _LONG_S = 6.0
 """Longer than the agent waits for the xtables lock."""
 
@@ -102,10 +104,10 @@ _flags = st.builds(
 Scenario = list[Step]
 
 
-def scenarios(backend: Backend) -> SearchStrategy[Scenario]:
+def scenarios(chosen: Filter) -> SearchStrategy[Scenario]:
     """Lists of steps, beginning with a Service that has endpoints, so that there is something to lose."""
     first = st.builds(_served, _shapes, st.lists(st.builds(Pod, number=st.integers(0, 5)), min_size=1))
-    some = st.lists(_steps(backend), max_size=8)  # three of them, as one long list is drawn short mostly
+    some = st.lists(_steps(chosen), max_size=8)  # three of them, as one long list is drawn short mostly
     return st.builds(lambda *parts: [step for part in parts for step in part], first, some, some, some)
 
 
@@ -114,31 +116,54 @@ def _served(shape: Shape, pods: list[Pod]) -> Scenario:
     return [Step(changes=(PutService("a", shape), *slices))]
 
 
-def _steps(backend: Backend) -> SearchStrategy[Step]:
+def _steps(chosen: Filter) -> SearchStrategy[Step]:
+    faults = st.sampled_from(FAULTS_OF_IPTABLES if chosen.backend else FAULTS_OF_NFT)
     kinds: list[SearchStrategy[Step]] = [st.builds(Step, changes=_some, slowly=st.booleans())] * 4
     kinds += [
-        st.builds(AgentStopped, changes=_few, fault=st.none() | _faults, flags=st.none() | _flags),
+        st.builds(AgentStopped, changes=_few, fault=st.none() | faults, flags=st.none() | _flags),
         st.builds(AgentStopped, changes=_few, flags=_flags),
-        st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | _faults),
-        st.builds(RestoreFails, changes=_some, fault=_faults, runs=st.integers(1, 4)),
-        st.builds(ReadFails, changes=_few, fault=_faults, runs=st.integers(1, 3), forgetful=st.booleans()),
+        st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | faults),
+        st.builds(RestoreFails, changes=_some, fault=faults, runs=st.integers(1, 4)),
         st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
-        st.builds(
-            RulesSpoiled,
-            changes=_few,
-            family=_FAMILIES,
-            table=st.sampled_from(TABLES),
-            how=st.sampled_from(Spoiling),
-            which=st.integers(0, 99),
-            when=st.sampled_from(When),
-        ),
-        st.sampled_from(BUILT_IN_OF).flatmap(_foreign),
+        *(_by_iptables(chosen, faults) if chosen.backend else _by_nft()),
     ]
-    if backend is Backend.LEGACY:
-        kinds.append(st.builds(LockHeld, changes=_some, for_s=st.sampled_from([0.3, 1.0, _LONG_S])))
-    else:
-        kinds.append(st.builds(RecordHarmed, changes=_few, how=st.sampled_from(Harm)))
     return st.one_of(kinds)
+
+
+def _by_iptables(chosen: Filter, faults: SearchStrategy[Fault]) -> Iterator[SearchStrategy[Step]]:
+    yield st.builds(ReadFails, changes=_few, fault=faults, runs=st.integers(1, 3), forgetful=st.booleans())
+    yield st.builds(
+        RulesSpoiled,
+        changes=_few,
+        family=_FAMILIES,
+        table=st.sampled_from(TABLES),
+        how=st.sampled_from(Spoiling),
+        which=st.integers(0, 99),
+        when=st.sampled_from(When),
+    )
+    yield st.sampled_from(BUILT_IN_OF).flatmap(_foreign)
+    if chosen is Filter.LEGACY:
+        yield st.builds(LockHeld, changes=_some, for_s=st.sampled_from([0.3, 1.0, _LONG_S]))
+    else:
+        yield st.builds(RecordHarmed, changes=_few, how=st.sampled_from(Harm))
+
+
+def _by_nft() -> Iterator[SearchStrategy[Step]]:
+    yield st.builds(
+        TableSpoiled,
+        changes=_few,
+        family=_FAMILIES,
+        how=st.sampled_from(TableSpoiling),
+        which=st.integers(0, 99),
+        when=st.sampled_from(When),
+    )
+    yield st.builds(
+        ForeignTable,
+        changes=_few,
+        family=st.sampled_from(FOREIGN_FAMILIES),
+        is_there=st.booleans(),
+        elements=st.integers(0, 3),
+    )
 
 
 def _foreign(place: tuple[str, str]) -> SearchStrategy[Step]:

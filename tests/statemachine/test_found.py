@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from kproxy.kernel.iptables import Backend
 from kproxy.values import Family
 from statemachine.cluster import Pod, Shape, SliceKey
+from statemachine.filters import Filter
 from statemachine.foreign import RulesSpoiled, Spoiling, When
 from statemachine.programs import Fault
 from statemachine.search import play
@@ -15,6 +15,8 @@ from statemachine.steps import AgentStopped, PutService, PutSlice, RestoreFails,
 from wire import Wire
 
 pytestmark = pytest.mark.netns
+
+BY_IPTABLES = [each for each in Filter if each.backend]
 
 SERVED = Step(
     changes=(
@@ -30,35 +32,35 @@ def wire() -> Iterator[Wire]:
         yield built
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("chosen", BY_IPTABLES)
 def test_chains_that_somebody_altered_inside_are_put_right_at_the_next_periodic_sync(
-    wire: Wire, backend: Backend
+    wire: Wire, chosen: Filter
 ) -> None:
     spoiled = [
         RulesSpoiled(family=Family.IPV4, table="nat", how=how, which=which)
         for how in Spoiling
         for which in (1, 7)
     ]
-    play(backend, [SERVED, *spoiled], wire, Counter())
+    play(chosen, [SERVED, *spoiled], wire, Counter())
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("chosen", BY_IPTABLES)
 @pytest.mark.parametrize("runs", [3, 10, 15])
 def test_check_that_fails_for_another_reason_adds_no_jump_twice(
-    wire: Wire, backend: Backend, runs: int
+    wire: Wire, chosen: Filter, runs: int
 ) -> None:
     failing = RestoreFails(changes=(PutService("b", Shape(slot=1)),), fault=Fault.REFUSES, runs=runs)
-    play(backend, [SERVED, failing], wire, Counter())
+    play(chosen, [SERVED, failing], wire, Counter())
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_agent_that_is_asked_to_end_does_so_although_its_program_hangs(wire: Wire, backend: Backend) -> None:
+@pytest.mark.parametrize("chosen", Filter)
+def test_agent_that_is_asked_to_end_does_so_although_its_program_hangs(wire: Wire, chosen: Filter) -> None:
     hanging = AgentStopped(changes=(PutService("b", Shape(slot=1)),), fault=Fault.HANGS)
-    play(backend, [SERVED, hanging], wire, Counter())
+    play(chosen, [SERVED, hanging], wire, Counter())
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_chain_that_somebody_alters_before_it_is_recorded_is_put_right(wire: Wire, backend: Backend) -> None:
+@pytest.mark.parametrize("chosen", BY_IPTABLES)
+def test_chain_that_somebody_alters_before_it_is_recorded_is_put_right(wire: Wire, chosen: Filter) -> None:
     def spoiled(slot: int) -> Step:
         service = PutService("a", Shape(slot=slot, families=tuple(Family)))
         return RulesSpoiled(
@@ -70,4 +72,4 @@ def test_chain_that_somebody_alters_before_it_is_recorded_is_put_right(wire: Wir
             when=When.AMID,
         )
 
-    play(backend, [SERVED, *map(spoiled, range(1, 5))], wire, Counter())
+    play(chosen, [SERVED, *map(spoiled, range(1, 5))], wire, Counter())

@@ -9,29 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from kproxy.kernel import addresses, process
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend
+from kproxy.model.settings import Settings
 from kproxy.state.objects import Kind
 from kproxy.values import Family
-from namespaces import inside
+from namespaces import fresh_namespace, inside
 from statemachine.agent import AgentProcess
 from statemachine.cluster import Cluster, ObjectKey
 from statemachine.conversations import Conversations
+from statemachine.filters import Filter, Kernel
 from statemachine.flags import Flags
 from statemachine.probes import Allowed, Prober, allowed_fates, packets
 from statemachine.programs import Fault, Programs
-from statemachine.rules import (
-    BUILT_IN_OF,
-    KUBELET_TOO,
-    TABLES,
-    Rules,
-    desired_rules,
-    difference,
-    in_any_order,
-    program,
-)
+from statemachine.rules import Iptables, Rules
 from statemachine.steps import SETTLED_WITHIN_S, Change, Step
+from statemachine.tables import Nftables
 from stubapi import StubApi
 from stubapi.storage import Object
 from wire import Wire
@@ -40,10 +31,6 @@ _BATCHES_BETWEEN_LOOKS = 5
 _PAUSE_S = 0.004
 _SLOW_RUNS = 20
 _LAST_WORDS = 2000
-_EMPTY = "".join(
-    f"*{table}\n{''.join(f':{chain} ACCEPT [0:0]{chr(10)}' for at, chain in BUILT_IN_OF if at == table)}COMMIT\n"
-    for table in TABLES
-)
 
 
 class Unsettled(AssertionError):
@@ -62,8 +49,8 @@ class World:
     `tally` counts steps and packets by kind.
     """
 
-    def __init__(self, backend: Backend, wire: Wire, tally: Counter[str]) -> None:
-        self.backend = backend
+    def __init__(self, chosen: Filter, wire: Wire, tally: Counter[str]) -> None:
+        self.filter = chosen
         self.cluster = Cluster()
         self.flags = Flags()
         self._wire = wire
@@ -71,6 +58,7 @@ class World:
         self._prober = Prober(wire, tally)
         self._conversations = Conversations(wire, tally)
         self._allowed: Allowed | None = {}
+        self._converses = True
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -78,20 +66,18 @@ class World:
             stack.enter_context(inside(self._wire.namespace))
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="kproxy-world-")))
             self.lock = directory / "xtables.lock"
-            for family in Family:
-                self._restore(family, _EMPTY)
-            ensure_counters()
-            self._addresses = addresses.local_addresses()
+            self._kernel = self._new_kernel(stack)
+            self._kernel.clear()
             self.api = stack.enter_context(StubApi())
             self._push({}, self.cluster.manifests)
-            self.programs = Programs(directory)
+            self.programs = Programs(directory, self.filter)
             kubeconfig = self.api.write_kubeconfig(directory / "kubeconfig")
             log = directory / "agent.log"
-            self.agent = AgentProcess(self.backend, kubeconfig, self.programs, self.lock, log)
+            self.agent = AgentProcess(self.filter, kubeconfig, self.programs, self.lock, log)
             stack.callback(self.agent.kill)
             stack.callback(self.programs.well)
             self.agent.start(self.flags)
-            self._known = self._read()
+            self._kernel.remember()
             self._settle(keeps_jumps=False)
             self._stack = stack.pop_all()
         return self
@@ -102,6 +88,7 @@ class World:
     def take(self, step: Step) -> None:
         """Let a step happen, and judge; AssertionError says what went wrong."""
         self._tally[step.kind] += 1
+        self._converses = not step.halts_conversations
         self._allowed = None if step.spoils_rules else self._allowed_amid(step)
         if step.slowly:
             self.programs.fail(Fault.CRAWLS, _SLOW_RUNS)
@@ -122,22 +109,23 @@ class World:
         while time.monotonic() < deadline and not until():
             self._probe()
 
-    def meddle(self, family: Family, table: str, *lines: str) -> None:
+    def meddle(self, family: Family, text: str) -> None:
         """Somebody else changes rules; foreign ones have to stay as they are afterwards."""
-        self._restore(
-            family, f"*{table}\n{''.join(f'{line}{chr(10)}' for line in lines)}COMMIT\n", "--noflush"
-        )
-        self._known = self._read()
+        self._kernel.write(family, text)
+        self._kernel.remember()
 
     def rules(self, family: Family) -> Rules:
-        return Rules.read(self.backend, family)
+        """Of iptables mode."""
+        assert self.filter.backend
+        return Rules.read(self.filter.backend, family)
 
-    def _read(self) -> dict[Family, Rules]:
-        return {family: self.rules(family) for family in Family}
+    def _new_kernel(self, stack: ExitStack) -> Kernel:
+        if self.filter.backend:
+            return Iptables(self.filter.backend, self.lock)
+        return Nftables(stack.enter_context(fresh_namespace()))
 
-    def _restore(self, family: Family, text: str, *options: str) -> None:
-        restore = [f"{program(self.backend, family)}-restore", "-w", "10", *options]
-        process.run(["env", f"XTABLES_LOCKFILE={self.lock}", *restore], stdin=text)
+    def _settings(self, flags: Flags) -> Settings:
+        return flags.settings(nftables=not self.filter.backend)
 
     def _push(self, old: Mapping[ObjectKey, Object], new: Mapping[ObjectKey, Object]) -> None:
         for kind, name in old.keys() - new.keys():
@@ -157,18 +145,19 @@ class World:
                 if cluster not in clusters:
                     clusters.append(cluster)
         all_flags = {self.flags, step.flags or self.flags}
-        states = [(cluster, flags.settings()) for cluster in clusters for flags in all_flags]
+        states = [(cluster, self._settings(flags)) for cluster in clusters for flags in all_flags]
         return allowed_fates(self._wire, packets(clusters), states)
 
     def _probe(self) -> None:
         if self._allowed is not None:
             self._prober.send_some(self._allowed)
-        self._conversations.go_on()
+        if self._converses:
+            self._conversations.go_on()
         time.sleep(_PAUSE_S)
 
     def _settle(self, *, keeps_jumps: bool, within_s: float = SETTLED_WITHIN_S) -> None:
         deadline = time.monotonic() + within_s
-        while wrong := self._what_is_wrong(keeps_jumps=keeps_jumps):
+        while wrong := self._kernel.what_is_wrong(self.cluster, self.flags, keeps_jumps=keeps_jumps):
             if not self.agent.is_up:
                 raise AgentDied(self._last_words())
             if time.monotonic() > deadline:
@@ -177,29 +166,12 @@ class World:
                 self._probe()
         if "Traceback" in self.agent.log or "defect" in self.agent.log:
             raise AgentDied(self._last_words())
-        self._known = self._read()
-        now = (self.cluster, self.flags.settings())
+        self._kernel.remember()
+        now = (self.cluster, self._settings(self.flags))
         allowed = allowed_fates(self._wire, packets([self.cluster]), [now])
         self._prober.send_all(allowed)
         self._conversations.go_on(all_of_them=True)
         self._conversations.begin(allowed)
-
-    def _what_is_wrong(self, *, keeps_jumps: bool) -> str:
-        settings = self.flags.settings()
-        for family, rules in self._read().items():
-            known = self._known[family]
-            wanted = desired_rules(self.cluster, settings, self.flags.layout, self._addresses, family)
-            ours = rules.ours
-            if not wanted[KUBELET_TOO] and KUBELET_TOO in ours:
-                del wanted[KUBELET_TOO], ours[KUBELET_TOO]
-            wrong = (
-                difference(in_any_order(wanted), in_any_order(ours))
-                or difference(known.foreign, rules.foreign)
-                or (keeps_jumps and difference(known.built_in, rules.built_in))
-            )
-            if wrong:
-                return f"{family}: {wrong}"
-        return ""
 
     def _last_words(self) -> str:
         return f"The agent said:\n{self.agent.log[-_LAST_WORDS:]}"

@@ -77,7 +77,7 @@ def change(
         pytest.param((REFUSAL,), (), ["main"], id="a refusal comes"),
         pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), ["main"], id="a refusal becomes another"),
         pytest.param((GUARD,), (), ["first"], id="a guard comes"),
-        pytest.param((), (GUARD,), ["main"], id="a guard goes"),
+        pytest.param((), (GUARD,), ["last"], id="a guard goes"),
         pytest.param((OTHER_GUARD,), (GUARD,), ["main"], id="a guard takes the place of another"),
         pytest.param((MARK,), (), ["main"], id="a cluster IP comes"),
         pytest.param((), (MARK,), ["main"], id="a cluster IP goes"),

@@ -1,0 +1,43 @@
+"""The packet filters that the agent can program, and what is asked of each."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from kproxy.kernel.iptables import Backend
+from kproxy.values import Family
+from statemachine.cluster import Cluster
+from statemachine.flags import Flags
+
+
+class Filter(StrEnum):
+    """What the agent programs, as `scripts/soak --backend` calls it."""
+
+    NFT = "nft"
+    LEGACY = "legacy"
+    NFTABLES = "nftables"
+
+    @property
+    def backend(self) -> Backend | None:
+        """That of iptables mode; None in nftables mode."""
+        return None if self is Filter.NFTABLES else Backend(self.value)
+
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """The agent's."""
+        return ("--iptables-backend", self.value) if self.backend else ("--proxy-mode", "nftables")
+
+
+class Kernel(Protocol):
+    """One packet filter in this thread's network namespace, as a world sees it."""
+
+    def clear(self) -> None:
+        """Leave no rule, ours or another's."""
+
+    def write(self, family: Family, text: str) -> None:
+        """As somebody else does it."""
+
+    def remember(self) -> None:
+        """What others have now has to stay as it is."""
+
+    def what_is_wrong(self, cluster: Cluster, flags: Flags, *, keeps_jumps: bool) -> str:
+        """How the rules differ from what this state wants, or what others had is changed; empty if all is well."""
