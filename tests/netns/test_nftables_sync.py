@@ -331,11 +331,11 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("run", range(3))
+@pytest.mark.parametrize("run", range(2))
 def test_nft_that_has_trouble_leaves_a_table_that_the_next_sync_completes(
     node: Node, fault: Fault, run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From any of the three runs of a change on, be the trouble with the transaction or with what is heard of it."""
+    """From the run before the change on, or from that after it, be the trouble with the transaction or with what is heard of it."""
     monkeypatch.setattr("kproxy.kernel.nft._LONGEST_S", 0.3)
     writes_to_come = tmp_path / "to-come"
     writes_to_come.write_text("x" * run)
@@ -353,7 +353,7 @@ def test_nft_that_has_trouble_leaves_a_table_that_the_next_sync_completes(
     node.endpoints("web", *(an_endpoint(f"10.128.2.{number}", "node-2") for number in (1, 2, 3)))
     with monkeypatch.context() as troubled:
         troubled.setenv("PATH", str(tmp_path), prepend=":")
-        assert bool(node.sync().error) == (run < 2)
+        assert bool(node.sync().error) == (run == 0)
     assert node.sync(verify=True).error is None
     held = listing(Family.IPV4)
     assert "map endpoints-3" in held
