@@ -10,6 +10,7 @@ from kproxy.kernel.iptables import Backend, Iptables, target
 from kproxy.kernel.nftables import has_table
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
+from kproxy.transaction.nftables import MODEL
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
 from kproxy.transaction.transaction import Section
@@ -38,7 +39,7 @@ _GUARD = "KUBE-FIREWALL"
 
 _TABLES = ("filter", "nat", "mangle")
 _KUBE_PROXYS_TABLE = "kube-proxy"
-_NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE)
+_NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE, MODEL)
 _NFT_FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 

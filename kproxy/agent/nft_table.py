@@ -1,20 +1,17 @@
 """What the kernel holds of one family's nftables table: known by what was applied, looked at when others wrote too."""
 
 import logging
-import re
 import time
+from collections.abc import Set as AbstractSet
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_elements import RawElement, raw
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.transaction.nftables import KEPT, Run, TableTransaction
+from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
+from kproxy.transaction.nftables import KEPT, MODEL, Run, TableTransaction, model, picks
 
 _log = logging.getLogger(__name__)
-
-_PICKS = re.compile(r"\bpick-\d+$")
-"""What these hold after they were written is always trusted: nft 1.0.6 compiles their rule only together with a new map."""
 
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
 """What the kernel takes for busy, it is asked to remove again after these."""
@@ -69,7 +66,7 @@ class AppliedTable:
             self._unsure.discard(name)
         self._digests |= self.kernel.digests(transaction.written)
         if self._count_others() != by_others:
-            self._unsure.update(name for name in transaction.written if not _PICKS.search(name))
+            self._unsure.update(transaction.written)
         else:
             self._unsure.difference_update(transaction.written)
             self._seen = by_others if is_known else self._seen
@@ -105,7 +102,8 @@ class AppliedTable:
     def look(self, applied: DesiredTable) -> int:
         """How many chains, sets and maps somebody else changed; `applied` is what should be in the table.
 
-        Chains of which that cannot be told become changes of `applied`, though they should be what they were.
+        Chains of which that cannot be told become changes of `applied`, though they should be what they were; those of
+        `picks`, for which it cannot be, are compared with what nft makes of them.
         """
         by_others = self._count_others()
         if not self.in_place or by_others == self._seen:
@@ -123,11 +121,30 @@ class AppliedTable:
             applied.doubt(self._unsure)
         return len(altered)
 
+    def intact(self, chains: AbstractSet[Block], blocks: Blocks) -> set[Block]:
+        """Those of these `picks` that the kernel has as nft makes them of the blocks."""
+        if not chains:
+            return set()
+        made, gone = model(self.kernel.family, chains, blocks)
+        try:
+            self._run(made)
+            wanted = self.kernel.expressions(MODEL, chains)
+            self._run(gone)
+        except ProgramFailed:
+            return set()
+        held = self.kernel.expressions(TABLE, chains)
+        return {chain for chain in chains if held[chain] == wanted[chain]}
+
     def _altered(self, applied: DesiredTable) -> list[str]:
         found = set(self.kernel.blocks())
         different = found ^ applied.blocks.keys()
         held = self.kernel.digests(self._digests.keys() - self._unsure)
         altered = {Block("chain", name) for name, digest in held.items() if digest != self._digests[name]}
+        doubtful = {chain for chain in picks(applied.blocks) if chain.name in self._unsure}
+        self._digests |= self.kernel.digests([chain.name for chain in doubtful])
+        intact = self.intact(doubtful, applied.blocks)
+        self._unsure.difference_update(chain.name for chain in intact)
+        altered |= doubtful - intact
         wanted: dict[str, set[RawElement]] = {}
         for element in applied.elements():
             wanted.setdefault(element.holder, set()).add(raw(element))

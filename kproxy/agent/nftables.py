@@ -15,7 +15,7 @@ from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
 from kproxy.state.store import Store
 from kproxy.transaction.halving import find_culprits
-from kproxy.transaction.nftables import Run, TableTransaction, anew, change_table, from_scratch
+from kproxy.transaction.nftables import Run, TableTransaction, anew, change_table, from_scratch, picks
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -168,7 +168,9 @@ class NftablesProxy:
         if self._applied.in_place:
             return change_table(self.family, table.blocks, table.changes())
         if self._keeps_clients:
-            return anew(self.family, self._kernel.blocks(), table.blocks, table.elements())
+            found = set(self._kernel.blocks())
+            intact = self._applied.intact(found & picks(table.blocks).keys(), table.blocks)
+            return anew(self.family, found, table.blocks, table.elements(), intact)
         return from_scratch(self.family, table.blocks, table.elements())
 
     def _apply(self, table: DesiredTable, transaction: TableTransaction) -> None:

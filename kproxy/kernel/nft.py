@@ -6,7 +6,7 @@ import struct
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 from weakref import finalize
 
@@ -117,6 +117,14 @@ class NftTable:
             return {}
         with closing(RuleReader(self.family)) as reader:
             return {name: self._digest(reader, name) for name in chains}
+
+    def expressions(self, table: str, chains: Iterable[Block]) -> dict[Block, bytes]:
+        """What the rules of each chain do; empty if it is not there."""
+        with closing(RuleReader(self.family)) as reader:
+            return {
+                chain: _patiently(partial(reader.expressions, Chain(table, chain.name)), b"")
+                for chain in chains
+            }
 
     def _digest(self, reader: RuleReader, chain: str) -> bytes:
         asked = Chain(TABLE, chain)

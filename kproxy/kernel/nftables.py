@@ -25,7 +25,7 @@ _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for nu
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
 _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
-_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE = 1, 2, 3  # NFTA_RULE_*
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
@@ -120,6 +120,16 @@ class RuleReader:
         asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
         answer = self._netlink.ask(_GET_CHAIN, self._family, asked)
         return b"".join(answer[begin:end] for kind, begin, end in attributes(answer) if kind in _CHAIN_PLACE)
+
+    def expressions(self, chain: Chain) -> bytes:
+        """What the rules of the chain do, whichever they are."""
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        return b"".join(
+            message[begin:end]
+            for message in self._netlink.dump(_GET_RULE, self._family, asked)
+            for kind, begin, end in attributes(message)
+            if kind == _RULE_EXPRESSIONS
+        )
 
     def handles(self, chain: Chain) -> list[int]:
         """The numbers of the chain's rules: each new rule of a table gets one that is greater than all before."""

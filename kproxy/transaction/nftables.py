@@ -10,8 +10,8 @@ without looking at every rule, so elements of new maps come before their rules, 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kproxy.ruleset.nftables.desired import TableChange
@@ -29,6 +29,11 @@ elsewhere, and guards guard until the end."""
 
 _GUARDS = "firewall-ips"
 """The map that packets ask before that one."""
+
+_SENDS = re.compile(r" map @(\S+)\n")
+
+MODEL = f"{TABLE}-model"
+"""A table that is there for a moment, to be compared with ours."""
 
 KEPT = Block("set", "affinity")
 """Clients keep their endpoints also when all else is written anew."""
@@ -107,21 +112,43 @@ def from_scratch(family: Family, blocks: Blocks, elements: Iterable[Element]) ->
 
 
 def anew(
-    family: Family, found: Iterable[Block], blocks: Blocks, elements: Iterable[Element]
+    family: Family,
+    found: Iterable[Block],
+    blocks: Blocks,
+    elements: Iterable[Element],
+    intact: Collection[Block],
 ) -> TableTransaction:
-    """All of the table instead of what was `found` in it, but for what clients are remembered by."""
-    found = list(found)
+    """All of the table instead of what was `found` in it, but for what clients are remembered by.
+
+    Sets and maps that are there already are filled anew where they are, because packets on their way ask them. With the
+    maps that `picks` ask that goes where those are `intact`, which stay as they are.
+    """
+    found = set(found)
     table = f"{_FAMILY[family]} {TABLE}"
-    chains = [block.name for block in found if block.is_chain]
-    holders = [block for block in found if not block.is_chain and block != KEPT]
+    renewed = {asked for block, asked in picks(blocks).items() if block not in intact}
+    gone = {block for block in found if " hook " in blocks.get(block, " hook ")} | found & renewed
     emptied = (
         f"add table {table}\n",
-        f"flush table {table}\n",
-        *(f"flush {block.kind} {table} {block.name}\n" for block in holders),
-        *(f"delete chain {table} {name}\n" for name in chains),
-        *(f"delete {block.kind} {table} {block.name}\n" for block in holders),
+        *(f"flush {block.kind} {table} {block.name}\n" for block in sorted(found - {KEPT, *intact})),
+        *(f"delete {block.kind} {table} {block.name}\n" for block in sorted(gone)),
     )
-    return _whole("".join(emptied), family, blocks, elements)
+    written = {block: text for block, text in blocks.items() if block not in intact}
+    transaction = _whole("".join(emptied), family, written, elements)
+    return replace(transaction, written=tuple(block.name for block in blocks if block.is_chain))
+
+
+def picks(blocks: Blocks) -> dict[Block, Block]:
+    """The chains whose rule sends packets where a map says, with that map: nft 1.0.6 compiles the rule only if the map is new."""
+    return {block: Block("map", asked[1]) for block, text in blocks.items() if (asked := _SENDS.search(text))}
+
+
+def model(family: Family, chains: Iterable[Block], blocks: Blocks) -> tuple[Run, Run]:
+    """These chains of `picks` and their maps in a table of their own, which no packet meets; and that it goes again."""
+    name = f"{_FAMILY[family]} {MODEL}"
+    asked = picks({chain: blocks[chain] for chain in chains})
+    gone = f"add table {name}\ndelete table {name}\n"
+    made = _block(family, {block: blocks[block] for block in (*asked.values(), *asked)}, MODEL)
+    return Run(gone + "".join(made)), Run(gone)
 
 
 def change_table(family: Family, blocks: Blocks, change: TableChange) -> TableTransaction:
@@ -212,10 +239,10 @@ def _whole(first: str, family: Family, blocks: Blocks, elements: Iterable[Elemen
     return TableTransaction(Run("".join(parts)), tuple(block.name for block in blocks if block.is_chain))
 
 
-def _block(family: Family, blocks: Blocks) -> Iterator[str]:
+def _block(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[str]:
     if not blocks:
         return
-    yield f"table {_FAMILY[family]} {TABLE} {{\n"
+    yield f"table {_FAMILY[family]} {table} {{\n"
     for block, text in blocks.items():
         yield f"{block.kind} {block.name} {{\n{text}}}\n"
     yield "}\n"

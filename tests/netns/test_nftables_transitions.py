@@ -67,9 +67,12 @@ class Node:
 
     def __init__(self) -> None:
         self.store = Store()
-        self.proxy = NftablesProxy(NftTable(Family.IPV4), render_long, Commits())
+        self.restart()
         process.run(["ip", "address", "add", "10.199.0.2/32", "dev", "lo"])
         process.run(["ip", "route", "add", "default", "dev", "lo"])
+
+    def restart(self) -> None:
+        self.proxy = NftablesProxy(NftTable(Family.IPV4), render_long, Commits())
 
     def serve(self, name: str = "web", address: Address = CLUSTER_IP, **fields: object) -> None:
         ports = (ServicePort("", Protocol.UDP, 80),)
@@ -133,6 +136,14 @@ def test_no_packet_misses_its_service_while_it_moves_between_chains_of_others(no
     node.endpoints(3)
     counted = node.change(CLUSTER_IP, partial(node.endpoints, 4), partial(node.endpoints, 3))
     assert counted["rewritten"] > 10 * CHANGES
+    assert counted["unrewritten"] == 0
+
+
+def test_no_packet_misses_its_service_while_a_new_agent_writes_all_anew(node: Node) -> None:
+    node.serve()
+    node.endpoints(3)
+    counted = node.change(CLUSTER_IP, node.restart)
+    assert counted["rewritten"] > 100 * CHANGES
     assert counted["unrewritten"] == 0
 
 

@@ -11,7 +11,7 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE
-from kproxy.transaction.nftables import clean_table
+from kproxy.transaction.nftables import MODEL, clean_table
 from kproxy.values import Family
 from namespaces import inside
 from nftlisting import listing
@@ -65,7 +65,7 @@ class Nftables:
 def foreign() -> str:
     """Every table but ours, with the handles of what is in it, which tell if something was written anew."""
     tables = process.run(["nft", "list", "tables"]).splitlines()
-    others = [each for each in tables if not each.endswith(f" {TABLE}")]
+    others = [each for each in tables if not each.endswith((f" {TABLE}", f" {MODEL}"))]
     return "".join(process.run(["nft", "-a", "list", *each.split()]) for each in others)
 
 
