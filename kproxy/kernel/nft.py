@@ -73,7 +73,7 @@ class NftTable:
         """Wait until packets that met the table before the last transaction have left it.
 
         None takes that long but on a node with too little processor time. What was removed the kernel keeps for as long as
-        any may ask for it; from Linux 5.12 on no socket closes until then, and so does `nft` not end.
+        any may ask for it; from Linux 5.12 on no socket closes until then, nor does `nft` end.
         """
         time.sleep(_ON_ITS_WAY_S)
         Netlink().close()
