@@ -54,7 +54,9 @@ def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> 
     """
     ends_at = time.monotonic() + timeout_s
     fed = _Recent()
-    with os.fdopen(os.memfd_create("complaints"), "w+b") as complaints:  # a container may have no place for files
+    with os.fdopen(
+        os.memfd_create("complaints"), "w+b"
+    ) as complaints:  # a container may have no place for files
         with _started(command, subprocess.DEVNULL, complaints) as started:
             pipe = cast("IO[bytes]", started.stdin)
             try:
