@@ -10,7 +10,8 @@ import pytest
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend
 from lab.cluster import Cluster, agent, eventually
-from lab.topology import CLIENT, NODE, Lab, Outcome
+from lab.topology import CLIENT, NODE, PODS, Lab, Outcome
+from lab.worker import PORT
 from namespaces import inside
 
 pytestmark = pytest.mark.netns
@@ -46,14 +47,81 @@ def rules(lab: Lab) -> tuple[bool, ...]:
         )
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_no_request_fails_when_the_mode_changes(backend: Backend, tmp_path: Path) -> None:
-    manifests, log = tmp_path / "manifests", tmp_path / "agent.log"
+def a_cluster(directory: Path) -> Path:
+    """Its manifests."""
+    manifests = directory / "manifests"
     manifests.mkdir()
     cluster = Cluster(manifests)
     cluster.add_node()
     cluster.add_service("web", [CLUSTER_IP], type="LoadBalancer", ingress=[VIP], node_port=30080)
     cluster.set_endpoints("web", "pod-1", "pod-2", "far-1")
+    return manifests
+
+
+KUBE_PROXYS = f"""
+table ip kube-proxy {{
+	chain nat-prerouting {{
+		type nat hook prerouting priority dstnat; policy accept;
+		jump services
+	}}
+	chain nat-output {{
+		type nat hook output priority -100; policy accept;
+		jump services
+	}}
+	chain nat-postrouting {{
+		type nat hook postrouting priority srcnat; policy accept;
+		meta mark & 0x4000 != 0 meta mark set meta mark ^ 0x4000 masquerade fully-random
+	}}
+	chain services {{
+		ip daddr {CLUSTER_IP} tcp dport 80 goto service-default/web/tcp/
+		ip daddr {VIP} tcp dport 80 goto external-default/web/tcp/
+	}}
+	chain external-default/web/tcp/ {{
+		meta mark set meta mark | 0x4000
+		goto service-default/web/tcp/
+	}}
+	chain service-default/web/tcp/ {{
+		meta l4proto tcp dnat ip to numgen random mod 2 map {{ 0 : {PODS["pod-1"][0]} . {PORT}, 1 : {PODS["pod-2"][0]} . {PORT} }}
+	}}
+}}
+table ip6 kube-proxy {{
+	chain services {{
+	}}
+}}
+"""
+"""What it programs in nftables mode, but for what no request here meets."""
+
+
+@pytest.mark.parametrize("flags", [(), ("--proxy-mode", "nftables")], ids=["iptables", "nftables"])
+def test_no_request_fails_when_kube_proxys_own_tables_give_way(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    manifests, log = a_cluster(tmp_path), tmp_path / "agent.log"
+    with Lab() as lab:
+
+        def tables() -> list[str]:
+            with inside(lab.name(NODE)):
+                return [each for each in process.run(["nft", "list", "tables"]).split() if "k" in each]
+
+        with inside(lab.name(NODE)):
+            process.run(["nft", "-f", "-"], stdin=KUBE_PROXYS)
+        with asking(lab, CLIENT, VIP) as from_outside, asking(lab, "pod-4", CLUSTER_IP) as from_a_pod:
+            eventually(
+                lambda: min(len(from_outside), len(from_a_pod)) > 20, "requests by kube-proxy's tables"
+            )
+            assert ["kube-proxy", "kube-proxy"] == tables()
+            with agent(lab, manifests, Backend.NFT, log, *flags):
+                eventually(lambda: "kube-proxy" not in tables(), "the end of kube-proxy's tables")
+                assert (["kproxy", "kproxy"] if flags else []) == tables()
+                until = len(from_outside) + 30
+                eventually(lambda: len(from_outside) > until, "requests by ours")
+        for outcomes in (from_outside, from_a_pod):
+            assert {"pod-1", "pod-2", "far-1"} == {outcome[0] for outcome in outcomes}
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_no_request_fails_when_the_mode_changes(backend: Backend, tmp_path: Path) -> None:
+    manifests, log = a_cluster(tmp_path), tmp_path / "agent.log"
     old = (backend is Backend.NFT, backend is Backend.LEGACY)
     with Lab() as lab:
         with agent(lab, manifests, backend, log):

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
+from kproxy.agent.cleanup import end_nftables_mode
 from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
+from kproxy.kernel.nfnetlink import Netlink
 from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
@@ -492,6 +495,66 @@ def test_table_is_not_read_again_until_somebody_else_wrote(node: Node) -> None:
         node.sync(verify=True)
         node.sync(verify=True)
         assert before + 1 == node.table.looks
+
+
+FAMILY_HEADER = 4
+NAMES_NO_TABLE = {16, 17, 10 << 8 | 16}
+"""NFNL_MSG_BATCH_BEGIN and _END, NFT_MSG_GETGEN."""
+
+ALL_CHAINS = 10 << 8 | 4, b""
+"""NFT_MSG_GETCHAIN: their names and hooks cannot be had by table."""
+
+
+OTHER_TABLE = """
+table inet other {
+	set kproxys {
+		type mark
+		elements = { 1, 2 }
+	}
+	chain services {
+		type filter hook input priority 7; policy accept;
+		meta mark @kproxys accept
+	}
+}
+"""
+
+
+def test_tables_of_others_are_neither_asked_for_nor_touched(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by netlink nor by `nft`, at a change, a look, a repair, a restart and the end of the mode."""
+    process.run(["nft", "-f", "-"], stdin=OTHER_TABLE)
+    before = nft("-a", "list", "table", "inet", "other")
+    asked: set[tuple[int, bytes]] = set()
+    send = Netlink._message  # noqa: SLF001 # all that it says goes through here
+
+    def listen(self: Netlink, kind: int, body: bytes, flags: int) -> bytes:
+        asked.add((kind, body[FAMILY_HEADER:]))
+        return send(self, kind, body, flags)
+
+    monkeypatch.setattr(Netlink, "_message", listen)
+    written = []
+    for harm in ("", "flush chain ip kproxy services", "add table inet other"):
+        node.endpoints("web", an_endpoint("10.128.1.7" if harm else "10.128.1.6"))
+        node.sync()
+        written += node.table.applied
+        if harm:
+            nft(harm)
+        node.sync(verify=True)
+        written += node.table.applied
+    node.restart()
+    node.sync()
+    written += node.table.applied
+    end_nftables_mode(Family.IPV4)
+    assert before == nft("-a", "list", "table", "inet", "other")
+    assert ALL_CHAINS in asked
+    asked_elsewhere = {
+        (kind, about)
+        for kind, about in asked - {ALL_CHAINS}
+        if kind not in NAMES_NO_TABLE and not re.search(rb"k(ube-)?proxy", about)
+    }
+    assert set() == asked_elsewhere
+    assert {"kproxy", MODEL} == set(re.findall(r"(?m)^[a-z].*? ip (\S+)", "".join(written)))
 
 
 def test_tables_of_others_are_left_alone_and_ours_too(node: Node) -> None:
