@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from kproxy.explain.fates import NotUnderstood, fate_of, start_of, summed
 from kproxy.explain.nft_table import Key, NftChain, NftRule, NftTables, Statement, elements
 from kproxy.explain.rule import Effect, Position
-from kproxy.explain.walk import NotUnderstood
-from kproxy.model.packet import Fate, Fates, Host, Packet, Verdict
+from kproxy.model.packet import Fate, Fates, Host, Packet
 from kproxy.values import Address
 
 _DEEPEST = 16  # NFT_JUMP_STACK_SIZE
@@ -49,24 +49,11 @@ class NftWalker:
 
     def fates(self, packet: Packet) -> Fates:
         """Everything that may become of the packet, as the first of a connection; NotUnderstood names a rule."""
-        fates: Fates = {}
-        for way in self.ways(packet):
-            fates[way.fate] = fates.get(way.fate, Fraction(0)) + way.share
-        return fates
+        return summed((way.fate, way.share) for way in self.ways(packet))
 
     def ways(self, packet: Packet) -> Iterator[NftWay]:
         """Every way the packet may go; the shares add up to 1."""
-        position = Position(
-            packet.protocol,
-            packet.source,
-            packet.source_port,
-            packet.destination,
-            packet.port,
-            packet.interface,
-            self._host,
-            frozenset(),
-        )
-        start = _At(Effect.ACCEPT, position, Fraction(1), ())
+        start = _At(Effect.ACCEPT, start_of(packet, self._host), Fraction(1), ())
         for routed in self._pass([start], "output" if packet.is_from_a_process else "prerouting"):
             stays = self._host.owns(routed.position.destination)
             if packet.is_from_a_process:
@@ -81,7 +68,10 @@ class NftWalker:
                 arrived = self._pass([routed], "input")
             else:
                 arrived = self._pass(self._pass([routed], "forward"), "postrouting")
-            yield from (NftWay(_fate(each, packet), each.share, each.rules) for each in arrived)
+            yield from (
+                NftWay(fate_of(packet, each.effect, each.position), each.share, each.rules)
+                for each in arrived
+            )
 
     def _pass(self, packets: list[_At], hook: str, once: str = "") -> list[_At]:
         """Through the chains of a hook; those of kind `once` have translated this connection already."""
@@ -270,17 +260,3 @@ def _held(rule: NftRule, at: _At) -> _At:
 def _to(at: _At, address: str, port: int) -> _At:
     moved = at.position._replace(destination=Address(address), port=port, redirected=True)
     return at._replace(effect=Effect.ACCEPT, position=moved)
-
-
-def _fate(at: _At, packet: Packet) -> Fate:
-    if at.effect is Effect.DROP:
-        return Fate(Verdict.DROPPED)
-    if at.effect is Effect.REJECT:
-        return Fate(Verdict.REJECTED)
-    position = at.position
-    if not position.masqueraded and (position.destination, position.port) == (
-        packet.destination,
-        packet.port,
-    ):
-        return Fate(Verdict.NOT_OURS)
-    return Fate(Verdict.SENT, position.destination, position.port, position.masqueraded)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
-from kproxy.errors import KproxyError
 from kproxy.explain.dump import RuleChain, Tables
+from kproxy.explain.fates import NotUnderstood, fate_of, start_of, summed
 from kproxy.explain.rule import Action, Effect, Position, Rule
-from kproxy.model.packet import Fate, Fates, Host, Packet, Verdict
+from kproxy.model.packet import Fate, Fates, Host, Packet
 
 _Hook = tuple[str, tuple[str, ...]]
 _PREROUTING: _Hook = ("PREROUTING", ("raw", "mangle", "nat"))
@@ -22,10 +22,6 @@ _INPUT_AGAIN: _Hook = ("INPUT", ("mangle", "filter", "security"))
 
 _DEEPEST = 100
 _LOOPBACK = "lo"
-
-
-class NotUnderstood(KproxyError):
-    """A rule that a packet meets says something whose meaning is not known here; the text names both."""
 
 
 class Way(NamedTuple):
@@ -61,33 +57,18 @@ class Walker:
         `remembered` are the lists of `-m recent` in which its source stands. Raises NotUnderstood for a rule
         that the packet meets and that says something unknown.
         """
-        fates: Fates = {}
-        for way in self.ways(packet, remembered):
-            if way.fate is None:
-                rule = way.rules[-1]
-                raise NotUnderstood(f"{rule.not_understood!r} is not understood, in {rule}")
-            fates[way.fate] = fates.get(way.fate, Fraction(0)) + way.share
-        return fates
+        return summed((_known(way), way.share) for way in self.ways(packet, remembered))
 
     def ways(self, packet: Packet, remembered: frozenset[str] = frozenset()) -> list[Way]:
         """Every way the packet may go; the shares add up to 1."""
-        start = Position(
-            packet.protocol,
-            packet.source,
-            packet.source_port,
-            packet.destination,
-            packet.port,
-            packet.interface,
-            self._host,
-            remembered,
-        )
+        start = start_of(packet, self._host, remembered)
         return list(self._travel(_Reached(Effect.ACCEPT, start, Fraction(1), ()), packet))
 
     def _travel(self, reached: _Reached, packet: Packet) -> Iterator[Way]:
         first = _OUTPUT if packet.is_from_a_process else _PREROUTING
         for routed in self._pass_hooks([reached], first):
-            if ended := _ended(routed):
-                yield ended
+            if routed.effect is not Effect.ACCEPT:
+                yield _way(routed, packet)
                 continue
             stays = self._host.owns(routed.position.destination)
             if packet.is_from_a_process:
@@ -95,7 +76,7 @@ class Walker:
             else:
                 hooks = [_INPUT] if stays else [_FORWARD, _POSTROUTING]
             for final in self._pass_hooks([routed], *hooks):
-                yield _ended(final) or Way(_fate(final.position, packet), final.share, final.rules)
+                yield _way(final, packet)
 
     def _pass_hooks(self, arrived: list[_Reached], *hooks: _Hook) -> list[_Reached]:
         for name, tables in hooks:
@@ -173,21 +154,14 @@ def _translated(position: Position, action: Action) -> Position:
     )
 
 
-_VERDICTS = {Effect.DROP: Verdict.DROPPED, Effect.REJECT: Verdict.REJECTED}
-
-
-def _ended(reached: _Reached) -> Way | None:
-    """The way of a packet that goes no further."""
-    if reached.effect is Effect.ACCEPT:
-        return None
-    fate = Fate(_VERDICTS[reached.effect]) if reached.effect else None
+def _way(reached: _Reached, packet: Packet) -> Way:
+    """That of a packet that goes no further."""
+    fate = fate_of(packet, reached.effect, reached.position) if reached.effect else None
     return Way(fate, reached.share, reached.rules)
 
 
-def _fate(position: Position, packet: Packet) -> Fate:
-    if not position.masqueraded and (position.destination, position.port) == (
-        packet.destination,
-        packet.port,
-    ):
-        return Fate(Verdict.NOT_OURS)
-    return Fate(Verdict.SENT, position.destination, position.port, position.masqueraded)
+def _known(way: Way) -> Fate:
+    if way.fate is None:
+        rule = way.rules[-1]
+        raise NotUnderstood(f"{rule.not_understood!r} is not understood, in {rule}")
+    return way.fate

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from kproxy.errors import InputError
 from kproxy.explain.dump import parse_tables
+from kproxy.explain.fates import NotUnderstood
 from kproxy.explain.iptables import read_rule
-from kproxy.explain.walk import NotUnderstood, Walker
+from kproxy.explain.walk import Walker
 from kproxy.model.packet import Host, Packet
 from kproxy.values import Address, Family, Protocol
 from recordings import CLUSTERS, DUMP

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kproxy.errors import InputError
+from kproxy.explain.fates import NotUnderstood
 from kproxy.explain.nft_table import parse_table
 from kproxy.explain.nft_walk import NftWalker
-from kproxy.explain.walk import NotUnderstood
 from kproxy.model.packet import Fate, Host, Packet, Verdict
 from kproxy.values import Address, Protocol
 

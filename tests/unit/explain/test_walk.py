@@ -6,7 +6,8 @@ import pytest
 
 from kproxy.errors import InputError
 from kproxy.explain.dump import parse_tables
-from kproxy.explain.walk import NotUnderstood, Walker
+from kproxy.explain.fates import NotUnderstood
+from kproxy.explain.walk import Walker
 from kproxy.model.packet import Fate, Host, Packet, Verdict
 from kproxy.values import Address, Protocol
 
