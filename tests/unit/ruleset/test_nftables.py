@@ -42,6 +42,27 @@ def test_service_port_is_elements_for_each_of_its_addresses() -> None:
     assert 8 == sum(each.holder.endswith(("endpoints-2", "endpoints-1")) for each in found)
 
 
+def test_chains_stand_on_the_hooks_that_the_drawing_shows() -> None:
+    """Also where packets cannot tell: other tables stand before or behind. See templates/nftables/README.md."""
+    circumstances = Circumstances(a_view(), SETTINGS)
+    blocks = DesiredTable(RENDER, circumstances).blocks
+    assert {
+        "filter-prerouting": "filter hook prerouting priority dstnat - 10",
+        "filter-output-first": "filter hook output priority -110",
+        "nat-prerouting": "nat hook prerouting priority dstnat",
+        "nat-output": "nat hook output priority -100",
+        "filter-input": "filter hook input priority filter",
+        "filter-forward": "filter hook forward priority filter",
+        "filter-output": "filter hook output priority filter",
+        "nat-postrouting": "nat hook postrouting priority srcnat",
+    } == {
+        block.name: declared.removeprefix("\ttype ").removesuffix("; policy accept;")
+        for block, text in blocks.items()
+        for declared in text.splitlines()
+        if " hook " in declared
+    }
+
+
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
 def test_template_that_writes_no_blocks_is_refused(text: str) -> None:
     with pytest.raises(InputError):
