@@ -18,6 +18,8 @@ def listing(family: Family) -> dict[str, Any]:
             found.setdefault(f"rules of {about['chain']}", []).append(about["expr"])
         elif kind != "metainfo":
             elements = about.pop("elem", ())
-            about["elements"] = [] if about["name"] == "affinity" else sorted(map(json.dumps, elements))
+            about["elements"] = (
+                [] if about["name"].startswith("affinity/") else sorted(map(json.dumps, elements))
+            )
             found[f"{kind} {about['name']}"] = about
     return found

@@ -9,7 +9,7 @@ from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_elements import RawElement, raw
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
-from kproxy.transaction.nftables import KEPT, MODEL, Run, TableTransaction, model, picks
+from kproxy.transaction.nftables import MODEL, Run, TableTransaction, is_kept, model, picks
 
 _log = logging.getLogger(__name__)
 
@@ -148,8 +148,9 @@ class AppliedTable:
         wanted: dict[str, set[RawElement]] = {}
         for element in applied.elements():
             wanted.setdefault(element.holder, set()).add(raw(element))
-        for block in found - {KEPT}:
-            if not block.is_chain and self.kernel.elements(block.name) != wanted.get(block.name, set()):
+        for block in found:
+            is_told = not (block.is_chain or is_kept(block))
+            if is_told and self.kernel.elements(block.name) != wanted.get(block.name, set()):
                 altered.add(block)
         asleep = [f"table {TABLE}, which is dormant"] if self.kernel.is_dormant() else []
         return [*asleep, *(f"{block.kind} {block.name}" for block in sorted(different | altered))]

@@ -115,11 +115,13 @@ class NftablesProxy:
             )
             self._applied.in_place = False
             return self._bring(table)
+        if not self._applied.in_place and self._keeps_clients:
+            self._keeps_clients = False
+            if not self._is_refused(table):
+                return self._bring(table)
+            self._keeps_clients = True
         wanted = {key: table.plans_of(key) for key in sorted(self._were)}
         culprits = self._culprits(table, wanted, failed)
-        if culprits is None and not self._applied.in_place and self._keeps_clients:
-            self._keeps_clients = False
-            return self._bring(table)
         if culprits is None:
             raise failed
         for key in culprits:
@@ -150,19 +152,22 @@ class NftablesProxy:
             chosen = set(part)
             for key, plans in wanted.items():
                 table.place(key, plans if key in chosen else self._were[key])
-            try:
-                self._kernel.check(self._transaction(table).refusable)
-            except ProgramFailed as refused:
-                if refused.exit_code is None:
-                    raise
-                return True
-            return False
+            return self._is_refused(table)
 
         try:
             return None if is_refused(()) else find_culprits([*wanted], is_refused)
         finally:
             for key, plans in wanted.items():
                 table.place(key, plans)
+
+    def _is_refused(self, table: DesiredTable) -> bool:
+        try:
+            self._kernel.check(self._transaction(table).refusable)
+        except ProgramFailed as refused:
+            if refused.exit_code is None:
+                raise
+            return True
+        return False
 
     def _transaction(self, table: DesiredTable) -> TableTransaction:
         if self._applied.in_place:

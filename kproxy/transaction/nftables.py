@@ -10,7 +10,8 @@ without looking at every rule, so elements of new maps come before their rules, 
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -34,9 +35,6 @@ _SENDS = re.compile(r" map @(\S+)\n")
 
 MODEL = f"{TABLE}-model"
 """A table that is there for a moment, to be compared with ours."""
-
-KEPT = Block("set", "affinity")
-"""Clients keep their endpoints also when all else is written anew."""
 
 
 _EXPRESSION = r"(?:ip6? [sd]addr|meta l4proto|th dport|numgen random mod 2)"
@@ -116,7 +114,7 @@ def anew(
     found: Iterable[Block],
     blocks: Blocks,
     elements: Iterable[Element],
-    intact: Collection[Block],
+    intact: AbstractSet[Block],
 ) -> TableTransaction:
     """All of the table instead of what was `found` in it, but for what clients are remembered by.
 
@@ -129,12 +127,21 @@ def anew(
     gone = {block for block in found if " hook " in blocks.get(block, " hook ")} | found & renewed
     emptied = (
         f"add table {table}\n",
-        *(f"flush {block.kind} {table} {block.name}\n" for block in sorted(found - {KEPT, *intact})),
+        *(
+            f"flush {block.kind} {table} {block.name}\n"
+            for block in sorted(found - intact)
+            if not is_kept(block)
+        ),
         *(f"delete {block.kind} {table} {block.name}\n" for block in sorted(gone)),
     )
     written = {block: text for block, text in blocks.items() if block not in intact}
     transaction = _whole("".join(emptied), family, written, elements)
     return replace(transaction, written=tuple(block.name for block in blocks if block.is_chain))
+
+
+def is_kept(block: Block) -> bool:
+    """Whether it is a set of clients, which keep their endpoints also when all else is written anew."""
+    return not block.is_chain and block.name.startswith("affinity/")
 
 
 def picks(blocks: Blocks) -> dict[Block, Block]:

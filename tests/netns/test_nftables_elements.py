@@ -23,7 +23,7 @@ from kproxy.ruleset.nftables.table import Element
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import KEPT, ElementCommand, Run, from_scratch
+from kproxy.transaction.nftables import ElementCommand, Run, from_scratch, is_kept
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing
@@ -73,7 +73,7 @@ FRESH = {family: from_scratch(family, TABLES[family].blocks, ELEMENTS[family]).m
 FORMS = {
     block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", text)[0]
     for block, text in TABLES[Family.IPV4].blocks.items()
-    if not block.is_chain and block != KEPT
+    if not block.is_chain and not is_kept(block)
 }
 """Of what the keys and values in each set or map are made."""
 

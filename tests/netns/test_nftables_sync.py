@@ -49,6 +49,9 @@ SETTINGS = Settings(
     cluster_cidrs=CLUSTER_CIDRS, is_nftables=True, node_port_primary=True, localhost_node_ports=False
 )
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
+CLIENTS = "ip kproxy affinity/default/web/tcp/"
+"""The set of who stays with an endpoint of `web`."""
+
 NO_PORT = 70_000
 """No Service that was decoded has it; nft refuses it."""
 
@@ -270,19 +273,21 @@ def test_kernel_that_notices_late_what_is_in_use_is_asked_again(
 
 
 def test_restarted_agent_keeps_whom_clients_stay_with(node: Node) -> None:
-    client = "192.0.2.1 . 7 timeout 1h"
-    nft("add", "element", "ip", "kproxy", "affinity", "{", client, "}")
+    node.serve("web", 0, affinity_timeout_s=60)
+    node.sync()
+    nft(f"add element {CLIENTS} {{ 192.0.2.1 . 7 timeout 1h }}")
     before = listing(Family.IPV4)
     node.restart()
     assert node.sync(verify=True).error is None
     assert before == listing(Family.IPV4)
-    assert "192.0.2.1 . 7" in nft("list", "set", "ip", "kproxy", "affinity")
+    assert "192.0.2.1 . 7" in nft("list", "set", *CLIENTS.split())
 
 
 def test_table_of_another_make_is_replaced(node: Node) -> None:
     nft("flush", "ruleset")
     nft("add", "table", "ip", "kproxy")
-    nft("add", "set", "ip", "kproxy", "affinity", "{ type inet_service; }")
+    nft("add", "set", *CLIENTS.split(), "{ type inet_service; }")
+    node.serve("web", 0, affinity_timeout_s=60)
     node.restart()
     assert node.sync().error is None
     assert ["10.96.0.10", "10.96.0.11"] == node.holds()
@@ -418,10 +423,12 @@ def test_chain_that_picks_is_compared_with_what_nft_makes_of_it(node: Node, harm
 
 @pytest.mark.parametrize("harm", ["", "flush chain ip kproxy pick-2", "delete chain ip kproxy nat-output"])
 def test_restarted_agent_trusts_no_chain_of_an_older_one(node: Node, harm: str) -> None:
-    nft(f"add element ip kproxy affinity {{ 192.0.2.1 . 7 timeout 1h }}; {harm}")
+    node.serve("web", 0, affinity_timeout_s=60)
+    node.sync()
+    nft(f"add element {CLIENTS} {{ 192.0.2.1 . 7 timeout 1h }}; {harm}")
     node.restart()
     assert node.sync().error is None
-    assert "192.0.2.1 . 7" in nft("list", "set", "ip", "kproxy", "affinity")
+    assert "192.0.2.1 . 7" in nft("list", "set", *CLIENTS.split())
     assert ["table ip kproxy"] == nft("list", "tables").splitlines()
     held = listing(Family.IPV4)
     assert afresh(node.store, Circumstances(node.view, SETTINGS), Family.IPV4) == held

@@ -18,7 +18,7 @@ _IP = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
 class _Remembering(NamedTuple):
-    """An endpoint that clients stay with: its chain, and the number by which the affinity set knows it."""
+    """An endpoint that clients stay with: its chain, and the number by which the set of clients knows it."""
 
     chain: str
     number: int
@@ -86,6 +86,7 @@ class BlockWriter:
             allow_node_to_vip=plan.allow_node_to_vip,
             vips=plan.load_balancer_vips,
             policies=policies,
+            affinity=own_chain("affinity", plan),
             remembering=tuple(numbered.values()),
             affinity_timeout_s=plan.affinity_timeout_s,
             protocol=plan.name.protocol.lower(),
