@@ -12,7 +12,7 @@ import yaml
 
 from kproxy.kernel import process
 from kproxy.model.decide import decide
-from kproxy.model.packet import Packet
+from kproxy.model.packet import Packet, Verdict
 from kproxy.ruleset.tree import FLAT
 from kproxy.values import Address, Family, Protocol
 from namespaces import inside
@@ -97,3 +97,36 @@ def test_masqueraded_packet_leaves_without_the_mark(wire: Wire) -> None:
     with inside(wire.namespace):
         counted = re.findall(r"counter packets (\d+)", process.run(["nft", "list", "table", "ip", "after"]))
     assert ["0", "5"] == counted
+
+
+def test_connection_that_was_there_before_its_address_was_a_services_goes_on(wire: Wire) -> None:
+    """To what has become another port of a cluster IP, an external IP without endpoints, a free address."""
+    load_plain_service(wire)  # without any rule the kernel tracks no connection
+    asked = [
+        Packet(Protocol.TCP, Address("198.51.100.9"), Address(f"10.128.2.{number}"), 80, OUTSIDE.name)
+        for number in (11, 12, 13)
+    ]
+    wire.forget(open_ones=True)
+    talks = [wire.open(packet) for packet in asked]
+    scenario = Scenario.load(PLAIN_SERVICE)
+    service, _ = (dict(thing) for thing in scenario.objects)
+    service["spec"] |= {
+        "clusterIP": "10.128.2.11",
+        "clusterIPs": ["10.128.2.11"],
+        "ports": [{"protocol": "TCP", "port": 81}],
+    }
+    other = {**service, "metadata": {"name": "other", "namespace": "default"}}
+    other["spec"] = {
+        **service["spec"],
+        "clusterIP": "10.96.0.12",
+        "clusterIPs": ["10.96.0.12"],
+        "ports": [{"protocol": "TCP", "port": 80}],
+        "externalIPs": ["10.128.2.12"],
+    }
+    cidr = {**SERVICE_CIDR, "spec": {"cidrs": ["10.128.2.13/32"]}}
+    scenario = Scenario((service, other, cidr), scenario.configuration).in_nftables_mode()
+    ByNftables().load(wire, scenario, Family.IPV4, FLAT)
+    for talk in talks:
+        wire.go_on(talk)
+    verdicts = [seen.fate.verdict for seen in wire.send(asked)]
+    assert [Verdict.REJECTED, Verdict.REJECTED, Verdict.DROPPED] == verdicts
