@@ -308,8 +308,13 @@ def _foremost(claims: list[_Claim]) -> list[_Claim]:
 
 
 def _is_kept_out(claims: list[_Claim], packet: Packet) -> bool:
-    """In nftables mode source ranges guard the load balancer's address, whatever else it is, with endpoints and without."""
+    """In nftables mode source ranges guard the load balancer's address, whatever else it is, with endpoints and without.
+
+    Those of the Service that it belongs to count, or if that has none, of the first by name.
+    """
+    owners = [claim.service for claim in _foremost(claims)]
     guards = [claim for claim in claims if claim.is_restricted]
+    guards.sort(key=lambda claim: claim.service not in owners)
     return bool(guards) and not guards[0].admits(packet.source)
 
 

@@ -169,7 +169,8 @@ class DesiredTable:
         marks: set[Element] = set()
         for plan in plans:
             for frontend, served in frontends_of(plan):
-                frontends[frontend] = _merged(frontends.get(frontend, served), served)
+                firewall = frontends.get(frontend, served).firewall or served.firewall
+                frontends[frontend] = frontends.get(frontend, served)._replace(firewall=firewall)
             blocks |= self._writer.own_blocks(plan)
             marks.add(Element("cluster-ips", plan.cluster_ip))
             for backend in plan.usable.reachable:
@@ -252,18 +253,10 @@ class DesiredTable:
 def _foremost(claims: dict[NamespacedName, Served]) -> Served:
     """The claim that counts: one that serves everyone before one that serves some, then the first by name.
 
-    Source ranges count whoever serves; those of the first by name.
+    Source ranges count whoever serves: its own, or those of the first by name.
     """
     if not claims:
         return _NOT_SERVED
-    (_, best), *_ = sorted(
-        claims.items(), key=lambda claim: (bool(claim[1].refusal), not claim[1].chain, claim[0])
-    )
-    for _, claim in sorted(claims.items()):
-        best = _merged(best, claim)
-    return best
-
-
-def _merged(first: Served, other: Served) -> Served:
-    """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
-    return first._replace(firewall=other.firewall) if other.firewall and not first.firewall else first
+    _, best = min(claims.items(), key=lambda claim: (bool(claim[1].refusal), not claim[1].chain, claim[0]))
+    firewalls = (claim.firewall for _, claim in sorted(claims.items()) if claim.firewall)
+    return best._replace(firewall=best.firewall or next(firewalls, ""))

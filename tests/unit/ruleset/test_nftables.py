@@ -14,7 +14,7 @@ from kproxy.ruleset.nftables.table import Block, Element, parse_blocks
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.values import Address, Protocol
+from kproxy.values import Address, Network, Protocol
 from scenarios import RENDER
 
 SETTINGS = Settings(is_nftables=True, node_port_primary=True, localhost_node_ports=False)
@@ -61,6 +61,29 @@ def test_chains_stand_on_the_hooks_that_the_drawing_shows() -> None:
         for declared in text.splitlines()
         if " hook " in declared
     }
+
+
+def test_address_that_two_services_guard_is_guarded_by_the_one_that_serves_or_the_first_by_name() -> None:
+    store = Store()
+    for number, name in enumerate("ab"):
+        service = a_service(
+            name,
+            type=ServiceType.LOAD_BALANCER,
+            cluster_ips=(Address(f"10.96.0.{number}"),),
+            load_balancer_vips=(Address("192.0.2.10"),),
+            source_ranges=(Network("198.51.100.0/24"),),
+        )
+        store.apply(Changed(service))
+    circumstances = Circumstances(a_view(), SETTINGS)
+    table = DesiredTable(RENDER, circumstances)
+
+    def guards() -> list[str]:
+        table.update(store, store.take_dirty(), circumstances)
+        return [each.value for each in table.elements() if each.holder == "firewall-ips"]
+
+    assert ["goto firewall/default/a/tcp/"] == guards()
+    store.apply(Changed(a_slice(an_endpoint("10.128.1.5"), service="b")))
+    assert ["goto firewall/default/b/tcp/"] == guards()
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
