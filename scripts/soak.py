@@ -7,10 +7,10 @@ import random
 import signal
 import sys
 from collections import Counter
-from types import FrameType
 
 import click
 
+from namespaces import end_as_if_interrupted
 from statemachine.filters import Filter
 from statemachine.search import Broken, Search
 
@@ -23,7 +23,7 @@ from statemachine.search import Broken, Search
 )
 def main(minutes: float, seed: int | None, backends: tuple[str, ...]) -> None:
     """Let everything happen to an agent, in random order; print what breaks it and how to play that again."""
-    _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
+    end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     first = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
     chosen = [*map(Filter, backends)] or [*Filter]
     broken = [_search(each, first, minutes * 60 / len(chosen)) for each in chosen]
@@ -43,16 +43,6 @@ def _search(chosen: Filter, seed: int, for_s: float) -> Broken | None:
 
 def _told(tally: Counter[str]) -> str:
     return "\n".join(f"{count:>10} {kind}" for kind, count in tally.most_common())
-
-
-def _end_as_if_interrupted(*signals: signal.Signals) -> None:
-    """So that namespaces and the agent go when this is killed."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    for number in signals:
-        signal.signal(number, interrupt)
 
 
 if __name__ == "__main__":

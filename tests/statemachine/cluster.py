@@ -119,11 +119,14 @@ class Cluster:
     @cached_property
     def manifests(self) -> dict[ObjectKey, Object]:
         """What the API server holds, by kind and name."""
-        node = {(Kind.NODE, NODE): _node(self.node)} if self.node.exists else {}
+        node = {(Kind.NODE, NODE): node_manifest(self.node)} if self.node.exists else {}
         return {
             **node,
-            **{(Kind.SERVICE, name): _service(name, shape) for name, shape in self.services.items()},
-            **{(Kind.ENDPOINT_SLICE, key.name): _slice(key, pods) for key, pods in self.slices.items()},
+            **{(Kind.SERVICE, name): service_manifest(name, shape) for name, shape in self.services.items()},
+            **{
+                (Kind.ENDPOINT_SLICE, key.name): slice_manifest(key, pods)
+                for key, pods in self.slices.items()
+            },
         }
 
     @cached_property
@@ -148,7 +151,7 @@ def node_port_of(slot: int) -> int:
     return 30080 + slot
 
 
-def _service(name: str, shape: Shape) -> Object:
+def service_manifest(name: str, shape: Shape) -> Object:
     addresses = [addresses_of(shape.slot, family) for family in shape.families]
     node_port = {"nodePort": node_port_of(shape.slot)} if shape.node_port or shape.vip else {}
     kind = "LoadBalancer" if shape.vip else "NodePort" if shape.node_port else "ClusterIP"
@@ -177,7 +180,7 @@ def _service(name: str, shape: Shape) -> Object:
     }
 
 
-def _slice(key: SliceKey, pods: tuple[Pod, ...]) -> Object:
+def slice_manifest(key: SliceKey, pods: tuple[Pod, ...]) -> Object:
     return {
         "kind": "EndpointSlice",
         "apiVersion": "discovery.k8s.io/v1",
@@ -202,7 +205,7 @@ def _endpoint(pod: Pod, family: Family) -> Object:
     }
 
 
-def _node(facts: NodeFacts) -> Object:
+def node_manifest(facts: NodeFacts) -> Object:
     zone = {"topology.kubernetes.io/zone": facts.zone} if facts.zone else {}
     return {
         "kind": "Node",

@@ -118,6 +118,10 @@ class StubApi:
         with self.storage.changed:
             self.faults.failures.extend([Failure(status, retry_after)] * count)
 
+    def answer_after(self, delay_s: float) -> None:
+        """Let each answer to a GET take so long to begin."""
+        self.faults.delay_s = delay_s
+
     def wait_for_streams(self, kind: str, opened: int, timeout_s: float = 20.0) -> None:
         """Wait until this many streams of a kind have been opened, closed ones included; TimeoutError."""
         with self.storage.changed:

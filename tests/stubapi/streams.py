@@ -33,6 +33,8 @@ class Faults:
     streams: set[Stream] = field(default_factory=set)
     opened: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    delay_s: float = 0.0
+    """How long each answer takes to begin."""
 
     def next_failure(self) -> Failure | None:
         with self.changed:

@@ -1,0 +1,20 @@
+"""An hour of changes in some seconds; `scripts/endure` takes more."""
+
+import pytest
+
+from endurance.run import endure
+from kproxy.kernel.iptables import Backend
+from seeds import DRAWN_SEED
+
+pytestmark = pytest.mark.netns
+
+CHANGES = 200
+CHANGES_PER_S = 80.0
+
+
+@pytest.mark.parametrize("backend", [Backend.NFT, None], ids=["iptables", "nftables"])
+def test_agent_keeps_up_and_keeps_nothing(backend: Backend | None) -> None:
+    print(f"scripts/endure --seed {DRAWN_SEED} --changes {CHANGES} --changes-per-s {CHANGES_PER_S:g}")  # noqa: T201 # how to repeat it
+    figures = endure(backend, DRAWN_SEED, CHANGES, CHANGES_PER_S)
+    assert [] == figures.broken
+    assert figures.tally["changes"] == CHANGES
