@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 class SyncReport:
     """What one sync of one family did. Times are seconds; `error` is None if it took effect.
 
-    `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `render_s` are parts
-    of `apply_s` and `compute_s`; `rules_by_table` is `rules_written` by table.
+    `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `lock_wait_s` are parts
+    of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table.
     """
 
     services: int
@@ -41,6 +41,7 @@ class SyncReport:
     drifted: int = 0
     render_s: float = 0.0
     observe_s: float = 0.0
+    lock_wait_s: float = 0.0
     rules_by_table: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -49,12 +50,13 @@ class SyncReport:
 
     @property
     def stages_s(self) -> Mapping[str, float]:
-        """What took how long, in its order; `observe` is looking at the kernel, `apply` writing to it."""
+        """What took how long; `observe` is looking at the kernel, `apply` writing to it, both without `lock_wait`."""
         return {
             "compute": self.compute_s - self.render_s,
             "render": self.render_s,
             "observe": self.observe_s,
-            "apply": self.apply_s - self.observe_s,
+            "lock_wait": self.lock_wait_s,
+            "apply": self.apply_s - self.observe_s - self.lock_wait_s,
         }
 
 
@@ -121,7 +123,7 @@ class FamilyProxy:
 
         `record` is to be called soon after.
         """
-        course = Course(self._clock)
+        course, waited_s = Course(self._worked_s), self._iptables.lock_waited_s
         self._drifted = 0
         rendered_s = self._render.spent_s
         self._pending |= dirty
@@ -133,17 +135,19 @@ class FamilyProxy:
             self._known = None
         self._failed_before = error is not None
         transaction = course.transaction
+        lock_wait_s = self._iptables.lock_waited_s - waited_s
         return SyncReport(
             services=self._desired.service_ports,
             chains_written=len(transaction.written),
             chains_deleted=len(transaction.deleted),
             rules_written=transaction.rule_count,
             compute_s=course.compute_s,
-            apply_s=course.took_s - course.compute_s,
+            apply_s=course.took_s - course.compute_s + lock_wait_s,
             error=error,
             drifted=self._drifted,
             render_s=self._render.spent_s - rendered_s,
             observe_s=course.observe_s,
+            lock_wait_s=lock_wait_s,
             rules_by_table=transaction.rules_by_table,
         )
 
@@ -155,6 +159,10 @@ class FamilyProxy:
         applied, self._unrecorded = self._unrecorded, Transaction()
         if applied:
             self._rules.record(applied)
+
+    def _worked_s(self) -> float:
+        """A clock that stands while we wait for the lock."""
+        return self._clock() - self._iptables.lock_waited_s
 
     def _sections(
         self, store: Store, circumstances: Circumstances, course: Course, *, verify: bool

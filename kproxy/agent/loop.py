@@ -155,7 +155,10 @@ class Agent:
             report.chains_written,
             report.rules_written,
             report.chains_deleted,
-            ", ".join(f"{stage} {took_s * 1000:.1f} ms" for stage, took_s in report.stages_s.items()),
+            ", ".join(
+                f"{stage.replace('_', ' ')} {took_s * 1000:.1f} ms"
+                for stage, took_s in report.stages_s.items()
+            ),
         )
 
     def _look_at_addresses(self) -> None:

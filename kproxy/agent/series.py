@@ -17,7 +17,7 @@ from kproxy.values import Family
 
 FAMILY = "ip_family"
 TABLES = ("filter", "nat")
-STAGES = ("compute", "render", "observe", "apply")
+STAGES = ("compute", "render", "observe", "lock_wait", "apply")
 PROBES = ("healthz", "livez")
 
 _DURATIONS_S = tuple(0.001 * 2**power for power in range(15))
@@ -142,7 +142,7 @@ class Series:
         self.stages = self._labelled(
             _histogram(
                 "kproxy_sync_stage_duration_seconds",
-                "How long each stage of a sync took; apply includes the wait for another program's lock",
+                "How long each stage of a sync took; lock_wait is for other programs that hold iptables-legacy's lock",
                 (FAMILY, "stage"),
                 buckets=_DURATIONS_S,
             ),

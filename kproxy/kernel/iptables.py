@@ -3,11 +3,13 @@
 import math
 import re
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process
+from kproxy.kernel.lockwait import LockWait
 from kproxy.kernel.nftables import chain_names
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.values import Family
@@ -56,7 +58,13 @@ class Iptables:
     def __init__(self, backend: Backend, family: Family) -> None:
         self.backend = backend
         self.family = family
+        self._lock_wait = LockWait()
         self.program = f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+
+    @property
+    def lock_waited_s(self) -> float:
+        """How long its programs have waited so far for other programs to give /run/xtables.lock back."""
+        return self._lock_wait.waited_s
 
     def refusal(self) -> str:
         """Why this family cannot be programmed here at all, or nothing. A held lock is no reason: it passes."""
@@ -89,7 +97,8 @@ class Iptables:
             for table in ("filter", "nat")
         )
         try:
-            process.run(self._restoring, stdin=checks, timeout_s=RESTORE_TIMEOUT_S)
+            with self._noting_lock_wait():
+                process.run(self._restoring, stdin=checks, timeout_s=RESTORE_TIMEOUT_S)
         except ProgramFailed as failed:
             if failed.exit_code not in _NO_SUCH_RULE:
                 raise
@@ -116,7 +125,8 @@ class Iptables:
         Each COMMIT takes effect at once or not at all; ProgramFailed says which line was refused,
         and the sections before it stay in effect. A section may be made while those before are applied.
         """
-        process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+        with self._noting_lock_wait():
+            process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
 
     @property
     def _restoring(self) -> list[str]:
@@ -124,7 +134,12 @@ class Iptables:
 
     def _list(self, chain: Chain) -> list[str]:
         command = [self.program, "-w", str(LOCK_WAIT_S), "-t", chain.table, "-S", chain.name]
-        return process.run(command, timeout_s=RESTORE_TIMEOUT_S).splitlines()
+        with self._noting_lock_wait():
+            return process.run(command, timeout_s=RESTORE_TIMEOUT_S).splitlines()
+
+    def _noting_lock_wait(self) -> AbstractContextManager[object]:
+        """iptables-nft has no lock to wait for."""
+        return self._lock_wait if self.backend is Backend.LEGACY else nullcontext()
 
 
 def _as_checks(rules: Iterable[str]) -> str:

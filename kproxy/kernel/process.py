@@ -80,6 +80,11 @@ def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> 
     _require_success(started, command, complaint, fed.text, fed.first_line)
 
 
+def running() -> tuple[int, ...]:
+    """The process ids of what `run` waits for, in any thread."""
+    return tuple(started.pid for started in tuple(_running))
+
+
 def end_all() -> None:
     """Kill what `run` waits for, from any thread, and whatever it starts afterwards: this process is about to end."""
     _ending.set()

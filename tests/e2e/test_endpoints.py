@@ -100,7 +100,7 @@ def agent(api: StubApi, log: Path) -> Iterator[None]:
 def test_every_line_of_the_log_of_a_sync_has_counts_and_stages(log: Path) -> None:
     assert re.search(
         r"INFO kproxy\.agent\.loop: IPv4: synced \d+ service ports: \d+ chains and \d+ rules written, "
-        r"\d+ chains deleted; compute [\d.]+ ms, render [\d.]+ ms, observe [\d.]+ ms, apply [\d.]+ ms",
+        r"\d+ chains deleted; compute [\d.]+ ms, render [\d.]+ ms, observe [\d.]+ ms, lock wait 0\.0 ms, apply [\d.]+ ms",
         log.read_text(),
     )
 

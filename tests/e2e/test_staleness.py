@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -41,6 +42,14 @@ def answers(path: str, status: int) -> Callable[[], bool]:
     return holds
 
 
+def stage_s(stage: str) -> float:
+    """How much time went into a stage of IPv4's syncs so far."""
+    with urllib.request.urlopen("http://127.0.0.1:10249/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    series = f'kproxy_sync_stage_duration_seconds_sum{{ip_family="IPv4",stage="{stage}"}}'
+    return next(float(line.split()[-1]) for line in page.splitlines() if line.startswith(series))
+
+
 @pytest.mark.parametrize("hindrance", ["a program that fails", "a lock that never comes"])
 def test_agent_that_cannot_write_becomes_unhealthy_and_well_again(
     hindrance: str, api: StubApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -66,3 +75,7 @@ def test_agent_that_cannot_write_becomes_unhealthy_and_well_again(
             broken.unlink(missing_ok=True)
         for path in ("/healthz", "/livez", "/readyz"):
             eventually(answers(path, 200), "well once the change is in the kernel", log)
+        waited_s = stage_s("lock_wait")
+    waits = hindrance == "a lock that never comes"
+    assert (waited_s > 4.0) is waits
+    assert waits is any(float(ms) > 100.0 for ms in re.findall(r"lock wait ([\d.]+) ms", log.read_text()))

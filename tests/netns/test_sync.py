@@ -2,6 +2,7 @@
 
 import fcntl
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from namespaces import fresh_namespace, inside
 
 pytestmark = pytest.mark.netns
 
+LOCK_HELD_S = 0.6
 SETTINGS = Settings(cluster_cidrs=CLUSTER_CIDRS)
 RENDER = rule_templates()
 WEB_CHAIN = CLUSTER_POLICY + service_port_hash(
@@ -129,6 +131,26 @@ def test_first_sync_commits_chains_while_others_are_computed(
     assert [True] == were_there
     assert 0 == succeeded(node.sync(verify=True)).chains_written
     assert node.wanted().items() <= parse_chains(node.rules()).items()
+
+
+def test_wait_for_the_lock_is_told_apart_from_work(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
+    assert 0.0 == succeeded(node.sync()).lock_wait_s
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        release = threading.Timer(LOCK_HELD_S, fcntl.flock, (held, fcntl.LOCK_UN))
+        release.start()
+        report = succeeded(node.sync())
+        release.join()
+    waits = node.backend is Backend.LEGACY
+    assert report.lock_wait_s == pytest.approx(LOCK_HELD_S if waits else 0.0, abs=0.2)
+    assert max(report.stages_s, key=report.stages_s.__getitem__) == "lock_wait" or not waits
+    assert report.took_s == pytest.approx(sum(report.stages_s.values()))
+    assert report.took_s > report.lock_wait_s
 
 
 def test_second_sync_without_a_change_writes_nothing(node: Node) -> None:
