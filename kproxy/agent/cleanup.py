@@ -22,14 +22,19 @@ _SHARED = frozenset(
     {
         "KUBE-EXTERNAL-SERVICES",
         "KUBE-FORWARD",
+        "KUBE-IPVS-FILTER",
+        "KUBE-IPVS-OUT-FILTER",
+        "KUBE-LOAD-BALANCER",
+        "KUBE-NODE-PORT",
         "KUBE-NODEPORTS",
         "KUBE-POSTROUTING",
         "KUBE-PROXY-CANARY",
         "KUBE-PROXY-FIREWALL",
         "KUBE-SERVICES",
+        "KUBE-SOURCE-RANGES-FIREWALL",
     }
 )
-"""The chains that stand whatever the Services."""
+"""The chains that stand whatever the Services, in iptables mode and in kube-proxy's mode ipvs."""
 
 _MARKING = "KUBE-MARK-MASQ"
 """Ours, but plugins that open host ports may send packets there too."""

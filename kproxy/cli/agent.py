@@ -42,7 +42,8 @@ def command(context: click.Context, /, **_: object) -> None:
         return
     path = flags["config"]
     file = ConfigurationFile(path, read_file(path)) if path else None
-    configuration = _configuration(file, flags, given)
+    configure = _configuration_to_clean_up if flags["cleanup"] else _configuration
+    configuration = configure(file, flags, given)
     set_up_logging(configuration.logging)
     if flags["write-config-to"]:
         _write(flags["write-config-to"], configuration)
@@ -89,6 +90,17 @@ def _configuration(
     if configuration.enable_profiling:
         tell("enableProfiling has no effect in kproxy: it has no profiling pages")
     return configuration
+
+
+def _configuration_to_clean_up(
+    file: ConfigurationFile | None, flags: dict[str, Any], given: frozenset[str]
+) -> Configuration:
+    """Only its logging counts then: one that kproxy cannot run with, such as of mode ipvs, is no hindrance."""
+    try:
+        return _configuration(file, flags, given)
+    except InputError as refused:
+        tell(f"{refused}; --cleanup goes on without the configuration")
+        return Configuration()
 
 
 def _write(path: Path, configuration: Configuration) -> None:

@@ -61,8 +61,9 @@ class _Verbosity(click.ParamType[int]):
         return int(text)
 
 
-def _refuse(_context: click.Context, option: click.Parameter, value: str | None) -> None:
-    if value is not None:
+def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """But not to clean up, which is what is left to do with such flags."""
+    if value is not None and not context.params["cleanup"]:
         flag = option.opts[0]
         kind = "mode ipvs" if flag.removeprefix("--") in _IPVS else "Windows"
         raise InputError(
@@ -128,7 +129,7 @@ _ACTIONS = (
         "Write the configuration there, defaults filled in, and end.",
         type=click.Path(path_type=Path),
     ),
-    _switch("cleanup", "Remove all rules of kproxy and kube-proxy, of every mode, and end."),
+    _switch("cleanup", "Remove all rules of kproxy and kube-proxy, of every mode, and end.", is_eager=True),
     _switch("init-only", "Set up what needs privileges in the kernel, and end."),
     _text(
         "version",

@@ -23,8 +23,15 @@ ENDPOINT_SLICES = Resource(
 )
 """Nor do the slices of headless Services."""
 
-SERVICE_CIDRS = Resource(Kind.SERVICE_CIDR, "/apis/networking.k8s.io/v1/servicecidrs", ())
-"""For nftables mode; before Kubernetes 1.33 there may be none, and a server that knows none says 404."""
+SERVICE_CIDRS = Resource(
+    Kind.SERVICE_CIDR,
+    "/apis/networking.k8s.io/v1/servicecidrs",
+    without_it=(
+        "packets to cluster IPs that no Service has are not dropped; Kubernetes 1.33 and newer has them, "
+        "and lets the ClusterRole system:node-proxier list them"
+    ),
+)
+"""For nftables mode. Before Kubernetes 1.33 there may be none: 404, or 403 where our role knows nothing of them either."""
 
 _STOP_WITHIN_S = 2.0
 

@@ -20,11 +20,15 @@ _MOST_PAGES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What to list and watch: one kind, where it is served, and the selectors that narrow it."""
+    """What to list and watch: one kind, where it is served, and the selectors that narrow it.
+
+    `without_it` says what follows where a server has none of it, or lets us see none; empty if we need it.
+    """
 
     kind: Kind
     path: str
     selectors: tuple[tuple[str, str], ...] = ()
+    without_it: str = ""
 
     def query(self, asked: Mapping[str, str]) -> dict[str, str]:
         """`asked` with the selectors added."""

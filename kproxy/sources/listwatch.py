@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _SILENT_WATCHES_UNTIL_RELIST = 3
 """A server restored from a backup may be behind our resourceVersion; it then answers a watch with silence."""
 
+_LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
 _SHORTEST_WATCH_S = 1.0
 """A server that ends each watch at once would otherwise be asked in a tight loop."""
 
@@ -77,6 +79,7 @@ class ListWatch:
         self._heard_at: float | None = None
         self._tried_at: float | None = None
         self._silent_watches = 0
+        self._is_lacking = False
 
     @property
     def freshness(self) -> Freshness:
@@ -123,6 +126,7 @@ class ListWatch:
 
         listed, self._resource_version = list_resource(get, self._resource, self._pace.page_size)
         self._silent_watches = 0
+        self._is_lacking = False
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
             self._resource.name,
@@ -221,6 +225,9 @@ class ListWatch:
         self._tried_at = self._pace.clock()
         self._doubt_silence()
         self._disconnect()
+        if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
+            self._do_without(failure.status)
+            return
         pause_s = self._backoff.next_pause_s(wished_s)
         at = self._resource_version
         logger.warning(
@@ -231,6 +238,18 @@ class ListWatch:
             pause_s,
         )
         self._stopping.wait(pause_s)
+
+    def _do_without(self, status: int) -> None:
+        """A cluster may come to have it some day; until then one warning is enough."""
+        logger.log(
+            logging.DEBUG if self._is_lacking else logging.WARNING,
+            "%s: the API server answers %d, so %s",
+            self._resource.name,
+            status,
+            self._resource.without_it,
+        )
+        self._is_lacking = True
+        self._stopping.wait(self._pace.lacking_s)
 
     def _disconnect(self) -> None:
         """The next attempt reads the configuration anew: credentials and certificates may have changed."""

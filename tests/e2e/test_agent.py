@@ -158,6 +158,17 @@ def test_agent_in_nftables_mode_programs_what_render_prints(
     assert left == listing(Family.IPV4)
 
 
+def test_agent_in_nftables_mode_needs_no_service_cidrs(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path
+) -> None:
+    api.lack("ServiceCIDR", 403)
+    with agent(*by_kubeconfig, "--proxy-mode=nftables", log=log):
+        eventually(said("IPv6: synced", log), "all is synced", log)
+        assert "10.128.2.6 . 8080" in process.run(["nft", "list", "ruleset"])
+        eventually(said("servicecidrs: the API server answers 403, so packets to", log), "it is told", log)
+    assert 1 == log.read_text().count("servicecidrs")
+
+
 def test_agent_follows_its_node(api: StubApi, by_kubeconfig: tuple[str, str], log: Path) -> None:
     hinted = endpoint_slice("web-a", "web", "10.128.1.5", "10.128.2.6")
     for endpoint, zone in zip(hinted["endpoints"], ("zone-a", "zone-b"), strict=True):

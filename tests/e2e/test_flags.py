@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,40 @@ def test_cleanup_leaves_only_what_others_put_there(here: None, log: Path, backen
     tables = process.run(["nft", "list", "tables"])
     assert "kube-proxy" not in tables
     assert "table inet others" in tables
+
+
+OF_MODE_IPVS = {
+    "nat": ("KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-NODE-PORT", "KUBE-LOAD-BALANCER", "KUBE-MARK-MASQ"),
+    "filter": (
+        *("KUBE-FORWARD", "KUBE-NODE-PORT", "KUBE-PROXY-FIREWALL"),
+        *("KUBE-SOURCE-RANGES-FIREWALL", "KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER"),
+    ),
+}
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("said", ["in a file", "by flags"])
+def test_cleanup_removes_the_chains_of_mode_ipvs_though_that_cannot_be_run(
+    here: None, log: Path, said: str
+) -> None:
+    for table, chains in OF_MODE_IPVS.items():
+        for chain in chains:
+            process.run(["iptables-nft", "-t", table, "-N", chain])
+        process.run(["iptables-nft", "-t", table, "-A", "OUTPUT", "-j", chains[0]])
+        for jump, target in pairwise(chains):
+            process.run(["iptables-nft", "-t", table, "-A", jump, "-j", target])
+    config = log.with_name("config.yaml")
+    config.write_text(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+    )
+    by_flags = ("--ipvs-scheduler=rr", "--proxy-mode=ipvs")
+    flags = ("--config", str(config)) if said == "in a file" else by_flags
+    with running_agent(*flags, log=log, named=False) as running:
+        assert 2 == running.wait(timeout=BOUND_S)
+    with running_agent(*flags, "--cleanup", log=log, named=False) as running:
+        assert 0 == running.wait(timeout=BOUND_S)
+    assert "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup goes on" in log.read_text()
+    assert "KUBE-" not in ruleset("iptables-nft")
 
 
 @pytest.mark.netns

@@ -11,7 +11,7 @@ import pytest
 
 from kproxy.errors import InputError
 from kproxy.sources.connection import Answer, Connection, connect
-from kproxy.sources.kube import SERVICES, KubeSource
+from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace
@@ -19,7 +19,7 @@ from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import Kind
 from kproxy.values import NamespacedName
 from stubapi import StubApi
-from stubapi.manifests import endpoint_slice, node, service
+from stubapi.manifests import endpoint_slice, node, service, service_cidr
 
 BOUND_S = 20.0
 PACE = Pace(
@@ -341,6 +341,45 @@ def test_source_keeps_services_slices_and_its_own_node(
     finally:
         source.stop()
     assert [Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE] == [each.kind for each in source.freshness]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_kind_that_a_cluster_may_lack_is_missed_once_and_taken_up_when_it_comes(
+    api: StubApi, kubeconfig: Path, events: Events, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    api.put("ServiceCIDR", service_cidr("kubernetes", "10.96.0.0/12"))
+    api.lack("ServiceCIDR", status)
+    pace = replace(PACE, lacking_s=0.02)
+    loop = ListWatch(SERVICE_CIDRS, lambda: connect(kubeconfig), events.queue.put, pace)
+    with caplog.at_level(logging.WARNING):
+        loop.start(connect(kubeconfig))
+        pause = threading.Event()
+        for _ in range(int(BOUND_S / 0.02)):
+            if len(api.requests) >= 5:
+                break
+            pause.wait(0.02)
+        (told,) = caplog.messages
+        assert told.startswith(
+            f"servicecidrs: the API server answers {status}, so packets to cluster IPs that no"
+        )
+        api.have("ServiceCIDR")
+        assert "listed kubernetes" == events.next_text()
+        loop.stop()
+        loop.join(BOUND_S)
+
+
+def test_kind_that_every_cluster_has_is_missed_each_time(
+    api: StubApi, watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.lack("Service", 403)
+    with caplog.at_level(logging.WARNING):
+        watch(PACE)
+        pause = threading.Event()
+        for _ in range(int(BOUND_S / 0.02)):
+            if len(caplog.messages) >= 3:
+                break
+            pause.wait(0.02)
+    assert 3 <= sum("we may not list services" in each for each in caplog.messages)
 
 
 def test_stop_ends_streams_that_are_blocked_in_reading(

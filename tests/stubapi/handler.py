@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         verb = "get" if served is None else "watch" if query.get("watch") in ("true", "1") else "list"
         self.api.requests.append(Request(verb, url.path, query))
         time.sleep(self.api.faults.delay_s)
-        failure = self.api.faults.next_failure()
+        failure = self.api.faults.next_failure(served.kind if served else "")
         if failure is not None:
             after = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
             message = http.HTTPStatus(failure.status).description or "failed as asked"

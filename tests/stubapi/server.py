@@ -118,6 +118,14 @@ class StubApi:
         with self.storage.changed:
             self.faults.failures.extend([Failure(status, retry_after)] * count)
 
+    def lack(self, kind: str, status: int = 404) -> None:
+        """Serve a kind no more."""
+        self.faults.lacking[kind] = status
+
+    def have(self, kind: str) -> None:
+        """Serve it again."""
+        del self.faults.lacking[kind]
+
     def answer_after(self, delay_s: float) -> None:
         """Let each answer to a GET take so long to begin."""
         self.faults.delay_s = delay_s

@@ -33,11 +33,15 @@ class Faults:
     streams: set[Stream] = field(default_factory=set)
     opened: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    lacking: dict[str, int] = field(default_factory=dict)
+    """Kinds that are not served, and the status that says so."""
     delay_s: float = 0.0
     """How long each answer takes to begin."""
 
-    def next_failure(self) -> Failure | None:
+    def next_failure(self, kind: str = "") -> Failure | None:
         with self.changed:
+            if kind in self.lacking:
+                return Failure(self.lacking[kind])
             return self.failures.pop(0) if self.failures else None
 
     def add(self, stream: Stream) -> None:
