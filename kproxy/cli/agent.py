@@ -15,7 +15,8 @@ from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file
 from kproxy.cli.logs import set_up_logging
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
-from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, override
+from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, flag_of, override
+from kproxy.configuration.idle import idle_fields
 from kproxy.errors import InputError, KproxyError
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
@@ -87,8 +88,8 @@ def _configuration(
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:
         tell(f"the feature gate {gate} has no effect in kproxy")
-    if configuration.enable_profiling:
-        tell("enableProfiling has no effect in kproxy: it has no profiling pages")
+    for field, reason in idle_fields(configuration):
+        tell(f"{field if file else flag_of(field)} has no effect in kproxy: {reason}")
     return configuration
 
 

@@ -144,12 +144,15 @@ _ACTIONS = (
 _CLUSTER = (
     _text("kubeconfig", "How to reach the API server.  [default: this pod's service account]"),
     _text("master", "The API server's address, instead of the kubeconfig's.", default=""),
-    _text("kube-api-content-type", "Accepted; kproxy speaks JSON."),
-    _text("kube-api-qps", "Accepted; kproxy asks no more than it must.", type=float),
-    _number("kube-api-burst", "Accepted; kproxy asks no more than it must."),
+    _text("kube-api-content-type", "Accepted, and named in a warning; kproxy speaks JSON."),
+    _text("kube-api-qps", "Accepted, and named in a warning; kproxy asks no more than it must.", type=float),
+    _number("kube-api-burst", "Accepted, and named in a warning; kproxy asks no more than it must."),
     _text("hostname-override", "This node's name.  [default: this host's name]"),
-    _text("config-sync-period", "Accepted; watches need no regular refresh.  [default: 15m]"),
-    _list("feature-gates", "Accepted; no gate changes anything here.", _gates),
+    _text(
+        "config-sync-period",
+        "Accepted, and named in a warning; watches need no regular refresh.  [default: 15m]",
+    ),
+    _list("feature-gates", "Accepted, and named in a warning; no gate changes anything here.", _gates),
 )
 
 _SERVERS = (
@@ -159,7 +162,7 @@ _SERVERS = (
     _text("metrics-bind-address", "Of the metrics server; empty for none.  [default: 127.0.0.1:10249]"),
     _number("healthz-port", "", hidden=True),
     _number("metrics-port", "", hidden=True),
-    _switch("profiling", "Accepted; there are no profiling pages."),
+    _switch("profiling", "Accepted, and named in a warning; there are no profiling pages."),
 )
 
 _RULES = (

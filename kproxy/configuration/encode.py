@@ -17,6 +17,13 @@ def encode_configuration(configuration: Configuration) -> dict[str, object]:
     return {"apiVersion": API_VERSION, "kind": KIND, **fields}
 
 
+def value_at(document: object, path: str) -> object:
+    """What such a document says in a field, such as `iptables.syncPeriod`; None if it has no such field."""
+    for name in path.split("."):
+        document = document[name] if isinstance(document, dict) else None
+    return document
+
+
 def _plain(value: object) -> object:
     match value:
         case msgspec.Struct():

@@ -6,7 +6,7 @@ from contextlib import suppress
 import msgspec
 
 from kproxy.configuration.decode import decode
-from kproxy.configuration.encode import encode_configuration
+from kproxy.configuration.encode import encode_configuration, value_at
 from kproxy.configuration.schema import API_VERSION, KIND, ZERO_MEANS_DEFAULT, Configuration, Mode
 from kproxy.configuration.units import ServerAddress
 from kproxy.errors import InvalidField
@@ -87,7 +87,7 @@ def decode_flags(flags: Mapping[str, object]) -> Configuration:
             flags_to_data({**flags, **_by_port(flags)}), zero_means_default=ZERO_MEANS_DEFAULT
         )
     except InvalidField as wrong:
-        raise InvalidField(_flag_of(wrong.field, _fields(flags)), wrong.reason) from wrong
+        raise InvalidField(flag_of(wrong.field, _fields(flags)), wrong.reason) from wrong
     return configuration
 
 
@@ -136,13 +136,7 @@ def configuration_to_flags(configuration: Configuration) -> dict[str, str]:
     """The value of each flag that stands for a field, as it is in force; a list is joined by commas."""
     document = encode_configuration(configuration)
     fields = _fields({"proxy-mode": configuration.mode})
-    return {flag: _as_text(_at(document, path)) for flag, path in fields.items()}
-
-
-def _at(document: object, path: str) -> object:
-    for name in path.split("."):
-        document = document[name] if isinstance(document, dict) else None
-    return document
+    return {flag: _as_text(value_at(document, path)) for flag, path in fields.items()}
 
 
 def _as_text(value: object) -> str:
@@ -162,7 +156,7 @@ def _fields(flags: Mapping[str, object]) -> Mapping[str, str]:
     return _FIELD_OF | _FIELD_IN_NFTABLES_MODE if nftables else _FIELD_OF
 
 
-def _flag_of(path: str, fields: Mapping[str, str]) -> str:
+def flag_of(path: str, fields: Mapping[str, str] = _FIELD_OF) -> str:
     """The flag of a field, or of the list or mapping that the path leads into."""
     return next(
         (

@@ -229,12 +229,35 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
         ),
         ("featureGates: {Some: true}", "the feature gate Some has no effect in kproxy"),
         ("enableProfiling: true", "enableProfiling has no effect in kproxy: it has no profiling pages"),
+        ("clientConnection: {qps: 50}", "clientConnection.qps has no effect in kproxy: it lists and watches"),
+        ("configSyncPeriod: 1m", "configSyncPeriod has no effect in kproxy: its watches need no regular"),
     ],
 )
 def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n{line}\n")
     assert says in written(tmp_path, f"--config={config}")[1]
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--config-sync-period=1m",
+        "--kube-api-burst=11",
+        "--kube-api-content-type=application/vnd.kubernetes.protobuf",
+        "--kube-api-qps=-1",
+        "--profiling",
+    ],
+)
+def test_flag_of_an_idle_field_is_named(flag: str, tmp_path: Path) -> None:
+    assert f"kproxy: {flag.partition('=')[0]} has no effect in kproxy: it" in written(tmp_path, flag)[1]
+
+
+def test_what_asks_for_nothing_else_than_kproxy_does_is_not_named(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(KUBEADM.read_text())
+    default = ("--kube-api-qps=5", "--kube-api-content-type=application/json", "--profiling=false")
+    assert "no effect" not in written(tmp_path, f"--config={config}")[1] + written(tmp_path, *default)[1]
 
 
 @pytest.mark.parametrize(
