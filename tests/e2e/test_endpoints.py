@@ -398,6 +398,33 @@ def put_and_await(api: StubApi, manifest: dict[str, Any], log: Path) -> None:
     eventually(lambda: value(seen) == before + 1 and value(pending) == 0.0, "it is programmed", log)
 
 
+def test_answers_to_probes_are_counted_by_code() -> None:
+    for probe in ("healthz", "livez"):
+        counted = f'kubeproxy_proxy_{probe}_total{{code="200"}}'
+        before = value(counted)
+        assert 200 == get(10256, f"/{probe}").status
+        assert before + 1 == value(counted)
+
+
+def test_service_ports_without_an_endpoint_here_are_counted_by_policy(api: StubApi, log: Path) -> None:
+    counted = 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{{ip_family="{}",traffic_policy="{}"}}'
+    everything = [(family, policy) for family in FAMILIES for policy in ("internal", "external")]
+    put_and_await(api, on_this_node(at="another"), log)
+    found = {each: value(counted.format(*each)) for each in everything}
+    assert {each: float(each == ("IPv4", "external")) for each in everything} == found
+    put_and_await(api, on_this_node(), log)
+    assert 0.0 == value(counted.format("IPv4", "external"))
+
+
+def test_packets_to_node_ports_of_localhost_are_counted(log: Path) -> None:
+    counted = "kubeproxy_iptables_localhost_nodeports_accepted_packets_total"
+    before = value(counted)
+    with socket.socket() as client:
+        client.settimeout(0.3)
+        client.connect_ex(("127.0.0.1", 30080))  # its endpoint is nowhere
+    assert value(counted) > before
+
+
 def test_drift_is_found_and_repaired(log: Path) -> None:
     process.run(["iptables-nft", "-t", "nat", "-F", "KUBE-MARK-MASQ"])
     repaired = 'kproxy_drift_repaired_total{ip_family="IPv4"}'
