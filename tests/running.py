@@ -1,8 +1,10 @@
 """`kproxy agent` as a process of its own in this thread's network namespace."""
 
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,14 @@ def running_agent(*flags: str, log: Path, named: bool = True) -> Iterator[subpro
     finally:
         running.kill()
         running.wait(timeout=BOUND_S)
+
+
+def metric(series: str) -> float:
+    """The newest value of an agent's series, named with all its labels as the page has them."""
+    with urllib.request.urlopen("http://127.0.0.1:10249/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def eventually(holds: Callable[[], bool], what: str, log: Path) -> None:

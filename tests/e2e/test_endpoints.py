@@ -16,7 +16,7 @@ import pytest
 
 from kproxy.kernel import process
 from namespaces import fresh_namespace, inside
-from running import NODE, eventually, running_agent
+from running import NODE, eventually, metric, running_agent
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service
 
@@ -347,11 +347,6 @@ def test_no_series_of_creation_times() -> None:
     assert "_created" not in metrics()
 
 
-def value(series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", metrics(), re.MULTILINE)
-    return float(found[1]) if found else 0.0
-
-
 @pytest.fixture(scope="module")
 def refusals(api: StubApi, agent: None) -> tuple[int, ...]:
     """What the API server answers to the three watches, each once, after they broke."""
@@ -366,70 +361,70 @@ def test_requests_to_the_api_server_are_counted_by_code(
     api: StubApi, log: Path, refusals: tuple[int, ...]
 ) -> None:
     host = api.url.removeprefix("https://")
-    assert value(f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}') >= 6
+    assert metric(f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}') >= 6
     for code in refusals:
         counted = f'rest_client_requests_total{{code="{code}",host="{host}",method="GET"}}'
         eventually(partial(is_value, counted, 1.0), "the refusal is counted", log)
 
 
 def is_value(series: str, expected: float) -> bool:
-    return value(series) == expected
+    return metric(series) == expected
 
 
 def test_object_that_cannot_be_used_is_counted() -> None:
-    assert 1.0 == value('kproxy_quarantined_objects{kind="Service"}')
+    assert 1.0 == metric('kproxy_quarantined_objects{kind="Service"}')
 
 
 def test_change_is_counted_from_its_trigger_to_the_kernel(api: StubApi, log: Path) -> None:
     counted = 'kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"}'
-    before = value(counted)
+    before = metric(counted)
     put_and_await(api, on_this_node(changed="2020-01-01T00:00:00Z"), log)
-    assert before == value(counted)  # what happened before the agent started is not its delay
+    assert before == metric(counted)  # what happened before the agent started is not its delay
     time.sleep(1.0)  # the annotation has whole seconds
     put_and_await(api, on_this_node(), log)
-    assert before + 1 == value(counted)
+    assert before + 1 == metric(counted)
 
 
 def put_and_await(api: StubApi, manifest: dict[str, Any], log: Path) -> None:
     seen = "kubeproxy_sync_proxy_rules_endpoint_changes_total"
     pending = "kubeproxy_sync_proxy_rules_endpoint_changes_pending"
-    before = value(seen)
+    before = metric(seen)
     api.put("EndpointSlice", manifest)
-    eventually(lambda: value(seen) == before + 1 and value(pending) == 0.0, "it is programmed", log)
+    eventually(lambda: metric(seen) == before + 1 and metric(pending) == 0.0, "it is programmed", log)
 
 
 def test_answers_to_probes_are_counted_by_code() -> None:
     for probe in ("healthz", "livez"):
         counted = f'kubeproxy_proxy_{probe}_total{{code="200"}}'
-        before = value(counted)
+        before = metric(counted)
         assert 200 == get(10256, f"/{probe}").status
-        assert before + 1 == value(counted)
+        assert before + 1 == metric(counted)
 
 
 def test_service_ports_without_an_endpoint_here_are_counted_by_policy(api: StubApi, log: Path) -> None:
     counted = 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{{ip_family="{}",traffic_policy="{}"}}'
     everything = [(family, policy) for family in FAMILIES for policy in ("internal", "external")]
     put_and_await(api, on_this_node(at="another"), log)
-    found = {each: value(counted.format(*each)) for each in everything}
+    found = {each: metric(counted.format(*each)) for each in everything}
     assert {each: float(each == ("IPv4", "external")) for each in everything} == found
     put_and_await(api, on_this_node(), log)
-    assert 0.0 == value(counted.format("IPv4", "external"))
+    assert 0.0 == metric(counted.format("IPv4", "external"))
 
 
 def test_packets_to_node_ports_of_localhost_are_counted(log: Path) -> None:
     counted = "kubeproxy_iptables_localhost_nodeports_accepted_packets_total"
-    before = value(counted)
+    before = metric(counted)
     with socket.socket() as client:
         client.settimeout(0.3)
         client.connect_ex(("127.0.0.1", 30080))  # its endpoint is nowhere
-    assert value(counted) > before
+    assert metric(counted) > before
 
 
 def test_drift_is_found_and_repaired(log: Path) -> None:
     process.run(["iptables-nft", "-t", "nat", "-F", "KUBE-MARK-MASQ"])
     repaired = 'kproxy_drift_repaired_total{ip_family="IPv4"}'
-    eventually(lambda: value(repaired) >= 1.0, "the chain is put right within the sync period", log)
-    assert value('kproxy_drift_found_total{ip_family="IPv4"}') == value(repaired)
+    eventually(lambda: metric(repaired) >= 1.0, "the chain is put right within the sync period", log)
+    assert metric('kproxy_drift_found_total{ip_family="IPv4"}') == metric(repaired)
 
 
 @pytest.mark.usefixtures("refusals")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from pods import node_and_pods
-from running import NODE, eventually, running_agent
+from running import NODE, eventually, metric, running_agent
 from stubapi.manifests import node
 
 pytestmark = pytest.mark.netns
 
 ENDPOINTS = ("10.128.1.5", "10.128.2.6")
+DELETED = 'kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"}'
 CLUSTER_IP, NODE_PORT = ("10.96.0.53", 53), ("10.199.0.2", 30053)
 
 
@@ -84,3 +85,4 @@ def test_client_reaches_the_endpoint_that_serves(
             eventually(lambda: log.read_text().count("IPv4: synced") > before, "it is gone", log)  # noqa: B023 # asked at once
         put(manifests, "slices", slices(ENDPOINTS[1]))
         eventually(partial(answered_by, client, ENDPOINTS[1]), "the other endpoint answers", log)
+        eventually(lambda: metric(DELETED) >= 1.0, "the stale flow is counted", log)
