@@ -62,7 +62,7 @@ class _Verbosity(click.ParamType[int]):
 
 
 def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    """But not to clean up, which is what is left to do with such flags."""
+    """Except with --cleanup: to end a mode that kproxy does not have is what is left to do with its flags."""
     if value is not None and not context.params["cleanup"]:
         flag = option.opts[0]
         kind = "mode ipvs" if flag.removeprefix("--") in _IPVS else "Windows"

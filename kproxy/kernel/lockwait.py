@@ -1,8 +1,8 @@
 """How long programs that we started have stood in line for a file lock, of which they say nothing themselves.
 
 iptables-legacy takes /run/xtables.lock with flock(2) for each table. Were it taken here, the program would wait for us. So the
-kernel is asked where the program sleeps, which also tells in a container that sees no process of others. Known to be told so
-for iptables 1.8.8 and newer; older ones sleep between attempts, and that counts as their work.
+kernel is asked where the program sleeps, which also tells in a container that sees no process of others. That is in line for the
+lock since iptables 1.8.8; older ones sleep between attempts, and their wait counts as work.
 """
 
 import signal

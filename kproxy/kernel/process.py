@@ -81,7 +81,7 @@ def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> 
 
 
 def running() -> tuple[int, ...]:
-    """The process ids of what `run` waits for, in any thread."""
+    """The process ids of what is waited for here, in any thread."""
     return tuple(started.pid for started in tuple(_running))
 
 

@@ -11,7 +11,8 @@ class Pace:
     """Times in seconds; the backoff is client-go's: from 0.8 s up to 30 s, anew after two healthy minutes.
 
     `idle_s` is how long a watch may be silent before it counts as dead: bookmarks come about once a
-    minute. What we can do without is asked for again after `lacking_s`. `uniform(low, high)` draws the lifetime of a watch and the pauses of the backoff.
+    minute. What we can do without is asked for again after `lacking_s`. `uniform(low, high)` draws the
+    lifetime of a watch and the pauses of the backoff.
     """
 
     page_size: int = 500
