@@ -14,7 +14,7 @@ from kproxy.state.objects import Kind
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside
 from statemachine.agent import AgentProcess
-from statemachine.cluster import Cluster, ObjectKey
+from statemachine.cluster import NODE_ADDRESSES, Cluster, ObjectKey
 from statemachine.conversations import Conversations
 from statemachine.filters import Filter, Kernel
 from statemachine.flags import Flags
@@ -68,7 +68,8 @@ class World:
             self.lock = directory / "xtables.lock"
             self._kernel = self._new_kernel(stack)
             self._kernel.clear()
-            self.api = stack.enter_context(StubApi())
+            # not on loopback, where nothing arrives while a rule is missing that keeps it from being masqueraded
+            self.api = stack.enter_context(StubApi(NODE_ADDRESSES[0]))
             self._push({}, self.cluster.manifests)
             self.programs = Programs(directory, self.filter)
             kubeconfig = self.api.write_kubeconfig(directory / "kubeconfig")
