@@ -54,30 +54,23 @@ def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> 
     """
     ends_at = time.monotonic() + timeout_s
     fed = _Recent()
-    with os.fdopen(
-        os.memfd_create("complaints"), "w+b"
-    ) as complaints:  # a container may have no place for files
+    in_memory = os.memfd_create("complaints")  # a container may have no place for files
+    with os.fdopen(in_memory, "w+b") as complaints:
         with _started(command, subprocess.DEVNULL, complaints) as started:
             pipe = cast("IO[bytes]", started.stdin)
-            try:
-                _widen(pipe.fileno())
-                for piece in pieces:
-                    fed.add(piece)
-                    _write(pipe.fileno(), piece.encode(), ends_at)
+            _widen(pipe.fileno())
+            has_read_all = all(_write(pipe.fileno(), fed.add(piece), ends_at) for piece in pieces)
+            if has_read_all:
                 pipe.close()
-            except BrokenPipeError:  # it has ended, and says why
-                pass
-            except TimeoutError:
-                _kill(started)
-            try:
-                started.wait(max(ends_at - time.monotonic(), 0.0))
-            except subprocess.TimeoutExpired:
+            if not _ends(started, ends_at):
                 _kill(started)
         complaints.seek(0)
         complaint = complaints.read()
     if time.monotonic() >= ends_at and started.returncode == -signal.SIGKILL:
         raise _expired(command, timeout_s, complaint)
     _require_success(started, command, complaint, fed.text, fed.first_line)
+    if not has_read_all:
+        raise ProgramFailed(" ".join(command), 0, "it ended before it had read everything")
 
 
 def running() -> tuple[int, ...]:
@@ -149,15 +142,38 @@ def _widen(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _write(pipe: int, data: bytes, ends_at: float) -> None:
-    """TimeoutError if the program does not read in time, BrokenPipeError if it never will."""
-    readiness = select.poll()
-    readiness.register(pipe, select.POLLOUT)
-    rest = memoryview(data)
+def _write(pipe: int, text: str, ends_at: float) -> bool:
+    """False if the program does not read it in time or has stopped reading, as one that has ended."""
+    rest = memoryview(text.encode())
     while rest:
-        if not readiness.poll(max(ends_at - time.monotonic(), 0.0) * 1000):
-            raise TimeoutError
-        rest = rest[os.write(pipe, rest) :]
+        if not _is_ready(pipe, select.POLLOUT, ends_at):
+            return False
+        try:
+            rest = rest[os.write(pipe, rest) :]
+        except BrokenPipeError:
+            return False
+    return True
+
+
+def _ends(started: subprocess.Popen[bytes], ends_at: float) -> bool:
+    """Whether it does in time; seen at once, where Popen.wait looks every 50 ms."""
+    with suppress(OSError):  # it has ended already, or a sandbox forbids this
+        end = os.pidfd_open(started.pid)
+        _is_ready(end, select.POLLIN, ends_at)
+        os.close(end)
+    with suppress(subprocess.TimeoutExpired):
+        started.wait(_left_s(ends_at))
+    return started.returncode is not None
+
+
+def _is_ready(file: int, event: int, ends_at: float) -> bool:
+    readiness = select.poll()
+    readiness.register(file, event)
+    return bool(readiness.poll(_left_s(ends_at) * 1000))
+
+
+def _left_s(ends_at: float) -> float:
+    return max(ends_at - time.monotonic(), 0.0)
 
 
 def _kill(started: subprocess.Popen[bytes]) -> None:
@@ -193,13 +209,14 @@ class _Recent:
         self._length = 0
         self.first_line = 1
 
-    def add(self, piece: str) -> None:
+    def add(self, piece: str) -> str:
         self._pieces.append(piece)
         self._length += len(piece)
         while self._length - len(self._pieces[0]) > 2 * _PIPE_BYTES:
             oldest = self._pieces.popleft()
             self._length -= len(oldest)
             self.first_line += oldest.count("\n")
+        return piece
 
     @property
     def text(self) -> str:

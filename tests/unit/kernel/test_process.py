@@ -72,16 +72,32 @@ def test_program_that_does_not_read_or_does_not_end_is_killed_in_time(pieces: li
     assert (None, "killed after 0.2 s") == (failed.value.exit_code, failed.value.stderr)
 
 
-def test_piece_that_cannot_be_made_ends_the_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, BrokenPipeError, TimeoutError])
+def test_piece_that_cannot_be_made_ends_the_program(tmp_path: Path, error: type[Exception]) -> None:
     told = tmp_path / "told"
 
     def pieces() -> Iterator[str]:
         yield "first\n"
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
-        process.feed(["sh", "-c", f"cat > /dev/null; sleep 1; touch {told}"], pieces(), timeout_s=30)
+    with pytest.raises(error):
+        process.feed(["sh", "-c", f"cat > /dev/null; sleep 1; touch {told}"], pieces(), timeout_s=5)
     assert not told.exists()
+
+
+def test_program_that_ends_well_before_it_has_read_all_has_failed() -> None:
+    with pytest.raises(ProgramFailed) as failed:
+        process.feed(["sh", "-c", "read line; exit 0"], [LINES] * 3, timeout_s=5)
+    assert (0, "it ended before it had read everything") == (failed.value.exit_code, failed.value.stderr)
+
+
+def test_end_of_the_program_is_seen_at_once(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    late_s = []
+    for _ in range(5):
+        process.feed(["sh", "-c", f"cat > /dev/null; sleep 0.07; > {ended}"], ["some\n"], timeout_s=5)
+        late_s.append(time.time() - ended.stat().st_mtime)
+    assert min(late_s) < 0.015
 
 
 def test_missing_program_asks_for_no_piece() -> None:
