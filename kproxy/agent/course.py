@@ -1,7 +1,7 @@
 """How far a sync has come, and what took how long."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from enum import Enum, auto
 
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.iptables import Render
@@ -24,35 +24,32 @@ class TimedRender:
             self.spent_s += self._clock() - began
 
 
+class Stage(Enum):
+    COMPUTE = auto()
+    OBSERVE = auto()
+    APPLY = auto()
+
+
 class Course:
     """Of one sync of one family: the sections that were committed so far, and what was known when the last ones were decided on."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._began = clock()
-        self._paused_s = 0.0
+        self._stage = Stage.COMPUTE
+        self._since = clock()
+        self._spent_s = dict.fromkeys(Stage, 0.0)
         self.sections: list[Section] = []
-        self.known: dict[Chain, str | None] = {}
-        self.compute_s = 0.0
-        self.observe_s = 0.0
+        self.known = dict[Chain, str | None]()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Nothing is computed meanwhile."""
-        began = self._clock()
-        yield
-        self._paused_s += self._clock() - began
+    def enter(self, stage: Stage) -> None:
+        now = self._clock()
+        self._spent_s[self._stage] += now - self._since
+        self._stage, self._since = stage, now
 
-    def computed(self) -> None:
-        self.compute_s = self.took_s - self._paused_s
-
-    def observed(self, known: dict[Chain, str | None]) -> None:
-        self.known = known
-        self.observe_s = self.took_s - self._paused_s - self.compute_s
-
-    @property
-    def took_s(self) -> float:
-        return self._clock() - self._began
+    def spent_s(self, stage: Stage) -> float:
+        """In that stage, whenever it was entered, until now."""
+        self.enter(self._stage)
+        return self._spent_s[stage]
 
     @property
     def transaction(self) -> Transaction:

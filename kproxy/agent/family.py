@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain as chain_up
 from typing import Protocol, TypeVar
 
-from kproxy.agent.course import Course, TimedRender
+from kproxy.agent.course import Course, Stage, TimedRender
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.iptables import Iptables
 from kproxy.ruleset.chains import Chain, Ruleset
@@ -136,17 +136,18 @@ class FamilyProxy:
         self._failed_before = error is not None
         transaction = course.transaction
         lock_wait_s = self._iptables.lock_waited_s - waited_s
+        observe_s = course.spent_s(Stage.OBSERVE)
         return SyncReport(
             services=self._desired.service_ports,
             chains_written=len(transaction.written),
             chains_deleted=len(transaction.deleted),
             rules_written=transaction.rule_count,
-            compute_s=course.compute_s,
-            apply_s=course.took_s - course.compute_s + lock_wait_s,
+            compute_s=course.spent_s(Stage.COMPUTE),
+            apply_s=observe_s + course.spent_s(Stage.APPLY) + lock_wait_s,
             error=error,
             drifted=self._drifted,
             render_s=self._render.spent_s - rendered_s,
-            observe_s=course.observe_s,
+            observe_s=observe_s,
             lock_wait_s=lock_wait_s,
             rules_by_table=transaction.rules_by_table,
         )
@@ -175,16 +176,16 @@ class FamilyProxy:
         if self._known is None and self._rules.may_write_ahead():
             held = dict(self._rules.look({}))
             for section in sections_ahead(parts, held, backend.section_size_ahead):
-                with course.paused():
-                    yield section
+                course.enter(Stage.APPLY)
+                yield section
+                course.enter(Stage.COMPUTE)
         else:
             for _ in parts:
                 pass
-        course.computed()
+        course.enter(Stage.OBSERVE)
         missing = self._missing_jumps() if looks_at_jumps else {}
-        known = self._observed(verify=verify) if held is None else self._only_ours(held)
-        self._known = known
-        course.observed(known)
+        course.known = known = self._observed(held, verify=verify)
+        course.enter(Stage.APPLY)
         yield from plan(
             _only(known, self._unsettled),
             _only(self._desired.chains, self._unsettled),
@@ -210,12 +211,16 @@ class FamilyProxy:
             self._drifted += sum(map(len, missing.values()))
         return missing
 
-    def _observed(self, *, verify: bool) -> dict[Chain, str | None]:
+    def _observed(self, held: Known | None, *, verify: bool) -> dict[Chain, str | None]:
+        """What the kernel holds of ours, which is `held` if that was found out before."""
         if self._known is None:
-            self._known = self._only_ours(self._rules.look(self._desired.chains))
-            self._unsettled = _differing(self._known, self._desired.chains)
-        elif verify:
-            self._take_in(self._known, self._only_ours(self._rules.look_again(self._known)))
+            known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
+            self._unsettled = _differing(known, self._desired.chains)
+            return known
+        if verify:
+            newest = self._only_ours(self._rules.look_again(self._known))
+            self._take_in(self._known, newest)
+            return newest
         return self._known
 
     def _only_ours(self, found: Known) -> dict[Chain, str | None]:
@@ -236,10 +241,10 @@ class FamilyProxy:
                 min(altered).name,
             )
         self._unsettled |= differing
-        self._known = newest
 
     def _apply(self, sections: Iterator[Section], course: Course) -> None:
         if first := next(sections, None):
+            self._known = None  # until all of it took effect
             self._rules.begins()
             self._iptables.restore(self._texts(chain_up((first,), sections), course))
             self._unrecorded = course.transaction
@@ -248,6 +253,7 @@ class FamilyProxy:
                 del course.known[chain]
         # also what was equal already: it need not be held twice
         course.known.update(_only(self._desired.chains, self._unsettled))
+        self._known = course.known
         self._unsettled.clear()
 
     def _texts(self, sections: Iterable[Section], course: Course) -> Iterator[str]:

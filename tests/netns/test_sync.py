@@ -1,6 +1,7 @@
 """One family's rules in a real kernel: what is written, what is left alone, what is mended."""
 
 import fcntl
+import os
 import subprocess
 import threading
 import time
@@ -37,8 +38,9 @@ pytestmark = pytest.mark.netns
 LOCK_HELD_S = 0.6
 SETTINGS = Settings(cluster_cidrs=CLUSTER_CIDRS)
 RENDER = rule_templates()
-WEB_CHAIN = CLUSTER_POLICY + service_port_hash(
-    ServicePortName(NamespacedName("default", "web"), "", Protocol.TCP)
+API_CHAIN, WEB_CHAIN = (
+    CLUSTER_POLICY + service_port_hash(ServicePortName(NamespacedName("default", name), "", Protocol.TCP))
+    for name in ("api", "web")
 )
 
 
@@ -151,6 +153,70 @@ def test_wait_for_the_lock_is_told_apart_from_work(
     assert max(report.stages_s, key=report.stages_s.__getitem__) == "lock_wait" or not waits
     assert report.took_s == pytest.approx(sum(report.stages_s.values()))
     assert report.took_s > report.lock_wait_s
+
+
+def test_all_is_written_again_after_a_failure_where_others_emptied_the_kernel(kernel: None) -> None:
+    node = Node(Backend.NFT)
+    circumstances = Circumstances(node.view(), node.settings)
+    succeeded(node.proxy.sync(node.store, node.store.take_dirty(), circumstances, verify=False))
+    node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
+    node.proxy.record()
+    process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    assert [True, False] == [node.sync().error is not None for _ in range(2)]
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
+
+
+def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
+    kernel: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 2)
+    monkeypatch.setattr("kproxy.ruleset.desired._BATCH", 1)
+    node = Node(Backend.NFT)
+    killed: list[bool] = []
+
+    def render(template: str, values: dict[str, object]) -> str:
+        if WEB_CHAIN in str(values) and not killed:
+            killed.append(node.comes(API_CHAIN))
+            process.end_all()
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        return RENDER(template, values)
+
+    rules = RecordedRules(Family.IPV4, node.record)
+    node.proxy = FamilyProxy(Iptables(Backend.NFT, Family.IPV4), rules, render)
+    with monkeypatch.context() as about_to_end:
+        about_to_end.setattr(process, "_ending", threading.Event())
+        report = node.sync()
+    assert isinstance(report.error, ProgramFailed)
+    assert [True] == killed
+    assert (API_CHAIN in node.rules(), WEB_CHAIN in node.rules()) == (True, False)
+    assert report.took_s >= report.compute_s >= report.render_s > 0
+    assert 0 <= report.chains_written - node.rules().count(":KUBE-") <= 2
+    succeeded(node.sync())
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
+    assert 0 == succeeded(node.sync(verify=True)).chains_written
+
+
+def test_what_an_error_of_another_kind_interrupted_is_looked_at_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    succeeded(node.sync())
+    before = node.rules()
+    restore = Iptables.restore
+
+    def restore_and_fail(iptables: Iptables, sections: Iterable[str]) -> None:
+        restore(iptables, sections)
+        raise MemoryError
+
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    with monkeypatch.context() as failing:
+        failing.setattr(Iptables, "restore", restore_and_fail)
+        with pytest.raises(MemoryError):
+            node.sync()
+    assert before != node.rules()
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.0"))))
+    succeeded(node.sync())
+    assert before == node.rules()
 
 
 def test_second_sync_without_a_change_writes_nothing(node: Node) -> None:
