@@ -162,7 +162,7 @@ class RecordedRules:
 
     def _as_rows(self, chains: Mapping[Chain, str]) -> list[tuple[Chain, bytes, bytes]]:
         held = self._held(chains)
-        return [(chain, _digest(rules), held[chain]) for chain, rules in chains.items()]
+        return [(chain, _digest(rules), held[chain]) for chain, rules in chains.items() if held[chain]]
 
     def _names(self) -> set[Chain]:
         return {

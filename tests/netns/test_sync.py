@@ -488,6 +488,31 @@ def test_reading_that_a_commit_of_others_interrupts_once_is_repeated(
     assert len(interrupted) > 10
 
 
+def test_chain_that_commits_of_others_keep_from_being_read_is_not_believed_to_be_ours(
+    unreadable: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kproxy.kernel.recorded.FEW_CHAINS", 0)
+    read = RuleReader.digest
+
+    def digest(reader: RuleReader, chain: Chain) -> bytes:
+        if chain.name == WEB_CHAIN:
+            raise Interrupted
+        return read(reader, chain)
+
+    monkeypatch.setattr(RuleReader, "digest", digest)
+    unreadable.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    circumstances = Circumstances(unreadable.view(), unreadable.settings)
+    dirty = unreadable.store.take_dirty()
+    succeeded(unreadable.proxy.sync(unreadable.store, dirty, circumstances, verify=False))
+    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
+    unreadable.proxy.record()
+    before = unreadable.rules()
+    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
+    unreadable.proxy = unreadable.new_proxy()
+    succeeded(unreadable.sync())
+    assert before == unreadable.rules()
+
+
 def test_change_behind_a_check_that_looks_at_some_chains_each_time_is_found(
     unreadable: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
