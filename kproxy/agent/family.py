@@ -130,9 +130,11 @@ class FamilyProxy:
         error = None
         try:
             self._apply(self._sections(store, circumstances, course, verify=verify), course)
-        except ProgramFailed as failed:
+        except BaseException as failed:
+            self._known = None  # whatever it was, all is compared again
+            if not isinstance(failed, ProgramFailed):
+                raise
             error = failed
-            self._known = None
         self._failed_before = error is not None
         transaction = course.transaction
         lock_wait_s = self._iptables.lock_waited_s - waited_s
@@ -214,13 +216,10 @@ class FamilyProxy:
     def _observed(self, held: Known | None, *, verify: bool) -> dict[Chain, str | None]:
         """What the kernel holds of ours, which is `held` if that was found out before."""
         if self._known is None:
-            known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
-            self._unsettled = _differing(known, self._desired.chains)
-            return known
-        if verify:
-            newest = self._only_ours(self._rules.look_again(self._known))
-            self._take_in(self._known, newest)
-            return newest
+            self._known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
+            self._unsettled = _differing(self._known, self._desired.chains)
+        elif verify:
+            self._take_in(self._known, self._only_ours(self._rules.look_again(self._known)))
         return self._known
 
     def _only_ours(self, found: Known) -> dict[Chain, str | None]:
@@ -241,10 +240,10 @@ class FamilyProxy:
                 min(altered).name,
             )
         self._unsettled |= differing
+        self._known = newest
 
     def _apply(self, sections: Iterator[Section], course: Course) -> None:
         if first := next(sections, None):
-            self._known = None  # until all of it took effect
             self._rules.begins()
             self._iptables.restore(self._texts(chain_up((first,), sections), course))
             self._unrecorded = course.transaction
@@ -253,7 +252,6 @@ class FamilyProxy:
                 del course.known[chain]
         # also what was equal already: it need not be held twice
         course.known.update(_only(self._desired.chains, self._unsettled))
-        self._known = course.known
         self._unsettled.clear()
 
     def _texts(self, sections: Iterable[Section], course: Course) -> Iterator[str]:

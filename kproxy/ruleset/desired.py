@@ -90,10 +90,10 @@ class DesiredRuleset:
     ) -> Iterator[set[Chain]]:
         """The same, some Services at a time: the chains of their own are complete then, the dispatch chains in the last part.
 
-        If not all parts are taken, the next update has to name the same Services.
+        If not all parts are taken, the next update begins anew, with all Services.
         """
-        if circumstances != self._circumstances:
-            self._circumstances = None
+        before, self._circumstances = self._circumstances, None
+        if circumstances != before:
             gone = {*self.chains}
             self._enter_node(circumstances)
             yield gone | self.chains.keys()

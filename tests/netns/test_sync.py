@@ -25,6 +25,7 @@ from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chains import Chain, parse_chains
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.names import CLUSTER_POLICY, service_port_hash
 from kproxy.ruleset.tree import FLAT, TREE, Layout
 from kproxy.state.events import Changed, Deleted
@@ -71,13 +72,13 @@ class Node:
             )
         self.proxy = self.new_proxy()
 
-    def new_proxy(self) -> FamilyProxy:
+    def new_proxy(self, render: Render = RENDER) -> FamilyProxy:
         rules = (
             SavedRules(Family.IPV4)
             if self.backend is Backend.LEGACY
             else RecordedRules(Family.IPV4, self.record)
         )
-        return FamilyProxy(Iptables(self.backend, Family.IPV4), rules, RENDER)
+        return FamilyProxy(Iptables(self.backend, Family.IPV4), rules, render)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         circumstances = Circumstances(self.view(), self.settings, self.layout)
@@ -127,8 +128,7 @@ def test_first_sync_commits_chains_while_others_are_computed(
             were_there.append(node.comes(WEB_CHAIN))
         return RENDER(template, values)
 
-    rules = RecordedRules(Family.IPV4, node.record)
-    node.proxy = FamilyProxy(Iptables(Backend.NFT, Family.IPV4), rules, render)
+    node.proxy = node.new_proxy(render)
     succeeded(node.sync())
     assert [True] == were_there
     assert 0 == succeeded(node.sync(verify=True)).chains_written
@@ -182,8 +182,7 @@ def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         return RENDER(template, values)
 
-    rules = RecordedRules(Family.IPV4, node.record)
-    node.proxy = FamilyProxy(Iptables(Backend.NFT, Family.IPV4), rules, render)
+    node.proxy = node.new_proxy(render)
     with monkeypatch.context() as about_to_end:
         about_to_end.setattr(process, "_ending", threading.Event())
         report = node.sync()
@@ -217,6 +216,26 @@ def test_what_an_error_of_another_kind_interrupted_is_looked_at_again(
     node.store.apply(Changed(a_slice(an_endpoint("10.128.1.0"))))
     succeeded(node.sync())
     assert before == node.rules()
+
+
+def test_services_beside_one_that_cannot_be_computed_are_made_good(node: Node) -> None:
+    ill = [False]
+
+    def render(template: str, values: dict[str, object]) -> str:
+        if ill[0] and WEB_CHAIN in str(values):
+            raise ZeroDivisionError
+        return RENDER(template, values)
+
+    node.proxy = node.new_proxy(render)
+    succeeded(node.sync())
+    for name in ("api", "web"):
+        node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"), name=f"{name}-a", service=name)))
+    ill[0] = True
+    with pytest.raises(ZeroDivisionError):
+        node.sync()
+    ill[0] = False
+    succeeded(node.sync())
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
 def test_second_sync_without_a_change_writes_nothing(node: Node) -> None:

@@ -122,3 +122,17 @@ def test_comments_leave_and_return_as_the_cluster_grows_and_shrinks() -> None:
     store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "big")))
     desired.update(store, store.take_dirty(), CIRCUMSTANCES)
     assert small == desired.chains
+
+
+def test_update_of_which_not_all_parts_were_taken_leaves_no_trace() -> None:
+    store = filled("a")
+    desired = DesiredRuleset(RENDER)
+    desired.update(store, store.take_dirty(), CIRCUMSTANCES)
+    small = dict(desired.chains)
+    many = [an_endpoint(f"10.129.{i // 250}.{i % 250}") for i in range(LARGE_CLUSTER_ENDPOINTS)]
+    store.apply(Changed(a_service("big")))
+    store.apply(Changed(a_slice(*many, name="big-a", service="big")))
+    assert next(desired.update_in_parts(store, store.take_dirty(), CIRCUMSTANCES))
+    store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "big")))
+    desired.update(store, store.take_dirty(), CIRCUMSTANCES)
+    assert small == desired.chains
