@@ -248,10 +248,14 @@ class FamilyProxy:
             self._iptables.restore(self._texts(chain_up((first,), sections), course))
             self._unrecorded = course.transaction
             self._rules.took_effect(self._unrecorded)
+            course.known.update(self._unrecorded.written)
             for chain in self._unrecorded.deleted:
                 del course.known[chain]
-        # also what was equal already: it need not be held twice
-        course.known.update(_only(self._desired.chains, self._unsettled))
+        wanted = _only(self._desired.chains, self._unsettled)
+        # what was equal already need not be held twice
+        course.known.update(
+            {chain: rules for chain, rules in wanted.items() if course.known.get(chain) == rules}
+        )
         self._unsettled.clear()
 
     def _texts(self, sections: Iterable[Section], course: Course) -> Iterator[str]:
