@@ -14,9 +14,11 @@ from benchmarks import report
 from benchmarks.cluster import Size
 from benchmarks.ground import own_lock
 from benchmarks.iptables import IptablesSubject
+from benchmarks.nftables import NftablesSubject
 from benchmarks.pace import Pace
 from benchmarks.run import AGENT, CASES, measured
 from benchmarks.sample import Figures
+from kproxy.configuration import Mode
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.ruleset.tree import LAYOUTS
@@ -45,7 +47,20 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
     "--endpoints", default=10, show_default=True, type=click.IntRange(1, 100), help="Of each Service."
 )
 @click.option(
-    "--backend", "backends", type=click.Choice([*map(str, Backend)]), multiple=True, help="[default: both]"
+    "--mode",
+    "modes",
+    type=click.Choice([*map(str, Mode)]),
+    multiple=True,
+    default=[str(Mode.IPTABLES)],
+    show_default=True,
+    help="May be given again.",
+)
+@click.option(
+    "--backend",
+    "backends",
+    type=click.Choice([*map(str, Backend)]),
+    multiple=True,
+    help="Of iptables mode.  [default: both]",
 )
 @click.option(
     "--dispatch",
@@ -54,6 +69,7 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
     multiple=True,
     default=["auto"],
     show_default=True,
+    help="In iptables mode.",
 )
 @click.option(
     "--case", "cases", type=click.Choice(list(CASES)), multiple=True, help="[default: all but agent]"
@@ -78,6 +94,7 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
 def main(
     services: tuple[int, ...],
     endpoints: int,
+    modes: tuple[str, ...],
     backends: tuple[str, ...],
     dispatches: tuple[str, ...],
     cases: tuple[str, ...],
@@ -91,10 +108,15 @@ def main(
     require_net_admin()
     _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     chosen = {*(cases or CASES.keys() - {AGENT}), *([AGENT] if with_agent else [])}
-    subjects = [
+    by_iptables = [
         IptablesSubject(Backend(backend), dispatch)
         for backend in backends or [*map(str, Backend)]
         for dispatch in dispatches
+    ]
+    subjects = [
+        subject
+        for mode in modes
+        for subject in ([NftablesSubject()] if mode == Mode.NFTABLES else by_iptables)
     ]
     sizes = [Size(count, endpoints) for count in services]
     figures: list[Figures] = []

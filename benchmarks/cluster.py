@@ -5,15 +5,20 @@ from typing import NamedTuple, cast
 
 import msgspec
 
+from kproxy.model.node import NodeView, view_node
+from kproxy.model.settings import Settings
 from kproxy.state.decode import decode
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import EndpointSlice, Kind, Service
 from kproxy.state.store import Store
-from kproxy.values import NamespacedName
+from kproxy.values import Address, Family, NamespacedName
 from stubapi import manifests
 
 CIDR = "10.128.0.0/9"
 """Where all endpoints are from."""
+
+_NODE = "node-1"
+_NODE_ADDRESSES = (Address("127.0.0.1"), Address("10.199.0.2"))
 
 
 class Size(NamedTuple):
@@ -72,6 +77,11 @@ def filled_store(size: Size) -> Store:
         for event in each.arrives:
             store.apply(event)
     return store
+
+
+def node_view(settings: Settings) -> NodeView:
+    """The node that the rules are for; none of the endpoints is there."""
+    return view_node(_NODE, None, _NODE_ADDRESSES, settings, Family.IPV4)
 
 
 def service_key(number: int) -> NamespacedName:

@@ -74,7 +74,7 @@ class Ground:
         stages_s = {
             "compute": report.compute_s - seconds[RENDER],
             RENDER: seconds[RENDER],
-            "compare": report.apply_s - seconds[RESTORE],
+            "compare": in_kernel - began - report.compute_s - seconds[RESTORE],
             RESTORE: seconds[RESTORE],
             "record": now - in_kernel,
         }

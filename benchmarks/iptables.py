@@ -5,25 +5,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cluster import CIDR, Size
+from benchmarks.cluster import CIDR, Size, node_view
 from benchmarks.iptables_baselines import IptablesBaselines
-from benchmarks.stages import RENDER, RESTORE, Stages
+from benchmarks.stages import RESTORE, Stages, watched_templates
 from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nftables import generation
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
 from kproxy.kernel.saved import SavedRules
-from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
-from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.tree import LAYOUTS
-from kproxy.values import Address, Family, Network
-
-_NODE = "node-1"
-_LOCAL = (Address("127.0.0.1"), Address("10.199.0.2"))
+from kproxy.values import Family, Network
 
 
 class _WatchedIptables(Iptables):
@@ -45,18 +39,12 @@ class _WatchedIptables(Iptables):
             began = time.perf_counter()
 
 
-def _watched_templates(stages: Stages) -> Render:
-    render = rule_templates()
-
-    def watched(name: str, values: dict[str, object]) -> str:
-        with stages.timed(RENDER):
-            return render(name, values)
-
-    return watched
-
-
 @dataclass(frozen=True, slots=True)
 class IptablesSubject:
+    mode = "iptables"
+    starts_afresh = False
+    shares_by_count = False
+
     backend: Backend
     dispatch: str
 
@@ -67,8 +55,7 @@ class IptablesSubject:
     @property
     def circumstances(self) -> Circumstances:
         settings = Settings(cluster_cidrs=(Network(CIDR),))
-        view = view_node(_NODE, None, _LOCAL, settings, Family.IPV4)
-        return Circumstances(view, settings, LAYOUTS[self.dispatch])
+        return Circumstances(node_view(settings), settings, LAYOUTS[self.dispatch])
 
     @property
     def agent_flags(self) -> list[str]:
@@ -77,7 +64,7 @@ class IptablesSubject:
     def proxy(self, state: Path, stages: Stages) -> tuple[FamilyProxy, Callable[[], None]]:
         """A proxy that knows what the directory's record says, and how to close the record."""
         iptables = _WatchedIptables(self.backend, stages)
-        render = _watched_templates(stages)
+        render = watched_templates(stages)
         if self.backend is Backend.LEGACY:
             rules: Rules = SavedRules(Family.IPV4)
             return FamilyProxy(iptables, rules, render), lambda: None

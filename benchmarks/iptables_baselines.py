@@ -42,7 +42,11 @@ class IptablesBaselines:
         rules = {each.service.key: self._chains(each)[_DISPATCH] for each in entries(size)}
         self._dispatch = Dispatch(_DISPATCH, rules, circumstances, self._render)
 
-    def of_change(self, changes: Sequence[Change]) -> list[Rival]:
+    def of_change(
+        self,
+        changes: Sequence[Change],
+        beside: Sequence[Entry] = (),  # noqa: ARG002 # no chain that changes is theirs
+    ) -> list[Rival]:
         """Services replaced; or one alone that comes or goes."""
         old = self._own(before for before, _ in changes)
         new = self._own(after for _, after in changes)
@@ -75,6 +79,10 @@ class IptablesBaselines:
             )
             for size in sizes or [len(nat)]
         ]
+
+    def of_restart(self) -> list[Rival]:
+        """Ours writes nothing, and less cannot be written."""
+        return []
 
     def _dispatched(self, changes: Sequence[Change]) -> DispatchChange:
         before, after = changes[0]

@@ -7,6 +7,7 @@ from benchmarks.cases import (
     agent,
     burst,
     endpoint,
+    endpoint_count,
     first_packet,
     first_sync,
     render,
@@ -25,6 +26,7 @@ IN_PROCESS: dict[str, Callable[[Ground, Pace], list[Comparison]]] = {
     "first-sync": first_sync.measure,
     "restart": restart.measure,
     "endpoint": endpoint.measure,
+    "endpoint-count": endpoint_count.measure,
     "service": service.measure,
     "rolling-update": rolling_update.measure,
     "burst": burst.measure,
@@ -45,9 +47,9 @@ def measured(
 ) -> Iterator[Figures]:
     """The figures of each case as soon as they are there."""
     for size in sizes:
-        if RENDER in cases:
-            comparison, most_mb = render.measure(size, pace)
-            yield comparison.figures("kproxy render", size, (most_mb, most_mb))
+        for mode in dict.fromkeys(subject.mode for subject in subjects) if RENDER in cases else ():
+            comparison, most_mb = render.measure(mode, size, pace)
+            yield comparison.figures(f"kproxy render --mode {mode}", size, (most_mb, most_mb))
         for subject in subjects:
             yield from _of_subject(subject, size, cases, pace)
 

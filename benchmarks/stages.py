@@ -5,6 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kproxy.render.templates import rule_templates
+from kproxy.ruleset.iptables import Render
+
 RENDER, RESTORE = "render", "restore"
 
 
@@ -29,3 +32,13 @@ class Stages:
         finally:
             self.ended[stage] = time.perf_counter()
             self.seconds[stage] += self.ended[stage] - began
+
+
+def watched_templates(stages: Stages) -> Render:
+    render = rule_templates()
+
+    def watched(name: str, values: dict[str, object]) -> str:
+        with stages.timed(RENDER):
+            return render(name, values)
+
+    return watched

@@ -31,10 +31,15 @@ Change = tuple[Entry | None, Entry | None]
 class Baselines(Protocol):
     """Rivals for each kind of work, in this thread's network namespace."""
 
-    def of_change(self, changes: Sequence[Change]) -> list[Rival]: ...
+    def of_change(self, changes: Sequence[Change], beside: Sequence[Entry] = ()) -> list[Rival]:
+        """`beside` are Services that the cluster was given besides, and that stay as they are."""
+        ...
+
     def of_first_sync(self) -> list[Rival]:
         """Each of them wants a namespace without rules; the fastest counts."""
         ...
+
+    def of_restart(self) -> list[Rival]: ...
 
 
 class Proxy(Protocol):
@@ -48,7 +53,19 @@ class Proxy(Protocol):
 
 class Subject(Protocol):
     @property
+    def mode(self) -> str: ...
+    @property
     def name(self) -> str: ...
+    @property
+    def starts_afresh(self) -> bool:
+        """Whether an agent that starts again writes all rules anew."""
+        ...
+
+    @property
+    def shares_by_count(self) -> bool:
+        """Whether Services that have as many endpoints share rules, which the first brings and the last takes away."""
+        ...
+
     @property
     def circumstances(self) -> Circumstances: ...
     @property

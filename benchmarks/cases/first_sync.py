@@ -6,7 +6,7 @@ from benchmarks.pace import Pace
 
 
 def measure(ground: Ground, pace: Pace) -> list[Comparison]:
-    """Against the best of bare restores of the same rules in sections of several sizes."""
+    """Against the best of the bare ways to write the same rules, such as sections of several sizes."""
     found = Comparison("first sync")
     rivals = ground.baselines.of_first_sync()
     for number in pace.rounds(found.case):
@@ -20,6 +20,6 @@ def measure(ground: Ground, pace: Pace) -> list[Comparison]:
             with empty_kernel():
                 samples[rival] = timed(rival)
         fastest = min(rivals, key=lambda rival: samples[rival].wall_s)
-        found.enter(fastest.name, samples[fastest], f"the best: {fastest.note}")
+        found.enter(fastest.name, samples[fastest], f"the best: {fastest.note}" if fastest.note else "")
         rivals = [fastest]
     return [found]

@@ -16,7 +16,7 @@ from benchmarks.sample import Sample
 _KIB = 1024
 
 
-def measure(size: Size, pace: Pace) -> tuple[Comparison, float]:
+def measure(mode: str, size: Size, pace: Pace) -> tuple[Comparison, float]:
     """And its resident memory at most, in MiB."""
     found = Comparison("render")
     most_mb = 0.0
@@ -24,14 +24,15 @@ def measure(size: Size, pace: Pace) -> tuple[Comparison, float]:
         manifests.write(_as_list(size))
         manifests.flush()
         for _ in pace.rounds(found.case):
-            sample, megabytes = _render(manifests.name)
+            sample, megabytes = _render(mode, manifests.name)
             found.samples.append(sample)
             most_mb = max(most_mb, megabytes)
     return found, most_mb
 
 
-def _render(manifests: str) -> tuple[Sample, float]:
+def _render(mode: str, manifests: str) -> tuple[Sample, float]:
     command = [sys.executable, "-m", "kproxy", "render", "-f", manifests, "--node", "node-1"]
+    command += ["--mode", mode]
     began = time.perf_counter()
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(running.pid, 0)

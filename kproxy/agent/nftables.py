@@ -50,12 +50,13 @@ class NftablesProxy:
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
         """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our table."""
-        began = observed = computed = self._clock()
+        began = self._clock()
         self._pending |= dirty
         table = self._table or DesiredTable(self._render, circumstances)
         if self._table is None:
             self._table = table
             self._pending |= store.services.keys()
+        laid_out = observed = computed = self._clock()
         done, error, drifted = _NOTHING, None, 0
         try:
             if verify and table.is_settled:
@@ -71,11 +72,11 @@ class NftablesProxy:
             chains_written=len(done.written),
             chains_deleted=len(done.deleted),
             rules_written=done.line_count,
-            compute_s=computed - observed,
-            apply_s=self._clock() - computed + observed - began,
+            compute_s=computed - observed + laid_out - began,
+            apply_s=self._clock() - computed + observed - laid_out,
             error=error,
             drifted=drifted,
-            observe_s=observed - began,
+            observe_s=observed - laid_out,
         )
 
     def record(self) -> None:

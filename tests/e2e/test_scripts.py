@@ -13,7 +13,7 @@ pytestmark = pytest.mark.netns
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BOUND_S = 120
-SUBJECTS = ("kproxy render", "iptables-nft, auto", "iptables-legacy, auto")
+SUBJECTS = ("kproxy render --mode iptables", "iptables-nft, auto", "iptables-legacy, auto")
 
 
 def leftovers_of(pid: int) -> list[str]:
@@ -59,13 +59,26 @@ def bench(*options: str) -> str:
 def test_bench_measures_every_case_on_each_backend_against_its_rivals() -> None:
     figures = json.loads(bench("--agent", "--json"))
     cases = {subject: [f["case"] for f in figures if f["subject"] == subject] for subject in SUBJECTS}
-    assert ["render"] == cases["kproxy render"]
-    assert 11 == len(cases["iptables-nft, auto"]) == len(cases["iptables-legacy, auto"])
+    assert ["render"] == cases["kproxy render --mode iptables"]
+    assert 13 == len(cases["iptables-nft, auto"]) == len(cases["iptables-legacy, auto"])
     assert all(f["p50_ms"] > 0 and f["resident_mb"] > 10 for f in figures)
     (replaced,) = [f for f in figures if f["subject"] == SUBJECTS[1] and f["case"] == "endpoint replaced"]
     assert ["bare", "least", "usual"] == list(replaced["baselines"])
     assert all(each["ratio"] > 0 and each["p50_ms"] > 0 for each in replaced["baselines"].values())
     assert 6 == replaced["rules_written"]
+
+
+def test_bench_measures_every_case_in_nftables_mode_against_its_rivals() -> None:
+    figures = json.loads(bench("--mode", "nftables", "--agent", "--json"))
+    found = {each["case"]: each for each in figures if each["subject"] == "nftables"}
+    assert 15 == len(found)
+    assert {"nftables", "kproxy render --mode nftables"} == {each["subject"] for each in figures}
+    rivals = {case: [*each["baselines"]] for case, each in found.items()}
+    assert ["only service"] == rivals.pop("first packet to the last service")
+    assert [] == rivals.pop("agent: start to first sync") == rivals.pop("agent: start again to ready")
+    assert all(["bare"] == names for names in rivals.values())
+    assert 6 == found["endpoint replaced"]["rules_written"]
+    assert found["first sync"]["bytes_written"] > 1000
 
 
 def test_bench_prints_tables_that_stand_in_markdown() -> None:

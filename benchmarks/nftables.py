@@ -1,0 +1,60 @@
+"""nftables mode: kproxy with nft and the templates under a stopwatch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cluster import CIDR, Size, node_view
+from benchmarks.nftables_baselines import NftablesBaselines
+from benchmarks.stages import RESTORE, Stages, watched_templates
+from kproxy.agent.nft_table import Commits
+from kproxy.agent.nftables import NftablesProxy
+from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nftables import generation
+from kproxy.model.settings import Settings
+from kproxy.ruleset.desired import Circumstances
+from kproxy.values import Family, Network
+
+
+class _WatchedTable(NftTable):
+    def __init__(self, stages: Stages) -> None:
+        super().__init__(Family.IPV4)
+        self._stages = stages
+
+    def apply(self, text: str) -> None:
+        self._stages.bytes += len(text)
+        with self._stages.timed(RESTORE):
+            super().apply(text)
+
+
+@dataclass(frozen=True, slots=True)
+class NftablesSubject:
+    mode = "nftables"
+    name = "nftables"
+    starts_afresh = True
+    shares_by_count = True
+
+    @property
+    def circumstances(self) -> Circumstances:
+        settings = Settings(
+            is_nftables=True,
+            cluster_cidrs=(Network(CIDR),),
+            node_port_primary=True,
+            localhost_node_ports=False,
+        )
+        return Circumstances(node_view(settings), settings)
+
+    @property
+    def agent_flags(self) -> list[str]:
+        return ["--proxy-mode", self.mode]
+
+    def proxy(self, state: Path, stages: Stages) -> tuple[NftablesProxy, Callable[[], None]]:  # noqa: ARG002
+        """It keeps nothing in the directory, and has nothing to close."""
+        return NftablesProxy(_WatchedTable(stages), watched_templates(stages), Commits()), lambda: None
+
+    def baselines(self, size: Size) -> NftablesBaselines:
+        return NftablesBaselines(size, self.circumstances)
+
+    def watch_kernel(self) -> Callable[[], bool]:
+        seen = generation()
+        return lambda: generation() != seen
