@@ -47,11 +47,11 @@ class NftablesBaselines:
 
     def of_first_sync(self) -> list[Rival]:
         table = self._whole()
-        return [_bare(str(clean_table(_FAMILY, table.blocks, table.elements())))]
+        return [_bare(str(clean_table(_FAMILY, table.blocks, table.contents())))]
 
     def of_restart(self) -> list[Rival]:
         table = self._whole()
-        return [_bare(str(anew(_FAMILY, NftTable(_FAMILY).blocks(), table.blocks, table.elements())))]
+        return [_bare(str(anew(_FAMILY, NftTable(_FAMILY).blocks(), table.blocks, table.contents())))]
 
     def _whole(self) -> DesiredTable:
         table = DesiredTable(self._render, self._circumstances)

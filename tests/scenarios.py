@@ -106,7 +106,7 @@ class Scenario:
         circumstances = self.circumstances(host, family)
         desired = DesiredTable(RENDER, circumstances)
         desired.update(store, store.services, circumstances)
-        return str(clean_table(family, desired.blocks, desired.elements()))
+        return str(clean_table(family, desired.blocks, desired.contents()))
 
 
 def stored(objects: tuple[dict[str, Any], ...]) -> Store:

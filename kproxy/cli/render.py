@@ -149,7 +149,7 @@ def _nftables(store: Store, before: Store | None, depend: _Depend, render: Rende
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
-        return str(clean_table(family, table.blocks, table.elements()))
+        return str(clean_table(family, table.blocks, table.contents()))
     table.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
     return str(change_table(family, table.blocks, table.changes()))

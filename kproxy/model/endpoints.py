@@ -1,6 +1,7 @@
 """From EndpointSlices to the endpoints of each service port."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -35,25 +36,21 @@ def backends_by_port(
     While slices are rebalanced an endpoint may stand in two of them; it counts once, and the
     copy that is local wins, then the one that is ready, then the one in the first slice by name.
     """
-    found: dict[ServicePortName, dict[str, Backend]] = {}
+    found: dict[ServicePortName, list[Backend]] = {}
     for piece in slices:
         if piece.family is not family or piece.opt_out_label:
             continue
         for port in piece.ports:
-            known = found.setdefault(ServicePortName(service, port.name, port.protocol), {})
-            for backend in _backends(piece, port.port, node):
-                twin = known.get(backend.target)
-                if twin is None or _trust(backend) > _trust(twin):
-                    known[backend.target] = backend
-    return {name: tuple(known[target] for target in sorted(known)) for name, known in found.items()}
+            name = ServicePortName(service, port.name, port.protocol)
+            found.setdefault(name, []).extend(_backends(piece, port.port, node))
+    return {name: _one_a_target(backends) for name, backends in found.items()}
 
 
-def _backends(piece: EndpointSlice, port: int, node: str) -> Iterable[Backend]:
+def _backends(piece: EndpointSlice, port: int, node: str) -> list[Backend]:
     bracketed = piece.family is Family.IPV6
-    for endpoint in piece.endpoints:
-        address = endpoint.address
-        yield Backend(
-            address,
+    return [
+        Backend(
+            address := endpoint.address,
             port,
             f"[{address}]:{port}" if bracketed else f"{address}:{port}",
             endpoint.node == node,
@@ -63,6 +60,16 @@ def _backends(piece: EndpointSlice, port: int, node: str) -> Iterable[Backend]:
             endpoint.zone_hints,
             endpoint.node_hints,
         )
+        for endpoint in piece.endpoints
+    ]
+
+
+def _one_a_target(backends: list[Backend]) -> tuple[Backend, ...]:
+    by_target = {backend.target: backend for backend in backends}
+    if len(by_target) < len(backends):
+        best_first = sorted(backends, key=_trust, reverse=True)
+        by_target = {backend.target: backend for backend in reversed(best_first)}
+    return tuple(sorted(by_target.values(), key=attrgetter("target")))
 
 
 def _trust(backend: Backend) -> tuple[bool, bool]:

@@ -7,14 +7,16 @@ as if they had gone out to the load balancer and come back in elsewhere.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+from msgspec import Struct
 
 from kproxy.model.endpoints import Backend, backends_by_port
 from kproxy.model.node import NodeView
 from kproxy.model.topology import UsableBackends, usable_backends
 from kproxy.state.objects import EndpointSlice, Service, ServicePort, ServiceType
-from kproxy.values import Address, Network, ServicePortName, contains, family_of
+from kproxy.values import Address, Family, Network, ServicePortName, contains, family_of
 
 
 class Unserved(StrEnum):
@@ -32,8 +34,7 @@ class Unserved(StrEnum):
         return self is Unserved.NO_ENDPOINTS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServicePortPlan:
+class ServicePortPlan(Struct, frozen=True, kw_only=True):
     """The decisions for one service port of one family on this node.
 
     Addresses and source ranges are of the plan's family. `node_port` and `health_check_node_port`
@@ -92,20 +93,15 @@ def plan_service(
     service: Service, slices: Iterable[EndpointSlice], node: NodeView
 ) -> tuple[ServicePortPlan, ...]:
     """A plan for each port of the Service in the node view's family; empty if it is not proxied."""
-    cluster_ip = next((ip for ip in service.cluster_ips if family_of(ip) is node.family), None)
-    if cluster_ip is None or not is_proxied(service):
+    cluster_ips = _in_family(service.cluster_ips, node.family)
+    if not cluster_ips or not is_proxied(service):
         return ()
     backends = backends_by_port(service.key, slices, node.name, node.family)
-    return tuple(
-        _plan_port(
-            service,
-            port,
-            cluster_ip,
-            backends.get(ServicePortName(service.key, port.name, port.protocol), ()),
-            node,
-        )
-        for port in service.ports
-    )
+    plans = []
+    for port in service.ports:
+        name = ServicePortName(service.key, port.name, port.protocol)
+        plans.append(_plan_port(service, port, name, cluster_ips[0], backends.get(name, ()), node))
+    return tuple(plans)
 
 
 def is_proxied(service: Service) -> bool:
@@ -118,11 +114,16 @@ def is_proxied(service: Service) -> bool:
 
 
 def _plan_port(
-    service: Service, port: ServicePort, cluster_ip: Address, backends: tuple[Backend, ...], node: NodeView
+    service: Service,
+    port: ServicePort,
+    name: ServicePortName,
+    cluster_ip: Address,
+    backends: tuple[Backend, ...],
+    node: NodeView,
 ) -> ServicePortPlan:
-    vips = tuple(vip for vip in service.load_balancer_vips if family_of(vip) is node.family)
-    external_ips = tuple(ip for ip in service.external_ips if family_of(ip) is node.family)
-    ranges = _restricting(network for network in service.source_ranges if family_of(network) is node.family)
+    vips = _in_family(service.load_balancer_vips, node.family)
+    external_ips = _in_family(service.external_ips, node.family)
+    ranges = _restricting(_in_family(service.source_ranges, node.family))
     is_external = bool(port.node_port or vips or external_ips)
     usable = usable_backends(
         backends,
@@ -132,7 +133,7 @@ def _plan_port(
         zone=node.zone,
     )
     return ServicePortPlan(
-        name=ServicePortName(service.key, port.name, port.protocol),
+        name=name,
         port=port.port,
         cluster_ip=cluster_ip,
         external_ips=external_ips,
@@ -149,7 +150,13 @@ def _plan_port(
     )
 
 
-def _restricting(ranges: Iterable[Network]) -> tuple[Network, ...]:
+_Text = TypeVar("_Text", Address, Network)
+
+
+def _in_family(values: tuple[_Text, ...], family: Family) -> tuple[_Text, ...]:
+    return tuple([value for value in values if family_of(value) is family])
+
+
+def _restricting(ranges: tuple[Network, ...]) -> tuple[Network, ...]:
     """The ranges, or none where one of them is the whole address space and so restricts nothing."""
-    networks = tuple(ranges)
-    return () if any(network.endswith("/0") for network in networks) else networks
+    return () if any(network.endswith("/0") for network in ranges) else ranges

@@ -14,15 +14,16 @@ none anywhere. Hints: KEP-2433 (zones) and KEP-3015 (nodes), as kube-proxy 1.36 
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
+
+from msgspec import Struct
 
 from kproxy.model.endpoints import Backend
 
 Backends = tuple[Backend, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class UsableBackends:
+class UsableBackends(Struct, frozen=True):
     """What this node may send to.
 
     `cluster` and `local` are empty when the policy is not used. `reachable` is their union in
@@ -44,19 +45,24 @@ def usable_backends(
     exist_anywhere = bool(cluster) or (
         uses_local and any(backend.ready or backend.is_serving_terminating for backend in backends)
     )
+    return UsableBackends(cluster, local, _union(cluster, local), exist_anywhere)
+
+
+def _union(cluster: Backends, local: Backends) -> Backends:
+    if not (cluster and local):
+        return cluster or local
     by_target = {backend.target: backend for backend in (*cluster, *local)}
-    reachable = tuple(by_target[target] for target in sorted(by_target))
-    return UsableBackends(cluster, local, reachable, exist_anywhere)
+    return tuple(by_target[target] for target in sorted(by_target))
 
 
 def cluster_backends(backends: Backends, node: str, zone: str) -> Backends:
     """The backends for "Cluster" policy: ready ones near enough, else serving-terminating ones."""
-    ready = tuple(backend for backend in backends if backend.ready)
+    ready = tuple([backend for backend in backends if backend.ready])
     if not ready:
         return tuple(backend for backend in backends if backend.is_serving_terminating)
     return (
-        _hinted_for(ready, node, lambda backend: backend.node_hints)
-        or _hinted_for(ready, zone, lambda backend: backend.zone_hints)
+        _hinted_for(ready, node, attrgetter("node_hints"))
+        or _hinted_for(ready, zone, attrgetter("zone_hints"))
         or ready
     )
 
@@ -72,6 +78,6 @@ def local_backends(backends: Backends) -> Backends:
 def _hinted_for(
     ready: Sequence[Backend], place: str, hints: Callable[[Backend], Collection[str]]
 ) -> Backends:
-    if not all(hints(backend) for backend in ready):
+    if not all(map(hints, ready)):
         return ()
     return tuple(backend for backend in ready if place in hints(backend))

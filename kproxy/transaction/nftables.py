@@ -10,6 +10,7 @@ without looking at every rule, so elements of new maps come before their rules, 
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from kproxy.ruleset.nftables.desired import TableChange
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Element
+from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Contents, Element, Numbered
 from kproxy.values import Family
 
 _FAMILY = {Family.IPV4: "ip", Family.IPV6: "ip6"}
@@ -98,22 +99,22 @@ class TableTransaction:
         return str(self).count("\n\t")
 
 
-def clean_table(family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
+def clean_table(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
     """All of the table, for a node that has none."""
-    return _whole("", family, blocks, elements)
+    return _whole("", family, blocks, contents)
 
 
-def from_scratch(family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
+def from_scratch(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
     """All of the table instead of whatever is in it."""
     table = f"{_FAMILY[family]} {TABLE}"
-    return _whole(f"add table {table}\ndelete table {table}\n", family, blocks, elements)
+    return _whole(f"add table {table}\ndelete table {table}\n", family, blocks, contents)
 
 
 def anew(
     family: Family,
     found: Iterable[Block],
     blocks: Blocks,
-    elements: Iterable[Element],
+    contents: Contents,
     intact: AbstractSet[Block],
 ) -> TableTransaction:
     """All of the table instead of what was `found` in it, but for what clients are remembered by.
@@ -135,7 +136,7 @@ def anew(
         *(f"delete {block.kind} {table} {block.name}\n" for block in sorted(gone)),
     )
     written = {block: text for block, text in blocks.items() if block not in intact}
-    transaction = _whole("".join(emptied), family, written, elements)
+    transaction = _whole("".join(emptied), family, written, contents)
     return replace(transaction, written=tuple(block.name for block in blocks if block.is_chain))
 
 
@@ -229,11 +230,11 @@ def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) 
     yield from (f"delete {block.kind} {table} {block.name}\n" for block in gone if not block.is_chain)
 
 
-def _whole(first: str, family: Family, blocks: Blocks, elements: Iterable[Element]) -> TableTransaction:
+def _whole(first: str, family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
     holders = {block: text for block, text in blocks.items() if not block.is_chain}
     asking = {block: text for block, text in blocks.items() if block.is_chain and _ASKS.search(text)}
     answering = {block: text for block, text in blocks.items() if block.is_chain and block not in asking}
-    lines = _lines(elements)
+    lines = _lines(contents)
     verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
     parts = (
         first,
@@ -255,11 +256,15 @@ def _block(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[str]:
     yield "}\n"
 
 
-def _lines(elements: Iterable[Element]) -> dict[str, list[str]]:
+def _lines(contents: Contents) -> dict[str, list[str]]:
     """One line an element, by set or map."""
-    lines: dict[str, list[str]] = {}
-    for holder, key, value in elements:
-        lines.setdefault(holder, []).append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for each in contents:
+        holder, key, value = each
+        if isinstance(each, Numbered):
+            lines[holder] += [f"\t{key} . {number} : {one},\n" for number, one in enumerate(value)]
+        else:
+            lines[holder].append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
     return lines
 
 
@@ -279,4 +284,4 @@ def _commands(verb: str, family: Family, elements: Iterable[Element]) -> Iterato
 
 
 def _deletion(family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:
-    return _commands("delete", family, (each._replace(value="") for each in elements))
+    return _commands("delete", family, (Element(each.holder, each.key) for each in elements))

@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, starmap
 from typing import NamedTuple
 
 from kproxy.model.plan import ServicePortPlan, plan_service
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.blocks import BlockWriter
-from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, elements_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Element
+from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
+from kproxy.ruleset.nftables.table import Block, Contents, Element, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
@@ -125,9 +126,11 @@ class DesiredTable:
 
     def elements(self) -> Iterator[Element]:
         """Every element that should be there."""
-        for frontend, served in self.frontends.items():
-            yield from elements_of(frontend, served)
-        yield from self._marks
+        return spelled_out(self.contents())
+
+    def contents(self) -> Contents:
+        """The same, as short as can be."""
+        return chain(chain.from_iterable(starmap(contents_of, self.frontends.items())), self._marks)
 
     def changes(self) -> TableChange:
         """What differs from when `settle` was last called."""
@@ -137,10 +140,10 @@ class DesiredTable:
             if before != after:
                 change.blocks[block] = before, after
         for frontend, served in self._frontends_were.items():
-            old = set(elements_of(frontend, served))
-            new = set(elements_of(frontend, self.frontends.get(frontend, _NOT_SERVED)))
-            change.deleted += sorted(old - new)
-            change.added += sorted(new - old)
+            old = [*spelled_out(contents_of(frontend, served))]
+            new = [*spelled_out(contents_of(frontend, self.frontends.get(frontend, _NOT_SERVED)))]
+            change.deleted += _without(old, new)
+            change.added += _without(new, old)
         for mark, was_there in self._marks_were.items():
             is_there = mark in self._marks
             if was_there != is_there:
@@ -169,24 +172,25 @@ class DesiredTable:
         marks: set[Element] = set()
         for plan in plans:
             for frontend, served in frontends_of(plan):
-                firewall = frontends.get(frontend, served).firewall or served.firewall
-                frontends[frontend] = frontends.get(frontend, served)._replace(firewall=firewall)
+                frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
             marks.add(Element("cluster-ips", plan.cluster_ip))
-            for backend in plan.usable.reachable:
-                if backend.is_local:
-                    marks.add(Element("hairpin", f"{backend.address} . {backend.address}"))
+            marks |= {
+                Element("hairpin", f"{backend.address} . {backend.address}")
+                for backend in plan.usable.reachable
+                if backend.is_local
+            }
         return _Contribution(tuple(frontends.items()), tuple(blocks), tuple(marks)), blocks
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
-        for frontend in old.keys() | new.keys():
-            if old.get(frontend) == new.get(frontend):
-                continue
-            claims = self._claims.setdefault(frontend, {})
-            if frontend in new:
-                claims[owner] = new[frontend]
-            else:
-                del claims[owner]
+        for frontend, served in new.items():
+            if served != old.get(frontend):
+                claims = self._claims.setdefault(frontend, {})
+                claims[owner] = served
+                self._serve(frontend, _foremost(claims))
+        for frontend in old.keys() - new.keys():
+            claims = self._claims[frontend]
+            del claims[owner]
             if not claims:
                 del self._claims[frontend]
             self._serve(frontend, _foremost(claims))
@@ -227,9 +231,12 @@ class DesiredTable:
         return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picks_blocks(part)
 
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
+        if old == new:
+            return
         for mark in {*old, *new}:
             self._marks_were.setdefault(mark, mark in self._marks)
-        self._marks.update(new)
+        for mark in new:
+            self._marks[mark] += 1
         for mark in old:
             self._marks[mark] -= 1
             if not self._marks[mark]:
@@ -257,6 +264,21 @@ def _foremost(claims: dict[NamespacedName, Served]) -> Served:
     """
     if not claims:
         return _NOT_SERVED
-    _, best = min(claims.items(), key=lambda claim: (bool(claim[1].refusal), not claim[1].chain, claim[0]))
-    firewalls = (claim.firewall for _, claim in sorted(claims.items()) if claim.firewall)
-    return best._replace(firewall=best.firewall or next(firewalls, ""))
+    if len(claims) == 1:
+        return next(iter(claims.values()))
+    (_, best), *_ = sorted(
+        claims.items(), key=lambda claim: (bool(claim[1].refusal), not claim[1].chain, claim[0])
+    )
+    for _, claim in sorted(claims.items()):
+        best = _merged(best, claim)
+    return best
+
+
+def _without(elements: list[Element], others: list[Element]) -> list[Element]:
+    excluded = set(others)
+    return [each for each in elements if each not in excluded]
+
+
+def _merged(first: Served, other: Served) -> Served:
+    """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
+    return first._replace(firewall=other.firewall) if other.firewall and not first.firewall else first

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kproxy.model.endpoints import Backend
 from kproxy.model.plan import ServicePortPlan, Unserved
-from kproxy.ruleset.nftables.table import Element
+from kproxy.ruleset.nftables.table import Element, Numbered
 from kproxy.values import Address
 
 VERDICT_MAPS = ("service-ips", "service-nodeports", "unserved-ips", "unserved-nodeports", "firewall-ips")
@@ -129,20 +129,23 @@ def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
         yield Frontend(_NOWHERE, protocol, plan.node_port), _external(plan, NODE_PORT)
 
 
-def elements_of(frontend: Frontend, served: Served) -> Iterator[Element]:
+def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
     """All elements that a frontend is."""
     key = frontend.key
     place = "nodeports" if frontend.is_node_port else "ips"
+    found: list[Element | Numbered] = []
     if served.chain:
-        yield Element(f"service-{place}", key, f"goto {served.chain}")
+        found.append(Element(f"service-{place}", key, f"goto {served.chain}"))
     if served.refusal:
-        yield Element(f"unserved-{place}", key, served.refusal)
+        found.append(Element(f"unserved-{place}", key, served.refusal))
     if served.firewall:
-        yield Element("firewall-ips", key, f"goto {served.firewall}")
+        found.append(Element("firewall-ips", key, f"goto {served.firewall}"))
     if served.way:
-        for holder, targets in zip(_maps(served.way), (served.targets, served.local_targets), strict=False):
-            for number, target in enumerate(targets):
-                yield Element(holder, f"{key} . {number}", target)
+        targets = served.targets, served.local_targets
+        found += [
+            Numbered(holder, key, each) for holder, each in zip(_maps(served.way), targets, strict=False)
+        ]
+    return found
 
 
 @cache
@@ -189,4 +192,4 @@ def _refusal(unserved: Unserved | None) -> str:
 
 
 def _targets(backends: tuple[Backend, ...]) -> Targets:
-    return tuple(f"{backend.address} . {backend.port}" for backend in backends)
+    return tuple([f"{backend.address} . {backend.port}" for backend in backends])

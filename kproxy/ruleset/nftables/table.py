@@ -1,7 +1,7 @@
 """What a table of nftables is here: blocks of text, and elements in the sets and maps among them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kproxy.errors import InputError
@@ -32,6 +32,27 @@ class Element(NamedTuple):
     holder: str
     key: str
     value: str = ""
+
+
+class Numbered(NamedTuple):
+    """Elements of one map in one: the values of `key . 0`, `key . 1` and so on. Most elements of a table are such."""
+
+    holder: str
+    key: str
+    values: tuple[str, ...]
+
+
+Contents = Iterable[Element | Numbered]
+
+
+def spelled_out(contents: Contents) -> Iterator[Element]:
+    """One by one."""
+    for each in contents:
+        if isinstance(each, Numbered):
+            holder, key, values = each
+            yield from [Element(holder, f"{key} . {number}", value) for number, value in enumerate(values)]
+        else:
+            yield each
 
 
 def parse_blocks(text: str) -> dict[Block, str]:

@@ -9,8 +9,8 @@ from kproxy.errors import InputError
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.frontends import elements_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Element, parse_blocks
+from kproxy.ruleset.nftables.frontends import contents_of, frontends_of
+from kproxy.ruleset.nftables.table import Block, Element, parse_blocks, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
@@ -28,7 +28,7 @@ def test_service_port_is_elements_for_each_of_its_addresses() -> None:
         external_policy_local=True,
     )
     plan = a_plan(service, an_endpoint("10.128.1.5"), an_endpoint("10.128.2.6", "node-2"))
-    found = [element for each in frontends_of(plan) for element in elements_of(*each)]
+    found = [element for each in frontends_of(plan) for element in spelled_out(contents_of(*each))]
     assert [
         Element("service-ips", "10.96.0.10 . tcp . 80", "goto internal-2"),
         Element("service-ips", "192.0.2.10 . tcp . 80", "goto external-2-local-1"),
