@@ -91,7 +91,7 @@ class Store:
         """The Service's EndpointSlices in name order; without any, those of its old Endpoints object."""
         slices = self._slices_by_service.get(service)
         if slices:
-            return tuple(slices[name] for name in sorted(slices))
+            return tuple([slices[name] for name in sorted(slices)])
         endpoints = self._objects[Kind.ENDPOINTS].get(service)
         return endpoints.slices if isinstance(endpoints, Endpoints) else ()
 

@@ -262,7 +262,8 @@ def _lines(contents: Contents) -> dict[str, list[str]]:
     for each in contents:
         holder, key, value = each
         if isinstance(each, Numbered):
-            lines[holder] += [f"\t{key} . {number} : {one},\n" for number, one in enumerate(value)]
+            numbered = [f"\t{key} . {number} : {one},\n" for number, one in enumerate(value)]
+            lines[holder].append("".join(numbered))
         else:
             lines[holder].append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
     return lines
@@ -271,7 +272,9 @@ def _lines(contents: Contents) -> dict[str, list[str]]:
 def _texts(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
     """One command a set or map."""
     for holder, each in lines.items():
-        yield f"{verb} element {_FAMILY[family]} {TABLE} {holder} {{\n{''.join(each)}}}\n"
+        yield f"{verb} element {_FAMILY[family]} {TABLE} {holder} {{\n"
+        yield from each
+        yield "}\n"
 
 
 def _commands(verb: str, family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:

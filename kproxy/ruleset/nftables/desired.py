@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain, starmap
-from typing import NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kproxy.model.plan import ServicePortPlan, plan_service
 from kproxy.ruleset.desired import Circumstances
@@ -18,20 +19,20 @@ from kproxy.values import NamespacedName
 Plans = tuple[ServicePortPlan, ...]
 
 
-class _Contribution(NamedTuple):
-    """What one Service adds; `marks` are elements that several may add, such as its cluster IP."""
+class _Placed(Struct, frozen=True):
+    """A Service's plans, and what they add; `marks` are elements that several may add, such as its cluster IP."""
 
-    frontends: tuple[tuple[Frontend, Served], ...] = ()
+    plans: Plans = ()
+    frontends: dict[Frontend, Served] = field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
     marks: tuple[Element, ...] = ()
 
 
-_NOTHING = _Contribution()
+_NOTHING = _Placed()
 _NOT_SERVED = Served()
 
 
-@dataclass(slots=True)
-class TableChange:
+class TableChange(Struct):
     """What differs between two states of a table: blocks as text or None, elements that go and that come."""
 
     blocks: dict[Block, tuple[str | None, str | None]] = field(default_factory=dict)
@@ -54,8 +55,7 @@ class DesiredTable:
         self._circumstances = circumstances
         self.stale: set[NamespacedName] = set()
         """Services that were placed in other circumstances, and must be placed again."""
-        self._plans: dict[NamespacedName, Plans] = {}
-        self._contributions: dict[NamespacedName, _Contribution] = {}
+        self._placed: dict[NamespacedName, _Placed] = {}
         self._claims: dict[Frontend, dict[NamespacedName, Served]] = {}
         self._uses: Counter[Way | Picks] = Counter()
         self._marks: Counter[Element] = Counter()
@@ -79,11 +79,11 @@ class DesiredTable:
         """Take in what all rules depend on; where it changed, every Service is stale."""
         if circumstances != self._circumstances:
             self._enter(circumstances)
-            self.stale = set(self._plans)
+            self.stale = set(self._placed)
 
     def plans_of(self, key: NamespacedName) -> Plans:
         """How the Service is placed."""
-        return self._plans.get(key, ())
+        return self._placed.get(key, _NOTHING).plans
 
     def planned(self, store: Store, key: NamespacedName) -> Plans:
         service = store.services.get(key)
@@ -106,23 +106,21 @@ class DesiredTable:
 
     def place(self, key: NamespacedName, plans: Plans) -> None:
         """Let a Service be what these plans say; without any, nothing."""
-        if plans == self.plans_of(key) and key not in self.stale:
+        old = self._placed.get(key, _NOTHING)
+        if plans == old.plans and key not in self.stale:
             return
         new, blocks = self._compiled(plans)
         self.stale.discard(key)
-        self.service_ports += len(plans) - len(self.plans_of(key))
+        self.service_ports += len(plans) - len(old.plans)
         if plans:
-            self._plans[key] = plans
+            self._placed[key] = new
         else:
-            self._plans.pop(key, None)
-        old = self._contributions.pop(key, _NOTHING)
-        if plans:
-            self._contributions[key] = new
+            self._placed.pop(key, None)
         self._count_marks(old.marks, new.marks)
         for block in set(old.blocks).difference(new.blocks):
             self._put_block(block, None)
         self._put_blocks(blocks)
-        self._claim(key, dict(old.frontends), dict(new.frontends))
+        self._claim(key, old.frontends, new.frontends)
 
     def elements(self) -> Iterator[Element]:
         """Every element that should be there."""
@@ -166,7 +164,7 @@ class DesiredTable:
             if block in self.blocks:
                 self._blocks_were.setdefault(block, "")
 
-    def _compiled(self, plans: Plans) -> tuple[_Contribution, dict[Block, str]]:
+    def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, str]]:
         frontends: dict[Frontend, Served] = {}
         blocks: dict[Block, str] = {}
         marks: set[Element] = set()
@@ -180,7 +178,7 @@ class DesiredTable:
                 for backend in plan.usable.reachable
                 if backend.is_local
             }
-        return _Contribution(tuple(frontends.items()), tuple(blocks), tuple(marks)), blocks
+        return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
         for frontend, served in new.items():
@@ -281,4 +279,4 @@ def _without(elements: list[Element], others: list[Element]) -> list[Element]:
 
 def _merged(first: Served, other: Served) -> Served:
     """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
-    return first._replace(firewall=other.firewall) if other.firewall and not first.firewall else first
+    return replace(first, firewall=other.firewall) if other.firewall and not first.firewall else first

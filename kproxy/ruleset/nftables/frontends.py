@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from kproxy.model.endpoints import Backend
 from kproxy.model.plan import ServicePortPlan, Unserved
 from kproxy.ruleset.nftables.table import Element, Numbered
@@ -20,7 +23,7 @@ _NOWHERE = Address("")
 _REFUSE = "goto refuse"
 
 
-class Frontend(NamedTuple):
+class Frontend(Struct, frozen=True, gc=False):
     """What a packet can ask for; node ports have no address."""
 
     address: Address
@@ -62,7 +65,7 @@ class Picks(NamedTuple):
         return ("nodeport-" if self.is_node_port else "") + ("local-" if self.is_local else "")
 
 
-class Way(NamedTuple):
+class Way(Struct, frozen=True, gc=False):
     """A chain that decides on masquerading for all service ports with as many endpoints, then lets one be picked.
 
     `local_size` counts this node's endpoints where the policy is Local, which keeps the client's address.
@@ -98,7 +101,7 @@ Targets = tuple[str, ...]
 """Endpoints as the value of an element, `address . port`, in the order of their numbers."""
 
 
-class Served(NamedTuple):
+class Served(Struct, frozen=True):
     """What becomes of packets to a frontend.
 
     They go to `chain`, which is that of `way` or one of the service port's own. If they are not sent anywhere,
@@ -122,7 +125,7 @@ def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
     external = _external(plan, EXTERNAL)
     for address in plan.external_ips:
         yield Frontend(address, protocol, plan.port), external
-    guarded = external._replace(firewall=own_chain("firewall", plan) if plan.is_restricted else "")
+    guarded = replace(external, firewall=own_chain("firewall", plan) if plan.is_restricted else "")
     for address in plan.load_balancer_vips:
         yield Frontend(address, protocol, plan.port), guarded
     if plan.node_port:
