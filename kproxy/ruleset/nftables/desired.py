@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from itertools import chain, starmap
 
 from msgspec import Struct, field
@@ -56,7 +57,7 @@ class DesiredTable:
         self.stale: set[NamespacedName] = set()
         """Services that were placed in other circumstances, and must be placed again."""
         self._placed: dict[NamespacedName, _Placed] = {}
-        self._claims: dict[Frontend, dict[NamespacedName, Served]] = {}
+        self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picks] = Counter()
         self._marks: Counter[Element] = Counter()
         self._node_blocks: dict[Block, str] = {}
@@ -182,16 +183,28 @@ class DesiredTable:
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
         for frontend, served in new.items():
-            if served != old.get(frontend):
-                claims = self._claims.setdefault(frontend, {})
-                claims[owner] = served
-                self._serve(frontend, _foremost(claims))
+            before = old.get(frontend)
+            if before is None:
+                self._claimants[frontend] = (*self._claimants.get(frontend, ()), owner)
+            if served != before:
+                self._serve(frontend, self._foremost(frontend))
         for frontend in old.keys() - new.keys():
-            claims = self._claims[frontend]
-            del claims[owner]
-            if not claims:
-                del self._claims[frontend]
-            self._serve(frontend, _foremost(claims))
+            others = tuple(each for each in self._claimants.pop(frontend) if each != owner)
+            if others:
+                self._claimants[frontend] = others
+            self._serve(frontend, self._foremost(frontend))
+
+    def _foremost(self, frontend: Frontend) -> Served:
+        """What the claim that counts says: one that serves everyone before one that serves some, then the first by name.
+
+        Source ranges count whoever serves: its own, or those of the first by name.
+        """
+        names = self._claimants.get(frontend, ())
+        claims = [self._placed[name].frontends[frontend] for name in sorted(names)]
+        if len(claims) <= 1:  # as it nearly always is
+            return claims[0] if claims else _NOT_SERVED
+        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.chain))
+        return reduce(_merged, claims, best)
 
     def _serve(self, frontend: Frontend, served: Served) -> None:
         before = self.frontends.get(frontend, _NOT_SERVED)
@@ -253,23 +266,6 @@ class DesiredTable:
             del self.blocks[block]
         else:
             self.blocks[block] = text
-
-
-def _foremost(claims: dict[NamespacedName, Served]) -> Served:
-    """The claim that counts: one that serves everyone before one that serves some, then the first by name.
-
-    Source ranges count whoever serves: its own, or those of the first by name.
-    """
-    if not claims:
-        return _NOT_SERVED
-    if len(claims) == 1:
-        return next(iter(claims.values()))
-    (_, best), *_ = sorted(
-        claims.items(), key=lambda claim: (bool(claim[1].refusal), not claim[1].chain, claim[0])
-    )
-    for _, claim in sorted(claims.items()):
-        best = _merged(best, claim)
-    return best
 
 
 def _without(elements: list[Element], others: list[Element]) -> list[Element]:

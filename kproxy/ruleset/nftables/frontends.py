@@ -169,8 +169,7 @@ def _internal(plan: ServicePortPlan) -> Served:
     if plan.affinity_timeout_s is not None:
         return Served(chain=own_chain(INTERNAL, plan))
     targets = _targets(plan.usable.local if plan.internal_policy_local else plan.usable.cluster)
-    way = Way(INTERNAL, len(targets))
-    return Served(chain=way.chain, way=way, targets=targets)
+    return replace(_by_way(INTERNAL, len(targets)), targets=targets)
 
 
 def _external(plan: ServicePortPlan, kind: str) -> Served:
@@ -181,11 +180,17 @@ def _external(plan: ServicePortPlan, kind: str) -> Served:
         return Served(chain=own_chain(EXTERNAL, plan), refusal=refusal)
     targets = _targets(plan.usable.cluster)
     if not plan.external_policy_local:
-        way = Way(kind, len(targets))
-        return Served(chain=way.chain, way=way, targets=targets)
+        return replace(_by_way(kind, len(targets)), targets=targets)
     local = _targets(plan.usable.local)
-    way = Way(kind, len(targets), len(local))
-    return Served(chain=way.chain, way=way, targets=targets, local_targets=local, refusal=refusal)
+    by_way = _by_way(kind, len(targets), len(local))
+    return replace(by_way, targets=targets, local_targets=local, refusal=refusal)
+
+
+@cache
+def _by_way(kind: str, size: int, local_size: int | None = None) -> Served:
+    """Made once for all that take it."""
+    way = Way(kind, size, local_size)
+    return Served(way.chain, way)
 
 
 def _refusal(unserved: Unserved | None) -> str:

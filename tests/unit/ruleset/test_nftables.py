@@ -1,5 +1,6 @@
 """The table of nftables mode as data: what a Service adds, and what is left when a template fails."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from kproxy.ruleset.nftables.table import Block, Element, parse_blocks, spelled_
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.values import Address, Network, Protocol
+from kproxy.values import Address, NamespacedName, Network, Protocol
 from scenarios import RENDER
 
 SETTINGS = Settings(is_nftables=True, node_port_primary=True, localhost_node_ports=False)
@@ -84,6 +85,44 @@ def test_address_that_two_services_guard_is_guarded_by_the_one_that_serves_or_th
     assert ["goto firewall/default/a/tcp/"] == guards()
     store.apply(Changed(a_slice(an_endpoint("10.128.1.5"), service="b")))
     assert ["goto firewall/default/b/tcp/"] == guards()
+
+
+SHARED = Address("192.0.2.10")
+CLAIMANTS = {
+    "elsewhere": a_plan(
+        a_service(
+            "elsewhere",
+            type=ServiceType.LOAD_BALANCER,
+            load_balancer_vips=(SHARED,),
+            source_ranges=(Network("203.0.113.0/24"),),
+            external_policy_local=True,
+        ),
+        an_endpoint("10.128.2.6", "node-2"),
+    ),
+    "empty": a_plan(a_service("empty", external_ips=(SHARED,))),
+    "one": a_plan(a_service("one", external_ips=(SHARED,)), an_endpoint("10.128.2.1")),
+    "two": a_plan(a_service("two", external_ips=(SHARED,)), *map(an_endpoint, ("10.128.2.2", "10.128.2.3"))),
+}
+
+
+@pytest.mark.parametrize("order", list(permutations(CLAIMANTS)), ids=" ".join)
+def test_address_belongs_to_the_claim_that_serves_most_and_is_first_by_name_in_whatever_order_they_came(
+    order: tuple[str, ...],
+) -> None:
+    table = DesiredTable(RENDER, Circumstances(a_view(), SETTINGS))
+    for name in order:
+        table.place(NamespacedName("default", name), (CLAIMANTS[name],))
+    guard = "goto firewall/default/elsewhere/tcp/"
+    for best, expected in (
+        ("one", {"goto external-1", guard}),
+        ("two", {"goto external-2", guard}),
+        ("elsewhere", {"goto external-1-local-0", "drop", guard}),
+        ("empty", {"goto refuse"}),
+    ):
+        found = {each.value for each in table.elements() if each.key == f"{SHARED} . tcp . 80"}
+        assert expected == found
+        table.place(NamespacedName("default", best), ())
+    assert [] == [each for each in table.elements() if each.holder != "nodeport-ips"]
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
