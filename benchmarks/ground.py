@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.cluster import Entry, Size, filled_store, service_key
 from benchmarks.sample import Sample, cpu_s
-from benchmarks.stages import RENDER, RESTORE, Stages
+from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Baselines, Proxy, Subject
 from kproxy.kernel import memory
 from kproxy.state.events import Event
@@ -74,8 +74,9 @@ class Ground:
         stages_s = {
             "compute": report.compute_s - seconds[RENDER],
             RENDER: seconds[RENDER],
-            "compare": in_kernel - began - report.compute_s - seconds[RESTORE],
+            "compare": in_kernel - began - report.compute_s - seconds[RESTORE] - seconds[WAIT],
             RESTORE: seconds[RESTORE],
+            WAIT: seconds[WAIT],
             "record": now - in_kernel,
         }
         return Sample(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.cluster import CIDR, Size, node_view
@@ -34,7 +35,7 @@ class _WatchedIptables(Iptables):
         began = time.perf_counter()
         for section in sections:
             self._stages.seconds[RESTORE] -= time.perf_counter() - began
-            self._stages.bytes += len(section)
+            self._stages.hands_over(partial(int, len(section)))
             yield section
             began = time.perf_counter()
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from benchmarks.cluster import CIDR, Size, node_view
 from benchmarks.nftables_baselines import NftablesBaselines
-from benchmarks.stages import RESTORE, Stages, watched_templates
+from benchmarks.stages import RESTORE, WAIT, Stages, watched_templates
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nftables import generation
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
+from kproxy.transaction.nftables import Run
 from kproxy.values import Family, Network
 
 
@@ -21,10 +22,14 @@ class _WatchedTable(NftTable):
         super().__init__(Family.IPV4)
         self._stages = stages
 
-    def apply(self, text: str) -> None:
-        self._stages.bytes += len(text)
+    def apply(self, run: Run) -> None:
+        self._stages.hands_over(lambda: len(run.text))
         with self._stages.timed(RESTORE):
-            super().apply(text)
+            super().apply(run)
+
+    def let_packets_pass(self) -> None:
+        with self._stages.timed(WAIT):
+            super().let_packets_pass()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class NftablesBaselines:
             if before and not after:
                 table.place(before.service.key, ())
         self._place(table, (after for _, after in changes))
-        return str(change_table(_FAMILY, table.changes()))
+        return str(change_table(_FAMILY, table.blocks, table.changes()))
 
     def of_first_sync(self) -> list[Rival]:
         table = self._whole()

@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks.sample import Figures
 
 _SECOND_MS = 1000
-_STAGES = ("compute", "render", "compare", "restore", "record")
+_STAGES = ("compute", "render", "compare", "restore", "wait", "record")
 
 
 def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:

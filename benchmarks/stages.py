@@ -2,13 +2,13 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.iptables import Render
 
-RENDER, RESTORE = "render", "restore"
+RENDER, RESTORE, WAIT = "render", "restore", "wait"
 
 
 class Stages:
@@ -17,12 +17,20 @@ class Stages:
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.ended: dict[str, float] = {}
-        self.bytes = 0
+        self._sizes: list[Callable[[], int]] = []
 
     def clear(self) -> None:
         self.seconds.clear()
         self.ended.clear()
-        self.bytes = 0
+        self._sizes.clear()
+
+    def hands_over(self, size: Callable[[], int]) -> None:
+        """So many bytes; they are counted when nothing is timed any more."""
+        self._sizes.append(size)
+
+    @property
+    def bytes(self) -> int:
+        return sum(size() for size in self._sizes)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
