@@ -43,8 +43,8 @@ class AppliedTable:
 
     def apply(self, transaction: TableTransaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
-        runs = [run for run in (transaction.first, transaction.main) if run]
-        if len(runs) > 1:
+        runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
+        if len(runs) > 1 and self.in_place:
             self.kernel.check(transaction.refusable)
         by_others = self._count_others()
         is_known = by_others == self._seen or not self.in_place
@@ -55,7 +55,8 @@ class AppliedTable:
             except ProgramFailed as failed:
                 self.in_place = was_in_place and not number and failed.exit_code is not None
                 raise
-            if run.commands and (run is not runs[-1] or transaction.last):  # `nft` takes its time
+            is_last = run is runs[-1] and not transaction.last
+            if was_in_place and run.commands and not is_last:  # `nft` takes its time
                 self.kernel.let_packets_pass()
         is_clean = not transaction.last or self._removes(transaction.last)
         if not was_in_place:

@@ -15,7 +15,15 @@ from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
 from kproxy.state.store import Store
 from kproxy.transaction.halving import find_culprits
-from kproxy.transaction.nftables import Run, TableTransaction, anew, change_table, from_scratch, picks
+from kproxy.transaction.nftables import (
+    Run,
+    TableTransaction,
+    anew,
+    change_table,
+    from_scratch,
+    in_steps,
+    picks,
+)
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -89,9 +97,7 @@ class NftablesProxy:
         if verify:
             self._pending |= self._quarantined
             self._quarantined.clear()
-        for key in sorted(
-            self._pending | table.stale
-        ):  # as they lie in memory, which saves a tenth of 10,000
+        for key in sorted(self._pending | table.stale):  # as they lie in memory, which is faster
             self._were.setdefault(key, table.plans_of(key))
             table.place(key, table.planned(store, key))
         self._pending.clear()
@@ -175,8 +181,10 @@ class NftablesProxy:
     def _transaction(self, table: DesiredTable) -> TableTransaction:
         if self._applied.in_place:
             return change_table(self.family, table.blocks, table.changes())
+        found = set(self._kernel.blocks())
+        if not found:
+            return in_steps(self.family, table.blocks, table.contents())
         if self._keeps_clients:
-            found = set(self._kernel.blocks())
             intact = self._applied.intact(found & picks(table.blocks).keys(), table.blocks)
             return anew(self.family, found, table.blocks, table.contents(), intact)
         return from_scratch(self.family, table.blocks, table.contents())

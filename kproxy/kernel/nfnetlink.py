@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 _NETLINK_NETFILTER = 12
@@ -24,6 +25,8 @@ _FAMILY_HEADER = struct.Struct("=BBH")
 _ATTRIBUTE_HEADER = struct.Struct("=HH")
 _TYPE_BITS, _NESTED = 0x3FFF, 0x8000
 _LARGEST_READ = 1 << 17
+_USUAL_ROOM = 100_000
+_SO_SNDBUFFORCE = 32
 
 FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 """Where the attributes of a message begin; what stands before differs from one answer to the next."""
@@ -129,12 +132,20 @@ class Netlink:
             self._message(last.kind, last.body, _REQUEST | _ACK | last.flags),
         )
         asked = self._sequence
-        self._socket.send(b"".join(batch) + self._message(_BATCH_END, edge, _REQUEST))
+        whole = b"".join((*batch, self._message(_BATCH_END, edge, _REQUEST)))
+        self._make_room(len(whole))
+        self._socket.send(whole)
         said = dict(self._verdicts())
         for refusal in filter(None, said.values()):
             raise OSError(refusal, os.strerror(refusal))
         if asked not in said:
             raise OSError(errno.EPROTO, "the kernel did not answer a batch")
+
+    def _make_room(self, size: int) -> None:
+        """A socket sends no more at once than it may hold. Only who is root in the namespace may have it hold more."""
+        if size > _USUAL_ROOM:
+            with suppress(PermissionError):
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
 
     def _verdicts(self) -> Iterator[tuple[int, int]]:
         """To which messages the kernel said what. It works on a batch while that is sent, so all is there afterwards.

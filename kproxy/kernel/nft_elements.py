@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from kproxy.kernel.nfnetlink import (
     text_attribute,
 )
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import TABLE, Element
+from kproxy.ruleset.nftables.table import TABLE, Element, Numbered
 from kproxy.transaction.nftables import ElementCommand
 from kproxy.values import Family
 
@@ -31,6 +32,8 @@ _VALUE, _VERDICT = 1, 2  # NFTA_DATA_*
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2  # NFTA_VERDICT_*
 _NF_DROP, _NFT_GOTO = struct.pack(">i", 0), struct.pack(">i", -4)
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+
+_NUMBER, _PORT = struct.Struct("=I"), struct.Struct(">Hxx")
 
 _MOST = 100
 """So many elements fit into one attribute, of 64 KiB, however long the names of chains are."""
@@ -61,9 +64,24 @@ def messages(commands: Iterable[ElementCommand]) -> Iterator[Message]:
     """What tells the kernel what the commands tell `nft`; raises as `raw` does."""
     for verb, family, holder, elements in commands:
         kind, flags = (_ADD_ELEMENTS, CREATE) if verb == "add" else (_DELETE_ELEMENTS, 0)
-        for first in range(0, len(elements), _MOST):
-            some = b"".join(map(_encoded, elements[first : first + _MOST]))
+        encoded = chain.from_iterable(map(_all_encoded, elements))
+        while some := b"".join(islice(encoded, _MOST)):
             yield Message(kind, NFPROTO[family], named(holder) + nest(_LIST_ELEMENTS, some), flags)
+
+
+def _all_encoded(each: Element | Numbered) -> list[bytes]:
+    """One for each element; those that differ in a number and a value alone are put together from what they share."""
+    if isinstance(each, Element):
+        return [_encoded(each)]
+    values = [_packed_target(value) for value in each.values]
+    numbered_key = nest(_KEY, attribute(_VALUE, _packed(each.key) + bytes(_NUMBER.size)))
+    data = nest(_DATA, attribute(_VALUE, values[0]))
+    whole = nest(_ELEMENT, numbered_key + data)
+    before_number = whole[: -len(data) - _NUMBER.size]
+    before_value = data[: -len(values[0])]
+    return [
+        before_number + _NUMBER.pack(number) + before_value + value for number, value in enumerate(values)
+    ]
 
 
 def _encoded(element: Element) -> bytes:
@@ -109,11 +127,17 @@ def _packed(text: str) -> bytes:
     ports = 0
     for part in text.split(" . ") if text else ():
         if part.isdecimal():
-            packed += struct.pack("=I", int(part)) if ports else struct.pack(">Hxx", int(part))
+            packed += _NUMBER.pack(int(part)) if ports else _PORT.pack(int(part))
             ports += 1
         else:
             packed += _word(part)
     return packed
+
+
+def _packed_target(text: str) -> bytes:
+    """The same of an address and a port, for there are many."""
+    address, _, port = text.partition(" . ")
+    return _word(address) + _PORT.pack(int(port))
 
 
 def _word(part: str) -> bytes:

@@ -50,10 +50,14 @@ class ElementCommand(NamedTuple):
     verb: str
     family: Family
     holder: str
-    elements: tuple[Element, ...]
+    elements: tuple[Element | Numbered, ...]
 
     def __str__(self) -> str:
         return "".join(_texts(self.verb, self.family, _lines(self.elements)))
+
+    @property
+    def line_count(self) -> int:
+        return sum(len(each.values) if isinstance(each, Numbered) else 1 for each in self.elements)
 
 
 _Part = str | ElementCommand
@@ -61,29 +65,40 @@ _Part = str | ElementCommand
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What `nft -f` reads; and the same as `commands` where it is about nothing but elements of plain sets and maps."""
+    """What `nft -f` reads; or the same as `commands` where it is about nothing but elements of plain sets and maps."""
 
-    text: str = ""
+    words: str = ""
     commands: tuple[ElementCommand, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.text)
+        return bool(self.words or self.commands)
+
+    @property
+    def text(self) -> str:
+        return self.words or "".join(map(str, self.commands))
+
+    @property
+    def line_count(self) -> int:
+        """Rules, elements, and what declares a chain, set or map."""
+        return self.words.count("\n\t") or sum(each.line_count for each in self.commands)
 
 
 @dataclass(frozen=True, slots=True)
 class TableTransaction:
-    """A change in up to three runs. It writes and deletes these chains."""
+    """A change in up to three runs, or a whole table in as many. It writes and deletes these chains."""
 
     main: Run
     written: tuple[str, ...]
     deleted: tuple[str, ...] = ()
     first: Run = Run()
     """Chains and maps that are needed before."""
+    opening: Run = Run()
+    """What lets packets meet a table that was not there."""
     last: Run = Run()
     """What nothing leads to afterwards goes. Until Linux 6.2 the kernel takes a moment to see that nothing does."""
 
     def __bool__(self) -> bool:
-        return bool(str(self))
+        return bool(self.first or self.main or self.opening or self.last)
 
     def __str__(self) -> str:
         return self.refusable + self.last.text
@@ -91,16 +106,27 @@ class TableTransaction:
     @property
     def refusable(self) -> str:
         """The part that a Service may be at fault in."""
-        return self.first.text + self.main.text
+        return self.first.text + self.main.text + self.opening.text
 
     @property
     def line_count(self) -> int:
-        """Rules, elements, and what declares a chain, set or map."""
-        return str(self).count("\n\t")
+        return sum(run.line_count for run in (self.first, self.main, self.opening, self.last))
+
+
+def in_steps(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
+    """All of the table, for a node that has none. Packets meet it when everything is there."""
+    asking = {block: text for block, text in blocks.items() if _asks(block, text)}
+    others = {block: text for block, text in blocks.items() if block not in asking}
+    return TableTransaction(
+        _run(blocks, _commands("add", family, contents)),
+        tuple(block.name for block in blocks if block.is_chain),
+        first=Run("".join(_block(family, others))),
+        opening=Run("".join(_block(family, asking))),
+    )
 
 
 def clean_table(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
-    """All of the table, for a node that has none."""
+    """The same in one run."""
     return _whole("", family, blocks, contents)
 
 
@@ -197,7 +223,7 @@ def _run(blocks: Blocks, parts: Iterable[_Part]) -> Run:
     commands = tuple(
         part for part in parts if isinstance(part, ElementCommand) and _is_plain(blocks, part.holder)
     )
-    return Run("".join(map(str, parts)), commands if len(commands) == len(parts) else ())
+    return Run(commands=commands) if len(commands) == len(parts) else Run("".join(map(str, parts)))
 
 
 def _is_plain(blocks: Blocks, holder: str) -> bool:
@@ -232,7 +258,7 @@ def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) 
 
 def _whole(first: str, family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
     holders = {block: text for block, text in blocks.items() if not block.is_chain}
-    asking = {block: text for block, text in blocks.items() if block.is_chain and _ASKS.search(text)}
+    asking = {block: text for block, text in blocks.items() if _asks(block, text)}
     answering = {block: text for block, text in blocks.items() if block.is_chain and block not in asking}
     lines = _lines(contents)
     verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
@@ -245,6 +271,10 @@ def _whole(first: str, family: Family, blocks: Blocks, contents: Contents) -> Ta
         *_block(family, asking),
     )
     return TableTransaction(Run("".join(parts)), tuple(block.name for block in blocks if block.is_chain))
+
+
+def _asks(block: Block, text: str) -> bool:
+    return block.is_chain and bool(_ASKS.search(text))
 
 
 def _block(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[str]:
@@ -277,11 +307,11 @@ def _texts(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Ite
         yield "}\n"
 
 
-def _commands(verb: str, family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:
+def _commands(verb: str, family: Family, contents: Contents) -> Iterator[ElementCommand]:
     """The same, as such."""
-    held: dict[str, list[Element]] = {}
-    for each in elements:
-        held.setdefault(each.holder, []).append(each)
+    held: defaultdict[str, list[Element | Numbered]] = defaultdict(list)
+    for each in contents:
+        held[each.holder].append(each)
     for holder, those in held.items():
         yield ElementCommand(verb, family, holder, tuple(those))
 

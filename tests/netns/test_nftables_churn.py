@@ -151,7 +151,7 @@ def test_endless_changes_leave_nothing_behind(seed: int, tell: Callable[[str], N
         for family in Family:
             table = DesiredTable(RENDER, circumstances(settings, family))
             table.update(store, store.services, circumstances(settings, family))
-            NftTable(family).apply(clean_table(family, table.blocks, table.elements()).main)
+            NftTable(family).apply(clean_table(family, table.blocks, table.contents()).main)
             assert listing(family) == left[family]
     held = [len(left[family]) for family in Family]
     tell(

@@ -19,7 +19,7 @@ from kproxy.kernel.nftables import generation
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import Element
+from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
@@ -179,8 +179,8 @@ def test_messages_are_those_that_nft_sends(by_nft: str, family: Family) -> None:
     drop = Element("unserved-nodeports", "sctp . 1", "drop")
     added = [ElementCommand("add", family, each.holder, (each,)) for each in (*ELEMENTS[family], drop)]
     deleted = [
-        each._replace(verb="delete", elements=tuple(one._replace(value="") for one in each.elements))
-        for each in added
+        each._replace(verb="delete", elements=(Element(each.holder, element.key),))
+        for each, element in zip(added, (*ELEMENTS[family], drop), strict=True)
     ]
     with inside(by_nft):
         NftTable(family).apply(FRESH[family])
@@ -189,6 +189,26 @@ def test_messages_are_those_that_nft_sends(by_nft: str, family: Family) -> None:
             assert [(kind, ID_IN_BATCH.sub(b"", attributes, count=1)) for kind, attributes in sent] == [
                 (each.kind, each.attributes) for each in messages(batch)
             ]
+
+
+@pytest.mark.parametrize("family", Family)
+def test_numbered_elements_are_sent_as_each_of_them_would_be(family: Family) -> None:
+    contents = [
+        *TABLES[family].contents(),
+        Numbered(
+            "endpoints-200", f"{ADDRESSES[family][0]} . sctp . 1", 200 * (f"{ADDRESSES[family][2]} . 2",)
+        ),
+    ]
+    together, apart = (
+        [
+            ElementCommand("add", family, each.holder, (*spelled_out([each]),) if is_apart else (each,))
+            for each in contents
+        ]
+        for is_apart in (False, True)
+    )
+    assert [*messages(apart)] == [*messages(together)]
+    assert [each.line_count for each in apart] == [each.line_count for each in together]
+    assert [*map(str, apart)] == [*map(str, together)]
 
 
 class CountingTable(NftTable):
@@ -217,10 +237,17 @@ def many(family: Family, count: int) -> Run:
     return Run(str(command), (command,))
 
 
-@pytest.mark.parametrize(("count", "starts"), [(500, 0), (5_000, 1)])
+@pytest.mark.parametrize(("count", "room", "starts"), [(500, False, 0), (5_000, False, 1), (5_000, True, 0)])
 def test_what_one_batch_cannot_hold_is_left_to_nft(
-    by_netlink: str, count: int, starts: int, caplog: pytest.LogCaptureFixture
+    by_netlink: str,
+    count: int,
+    room: bool,
+    starts: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    if not room:
+        monkeypatch.setattr(Netlink, "_make_room", lambda *_: None)
     with inside(by_netlink):
         table = CountingTable(Family.IPV6)
         process.run(["nft", "add", "chain", "ip6", "kproxy", LONG])

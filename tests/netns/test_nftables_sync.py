@@ -174,6 +174,26 @@ def afresh(store: Store, circumstances: Circumstances, family: Family) -> dict[s
     return listing(family)
 
 
+def test_packets_meet_a_first_table_when_everything_is_in_it(kernel: None) -> None:
+    table = Node().table
+    blocks, elements, hooks = table.applied
+    assert [] == table.waited_after
+    assert ["{\n\ttype " in text for text in (blocks, elements, hooks)] == [False, False, True]
+    assert [" element " in text for text in (blocks, elements, hooks)] == [False, True, False]
+
+
+@pytest.mark.parametrize("refused", ["map service-ips {", "add element", " hook "])
+def test_first_table_that_is_refused_halfway_is_completed_by_the_next_sync(node: Node, refused: str) -> None:
+    nft("delete", "table", "ip", "kproxy")
+    node.restart()
+    node.table.refused = refused
+    assert node.sync().error is not None
+    node.table.refused = "never"
+    assert node.sync().error is None
+    held = listing(Family.IPV4)
+    assert afresh(node.store, Circumstances(node.view, SETTINGS), Family.IPV4) == held
+
+
 def test_sync_without_a_change_runs_nothing(node: Node) -> None:
     node.sync(verify=True)
     node.endpoints("web", an_endpoint("10.128.1.0"), an_endpoint("10.128.2.0", "node-2"))
