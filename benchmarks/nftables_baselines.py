@@ -9,12 +9,11 @@ from functools import partial
 from benchmarks.cluster import Entry, Size, entry, filled_store
 from benchmarks.subject import Change, Rival
 from kproxy.kernel import process
-from kproxy.kernel.nft import NftTable
 from kproxy.model.plan import plan_service
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.transaction.nftables import anew, change_table, clean_table
+from kproxy.transaction.nftables import change_table, clean_table, from_scratch
 from kproxy.values import Family
 
 _FAMILY = Family.IPV4
@@ -51,7 +50,7 @@ class NftablesBaselines:
 
     def of_restart(self) -> list[Rival]:
         table = self._whole()
-        return [_bare(str(anew(_FAMILY, NftTable(_FAMILY).blocks(), table.blocks, table.contents())))]
+        return [_bare(str(from_scratch(_FAMILY, table.blocks, table.contents())))]
 
     def _whole(self) -> DesiredTable:
         table = DesiredTable(self._render, self._circumstances)
