@@ -44,7 +44,7 @@ class AppliedTable:
     def apply(self, transaction: TableTransaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
         runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
-        if len(runs) > 1 and self.in_place:
+        if len(runs) > 1 and self.in_place:  # else there is nothing that half a change could spoil
             self.kernel.check(transaction.refusable)
         by_others = self._count_others()
         is_known = by_others == self._seen or not self.in_place

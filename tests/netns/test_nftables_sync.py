@@ -632,6 +632,20 @@ def test_refused_service_at_the_start_leaves_the_old_table_until_the_others_are_
     assert ["10.96.0.11"] == node.holds()
 
 
+def test_refused_service_on_a_clean_node_holds_up_nobody(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    nft("delete", "table", "ip", "kproxy")
+    node.serve("web", 0, NO_PORT)
+    node.restart()
+    assert node.sync().error is None
+    assert ["10.96.0.11"] == node.holds()
+    assert "the kernel refuses Service default/web" in caplog.text
+    node.serve("web", 0)
+    assert node.sync().error is None
+    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+
+
 def test_table_that_is_refused_as_a_whole_changes_nothing_and_is_tried_again(node: Node) -> None:
     before = listing(Family.IPV4)
     good = node.view
