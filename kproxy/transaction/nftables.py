@@ -138,20 +138,19 @@ def from_scratch(family: Family, blocks: Blocks, contents: Contents) -> TableTra
 
 def anew(
     family: Family,
-    found: Iterable[Block],
+    found: AbstractSet[Block],
     blocks: Blocks,
     contents: Contents,
     intact: AbstractSet[Block],
 ) -> TableTransaction:
     """All of the table instead of what was `found` in it, but for what clients are remembered by.
 
-    Sets and maps that are there already are filled anew where they are, because packets on their way ask them. With the
-    maps that `picks` ask that goes where those are `intact`, which stay as they are.
+    Sets and maps that are there already are filled anew where they are, because packets on their way ask them. For the
+    maps of `picks` that holds where these are `intact`, and stay as they are.
     """
-    found = set(found)
     table = f"{_FAMILY[family]} {TABLE}"
     renewed = {asked for block, asked in picks(blocks).items() if block not in intact}
-    gone = {block for block in found if " hook " in blocks.get(block, " hook ")} | found & renewed
+    gone = {block for block in found if block not in blocks or block in renewed or " hook " in blocks[block]}
     emptied = (
         f"add table {table}\n",
         *(
