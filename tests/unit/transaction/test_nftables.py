@@ -1,5 +1,7 @@
 """In which run of `nft` each part of a change to a table goes."""
 
+import re
+
 import pytest
 
 from facts import a_service, a_slice, a_view, an_endpoint
@@ -10,7 +12,7 @@ from kproxy.ruleset.nftables.table import Block, Blocks, Element
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import ElementCommand, Run, TableTransaction, change_table
+from kproxy.transaction.nftables import ElementCommand, Run, TableTransaction, anew, change_table, model
 from kproxy.values import Address, Family, Network, Protocol
 from scenarios import RENDER
 
@@ -177,3 +179,43 @@ def test_commands_say_what_the_text_says() -> None:
 def test_run_with_more_than_elements_is_left_to_nft(texts: tuple[str | None, str]) -> None:
     transaction = change(MARK, deleted=(ENDPOINT,), chain=texts)
     assert ((), True) == (transaction.main.commands, bool(transaction.last.commands))
+
+
+PICK, PICKED_FROM = Block("chain", "pick-1"), Block("map", "endpoints-1")
+BASE, INNER = Block("chain", "nat-output"), Block("chain", "services")
+CLIENTS, VERDICTS = Block("set", "affinity/default/web/tcp/"), Block("map", "service-ips")
+OLD = {Block(kind, f"an-old-{kind}") for kind in ("chain", "map", "set")}
+BLOCKS = {
+    VERDICTS: "\ttypeof ip daddr : verdict\n",
+    CLIENTS: "\ttypeof ip saddr\n",
+    PICKED_FROM: "\ttypeof ip daddr : ip daddr . th dport\n",
+    PICK: "\tdnat ip to ip daddr map @endpoints-1\n",
+    INNER: "\tip daddr vmap @service-ips\n",
+    BASE: "\ttype nat hook output priority -100; policy accept;\n\tjump services\n",
+}
+
+
+@pytest.mark.parametrize("is_intact", [True, False])
+def test_table_is_written_anew_in_the_sets_and_maps_that_are_there(is_intact: bool) -> None:
+    """But for a map whose chain cannot be written without a new one."""
+    transaction = anew(
+        Family.IPV4, {*BLOCKS, *OLD}, BLOCKS, [VERDICT, ENDPOINT], {PICK} if is_intact else set()
+    )
+    text = transaction.main.text
+
+    def commands(verb: str) -> set[Block]:
+        return {Block(*found) for found in re.findall(rf"(?m)^{verb} (chain|map|set) ip kproxy (\S+)$", text)}
+
+    assert {*BLOCKS, *OLD} - {CLIENTS} - ({PICK} if is_intact else set()) == commands("flush")
+    assert OLD | {BASE} | (set() if is_intact else {PICKED_FROM}) == commands("delete")
+    assert is_intact != ("chain pick-1 {" in text)
+    assert {block.name for block in BLOCKS if block.is_chain} == set(transaction.written)
+    assert text.index("add element ip kproxy endpoints-1") < text.index("add element ip kproxy service-ips")
+    assert text.index("add element ip kproxy service-ips") < text.index("chain services {")
+
+
+def test_model_of_a_chain_is_the_chain_with_its_map_in_a_table_that_goes_again() -> None:
+    made, gone = model(Family.IPV6, [PICK], BLOCKS)
+    assert gone.text == "add table ip6 kproxy-model\ndelete table ip6 kproxy-model\n"
+    assert made.text.startswith(gone.text)
+    assert ["map endpoints-1 {", "chain pick-1 {"] == re.findall(r"(?m)^(?:map|chain) .*$", made.text)
