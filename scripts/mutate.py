@@ -39,8 +39,8 @@ STAGES = (
     (
         "kernel",
         [
-            *("tests/netns/test_nftables_sync.py", "tests/netns/test_nftables_churn.py"),
-            *("tests/netns/test_nftables_transitions.py", "tests/netns/test_nftables_packets.py"),
+            *("tests/netns/test_nftables_churn.py", "tests/netns/test_nftables_sync.py"),
+            *("tests/netns/test_nftables_packets.py", "tests/netns/test_nftables_transitions.py"),
             "tests/netns/test_conntrack.py",
         ],
     ),

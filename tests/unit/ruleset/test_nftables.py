@@ -1,5 +1,6 @@
 """The table of nftables mode as data: what a Service adds, and what is left when a template fails."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -123,6 +124,23 @@ def test_address_belongs_to_the_claim_that_serves_most_and_is_first_by_name_in_w
         assert expected == found
         table.place(NamespacedName("default", best), ())
     assert [] == [each for each in table.elements() if each.holder != "nodeport-ips"]
+
+
+@pytest.mark.parametrize("addresses", [(), ("primary",), ("127.0.0.0/8",), ("10.199.0.0/24",)])
+def test_filter_chains_mind_new_connections_alone(addresses: tuple[str, ...]) -> None:
+    """What was let through once goes on, whatever became of the address since."""
+    settings = replace(
+        SETTINGS,
+        node_port_primary=addresses == ("primary",),
+        node_port_networks=() if addresses == ("primary",) else tuple(map(Network, addresses)),
+    )
+    view = a_view(
+        node_port_primary=settings.node_port_primary, node_port_networks=settings.node_port_networks
+    )
+    blocks = DesiredTable(RENDER, Circumstances(view, settings)).blocks
+    rules = [rule for text in blocks.values() if "type filter hook" in text for rule in text.splitlines()[1:]]
+    assert 8 == len(rules)
+    assert all(rule.startswith("\tct state new ") for rule in rules)
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
