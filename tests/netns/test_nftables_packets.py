@@ -57,6 +57,7 @@ def test_packets_of_a_recorded_cluster_fare_as_the_oracle_says(
 
 
 CLIENTS = 30
+CLIENTS_OF_IT = ("ip", "kproxy", "affinity/default/web/tcp/web")
 PLAIN_SERVICE = next(path for path in REGRESSIONS if path.stem == "plain-service")
 
 
@@ -84,6 +85,9 @@ def test_each_connection_of_a_client_begins_its_time_anew(wire: Wire) -> None:
         time.sleep(pause_s)
         seen.append([each.fate for each in wire.send(packets)])
     assert [seen[0]] * 3 == seen
+    with inside(wire.namespace):
+        held = process.run(["nft", "list", "set", *CLIENTS_OF_IT])
+    assert CLIENTS == held.count(" timeout 2s expires ")
 
 
 def test_masqueraded_packet_leaves_without_the_mark(wire: Wire) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from facts import WEB, a_plan, a_service, a_slice, a_view, an_endpoint
 from kproxy.errors import InputError
-from kproxy.model.settings import Settings
+from kproxy.model.settings import DetectLocalMode, Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.frontends import contents_of, frontends_of
@@ -141,6 +141,45 @@ def test_filter_chains_mind_new_connections_alone(addresses: tuple[str, ...]) ->
     rules = [rule for text in blocks.values() if "type filter hook" in text for rule in text.splitlines()[1:]]
     assert 8 == len(rules)
     assert all(rule.startswith("\tct state new ") for rule in rules)
+
+
+def test_address_that_two_services_claim_in_vain_belongs_to_the_one_that_serves_pods() -> None:
+    store = Store()
+    claim = (Address("192.0.2.9"),)
+    store.apply(Changed(a_service("a", cluster_ips=(Address("10.96.0.1"),), external_ips=claim)))
+    store.apply(
+        Changed(
+            a_service(
+                "b", cluster_ips=(Address("10.96.0.2"),), external_ips=claim, external_policy_local=True
+            )
+        )
+    )
+    store.apply(Changed(a_slice(an_endpoint("10.128.2.6", "node-2"), service="b")))
+    circumstances = Circumstances(a_view(), SETTINGS)
+    table = DesiredTable(RENDER, circumstances)
+    table.update(store, store.take_dirty(), circumstances)
+    assert {"goto external-1-local-0", "drop"} == {
+        each.value for each in table.elements() if each.key == "192.0.2.9 . tcp . 80"
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [(DetectLocalMode.INTERFACE_NAME_PREFIX, "cni*"), (DetectLocalMode.BRIDGE_INTERFACE, "cni0")],
+)
+def test_interfaces_of_pods_are_named_as_nft_names_them(mode: DetectLocalMode, name: str) -> None:
+    chosen: dict[str, Any] = {
+        "detect_local_mode": mode,
+        "bridge_interface": "cni0",
+        "interface_name_prefix": "cni",
+    }
+    circumstances = Circumstances(a_view(**chosen), replace(SETTINGS, **chosen))
+    store = Store()
+    store.apply(Changed(a_service()))
+    store.apply(Changed(a_slice(an_endpoint("10.128.1.5"))))
+    table = DesiredTable(RENDER, circumstances)
+    table.update(store, [WEB], circumstances)
+    assert f'iifname != "{name}" meta mark set' in table.blocks[Block("chain", "internal-1")]
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
