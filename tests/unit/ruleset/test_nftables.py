@@ -143,26 +143,6 @@ def test_filter_chains_mind_new_connections_alone(addresses: tuple[str, ...]) ->
     assert all(rule.startswith("\tct state new ") for rule in rules)
 
 
-def test_address_that_two_services_claim_in_vain_belongs_to_the_one_that_serves_pods() -> None:
-    store = Store()
-    claim = (Address("192.0.2.9"),)
-    store.apply(Changed(a_service("a", cluster_ips=(Address("10.96.0.1"),), external_ips=claim)))
-    store.apply(
-        Changed(
-            a_service(
-                "b", cluster_ips=(Address("10.96.0.2"),), external_ips=claim, external_policy_local=True
-            )
-        )
-    )
-    store.apply(Changed(a_slice(an_endpoint("10.128.2.6", "node-2"), service="b")))
-    circumstances = Circumstances(a_view(), SETTINGS)
-    table = DesiredTable(RENDER, circumstances)
-    table.update(store, store.take_dirty(), circumstances)
-    assert {"goto external-1-local-0", "drop"} == {
-        each.value for each in table.elements() if each.key == "192.0.2.9 . tcp . 80"
-    }
-
-
 @pytest.mark.parametrize(
     ("mode", "name"),
     [(DetectLocalMode.INTERFACE_NAME_PREFIX, "cni*"), (DetectLocalMode.BRIDGE_INTERFACE, "cni0")],
