@@ -13,6 +13,8 @@ from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Baselines, Proxy, Subject
 from kproxy.kernel import memory
+from kproxy.kernel.nfnetlink import Netlink
+from kproxy.kernel.nftables import generation_by
 from kproxy.state.events import Event
 from namespaces import fresh_namespace, inside
 
@@ -95,6 +97,16 @@ def empty_kernel() -> Iterator[str]:
     """This thread in a network namespace of its own, which holds no rule; the namespace's name."""
     with fresh_namespace() as name, inside(name):
         yield name
+
+
+def changed_from_now_on() -> Callable[[], bool]:
+    """Whether any table of nftables in this thread's network namespace has changed since this call.
+
+    One socket stays open: to close one waits for a grace period after a change, longer than the change took.
+    """
+    netlink = Netlink()
+    seen = generation_by(netlink)
+    return lambda: generation_by(netlink) != seen
 
 
 @contextmanager

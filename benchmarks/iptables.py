@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.cluster import CIDR, Size, node_view
+from benchmarks.ground import changed_from_now_on
 from benchmarks.iptables_baselines import IptablesBaselines
 from benchmarks.stages import RESTORE, Stages, watched_templates
 from kproxy.agent.family import FamilyProxy, Rules
 from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.nftables import generation
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
 from kproxy.kernel.saved import SavedRules
@@ -78,5 +78,4 @@ class IptablesSubject:
     def watch_kernel(self) -> Callable[[], bool] | None:
         if self.backend is Backend.LEGACY:
             return None
-        seen = generation()
-        return lambda: generation() != seen
+        return changed_from_now_on()

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cluster import CIDR, Size, node_view
+from benchmarks.ground import changed_from_now_on
 from benchmarks.nftables_baselines import NftablesBaselines
 from benchmarks.stages import RESTORE, WAIT, Stages, watched_templates
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.kernel.nft import NftTable
-from kproxy.kernel.nftables import generation
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.transaction.nftables import Run
@@ -61,5 +61,4 @@ class NftablesSubject:
         return NftablesBaselines(size, self.circumstances)
 
     def watch_kernel(self) -> Callable[[], bool]:
-        seen = generation()
-        return lambda: generation() != seen
+        return changed_from_now_on()
