@@ -65,6 +65,11 @@ _FIELD_OF = {
     "vmodule": "logging.vmodule",
 }
 
+_LISTENING = {
+    "healthz-bind-address": Configuration().healthz_bind_address,
+    "metrics-bind-address": Configuration().metrics_bind_address,
+}
+
 _LOGGING_FLAGS = {"logging-format": "format", "v": "verbosity", "vmodule": "vmodule"}
 
 
@@ -84,23 +89,27 @@ def decode_flags(flags: Mapping[str, object]) -> Configuration:
     """
     try:
         configuration, _ = decode(
-            flags_to_data({**flags, **_by_port(flags)}), zero_means_default=ZERO_MEANS_DEFAULT
+            flags_to_data({**flags, **_servers(flags)}), zero_means_default=ZERO_MEANS_DEFAULT
         )
     except InvalidField as wrong:
         raise InvalidField(flag_of(wrong.field, _fields(flags)), wrong.reason) from wrong
     return configuration
 
 
-def _by_port(flags: Mapping[str, object]) -> dict[str, str]:
-    """What kube-proxy's deprecated flags say: the port of an address that comes without one, or 0 for no server."""
+def _servers(flags: Mapping[str, object]) -> dict[str, str]:
+    """Where the servers listen: unlike the field, `--bind-address` leaves that to their own flags.
+
+    Of kube-proxy's deprecated flags one has the port of an address that comes without one, or 0 for no server.
+    """
     said = {}
-    for flag in ("healthz-bind-address", "metrics-bind-address"):
+    for flag, default in _LISTENING.items():
         address, port = flags.get(flag), flags.get(flag.replace("bind-address", "port"))
+        said[flag] = default if address is None else str(address)
         if port == 0:
             said[flag] = ""
         elif isinstance(port, int):
             with suppress(ValueError):  # an address that has its port keeps it
-                said[flag] = ServerAddress.at(parse_address(str(address)), port)
+                said[flag] = ServerAddress.at(parse_address(said[flag]), port)
     return said
 
 

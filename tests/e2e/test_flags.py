@@ -48,6 +48,7 @@ def at(document: dict[str, Any], path: str) -> object:
 
 FLAGS = {
     ("--bind-address=10.0.0.1",): ("bindAddress", "10.0.0.1"),
+    ("--bind-address=fd00::1",): ("metricsBindAddress", "127.0.0.1:10249"),
     ("--bind-address-hard-fail",): ("bindAddressHardFail", True),
     ("--cluster-cidr=10.0.0.0/8,fd00::/48",): ("clusterCIDR", "10.0.0.0/8,fd00::/48"),
     ("--cluster_cidr=10.0.0.0/8",): ("clusterCIDR", "10.0.0.0/8"),
