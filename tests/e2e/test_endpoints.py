@@ -9,16 +9,20 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy.kernel import process, sysctl
+from kproxy.values import Address, Protocol
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, metric, running_agent
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service
+from wire.headers import Segment, Step, encode
+from wire.tun import Tun
 
 pytestmark = pytest.mark.netns
 
@@ -418,6 +422,73 @@ def test_packets_to_node_ports_of_localhost_are_counted(log: Path) -> None:
         client.settimeout(0.3)
         client.connect_ex(("127.0.0.1", 30080))  # its endpoint is nowhere
     assert metric(counted) > before
+
+
+def test_packets_that_conntrack_calls_invalid_are_counted_as_they_are_dropped() -> None:
+    counted = "kubeproxy_iptables_ct_state_invalid_dropped_packets_total"
+    answer_to_nobody = Segment(
+        Protocol.TCP, Address("192.0.2.1"), 80, Address("192.0.2.9"), 40000, tag=7, step=Step.ANSWER
+    )
+    with Tun("outside") as outside:
+        process.run(["ip", "link", "set", "outside", "up"])
+        process.run(["ip", "route", "add", "192.0.2.0/24", "dev", "outside"])
+        sysctl.ensure("net/ipv4/ip_forward", "1", consequence="nothing is forwarded")
+        before = metric(counted)
+        for _ in range(3):
+            outside.inject(encode(answer_to_nobody))
+        assert before + 3 == metric(counted)
+        assert encode(answer_to_nobody)[20:] not in [packet[20:] for packet in outside.read_all()]
+
+
+def test_rules_are_counted_as_the_kernel_has_them(api: StubApi, log: Path) -> None:
+    for family, program in (("IPv4", "iptables-nft-save"), ("IPv6", "ip6tables-nft-save")):
+        for table in ("filter", "nat"):
+            rules = re.findall(r"^-A KUBE-", process.run([program, "-t", table]), re.MULTILINE)
+            series = f'kubeproxy_sync_proxy_rules_iptables_total{{ip_family="{family}",table="{table}"}}'
+            assert len(rules) == metric(series)
+    written = 'kubeproxy_sync_proxy_rules_iptables_last{{ip_family="IPv4",table="{}"}}'
+    others = cycle(("10.128.2.7", "10.128.2.6"))
+
+    def writes_four() -> bool:
+        put_and_await(api, endpoint_slice("web-a", "web", "10.128.1.5", next(others)), log)
+        return (4.0, 0.0) == (metric(written.format("nat")), metric(written.format("filter")))
+
+    eventually(writes_four, "two rules of the new endpoint and two that pick, unless a look came after", log)
+
+
+def test_change_moves_the_counts_and_times_of_syncs(api: StubApi, log: Path) -> None:
+    """The alert for a proxy that does not keep up holds the two times against each other."""
+    names = {
+        "changes": "kubeproxy_sync_proxy_rules_service_changes_total",
+        "syncs": 'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"}',
+        "partial": 'kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv4"}',
+        "queued": 'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family="IPv4"}',
+        "synced": 'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}',
+    }
+    before, began = {each: metric(series) for each, series in names.items()}, time.time()
+    api.put(
+        "Service",
+        service("more")
+        | {"spec": service("more")["spec"] | {"clusterIP": "10.96.0.30", "clusterIPs": ["10.96.0.30"]}},
+    )
+    eventually(lambda: metric(names["synced"]) >= metric(names["queued"]) >= began, "it is programmed", log)
+    after = {each: metric(series) for each, series in names.items()}
+    assert before["changes"] + 1 == after["changes"]
+    assert before["syncs"] < after["syncs"]
+    assert before["partial"] + 1 <= after["partial"]
+    assert began <= after["queued"] <= after["synced"] <= time.time()
+    full = 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"}'
+    eventually(lambda: metric(full) > 1.0, "all rules are verified each sync period", log)
+    verified = metric(full)
+    assert metric(names["syncs"]) >= verified + after["partial"]
+    api.delete("Service", "default", "more")
+
+
+def test_requests_are_what_the_role_of_kube_proxy_may(api: StubApi, log: Path) -> None:
+    eventually(lambda: bool(events(api, "Starting")), "an Event is posted", log)
+    asked = {(each.verb, each.path.rpartition("/")[2]) for each in api.requests}
+    read = {(verb, kind) for verb in ("list", "watch") for kind in ("services", "endpointslices", "nodes")}
+    assert {*read, ("create", "events")} == asked
 
 
 def test_drift_is_found_and_repaired(log: Path) -> None:
