@@ -16,6 +16,7 @@ pytestmark = pytest.mark.netns
 
 ENDPOINTS = ("10.128.1.5", "10.128.2.6")
 DELETED = 'kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"}'
+LOOKED = 'kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"}'
 CLUSTER_IP, NODE_PORT = ("10.96.0.53", 53), ("10.199.0.2", 30053)
 
 
@@ -86,3 +87,4 @@ def test_client_reaches_the_endpoint_that_serves(
         put(manifests, "slices", slices(ENDPOINTS[1]))
         eventually(partial(answered_by, client, ENDPOINTS[1]), "the other endpoint answers", log)
         eventually(lambda: metric(DELETED) >= 1.0, "the stale flow is counted", log)
+        assert metric(LOOKED) >= 1.0
