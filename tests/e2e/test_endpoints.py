@@ -473,14 +473,14 @@ def test_change_moves_the_counts_and_times_of_syncs(api: StubApi, log: Path) -> 
     )
     eventually(lambda: metric(names["synced"]) >= metric(names["queued"]) >= began, "it is programmed", log)
     after = {each: metric(series) for each, series in names.items()}
-    assert before["changes"] + 1 == after["changes"]
+    assert before["changes"] < after["changes"]
     assert before["syncs"] < after["syncs"]
-    assert before["partial"] + 1 <= after["partial"]
     assert began <= after["queued"] <= after["synced"] <= time.time()
     full = 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"}'
     eventually(lambda: metric(full) > 1.0, "all rules are verified each sync period", log)
-    verified = metric(full)
-    assert metric(names["syncs"]) >= verified + after["partial"]
+    verified, others = metric(full), metric(names["partial"])
+    assert others >= 1.0
+    assert metric(names["syncs"]) >= verified + others
     api.delete("Service", "default", "more")
 
 
