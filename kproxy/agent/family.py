@@ -28,7 +28,8 @@ class SyncReport:
     """What one sync of one family did. Times are seconds; `error` is None if it took effect.
 
     `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `lock_wait_s` are parts
-    of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table.
+    of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table. `left_something` says that
+    what nothing leads to any more could not be removed.
     """
 
     services: int
@@ -43,6 +44,7 @@ class SyncReport:
     observe_s: float = 0.0
     lock_wait_s: float = 0.0
     rules_by_table: Mapping[str, int] = field(default_factory=dict)
+    left_something: bool = False
 
     @property
     def took_s(self) -> float:

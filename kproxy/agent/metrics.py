@@ -92,6 +92,8 @@ class Metrics(Follower):
         series, report = self.series, outcome.report
         if report is not None:
             self._count_report(family, report, verified=outcome.verified)
+        if report and report.left_something:
+            series.nftables_leftovers.labels(family).inc()
         if not outcome.succeeded:
             if self._nftables:
                 series.nftables_failures.labels(family).inc()

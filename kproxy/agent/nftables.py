@@ -85,6 +85,7 @@ class NftablesProxy:
             error=error,
             drifted=drifted,
             observe_s=observed - laid_out,
+            left_something=error is None and not self._applied.in_place,
         )
 
     def record(self) -> None:

@@ -113,7 +113,10 @@ class Series:
         self.nftables_failures = self._count(
             "sync_proxy_rules_nftables_sync_failures", "Syncs that failed in mode nftables"
         )
-        self._count("sync_proxy_rules_nftables_cleanup_failures", "Removals that failed in mode nftables")
+        self.nftables_leftovers = self._count(
+            "sync_proxy_rules_nftables_cleanup_failures",
+            "Syncs that left in mode nftables what they should remove",
+        )
         self.deleted_flows = self._count(
             "conntrack_reconciler_deleted_entries", "Stale conntrack entries that were removed"
         )

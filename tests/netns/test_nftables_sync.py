@@ -285,9 +285,12 @@ def test_kernel_that_notices_late_what_is_in_use_is_asked_again(
     node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "api")))
     node.endpoints("web", an_endpoint("10.128.1.0"))
     node.table.busy = busy
-    assert node.sync().error is None
+    report = node.sync()
+    assert report.error is None
+    assert (busy == 4) == report.left_something
     assert ["10.96.0.10"] == node.holds()
-    assert node.sync().error is None
+    report = node.sync()
+    assert (report.error, report.left_something) == (None, False)
     assert (busy == 4) == bool(node.table.applied)
     assert "pick-2" not in nft("list", "table", "ip", "kproxy")
 
