@@ -36,17 +36,23 @@ class AppliedTable:
         self.in_place = False
         self._ours = ours
         self._seen = -1
+        self._found_at = -1
         self._digests: dict[str, bytes] = {}
         """Of every chain in the table."""
         self._unsure: set[str] = set()
         """Chains that somebody else may have changed before we read what the kernel made of ours."""
+
+    def found(self) -> set[Block]:
+        """What is in the table now, be it ours or not: what is to be written in its place follows from it."""
+        self._found_at = self._count_others()
+        return set(self.kernel.blocks())
 
     def apply(self, transaction: TableTransaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
         runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
         if len(runs) > 1 and self.in_place:  # else there is nothing that half a change could spoil
             self.kernel.check(transaction.refusable)
-        by_others = self._count_others()
+        by_others = self._count_others() if self.in_place else self._found_at
         is_known = by_others == self._seen or not self.in_place
         was_in_place, self.in_place = self.in_place, False
         for number, run in enumerate(runs):

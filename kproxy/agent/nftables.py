@@ -183,7 +183,7 @@ class NftablesProxy:
     def _transaction(self, table: DesiredTable) -> TableTransaction:
         if self._applied.in_place:
             return change_table(self.family, table.blocks, table.changes())
-        found = set(self._kernel.blocks())
+        found = self._applied.found()
         if not found:
             return in_steps(self.family, table.blocks, table.contents())
         if self._keeps_clients:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kproxy.kernel.nfnetlink import (
     CREATE,
+    EXCLUSIVE,
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     Message,
@@ -63,7 +64,7 @@ def named(holder: str) -> bytes:
 def messages(commands: Iterable[ElementCommand]) -> Iterator[Message]:
     """What tells the kernel what the commands tell `nft`; raises as `raw` does."""
     for verb, family, holder, elements in commands:
-        kind, flags = (_ADD_ELEMENTS, CREATE) if verb == "add" else (_DELETE_ELEMENTS, 0)
+        kind, flags = (_ADD_ELEMENTS, CREATE | EXCLUSIVE) if verb == "create" else (_DELETE_ELEMENTS, 0)
         encoded = chain.from_iterable(map(_all_encoded, elements))
         while some := b"".join(islice(encoded, _MOST)):
             yield Message(kind, NFPROTO[family], named(holder) + nest(_LIST_ELEMENTS, some), flags)

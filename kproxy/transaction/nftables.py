@@ -45,7 +45,10 @@ _PLAIN = re.compile(rf'\ttypeof {_CONCATENATION}(?: : (?:verdict|{_CONCATENATION
 
 
 class ElementCommand(NamedTuple):
-    """What becomes of some elements of one set or map: `verb` is add or delete, and what is deleted has no value."""
+    """What becomes of some elements of one set or map: `verb` is create or delete, and what is deleted has no value.
+
+    What is created must not be there: else the kernel would have nothing to do, and count nothing.
+    """
 
     verb: str
     family: Family
@@ -118,7 +121,7 @@ def in_steps(family: Family, blocks: Blocks, contents: Contents) -> TableTransac
     asking = {block: text for block, text in blocks.items() if _asks(block, text)}
     others = {block: text for block, text in blocks.items() if block not in asking}
     return TableTransaction(
-        _run(blocks, _commands("add", family, contents)),
+        _run(blocks, _commands("create", family, contents)),
         tuple(block.name for block in blocks if block.is_chain),
         first=Run("".join(_block(family, others))),
         opening=Run("".join(_block(family, asking))),
@@ -198,7 +201,9 @@ def change_table(family: Family, blocks: Blocks, change: TableChange) -> TableTr
         each for each in change.added if each.holder == _GUARDS and (_GUARDS, each.key) not in were_there
     ]
     is_prepared = bool(guards) or any(each.holder in VERDICT_MAPS for each in replaced)
-    first: Iterable[_Part] = (*_block(family, new), *_commands("add", family, guards)) if is_prepared else ()
+    first: Iterable[_Part] = (
+        (*_block(family, new), *_commands("create", family, guards)) if is_prepared else ()
+    )
     return TableTransaction(
         _run(
             blocks,
@@ -237,12 +242,12 @@ def _change(
     others = [each for each in added if each.holder not in VERDICT_MAPS]
     yield from _deletion(family, deleted)
     yield from _block(family, {block: text for block, text in written.items() if not block.is_chain})
-    yield from _commands("add", family, others)
+    yield from _commands("create", family, others)
     for block in altered:
         if block.is_chain:
             yield f"flush chain {_FAMILY[family]} {TABLE} {block.name}\n"
     yield from _block(family, {block: text for block, text in written.items() if block.is_chain})
-    yield from _commands("add", family, verdicts)
+    yield from _commands("create", family, verdicts)
 
 
 def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> Iterator[_Part]:

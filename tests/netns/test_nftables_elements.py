@@ -86,13 +86,15 @@ def texts(family: Family, form: str) -> st.SearchStrategy[str]:
 @st.composite
 def commands(draw: st.DrawFn, family: Family) -> ElementCommand:
     """Mostly to delete what is there, or to add what is not; but not always."""
-    verb = draw(st.sampled_from(("add", "delete")))
+    verb = draw(st.sampled_from(("create", "delete")))
     holder = draw(st.sampled_from(sorted(FORMS)))
     key, value = FORMS[holder]
     there = [each for each in ELEMENTS[family] if each.holder == holder]
     new = st.builds(Element, st.just(holder), texts(family, key), texts(family, value))
     old = st.sampled_from(there) if there else new
-    elements = draw(st.lists(new | new | old if verb == "add" else old | old | new, min_size=1, max_size=2))
+    elements = draw(
+        st.lists(new | new | old if verb == "create" else old | old | new, min_size=1, max_size=2)
+    )
     if verb == "delete":
         elements = [each._replace(value="") for each in elements]
     return ElementCommand(verb, family, holder, tuple(elements))
@@ -177,14 +179,15 @@ def sent_by_nft(text: str) -> list[tuple[int, bytes]]:
 @pytest.mark.parametrize("family", Family)
 def test_messages_are_those_that_nft_sends(by_nft: str, family: Family) -> None:
     drop = Element("unserved-nodeports", "sctp . 1", "drop")
-    added = [ElementCommand("add", family, each.holder, (each,)) for each in (*ELEMENTS[family], drop)]
+    added = [ElementCommand("create", family, each.holder, (each,)) for each in (*ELEMENTS[family], drop)]
     deleted = [
         each._replace(verb="delete", elements=(Element(each.holder, element.key),))
         for each, element in zip(added, (*ELEMENTS[family], drop), strict=True)
     ]
     with inside(by_nft):
         NftTable(family).apply(FRESH[family])
-        for batch in (added, deleted):
+        NftTable(family).apply(text_of(added[-1:]))
+        for batch in (deleted, added):
             sent = sent_by_nft(text_of(batch).text)[-len(batch) - 1 : -1]
             assert [(kind, ID_IN_BATCH.sub(b"", attributes, count=1)) for kind, attributes in sent] == [
                 (each.kind, each.attributes) for each in messages(batch)
@@ -201,7 +204,7 @@ def test_numbered_elements_are_sent_as_each_of_them_would_be(family: Family) -> 
     ]
     together, apart = (
         [
-            ElementCommand("add", family, each.holder, (*spelled_out([each]),) if is_apart else (each,))
+            ElementCommand("create", family, each.holder, (*spelled_out([each]),) if is_apart else (each,))
             for each in contents
         ]
         for is_apart in (False, True)
@@ -233,7 +236,7 @@ def many(family: Family, count: int) -> Run:
         Element("service-ips", f"{ADDRESSES[family][0]} . udp . {number}", f"goto {LONG}")
         for number in range(1, count + 1)
     )
-    command = ElementCommand("add", family, "service-ips", elements)
+    command = ElementCommand("create", family, "service-ips", elements)
     return Run(str(command), (command,))
 
 
@@ -268,7 +271,7 @@ def a_change(family: Family, number: int = 1) -> Run:
     old, new = replaced(family, number)
     batch = (
         ElementCommand("delete", family, old.holder, (old._replace(value=""),)),
-        ElementCommand("add", family, old.holder, (new,)),
+        ElementCommand("create", family, old.holder, (new,)),
     )
     return Run(text_of(batch).text, batch)
 
@@ -321,7 +324,7 @@ def test_refusals_change_nothing_and_are_of_their_own_batch(
     [Element("service-ips", "10.96.0.10 . tcp . 70000", "drop"), Element("cluster-ips", "10.96.0.256")],
 )
 def test_what_is_no_element_is_refused_by_nft(by_netlink: str, element: Element) -> None:
-    command = ElementCommand("add", Family.IPV4, element.holder, (element,))
+    command = ElementCommand("create", Family.IPV4, element.holder, (element,))
     with inside(by_netlink):
         table = CountingTable(Family.IPV4)
         with pytest.raises(ProgramFailed, match="nft -f - failed with exit code 1"):

@@ -182,7 +182,7 @@ def test_packets_meet_a_first_table_when_everything_is_in_it(kernel: None) -> No
     assert [" element " in text for text in (blocks, elements, hooks)] == [False, True, False]
 
 
-@pytest.mark.parametrize("refused", ["map service-ips {", "add element", " hook "])
+@pytest.mark.parametrize("refused", ["map service-ips {", " element ", " hook "])
 def test_first_table_that_is_refused_halfway_is_completed_by_the_next_sync(node: Node, refused: str) -> None:
     nft("delete", "table", "ip", "kproxy")
     node.restart()
@@ -206,7 +206,7 @@ def test_replaced_endpoint_is_one_element(node: Node) -> None:
     (text,) = node.table.applied
     assert text == (
         "delete element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1,\n}\n"
-        "add element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1 : 10.128.2.9 . 8080,\n}\n"
+        "create element ip kproxy endpoints-2 {\n\t10.96.0.10 . tcp . 80 . 1 : 10.128.2.9 . 8080,\n}\n"
     )
 
 
@@ -429,6 +429,53 @@ def test_what_somebody_else_does_right_after_us_is_not_taken_for_ours(node: Node
     assert "vmap" not in nft("list", "chain", "ip", "kproxy", "services")
     node.sync(verify=True)
     assert "vmap @service-ips" in nft("list", "chain", "ip", "kproxy", "services")
+
+
+def test_what_somebody_else_did_together_with_what_we_were_about_to_do_is_seen(node: Node) -> None:
+    """The kernel counts no transaction that changes nothing; so ours may not be one, or theirs would be taken for it."""
+    node.serve("more", 2)
+    node.endpoints("more", an_endpoint("10.128.1.2"), an_endpoint("10.128.2.2", "node-2"))
+    assert node.sync().error is None
+    (text,) = node.table.applied
+    node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "more")))
+    assert node.sync().error is None
+    nft(f"{text}flush chain ip kproxy services")
+    node.serve("more", 2)
+    assert node.sync().error is None
+    assert node.sync(verify=True).error is None
+    held = listing(Family.IPV4)
+    assert afresh(node.store, Circumstances(node.view, SETTINGS), Family.IPV4) == held
+
+
+BEFORE_ITS_TIME = "add table ip kproxy; add chain ip kproxy services; add rule ip kproxy services drop"
+AFTER_A_LOOK = [
+    pytest.param("blocks", BEFORE_ITS_TIME, id="a table comes"),
+    pytest.param("blocks", "add chain ip kproxy another", id="a chain comes"),
+    pytest.param("expressions", "insert rule ip kproxy pick-2 drop", id="a chain alters that is left alone"),
+]
+
+
+@pytest.mark.parametrize(("look", "harm"), AFTER_A_LOOK)
+def test_what_somebody_else_does_between_our_look_and_the_table_written_anew_is_seen(
+    node: Node, look: str, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if harm == BEFORE_ITS_TIME:
+        nft("delete", "table", "ip", "kproxy")
+    node.restart()
+    with monkeypatch.context() as patch:
+        looked = getattr(node.table, look)
+
+        def look_and_be_harmed(*asked: Any) -> object:
+            found = looked(*asked)
+            if MODEL not in asked:
+                nft(harm)
+            return found
+
+        patch.setattr(node.table, look, look_and_be_harmed)
+        assert node.sync().error is None
+    assert node.sync(verify=True).error is None
+    held = listing(Family.IPV4)
+    assert afresh(node.store, Circumstances(node.view, SETTINGS), Family.IPV4) == held
 
 
 @pytest.mark.parametrize("harm", ["flush chain ip kproxy pick-3", "add table inet other"])
