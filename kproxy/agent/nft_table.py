@@ -2,11 +2,13 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_elements import RawElement, raw
+from kproxy.ruleset.nftables.blocks import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
 from kproxy.transaction.nftables import MODEL, Run, TableTransaction, is_kept, model, picks
@@ -65,6 +67,7 @@ class AppliedTable:
             if was_in_place and run.commands and not is_last:  # `nft` takes its time
                 self.kernel.let_packets_pass()
         is_clean = not transaction.last or self._removes(transaction.last)
+        self._forget(transaction.deleted)
         if not was_in_place:
             self._digests.clear()
             self._unsure.clear()
@@ -100,6 +103,14 @@ class AppliedTable:
                 return True
         _log.warning("%s: our table is written anew with the next sync: %s", self.kernel.family, refused)
         return False
+
+    def _forget(self, chains: Iterable[str]) -> None:
+        """Let clients not go back when an endpoint does that they stayed with: they have another one by then."""
+        for clients, endpoints in remembered(chains).items():
+            try:
+                self._ours.count += self.kernel.forget(clients, endpoints)
+            except ProgramFailed as failed:
+                _log.warning("%s: clients may go back to endpoints that went: %s", self.kernel.family, failed)
 
     @property
     def is_uncertain(self) -> bool:

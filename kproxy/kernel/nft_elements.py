@@ -70,6 +70,13 @@ def messages(commands: Iterable[ElementCommand]) -> Iterator[Message]:
             yield Message(kind, NFPROTO[family], named(holder) + nest(_LIST_ELEMENTS, some), flags)
 
 
+def removal(family: Family, holder: str, keys: Iterable[bytes]) -> Iterator[Message]:
+    """What tells the kernel to delete what it listed so."""
+    encoded = (nest(_ELEMENT, nest(_KEY, attribute(_VALUE, key))) for key in keys)
+    while some := b"".join(islice(encoded, _MOST)):
+        yield Message(_DELETE_ELEMENTS, NFPROTO[family], named(holder) + nest(_LIST_ELEMENTS, some))
+
+
 def _all_encoded(each: Element | Numbered) -> list[bytes]:
     """One for each element; those that differ in a number and a value alone are put together from what they share."""
     if isinstance(each, Element):

@@ -165,7 +165,11 @@ def anew(
     )
     written = {block: text for block, text in blocks.items() if block not in intact}
     transaction = _whole("".join(emptied), family, written, contents)
-    return replace(transaction, written=tuple(block.name for block in blocks if block.is_chain))
+    return replace(
+        transaction,
+        written=tuple(block.name for block in blocks if block.is_chain),
+        deleted=tuple(block.name for block in found - blocks.keys() if block.is_chain),
+    )
 
 
 def is_kept(block: Block) -> bool:

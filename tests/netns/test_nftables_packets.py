@@ -4,13 +4,16 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kproxy.agent.nft_table import Commits
+from kproxy.agent.nftables import NftablesProxy
 from kproxy.kernel import process
+from kproxy.kernel.nft import NftTable
 from kproxy.model.decide import decide
 from kproxy.model.packet import Packet, Verdict
 from kproxy.ruleset.tree import FLAT
@@ -18,7 +21,7 @@ from kproxy.values import Address, Family, Protocol
 from namespaces import inside
 from packetfilters import ByNftables
 from recordings import CLUSTERS, DIRECTORY
-from scenarios import NODE, REGRESSIONS, Scenario, probes
+from scenarios import NODE, REGRESSIONS, RENDER, Scenario, probes
 from seeds import DRAWN_SEED
 from strategies import SERVICE_CIDR
 from wire import OUTSIDE, Wire
@@ -66,15 +69,18 @@ def from_outside(number: int = 9) -> Packet:
 
 
 def load_plain_service(wire: Wire, affinity_s: int = 0) -> None:
-    """Three endpoints; with a time, clients stay with theirs."""
+    ByNftables().load(wire, plain_service(affinity_s), Family.IPV4, FLAT)
+
+
+def plain_service(affinity_s: int = 0, endpoints: Iterable[int] = (1, 2, 3)) -> Scenario:
+    """With a time, clients stay with their endpoints."""
     scenario = Scenario.load(PLAIN_SERVICE)
     service, piece = (dict(thing) for thing in scenario.objects)
     if affinity_s:
         config = {"clientIP": {"timeoutSeconds": affinity_s}}
         service["spec"] |= {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}
-    piece |= {"addressType": "IPv4", "endpoints": [{"addresses": [f"10.128.2.{at}"]} for at in (1, 2, 3)]}
-    scenario = Scenario((service, piece), scenario.configuration).in_nftables_mode()
-    ByNftables().load(wire, scenario, Family.IPV4, FLAT)
+    piece |= {"addressType": "IPv4", "endpoints": [{"addresses": [f"10.128.2.{at}"]} for at in endpoints]}
+    return Scenario((service, piece), scenario.configuration).in_nftables_mode()
 
 
 def test_each_connection_of_a_client_begins_its_time_anew(wire: Wire) -> None:
@@ -88,6 +94,29 @@ def test_each_connection_of_a_client_begins_its_time_anew(wire: Wire) -> None:
     with inside(wire.namespace):
         held = process.run(["nft", "list", "set", *CLIENTS_OF_IT])
     assert CLIENTS == held.count(" timeout 2s expires ")
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_client_stays_with_its_next_endpoint_when_the_one_before_comes_back(
+    wire: Wire, is_restarted: bool
+) -> None:
+    packets = [from_outside(number) for number in range(1, CLIENTS + 1)]
+    proxy: NftablesProxy | None = None
+    seen = []
+    for endpoints in ((1, 2, 3), (2, 3), (1, 2, 3)):
+        scenario = plain_service(affinity_s=60, endpoints=endpoints)
+        store = scenario.store()
+        with inside(wire.namespace):
+            if proxy is None:
+                process.run(["nft", "flush", "ruleset"])
+            if proxy is None or is_restarted:
+                proxy = NftablesProxy(NftTable(Family.IPV4), RENDER, Commits())
+            circumstances = scenario.circumstances(wire.host, Family.IPV4)
+            assert proxy.sync(store, {*store.services}, circumstances, verify=False).error is None
+        seen.append([each.fate for each in wire.send(packets)])
+    first, second, third = seen
+    assert len({fate.destination for fate in first}) == len({fate.destination for fate in second}) + 1 == 3
+    assert second == third
 
 
 def test_masqueraded_packet_leaves_without_the_mark(wire: Wire) -> None:

@@ -29,6 +29,7 @@ from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.nftables.blocks import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
@@ -304,6 +305,32 @@ def test_restarted_agent_keeps_whom_clients_stay_with(node: Node) -> None:
     assert node.sync(verify=True).error is None
     assert before == listing(Family.IPV4)
     assert "192.0.2.1 . 7" in nft("list", "set", *CLIENTS.split())
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_clients_of_an_endpoint_that_goes_are_forgotten_also_if_the_time_of_one_is_over_meanwhile(
+    node: Node, over: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.serve("web", 0, affinity_timeout_s=60)
+    node.sync()
+    ((number,),) = remembered(["endpoint/default/web/tcp//10.128.1.0/8080"]).values()
+    held = ", ".join(f"192.0.2.{client} . {number} timeout 1h" for client in range(1, 5))
+    nft(f"add element {CLIENTS} {{ {held}, 192.0.2.5 . 7 timeout 1h }}")
+    node.sync(verify=True)
+    looks = node.table.looks
+    commit, others = Netlink.commit, [f"delete element {CLIENTS} {{ 192.0.2.1 . {number} }}"][:over]
+
+    def others_first(*about: Any) -> None:
+        while others:
+            nft(others.pop())
+        commit(*about)
+
+    monkeypatch.setattr(Netlink, "commit", others_first)
+    node.endpoints("web", an_endpoint("10.128.2.0", "node-2"))
+    assert node.sync().error is None
+    assert ["192.0.2.5 . 7"] == re.findall(r"192\S+ \. \d+", nft("list", "set", *CLIENTS.split()))
+    node.sync(verify=True)
+    assert looks + over == node.table.looks
 
 
 def test_table_of_another_make_is_replaced(node: Node) -> None:

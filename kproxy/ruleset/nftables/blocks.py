@@ -1,6 +1,7 @@
 """What goes into the templates of nftables mode, and the blocks that come out."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -151,6 +152,20 @@ class BlockWriter:
 def _remembering(plan: ServicePortPlan, backend: Backend) -> _Remembering:
     where = f"{backend.address.replace(':', '.')}/{backend.port}"
     chain = f"{own_chain('endpoint', plan)}/{where}"
+    return _Remembering(chain, _number(chain), backend.target)
+
+
+def _number(chain: str) -> int:
     digest = hashlib.blake2b(chain.encode(), digest_size=4).digest()
-    number = int.from_bytes(digest, "big") >> 1  # nft 1.0.6 prints an offset with the highest bit as negative
-    return _Remembering(chain, number, backend.target)
+    return int.from_bytes(digest, "big") >> 1  # nft 1.0.6 prints an offset with the highest bit as negative
+
+
+def remembered(chains: Iterable[str]) -> dict[str, set[int]]:
+    """As which numbers the endpoints of these chains stand in which sets of clients; other chains are none."""
+    numbers: dict[str, set[int]] = {}
+    for chain in chains:
+        kind, _, rest = chain.partition("/")
+        if kind == "endpoint":
+            port, *_ = rest.rsplit("/", 2)
+            numbers.setdefault(f"affinity/{port}", set()).add(_number(chain))
+    return numbers
