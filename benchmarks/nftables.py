@@ -13,7 +13,7 @@ from kproxy.agent.nftables import NftablesProxy
 from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
-from kproxy.transaction.nftables import Run
+from kproxy.transaction.nft_run import Run
 from kproxy.values import Family, Network
 
 

@@ -11,7 +11,8 @@ from kproxy.kernel.nft_elements import RawElement, raw
 from kproxy.ruleset.nftables.blocks import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
-from kproxy.transaction.nftables import MODEL, Run, TableTransaction, is_kept, model, picks
+from kproxy.transaction.nft_run import Run
+from kproxy.transaction.nftables import MODEL, TableTransaction, is_kept, model, picks
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
 from kproxy.state.store import Store
 from kproxy.transaction.halving import find_culprits
+from kproxy.transaction.nft_run import NO_RUN
 from kproxy.transaction.nftables import (
-    Run,
     TableTransaction,
     anew,
     change_table,
@@ -28,7 +28,7 @@ from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
 
-_NOTHING = TableTransaction(Run(), ())
+_NOTHING = TableTransaction(NO_RUN, ())
 _MOST_CHECKS = 100
 """A culprit among 10,000 Services is found with 30; one check of so many takes a second."""
 

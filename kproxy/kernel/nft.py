@@ -27,7 +27,7 @@ from kproxy.kernel.nft_elements import (
 from kproxy.kernel.nftables import RuleReader, chain_names, generation_by
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.transaction.nftables import ElementCommand, Run
+from kproxy.transaction.nft_run import ElementCommand, Run
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)

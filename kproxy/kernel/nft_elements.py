@@ -20,7 +20,7 @@ from kproxy.kernel.nfnetlink import (
 )
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
 from kproxy.ruleset.nftables.table import TABLE, Element, Numbered
-from kproxy.transaction.nftables import ElementCommand
+from kproxy.transaction.nft_run import ElementCommand
 from kproxy.values import Family
 
 NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}

@@ -10,18 +10,26 @@ without looking at every rule, so elements of new maps come before their rules, 
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from kproxy.ruleset.nftables.desired import TableChange
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Contents, Element, Numbered
+from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Contents, Element
+from kproxy.transaction.nft_run import (
+    FAMILY_WORD,
+    NO_RUN,
+    ElementCommand,
+    Part,
+    Run,
+    commands_of,
+    lines_of,
+    run_of,
+    texts_of,
+)
 from kproxy.values import Family
 
-_FAMILY = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _ASKS = re.compile(r" hook | vmap @| jump ")
 """In the chains that lead packets to the verdicts in maps."""
 
@@ -38,54 +46,6 @@ MODEL = f"{TABLE}-model"
 """A table that is there for a moment, to be compared with ours."""
 
 
-_EXPRESSION = r"(?:ip6? [sd]addr|meta l4proto|th dport|numgen random mod 2)"
-_CONCATENATION = rf"{_EXPRESSION}(?: \. {_EXPRESSION})*"
-_PLAIN = re.compile(rf'\ttypeof {_CONCATENATION}(?: : (?:verdict|{_CONCATENATION}))?\n(?:\tcomment ".*"\n)?')
-"""A set or map whose elements are just what they say. Templates of others may declare one with intervals or timeouts."""
-
-
-class ElementCommand(NamedTuple):
-    """What becomes of some elements of one set or map: `verb` is create or delete, and what is deleted has no value.
-
-    What is created must not be there: else the kernel would have nothing to do, and count nothing.
-    """
-
-    verb: str
-    family: Family
-    holder: str
-    elements: tuple[Element | Numbered, ...]
-
-    def __str__(self) -> str:
-        return "".join(_texts(self.verb, self.family, _lines(self.elements)))
-
-    @property
-    def line_count(self) -> int:
-        return sum(len(each.values) if isinstance(each, Numbered) else 1 for each in self.elements)
-
-
-_Part = str | ElementCommand
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What `nft -f` reads; or the same as `commands` where it is about nothing but elements of plain sets and maps."""
-
-    words: str = ""
-    commands: tuple[ElementCommand, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.words or self.commands)
-
-    @property
-    def text(self) -> str:
-        return self.words or "".join(map(str, self.commands))
-
-    @property
-    def line_count(self) -> int:
-        """Rules, elements, and what declares a chain, set or map."""
-        return self.words.count("\n\t") or sum(each.line_count for each in self.commands)
-
-
 @dataclass(frozen=True, slots=True)
 class TableTransaction:
     """A change in up to three runs, or a whole table in as many. It writes and deletes these chains."""
@@ -93,11 +53,11 @@ class TableTransaction:
     main: Run
     written: tuple[str, ...]
     deleted: tuple[str, ...] = ()
-    first: Run = Run()
+    first: Run = NO_RUN
     """Chains and maps that are needed before."""
-    opening: Run = Run()
+    opening: Run = NO_RUN
     """What lets packets meet a table that was not there."""
-    last: Run = Run()
+    last: Run = NO_RUN
     """What nothing leads to afterwards goes. Until Linux 6.2 the kernel takes a moment to see that nothing does."""
 
     def __bool__(self) -> bool:
@@ -121,7 +81,7 @@ def in_steps(family: Family, blocks: Blocks, contents: Contents) -> TableTransac
     asking = {block: text for block, text in blocks.items() if _asks(block, text)}
     others = {block: text for block, text in blocks.items() if block not in asking}
     return TableTransaction(
-        _run(blocks, _commands("create", family, contents)),
+        run_of(blocks, commands_of("create", family, contents)),
         tuple(block.name for block in blocks if block.is_chain),
         first=Run("".join(_block(family, others))),
         opening=Run("".join(_block(family, asking))),
@@ -135,7 +95,7 @@ def clean_table(family: Family, blocks: Blocks, contents: Contents) -> TableTran
 
 def from_scratch(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
     """All of the table instead of whatever is in it."""
-    table = f"{_FAMILY[family]} {TABLE}"
+    table = f"{FAMILY_WORD[family]} {TABLE}"
     return _whole(f"add table {table}\ndelete table {table}\n", family, blocks, contents)
 
 
@@ -151,7 +111,7 @@ def anew(
     Sets and maps that are there already are filled anew where they are, because packets on their way ask them. For the
     maps of `picks` that holds where these are `intact`, and stay as they are.
     """
-    table = f"{_FAMILY[family]} {TABLE}"
+    table = f"{FAMILY_WORD[family]} {TABLE}"
     renewed = {asked for block, asked in picks(blocks).items() if block not in intact}
     gone = {block for block in found if block not in blocks or block in renewed or " hook " in blocks[block]}
     emptied = (
@@ -184,7 +144,7 @@ def picks(blocks: Blocks) -> dict[Block, Block]:
 
 def model(family: Family, chains: Iterable[Block], blocks: Blocks) -> tuple[Run, Run]:
     """These chains of `picks` and their maps in a table of their own, which no packet meets; and that it goes again."""
-    name = f"{_FAMILY[family]} {MODEL}"
+    name = f"{FAMILY_WORD[family]} {MODEL}"
     asked = picks({chain: blocks[chain] for chain in chains})
     gone = f"add table {name}\ndelete table {name}\n"
     made = _block(family, {block: blocks[block] for block in (*asked.values(), *asked)}, MODEL)
@@ -205,11 +165,11 @@ def change_table(family: Family, blocks: Blocks, change: TableChange) -> TableTr
         each for each in change.added if each.holder == _GUARDS and (_GUARDS, each.key) not in were_there
     ]
     is_prepared = bool(guards) or any(each.holder in VERDICT_MAPS for each in replaced)
-    first: Iterable[_Part] = (
-        (*_block(family, new), *_commands("create", family, guards)) if is_prepared else ()
+    first: Iterable[Part] = (
+        (*_block(family, new), *commands_of("create", family, guards)) if is_prepared else ()
     )
     return TableTransaction(
-        _run(
+        run_of(
             blocks,
             _change(
                 family,
@@ -221,41 +181,28 @@ def change_table(family: Family, blocks: Blocks, change: TableChange) -> TableTr
         ),
         tuple(block.name for block in written if block.is_chain),
         tuple(block.name for block in gone if block.is_chain),
-        first=_run(blocks, first),
-        last=_run(blocks, _removal(family, gone, [each for each in removed if _LATE.match(each.holder)])),
+        first=run_of(blocks, first),
+        last=run_of(blocks, _removal(family, gone, [each for each in removed if _LATE.match(each.holder)])),
     )
-
-
-def _run(blocks: Blocks, parts: Iterable[_Part]) -> Run:
-    parts = tuple(parts)
-    commands = tuple(
-        part for part in parts if isinstance(part, ElementCommand) and _is_plain(blocks, part.holder)
-    )
-    return Run(commands=commands) if len(commands) == len(parts) else Run("".join(map(str, parts)))
-
-
-def _is_plain(blocks: Blocks, holder: str) -> bool:
-    declared = blocks.get(Block("map", holder)) or blocks.get(Block("set", holder), "")
-    return bool(_PLAIN.fullmatch(declared))
 
 
 def _change(
     family: Family, deleted: Iterable[Element], added: Iterable[Element], written: Blocks, altered: Blocks
-) -> Iterator[_Part]:
+) -> Iterator[Part]:
     verdicts = [each for each in added if each.holder in VERDICT_MAPS]
     others = [each for each in added if each.holder not in VERDICT_MAPS]
     yield from _deletion(family, deleted)
     yield from _block(family, {block: text for block, text in written.items() if not block.is_chain})
-    yield from _commands("create", family, others)
+    yield from commands_of("create", family, others)
     for block in altered:
         if block.is_chain:
-            yield f"flush chain {_FAMILY[family]} {TABLE} {block.name}\n"
+            yield f"flush chain {FAMILY_WORD[family]} {TABLE} {block.name}\n"
     yield from _block(family, {block: text for block, text in written.items() if block.is_chain})
-    yield from _commands("create", family, verdicts)
+    yield from commands_of("create", family, verdicts)
 
 
-def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> Iterator[_Part]:
-    table = f"{_FAMILY[family]} {TABLE}"
+def _removal(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> Iterator[Part]:
+    table = f"{FAMILY_WORD[family]} {TABLE}"
     lost = {block.name for block in gone}
     chains = [block.name for block in gone if block.is_chain]
     yield from _deletion(family, (each for each in deleted if each.holder not in lost))
@@ -268,14 +215,14 @@ def _whole(first: str, family: Family, blocks: Blocks, contents: Contents) -> Ta
     holders = {block: text for block, text in blocks.items() if not block.is_chain}
     asking = {block: text for block, text in blocks.items() if _asks(block, text)}
     answering = {block: text for block, text in blocks.items() if block.is_chain and block not in asking}
-    lines = _lines(contents)
+    lines = lines_of(contents)
     verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
     parts = (
         first,
         *_block(family, holders),
-        *_texts("add", family, lines),
+        *texts_of("add", family, lines),
         *_block(family, answering),
-        *_texts("add", family, verdicts),
+        *texts_of("add", family, verdicts),
         *_block(family, asking),
     )
     return TableTransaction(Run("".join(parts)), tuple(block.name for block in blocks if block.is_chain))
@@ -288,41 +235,11 @@ def _asks(block: Block, text: str) -> bool:
 def _block(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[str]:
     if not blocks:
         return
-    yield f"table {_FAMILY[family]} {table} {{\n"
+    yield f"table {FAMILY_WORD[family]} {table} {{\n"
     for block, text in blocks.items():
         yield f"{block.kind} {block.name} {{\n{text}}}\n"
     yield "}\n"
 
 
-def _lines(contents: Contents) -> dict[str, list[str]]:
-    """One line an element, by set or map."""
-    lines: defaultdict[str, list[str]] = defaultdict(list)
-    for each in contents:
-        holder, key, value = each
-        if isinstance(each, Numbered):
-            numbered = [f"\t{key} . {number} : {one},\n" for number, one in enumerate(value)]
-            lines[holder].append("".join(numbered))
-        else:
-            lines[holder].append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
-    return lines
-
-
-def _texts(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
-    """One command a set or map."""
-    for holder, each in lines.items():
-        yield f"{verb} element {_FAMILY[family]} {TABLE} {holder} {{\n"
-        yield from each
-        yield "}\n"
-
-
-def _commands(verb: str, family: Family, contents: Contents) -> Iterator[ElementCommand]:
-    """The same, as such."""
-    held: defaultdict[str, list[Element | Numbered]] = defaultdict(list)
-    for each in contents:
-        held[each.holder].append(each)
-    for holder, those in held.items():
-        yield ElementCommand(verb, family, holder, tuple(those))
-
-
 def _deletion(family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:
-    return _commands("delete", family, (Element(each.holder, each.key) for each in elements))
+    return commands_of("delete", family, (Element(each.holder, each.key) for each in elements))

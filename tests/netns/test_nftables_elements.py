@@ -23,7 +23,8 @@ from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import ElementCommand, Run, from_scratch, is_kept
+from kproxy.transaction.nft_run import ElementCommand, Run
+from kproxy.transaction.nftables import from_scratch, is_kept
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing

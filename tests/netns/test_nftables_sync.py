@@ -35,7 +35,8 @@ from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import MODEL, Run, clean_table
+from kproxy.transaction.nft_run import Run
+from kproxy.transaction.nftables import MODEL, clean_table
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing

@@ -12,7 +12,8 @@ from kproxy.ruleset.nftables.table import Block, Blocks, Element
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import ElementCommand, Run, TableTransaction, anew, change_table, model
+from kproxy.transaction.nft_run import ElementCommand, Run
+from kproxy.transaction.nftables import TableTransaction, anew, change_table, model
 from kproxy.values import Address, Family, Network, Protocol
 from scenarios import RENDER
 
