@@ -13,6 +13,7 @@ from typing import Any, Self
 import pytest
 
 from kproxy.kernel.iptables import Backend
+from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink
 from lab import CLIENT, NODE, Lab
 from lab.cluster import Cluster, RunningAgent, agent, eventually
 from lab.topology import (
@@ -25,6 +26,7 @@ from lab.topology import (
     PODS,
     Outcome,
 )
+from namespaces import inside
 
 pytestmark = pytest.mark.netns
 
@@ -36,6 +38,8 @@ CLIENT_IP = {4: CLIENT_V4, 6: CLIENT_V6}
 FAR_CLIENT_IP = {4: FAR_CLIENT_V4, 6: FAR_CLIENT_V6}
 FAR_CLIENTS = {4: f"{FAR_CLIENT_V4}/32", 6: f"{FAR_CLIENT_V6}/128"}
 NODE_PORT = 30080
+DELETE_FLOWS = 1 << 8 | 2
+"""IPCTNL_MSG_CT_DELETE; all of them if none is named."""
 ALL = ("pod-1", "pod-2", "far-1")
 
 CHI_SQUARE_AT_1E_6 = {1: 23.9, 2: 27.6, 4: 33.4}
@@ -92,6 +96,9 @@ class Site:
         ]
 
     def flush(self) -> None:
+        """No rule is left, and no flow that a later one from the same port would be taken for."""
+        with inside(self.lab.name(NODE)), Netlink() as netlink:
+            netlink.tell(DELETE_FLOWS, NFPROTO_UNSPEC, b"")
         for program in ("iptables", "ip6tables"):
             command = self.lab.program(NODE, f"{program}-{self.backend}-restore")
             subprocess.run(command, input="*nat\nCOMMIT\n*filter\nCOMMIT\n", text=True, check=True)

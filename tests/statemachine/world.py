@@ -28,6 +28,8 @@ from stubapi.storage import Object
 from wire import Wire
 
 _BATCHES_BETWEEN_LOOKS = 5
+_TAKEN_IN_S = 0.05
+"""By an agent that was told of a change."""
 _PAUSE_S = 0.004
 _SLOW_RUNS = 20
 _LAST_WORDS = 2000
@@ -165,6 +167,9 @@ class World:
                 raise Unsettled(f"{wrong}\n{self._last_words()}")
             for _ in range(_BATCHES_BETWEEN_LOOKS):
                 self._probe()
+        # what changes no rule now may with the next step, and each kind comes by its own watch
+        self.wait(deadline - time.monotonic(), self.api.has_told_all)
+        self.wait(_TAKEN_IN_S)
         if "Traceback" in self.agent.log or "defect" in self.agent.log:
             raise AgentDied(self._last_words())
         self._kernel.remember()

@@ -172,6 +172,7 @@ class Handler(BaseHTTPRequestHandler):
                 break
             told = True
             self.wfile.write(b"".join(map(answers.chunk, lines)))
+            stream.told = after
         if told and not stream.closed and query.get("allowWatchBookmarks") == "true":
             self.wfile.write(answers.chunk(answers.bookmark(served, after)))
 
@@ -190,6 +191,7 @@ class Handler(BaseHTTPRequestHandler):
                     stream.bookmarks_due = 0
                     if lines or time.monotonic() >= ends_at:
                         return lines, after
+                    stream.told = after
                 left_s = _TIME_LEFT_UNKNOWN_S if stream.stalled else ends_at - time.monotonic()
                 storage.changed.wait(max(0.0, left_s))
         return [], after

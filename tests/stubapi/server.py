@@ -136,6 +136,15 @@ class StubApi:
             if not self.storage.changed.wait_for(lambda: self.faults.opened[kind] >= opened, timeout_s):
                 raise TimeoutError(f"{self.faults.opened[kind]} streams of {kind} were opened, not {opened}")
 
+    def has_told_all(self) -> bool:
+        """Whether of each kind that was ever watched an open stream has told of every change."""
+        with self.storage.changed:
+            told = dict.fromkeys(self.faults.opened, 0)
+            for stream in self.faults.streams:
+                if not stream.closed:
+                    told[stream.kind] = max(told[stream.kind], stream.told)
+            return not any(self.storage.changes(kind, version) for kind, version in told.items())
+
     def rotate_token(self) -> None:
         """Accept only a new token from now on, which `write_kubeconfig` writes."""
         self.token = secrets.token_hex(16)

@@ -23,6 +23,8 @@ class Stream:
     stalled: bool = False
     closed: bool = False
     bookmarks_due: int = 0
+    told: int = 0
+    """The resourceVersion up to which the client was told of all changes."""
 
 
 @dataclass(slots=True)
