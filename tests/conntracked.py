@@ -7,7 +7,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from kproxy.kernel.nfnetlink import NFPROTO_IPV4, NFPROTO_IPV6, attribute
+from kproxy.kernel.nfnetlink import NFPROTO, attribute
+from kproxy.values import Address, family_of
 
 UDP, TCP = 17, 6
 _NETLINK_NETFILTER = 12
@@ -43,7 +44,7 @@ def _message(flow: Seen) -> bytes:
 
 
 def _family(flow: Seen) -> int:
-    return NFPROTO_IPV6 if ":" in flow.to[0] else NFPROTO_IPV4
+    return NFPROTO[family_of(Address(flow.to[0]))]
 
 
 def _attributes(flow: Seen) -> bytes:

@@ -9,7 +9,7 @@ from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables, target
 from kproxy.kernel.nftables import has_table
 from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.nftables.table import TABLE
+from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE
 from kproxy.transaction.nftables import MODEL
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
@@ -45,7 +45,6 @@ _GUARD = "KUBE-FIREWALL"
 _TABLES = ("filter", "nat", "mangle")
 _KUBE_PROXYS_TABLE = "kube-proxy"
 _NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE, MODEL)
-_NFT_FAMILIES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
 def clean_up() -> bool:
@@ -130,7 +129,7 @@ def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator
 
 def _clean_nft(family: Family, *tables: str) -> None:
     """Adding a table first forgives that it has gone just now. Where there is none, nothing is committed."""
-    name = _NFT_FAMILIES[family]
+    name = FAMILY_WORD[family]
     found = [table for table in tables if has_table(family, table)]
     if found:
         text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in found)

@@ -174,17 +174,18 @@ class FamilyProxy:
     ) -> Iterator[Section]:
         """What is to be committed; on a kernel that holds none of it, new chains while the rest is still computed."""
         looks_at_jumps = verify or self._known is None
-        parts = self._parts(store, circumstances)
+        updates = self._updates(store, circumstances)
         backend = self._iptables.backend
         held: dict[Chain, str | None] | None = None
         if self._known is None and self._rules.may_write_ahead():
             held = dict(self._rules.look({}))
+            parts = (_only(self._desired.chains, changed) for changed in updates)
             for section in sections_ahead(parts, held, backend.section_size_ahead):
                 course.enter(Stage.APPLY)
                 yield section
                 course.enter(Stage.COMPUTE)
         else:
-            for _ in parts:
+            for _ in updates:
                 pass
         course.enter(Stage.OBSERVE)
         missing = self._missing_jumps() if looks_at_jumps else {}
@@ -198,11 +199,11 @@ class FamilyProxy:
             deletes_apart=self._failed_before,
         ).sections
 
-    def _parts(self, store: Store, circumstances: Circumstances) -> Iterator[Ruleset]:
-        """The chains that should be there, for all Services that are pending; those that nothing changes may be left out."""
+    def _updates(self, store: Store, circumstances: Circumstances) -> Iterator[set[Chain]]:
+        """The chains that change, some pending Services at a time."""
         for changed in self._desired.update_in_parts(store, self._pending, circumstances):
             self._unsettled |= changed
-            yield _only(self._desired.chains, changed)
+            yield changed
         self._pending.clear()
 
     def _missing_jumps(self) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Self
 
-from kproxy.kernel.nfnetlink import NFPROTO_IPV4, NFPROTO_IPV6, Netlink, attribute, attributes
+from kproxy.kernel.nfnetlink import NFPROTO, Netlink, attribute, attributes
 from kproxy.model.udp import Frontend, Target
 from kproxy.values import Address, Family
 
@@ -24,7 +24,6 @@ _FILTER_ORIGINAL, _FILTER_REPLY = 1, 2  # CTA_FILTER_*_FLAGS
 _BY_DESTINATION, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1 << 1, 1 << 3, 1 << 5  # CTA_FILTER_F_*
 _NESTED = 0x8000  # NLA_F_NESTED
 _UDP = 17
-_NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _ADDRESS_BYTES = {Family.IPV4: 4, Family.IPV6: 16}
 _FIRST = 20  # after the headers of netlink and of nfnetlink
 _HEAD, _PORT, _FLAGS = struct.Struct("=HH"), struct.Struct(">H"), struct.Struct("=I")
@@ -74,7 +73,7 @@ class UdpFlows:
 
         for query in self._queries(frontends):
             with Netlink() as netlink:
-                for message in netlink.dump(_GET, _NFPROTO[self._family], query, may_hold):
+                for message in netlink.dump(_GET, NFPROTO[self._family], query, may_hold):
                     port = message[layout.port]
                     wanted = port in ports or (message[layout.address], port) in exact
                     if wanted and layout.fits(message):
@@ -83,7 +82,7 @@ class UdpFlows:
     def remove(self, flow: Flow) -> bool:
         """Whether it was still there."""
         try:
-            self._removing.tell(_DELETE, _NFPROTO[self._family], flow.identity)
+            self._removing.tell(_DELETE, NFPROTO[self._family], flow.identity)
         except OSError as refused:
             if refused.errno == errno.ENOENT:
                 return False

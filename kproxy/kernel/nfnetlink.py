@@ -10,10 +10,15 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
+
+from kproxy.values import Family
+
+_Read = TypeVar("_Read")
 
 _NETLINK_NETFILTER = 12
-NFPROTO_UNSPEC, NFPROTO_IPV4, NFPROTO_IPV6 = 0, 2, 10
+NFPROTO_UNSPEC = 0
+NFPROTO = {Family.IPV4: 2, Family.IPV6: 10}
 
 _REQUEST, _ACK, _DUMP = 0x001, 0x004, 0x300
 EXCLUSIVE, CREATE = 0x200, 0x400
@@ -25,6 +30,7 @@ _FAMILY_HEADER = struct.Struct("=BBH")
 _ATTRIBUTE_HEADER = struct.Struct("=HH")
 _TYPE_BITS, _NESTED = 0x3FFF, 0x8000
 _LARGEST_READ = 1 << 17
+_TRIES = 20
 _USUAL_ROOM = 100_000
 _SO_SNDBUFFORCE = 32
 
@@ -34,6 +40,14 @@ FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 
 class Interrupted(OSError):
     """The tables changed during a dump, whose answer may be incomplete; ask again."""
+
+
+def patiently(read: Callable[[], _Read]) -> _Read:
+    """What was read, again as long as others change any table meanwhile; Interrupted if that goes on."""
+    for _ in range(_TRIES - 1):
+        with suppress(Interrupted):
+            return read()
+    return read()
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -14,9 +14,8 @@ from weakref import finalize
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.nfnetlink import Interrupted, Netlink, attributes, text_attribute
+from kproxy.kernel.nfnetlink import NFPROTO, Interrupted, Netlink, attributes, patiently, text_attribute
 from kproxy.kernel.nft_elements import (
-    NFPROTO,
     SUBSYSTEM,
     RawElement,
     elements_in,
@@ -114,7 +113,7 @@ class NftTable:
             with Netlink() as netlink:
                 return netlink.ask(_GET_TABLE, NFPROTO[self.family], text_attribute(_TABLE_NAME, TABLE))
 
-        answer = _patiently(read, b"")
+        answer = _read_or(read, b"")
         flags = [answer[begin:end] for kind, begin, end in attributes(answer) if kind == _TABLE_FLAGS]
         return any(int.from_bytes(each) & _DORMANT for each in flags)
 
@@ -138,7 +137,7 @@ class NftTable:
 
         complaint: OSError = Interrupted()
         for _ in range(_TRIES):
-            keys: list[bytes] = _patiently(theirs, [])
+            keys: list[bytes] = _read_or(theirs, [])
             try:
                 if keys:
                     self._netlink.commit(SUBSYSTEM, removal(self.family, clients, keys))
@@ -160,36 +159,30 @@ class NftTable:
         """What the rules of each chain do; empty if it is not there."""
         with closing(RuleReader(self.family)) as reader:
             return {
-                chain: _patiently(partial(reader.expressions, Chain(table, chain.name)), b"")
+                chain: _read_or(partial(reader.expressions, Chain(table, chain.name)), b"")
                 for chain in chains
             }
 
     def _digest(self, reader: RuleReader, chain: str) -> bytes:
         asked = Chain(TABLE, chain)
-        return _patiently(lambda: reader.place(asked) + reader.digest(asked), b"")
+        return _read_or(lambda: reader.place(asked) + reader.digest(asked), b"")
 
     def _dump(self, kind: int, asked: bytes) -> list[bytes]:
         def dump() -> list[bytes]:
             with Netlink() as netlink:
                 return list(netlink.dump(kind, NFPROTO[self.family], asked))
 
-        return _patiently(dump, [])
+        return _read_or(dump, [])
 
 
-def _patiently(read: Callable[[], _Read], missing: _Read) -> _Read:
+def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
     """What was read, again as long as others change any table meanwhile; `missing` if what is asked for is not there."""
-    complaint: OSError = Interrupted()
-    for _ in range(_TRIES):
-        try:
-            return read()
-        except Interrupted as interrupted:
-            complaint = interrupted
-        except OSError as refused:
-            if refused.errno == errno.ENOENT:
-                return missing
-            complaint = refused
-            break
-    raise ProgramFailed("the netlink dump of our table", None, str(complaint)) from complaint
+    try:
+        return patiently(read)
+    except OSError as refused:
+        if refused.errno == errno.ENOENT:
+            return missing
+        raise ProgramFailed("the netlink dump of our table", None, str(refused)) from refused
 
 
 def _holder(message: bytes) -> Block | None:

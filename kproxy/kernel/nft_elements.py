@@ -9,8 +9,7 @@ from typing import NamedTuple
 from kproxy.kernel.nfnetlink import (
     CREATE,
     EXCLUSIVE,
-    NFPROTO_IPV4,
-    NFPROTO_IPV6,
+    NFPROTO,
     Message,
     attribute,
     attributes,
@@ -23,7 +22,6 @@ from kproxy.ruleset.nftables.table import TABLE, Element, Numbered
 from kproxy.transaction.nft_run import ElementCommand
 from kproxy.values import Family
 
-NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _ADD_ELEMENTS, _DELETE_ELEMENTS = SUBSYSTEM << 8 | 12, SUBSYSTEM << 8 | 14
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*

@@ -8,18 +8,17 @@ import struct
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nfnetlink import (
     FIRST_ATTRIBUTE,
-    NFPROTO_IPV4,
-    NFPROTO_IPV6,
+    NFPROTO,
     NFPROTO_UNSPEC,
     Interrupted,
     Netlink,
     attributes,
+    patiently,
     text_attribute,
 )
 from kproxy.ruleset.chains import Chain
 from kproxy.values import Family
 
-_NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
@@ -29,8 +28,6 @@ _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_R
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
-
-_TRIES = 5
 
 
 def generation() -> int:
@@ -52,7 +49,7 @@ def has_table(family: Family, name: str) -> bool:
     """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
     try:
         with Netlink() as netlink:
-            netlink.ask(_GET_TABLE, _NFPROTO[family], text_attribute(_TABLE_NAME, name))
+            netlink.ask(_GET_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
     except OSError as refused:
         if refused.errno == errno.ENOENT:
             return False
@@ -72,15 +69,16 @@ def chains(family: Family) -> list[Chain]:
 
     A dump that others' changes interrupt is begun again; ProgramFailed if that goes on.
     """
-    for _ in range(_TRIES):
-        try:
-            with Netlink() as netlink:
-                return [_chain_in(message) for message in netlink.dump(_GET_CHAIN, _NFPROTO[family])]
-        except Interrupted as interrupted:
-            complaint = str(interrupted)
-        except OSError as refused:
-            raise ProgramFailed("the netlink dump of chains", refused.errno, str(refused)) from refused
-    raise ProgramFailed("the netlink dump of chains", None, complaint)
+
+    def dump() -> list[Chain]:
+        with Netlink() as netlink:
+            return [_chain_in(message) for message in netlink.dump(_GET_CHAIN, NFPROTO[family])]
+
+    try:
+        return patiently(dump)
+    except OSError as refused:
+        code = None if isinstance(refused, Interrupted) else refused.errno
+        raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
 
 
 def _chain_in(message: bytes) -> Chain:
@@ -98,7 +96,7 @@ class RuleReader:
     """Digests of chains' rules as the kernel holds them; 7 us a chain, however many there are."""
 
     def __init__(self, family: Family) -> None:
-        self._family = _NFPROTO[family]
+        self._family = NFPROTO[family]
         self._netlink = Netlink()
 
     def close(self) -> None:

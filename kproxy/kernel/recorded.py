@@ -9,10 +9,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from operator import itemgetter
 
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nfnetlink import Interrupted
+from kproxy.kernel.nfnetlink import Interrupted, patiently
 from kproxy.kernel.nftables import RuleReader, chains, generation
 from kproxy.kernel.record import Record
 from kproxy.kernel.saved import TABLES, saved_chains
@@ -28,7 +29,6 @@ FEW_CHAINS = 1000
 """So many are written anew in less than a second."""
 
 _CHAINS_A_LOOK = 10_000
-_TRIES = 3
 
 
 class RecordedRules:
@@ -177,20 +177,12 @@ class RecordedRules:
         with closing(RuleReader(self._family)) as reader:
             for chain in chains:
                 try:
-                    held[chain] = _patient_digest(reader, chain)
+                    held[chain] = patiently(partial(reader.digest, chain))
+                except Interrupted:
+                    held[chain] = b""
                 except OSError as refused:
                     raise ProgramFailed("the netlink dump of rules", refused.errno, str(refused)) from refused
         return held
-
-
-def _patient_digest(reader: RuleReader, chain: Chain) -> bytes:
-    """A single commit of anybody's interrupts one reading, not the next."""
-    for _ in range(_TRIES):
-        try:
-            return reader.digest(chain)
-        except Interrupted:
-            continue
-    return b""
 
 
 def _untouched(section: Section, reader: RuleReader) -> set[Chain]:

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Contents, Element, Numbered
+from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block, Blocks, Contents, Element, Numbered
 from kproxy.values import Family
-
-FAMILY_WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 _EXPRESSION = r"(?:ip6? [sd]addr|meta l4proto|th dport|numgen random mod 2)"
 _CONCATENATION = rf"{_EXPRESSION}(?: \. {_EXPRESSION})*"

@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 
 from kproxy.ruleset.nftables.desired import TableChange
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Contents, Element
+from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block, Blocks, Contents, Element
 from kproxy.transaction.nft_run import (
-    FAMILY_WORD,
     NO_RUN,
     ElementCommand,
     Part,

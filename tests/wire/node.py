@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.nfnetlink import NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_UNSPEC, Netlink, attribute
+from kproxy.kernel.nfnetlink import NFPROTO, NFPROTO_UNSPEC, Netlink, attribute
 from kproxy.model.packet import Host
 from kproxy.values import Family, family_of, parse_address
 from namespaces import fresh_namespace, inside
@@ -40,7 +40,6 @@ _NEW, _DELETE = 1 << 8, 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_*
 _NESTED = 0x8000
 _ORIGINAL, _MARK, _MARK_MASK = 1 | _NESTED, 8, 21  # CTA_*
 _KEPT = struct.pack("!I", 1)
-_NFPROTO = {Family.IPV4: NFPROTO_IPV4, Family.IPV6: NFPROTO_IPV6}
 _VERSIONS = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
@@ -108,7 +107,7 @@ class Connections:
 
     def keep(self, opening: Segment) -> None:
         """Let the connection that this packet opened outlive `forget`."""
-        family = _NFPROTO[family_of(opening.source)]
+        family = NFPROTO[family_of(opening.source)]
         self._netlink.tell(_NEW, family, _tuple(opening) + attribute(_MARK, _KEPT))
 
     def forget(self, *, kept: bool = False) -> None:

@@ -11,11 +11,10 @@ from kproxy.model.plan import ServicePortPlan
 from kproxy.model.settings import Settings
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.frontends import EXTERNAL, INTERNAL, Picks, Way, own_chain
-from kproxy.ruleset.nftables.table import Block, parse_blocks
-from kproxy.values import Family, Network
+from kproxy.ruleset.nftables.table import FAMILY_WORD, Block, parse_blocks
+from kproxy.values import Network
 
 _ALL_BITS = 0xFFFFFFFF
-_IP = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
 class _Remembering(NamedTuple):
@@ -143,7 +142,7 @@ class BlockWriter:
 
     @property
     def _ip(self) -> str:
-        return _IP[self.node.family]
+        return FAMILY_WORD[self.node.family]
 
     def _blocks(self, template: str, **values: object) -> dict[Block, str]:
         return parse_blocks(self.render(f"nftables/{template}.j2", {"ip": self._ip, **values}))

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kproxy.errors import InputError
+from kproxy.values import Family
 
 TABLE = "kproxy"
+FAMILY_WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 _HEAD = re.compile(r"(set|map|chain) (\S+) \{")
 
