@@ -14,6 +14,7 @@ from kproxy.kernel.iptables import Iptables
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.iptables import Render
+from kproxy.state.events import Rejection
 from kproxy.state.store import Store
 from kproxy.transaction.ahead import sections_ahead
 from kproxy.transaction.plan import Known, is_ours, plan
@@ -29,7 +30,8 @@ class SyncReport:
 
     `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `lock_wait_s` are parts
     of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table. `left_something` says that
-    what nothing leads to any more could not be removed.
+    what nothing leads to any more could not be removed. `quarantined` has every Service whose newest rules cannot be
+    rendered or are refused by the kernel, whether this sync found it or one before.
     """
 
     services: int
@@ -45,6 +47,7 @@ class SyncReport:
     lock_wait_s: float = 0.0
     rules_by_table: Mapping[str, int] = field(default_factory=dict)
     left_something: bool = False
+    quarantined: tuple[Rejection, ...] = ()
 
     @property
     def took_s(self) -> float:

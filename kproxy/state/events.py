@@ -1,19 +1,28 @@
 """What a source tells the store: lists, changes, deletions, and objects that cannot be used."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from kproxy.state.objects import Kind, Object
 from kproxy.values import NamespacedName
 
 
+class Cost(StrEnum):
+    """How much of an object is left out."""
+
+    OBJECT = "is left out"
+    FIELD = "is used without that"
+    CHANGE = "keeps the rules that it had"
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An object left out, and why.
+    """An object in quarantine: all of it, one of its fields, or its newest change is left out, and why.
 
     `place` says where it stands (`web.yaml, document 2, items[0]`, or the API path); `name` is
     `namespace/name` as far as it could be read; `field` is a Kubernetes field path, `reason`
     what was found there and what is allowed. `key` is set when the object can be told apart
-    from others, so that an older version of it is dropped too.
+    from others.
     """
 
     place: str
@@ -22,12 +31,13 @@ class Rejection:
     field: str
     reason: str
     key: NamespacedName | None = None
+    cost: Cost = Cost.OBJECT
 
     def __str__(self) -> str:
         what = " ".join(filter(None, (self.kind, self.name)))
         subject = f"{self.place}: {what}" if what else self.place
         where = f"{self.field}: " if self.field else ""
-        return f"{subject} is left out: {where}{self.reason}"
+        return f"{subject} {self.cost}: {where}{self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
