@@ -104,7 +104,7 @@ class Spoiled(Step):
         world.make(*self.changes)
         world.programs.well()
         if self.when is When.UNSEEN:
-            world.agent.start(world.flags)
+            world.start_agent()
 
     @abstractmethod
     def harm(self, world: "World") -> str:

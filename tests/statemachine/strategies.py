@@ -8,6 +8,7 @@ from hypothesis.strategies import SearchStrategy
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Family, Protocol
 from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
+from statemachine.drawn_flaws import BOUNDLESS, OF_NODES, OF_SERVICE_CIDRS, OF_SERVICES, OF_SLICES
 from statemachine.filters import Filter
 from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
 from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling, When
@@ -20,11 +21,13 @@ from statemachine.steps import (
     Break,
     Change,
     DeleteService,
+    DeleteServiceCIDR,
     DeleteSlice,
     Harm,
     LockHeld,
     PutNode,
     PutService,
+    PutServiceCIDR,
     PutSlice,
     ReadFails,
     RecordHarmed,
@@ -34,6 +37,10 @@ from statemachine.steps import (
 )
 
 _NAMES = st.sampled_from("aaabbc")
+_CIDRS = st.sampled_from("dde")
+_TOO_MUCH = "z"
+"""The name of a Service that never was within bounds, and so has no rules to keep."""
+
 _FAMILIES = st.sampled_from(Family)
 _LONG_S = 6.0
 """Longer than the agent waits for the xtables lock."""
@@ -87,8 +94,32 @@ _changes: SearchStrategy[Change] = st.one_of(
     st.builds(PutSlice, _slice_keys, st.just(())),
     st.builds(PutNode, _nodes),
 )
-_few = st.lists(_changes, max_size=3).map(tuple)
-_some = st.lists(_changes, min_size=1, max_size=3).map(tuple)
+_networks = st.sampled_from(
+    [("10.96.0.0/16", "fd00:10:96::/112"), ("10.96.0.0/28",), ("fd00:10:96::/108", "10.112.0.0/16")]
+)
+_flawed_changes: SearchStrategy[Change] = st.one_of(
+    st.builds(PutService, _NAMES, _shapes, OF_SERVICES),
+    st.builds(PutService, _NAMES, _shapes, OF_SERVICES),
+    st.builds(PutSlice, _slice_keys, st.lists(_pods, max_size=3).map(tuple), OF_SLICES),
+    st.builds(PutSlice, _slice_keys, st.lists(_pods, max_size=3).map(tuple), OF_SLICES),
+    st.builds(PutNode, _nodes, OF_NODES),
+    st.builds(PutServiceCIDR, _CIDRS, _networks, OF_SERVICE_CIDRS),
+    st.builds(PutServiceCIDR, _CIDRS, _networks),
+    st.builds(DeleteServiceCIDR, _CIDRS),
+)
+
+
+def _apart(changes: list[Change]) -> tuple[Change, ...]:
+    """Of an object that comes with a flaw only the last change, since what it keeps is what was before the step."""
+    flawed = {change.about for change in changes if change.flaw}
+    last = {change.about: change for change in changes}
+    return tuple(change for change in changes if change.about not in flawed or change is last[change.about])
+
+
+_mixed = st.one_of(_changes, _changes, _flawed_changes)
+_few = st.lists(_mixed, max_size=3).map(_apart)
+_some = st.lists(_mixed, min_size=1, max_size=3).map(_apart)
+_bad = st.lists(_flawed_changes | _changes, min_size=1, max_size=4).map(_apart)
 _flags = st.builds(
     Flags,
     cluster_cidr=st.sampled_from([BOTH_CIDRS, "10.128.0.0/16", "fd00:10:128:1::/64"]),
@@ -120,6 +151,7 @@ def _steps(chosen: Filter) -> SearchStrategy[Step]:
     faults = st.sampled_from(FAULTS_OF_IPTABLES if chosen.backend else FAULTS_OF_NFT)
     kinds: list[SearchStrategy[Step]] = [st.builds(Step, changes=_some, slowly=st.booleans())] * 4
     kinds += [
+        st.builds(Step, changes=_bad),
         st.builds(AgentStopped, changes=_few, fault=st.none() | faults, flags=st.none() | _flags),
         st.builds(AgentStopped, changes=_few, flags=_flags),
         st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | faults),

@@ -53,7 +53,8 @@ class Nftables:
         store = cluster.store
         settings = flags.settings(nftables=True)
         view = view_node(NODE, store.node(NODE), self._addresses, settings, family)
-        circumstances = Circumstances(view, settings)
+        networks = store.service_networks(family)
+        circumstances = Circumstances(view, settings, service_networks=networks)
         desired = DesiredTable(self._render, circumstances)
         desired.update(store, store.services, circumstances)
         with inside(self._elsewhere):

@@ -32,7 +32,9 @@ _TAKEN_IN_S = 0.05
 """By an agent that was told of a change."""
 _PAUSE_S = 0.004
 _SLOW_RUNS = 20
+_CLUSTER_WIDE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
 _LAST_WORDS = 2000
+_MOST_WRONG = 4000
 
 
 class Unsettled(AssertionError):
@@ -106,6 +108,11 @@ class World:
             self.cluster = change.to(old)
             self._push(old.manifests, self.cluster.manifests)
 
+    def start_agent(self) -> None:
+        """One that knows no older version of what cannot be used now."""
+        self.cluster = self.cluster.as_newly_read
+        self.agent.start(self.flags)
+
     def wait(self, at_most_s: float, until: Callable[[], bool] = lambda: False) -> None:
         """Send packets meanwhile."""
         deadline = time.monotonic() + at_most_s
@@ -132,7 +139,7 @@ class World:
 
     def _push(self, old: Mapping[ObjectKey, Object], new: Mapping[ObjectKey, Object]) -> None:
         for kind, name in old.keys() - new.keys():
-            self.api.delete(kind, "" if kind is Kind.NODE else "default", name)
+            self.api.delete(kind, "" if kind in _CLUSTER_WIDE else "default", name)
         for (kind, name), manifest in new.items():
             if manifest != old.get((kind, name)):
                 self.api.put(kind, manifest)
@@ -147,6 +154,8 @@ class World:
                     cluster = change.to(cluster)
                 if cluster not in clusters:
                     clusters.append(cluster)
+        if step.restarts_agent:
+            clusters += [cluster.as_newly_read for cluster in clusters if cluster.refused]
         all_flags = {self.flags, step.flags or self.flags}
         states = [(cluster, self._settings(flags)) for cluster in clusters for flags in all_flags]
         return allowed_fates(self._wire, packets(clusters), states)
@@ -164,7 +173,7 @@ class World:
             if not self.agent.is_up:
                 raise AgentDied(self._last_words())
             if time.monotonic() > deadline:
-                raise Unsettled(f"{wrong}\n{self._last_words()}")
+                raise Unsettled(f"{wrong[:_MOST_WRONG]}\n{self._last_words()}")
             for _ in range(_BATCHES_BETWEEN_LOOKS):
                 self._probe()
         # what changes no rule now may with the next step, and each kind comes by its own watch
