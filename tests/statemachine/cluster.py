@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kproxy.state.decode import convert
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
-from kproxy.errors import InvalidField
 from kproxy.values import Address, Family, Protocol
 from statemachine.flaws import Flaw
 from stubapi.manifests import service_cidr
 from stubapi.storage import Object
+
+if TYPE_CHECKING:
+    from kproxy.state.validate import Flaws
 
 NODE = "node-1"
 OTHER_NODE = "node-2"
@@ -121,36 +123,36 @@ class Cluster:
         placed = replace(shape, slot=slot)
         if flaw and flaw.keeps_older:
             return self._refusing((Kind.SERVICE, name), flaw, service_manifest(name, placed))
-        return replace(self, services={**self.services, name: placed})._flawed((Kind.SERVICE, name), flaw)
+        return self._having((Kind.SERVICE, name), flaw, services={**self.services, name: placed})
 
     def without_service(self, name: str) -> "Cluster":
         services = {at: shape for at, shape in self.services.items() if at != name}
-        return replace(self, services=services)._flawed((Kind.SERVICE, name), None)
+        return self._having((Kind.SERVICE, name), None, services=services)
 
     def with_slice(self, key: SliceKey, pods: tuple[Pod, ...], flaw: Flaw | None = None) -> "Cluster":
         at = (Kind.ENDPOINT_SLICE, key.name)
         if flaw and flaw.keeps_older:
             return self._refusing(at, flaw, slice_manifest(key, pods))
-        return replace(self, slices={**self.slices, key: pods})._flawed(at, flaw)
+        return self._having(at, flaw, slices={**self.slices, key: pods})
 
     def without_slice(self, key: SliceKey) -> "Cluster":
         slices = {at: pods for at, pods in self.slices.items() if at != key}
-        return replace(self, slices=slices)._flawed((Kind.ENDPOINT_SLICE, key.name), None)
+        return self._having((Kind.ENDPOINT_SLICE, key.name), None, slices=slices)
 
     def with_node(self, node: NodeFacts, flaw: Flaw | None = None) -> "Cluster":
         if flaw and flaw.keeps_older:
             return self._refusing(NODE_KEY, flaw, node_manifest(node))
-        return replace(self, node=node)._flawed(NODE_KEY, flaw)
+        return self._having(NODE_KEY, flaw, node=node)
 
     def with_service_cidr(self, name: str, networks: Networks, flaw: Flaw | None = None) -> "Cluster":
         at = (Kind.SERVICE_CIDR, name)
         if flaw and flaw.keeps_older:
             return self._refusing(at, flaw, service_cidr(name, *networks))
-        return replace(self, service_cidrs={**self.service_cidrs, name: networks})._flawed(at, flaw)
+        return self._having(at, flaw, service_cidrs={**self.service_cidrs, name: networks})
 
     def without_service_cidr(self, name: str) -> "Cluster":
         kept = {at: networks for at, networks in self.service_cidrs.items() if at != name}
-        return replace(self, service_cidrs=kept)._flawed((Kind.SERVICE_CIDR, name), None)
+        return self._having((Kind.SERVICE_CIDR, name), None, service_cidrs=kept)
 
     @property
     def as_newly_read(self) -> "Cluster":
@@ -188,7 +190,7 @@ class Cluster:
         for key, manifest in self._plain_manifests():
             used = self.flaws[key].used(manifest) if key in self.flaws else manifest
             if used is not None:
-                flaws: list[InvalidField] = []
+                flaws: Flaws = []
                 store.apply(Changed(convert(key[0], used, flaws=flaws)))
                 assert [] == flaws
         return store
@@ -203,11 +205,11 @@ class Cluster:
         for key, pods in self.slices.items():
             yield (Kind.ENDPOINT_SLICE, key.name), slice_manifest(key, pods)
 
-    def _flawed(self, key: ObjectKey, flaw: Flaw | None) -> "Cluster":
-        """With this as all that is odd about the object."""
+    def _having(self, key: ObjectKey, flaw: Flaw | None, **content: Any) -> "Cluster":  # fields of ours
+        """With this content, and this as all that is odd about the object."""
         flaws = {at: other for at, other in self.flaws.items() if at != key}
         refused = {at: other for at, other in self.refused.items() if at != key}
-        return replace(self, flaws={**flaws, key: flaw} if flaw else flaws, refused=refused)
+        return replace(self, flaws={**flaws, key: flaw} if flaw else flaws, refused=refused, **content)
 
     def _refusing(self, key: ObjectKey, flaw: Flaw, manifest: Object) -> "Cluster":
         return replace(self, refused={**self.refused, key: (flaw, manifest)})

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from kproxy.state.objects import Kind
+from statemachine import hunger
 from statemachine.cluster import NODE_KEY, Cluster, Networks, NodeFacts, ObjectKey, Pod, Shape, SliceKey
-from statemachine.flaws import Flaw
 from statemachine.flags import SYNC_PERIOD_S, Flags
+from statemachine.flaws import Flaw
+from statemachine.hunger import Work
 from statemachine.programs import LATE_S, Fault, Purpose
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ SETTLED_WITHIN_S = 12.0
 _RECORD = ".sqlite"
 REPAIRED_WITHIN_S = SYNC_PERIOD_S + 5.0
 """A sync period, and what a busy machine needs for a sync."""
+
+FED_WITHIN_S = 30.0
+"""A thread that failed may take its time before it runs again."""
+
+_NEEDS_A_BREAK = frozenset({Work.LISTING, Work.RECOVERING})
 
 
 class Change(Protocol):
@@ -135,6 +142,7 @@ class DeleteServiceCIDR:
 class Step:
     """Changes of objects, and what else happens meanwhile; here nothing.
 
+    `brings_defects` says that the agent may tell of a defect, since it meets what no agent should.
     `flags` are those of the agent from then on, None if they stay. `slowly` keeps the kernel for a while in each
     state between two COMMITs, so that packets meet it. `spoils_rules` says that somebody spoils
     our own rules, so that packets go astray until they are repaired; `halts_conversations`, that not even what
@@ -146,6 +154,7 @@ class Step:
     flags: Flags | None = None
     slowly: bool = False
     spoils_rules: ClassVar[bool] = False
+    brings_defects: ClassVar[bool] = False
 
     @property
     def restarts_agent(self) -> bool:
@@ -393,3 +402,41 @@ class WatchBroken(Step):
             api.compact()
         if self.how in (Break.AWAY, Break.EXPIRED):
             api.reachable()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starved(Step):
+    """A thread of the agent meets MemoryError at this work, so many times.
+
+    The agent goes on, or ends and is started again, as a kubelet does it.
+    """
+
+    brings_defects = True
+    work: Work
+    times: int
+
+    @property
+    def kind(self) -> str:
+        return f"Starved {self.work.name}"
+
+    @property
+    def restarts_agent(self) -> bool:
+        return True
+
+    @property
+    def settles_within_s(self) -> float:
+        return FED_WITHIN_S
+
+    def play(self, world: "World") -> None:
+        hunger.starve(world.agent.hunger, self.work, self.times)
+        world.make(*self.changes)
+        if self.work in _NEEDS_A_BREAK:
+            world.api.close_streams()
+        world.wait(
+            2 * SYNC_PERIOD_S,
+            until=lambda: not (hunger.hungry_still(world.agent.hunger) and world.agent.is_up),
+        )
+        hunger.feed(world.agent.hunger)
+        if not world.agent.is_up:
+            world.start_agent()
+        world.make(*self.changes)

@@ -8,11 +8,20 @@ from hypothesis.strategies import SearchStrategy
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Family, Protocol
 from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
-from statemachine.drawn_flaws import BOUNDLESS, OF_NODES, OF_SERVICE_CIDRS, OF_SERVICES, OF_SLICES
+from statemachine.drawn_flaws import OF_NODES, OF_SERVICE_CIDRS, OF_SERVICES, OF_SLICES
 from statemachine.filters import Filter
 from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
-from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling, When
+from statemachine.foreign import (
+    AllFlushed,
+    ForeignRuleAdded,
+    ForeignRulesRemoved,
+    RulesSpoiled,
+    Spoiling,
+    When,
+)
 from statemachine.foreign_tables import FOREIGN_FAMILIES, ForeignTable, TableSpoiled, TableSpoiling
+from statemachine.hunger import Work
+from statemachine.native import FILTERS_ONLY, Native, NativeRule, NativeRulesRemoved
 from statemachine.programs import FAULTS_OF_IPTABLES, FAULTS_OF_NFT, Fault
 from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
 from statemachine.steps import (
@@ -32,6 +41,7 @@ from statemachine.steps import (
     ReadFails,
     RecordHarmed,
     RestoreFails,
+    Starved,
     Step,
     WatchBroken,
 )
@@ -40,6 +50,9 @@ _NAMES = st.sampled_from("aaabbc")
 _CIDRS = st.sampled_from("dde")
 _TOO_MUCH = "z"
 """The name of a Service that never was within bounds, and so has no rules to keep."""
+
+_WITHOUT_JUMP = ("nat", "INPUT")
+"""The built-in chain that is not there where iptables-nft never wrote into it."""
 
 _FAMILIES = st.sampled_from(Family)
 _LONG_S = 6.0
@@ -156,6 +169,8 @@ def _steps(chosen: Filter) -> SearchStrategy[Step]:
         st.builds(AgentStopped, changes=_few, flags=_flags),
         st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | faults),
         st.builds(RestoreFails, changes=_some, fault=faults, runs=st.integers(1, 4)),
+        st.builds(AllFlushed, changes=_few, counters_too=st.booleans()),
+        st.builds(Starved, changes=_some, work=st.sampled_from(Work), times=st.integers(1, 3)),
         st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
         *(_by_iptables(chosen, faults) if chosen.backend else _by_nft()),
     ]
@@ -178,6 +193,8 @@ def _by_iptables(chosen: Filter, faults: SearchStrategy[Fault]) -> Iterator[Sear
         yield st.builds(LockHeld, changes=_some, for_s=st.sampled_from([0.3, 1.0, _LONG_S]))
     else:
         yield st.builds(RecordHarmed, changes=_few, how=st.sampled_from(Harm))
+        yield st.sampled_from([place for place in BUILT_IN_OF if place != _WITHOUT_JUMP]).flatmap(_native)
+        yield st.builds(NativeRulesRemoved, changes=_few)
 
 
 def _by_nft() -> Iterator[SearchStrategy[Step]]:
@@ -211,3 +228,17 @@ def _foreign(place: tuple[str, str]) -> SearchStrategy[Step]:
     )
     removed = st.builds(ForeignRulesRemoved, changes=_few, family=_FAMILIES, table=st.just(table))
     return st.one_of(added, added, removed)
+
+
+def _native(place: tuple[str, str]) -> SearchStrategy[Step]:
+    table, chain = place
+    return st.builds(
+        NativeRule,
+        changes=_few,
+        family=_FAMILIES,
+        table=st.just(table),
+        chain=st.just(chain),
+        rule=st.sampled_from([rule for rule in Native if table == "filter" or rule not in FILTERS_ONLY]),
+        first=st.booleans(),
+        anew=st.booleans(),
+    )

@@ -36,6 +36,9 @@ class Nftables:
     def write(self, _family: Family, text: str) -> None:
         process.run(["nft", "-f", "-"], stdin=text)
 
+    def flush(self) -> None:
+        self.clear()
+
     def remember(self) -> None:
         self._foreign = foreign()
 

@@ -84,6 +84,7 @@ class World:
             self.agent.start(self.flags)
             self._kernel.remember()
             self._settle(keeps_jumps=False)
+            self._require_well_agent()
             self._stack = stack.pop_all()
         return self
 
@@ -99,6 +100,9 @@ class World:
             self.programs.fail(Fault.CRAWLS, _SLOW_RUNS)
         step.play(self)
         self._settle(keeps_jumps=not step.spoils_rules, within_s=step.settles_within_s)
+        if step.brings_defects:
+            self.agent.excuse()
+        self._require_well_agent()
         self.programs.well()
 
     def make(self, *changes: Change) -> None:
@@ -122,6 +126,22 @@ class World:
     def meddle(self, family: Family, text: str) -> None:
         """Somebody else changes rules; foreign ones have to stay as they are afterwards."""
         self._kernel.write(family, text)
+        self._kernel.remember()
+
+    def flush(self) -> None:
+        """Somebody removes all rules there are, and the counters that they named."""
+        self._kernel.flush()
+        self._kernel.remember()
+
+    def write_natively(self, text: str) -> None:
+        """Somebody else changes tables of iptables-nft, but not by iptables."""
+        assert isinstance(self._kernel, Iptables)
+        self._kernel.write_natively(text)
+        self._kernel.remember()
+
+    def remove_native_rules(self) -> None:
+        assert isinstance(self._kernel, Iptables)
+        self._kernel.remove_native_rules()
         self._kernel.remember()
 
     def rules(self, family: Family) -> Rules:
@@ -179,14 +199,16 @@ class World:
         # what changes no rule now may with the next step, and each kind comes by its own watch
         self.wait(deadline - time.monotonic(), self.api.has_told_all)
         self.wait(_TAKEN_IN_S)
-        if "Traceback" in self.agent.log or "defect" in self.agent.log:
-            raise AgentDied(self._last_words())
         self._kernel.remember()
         now = (self.cluster, self._settings(self.flags))
         allowed = allowed_fates(self._wire, packets([self.cluster]), [now])
         self._prober.send_all(allowed)
         self._conversations.go_on(all_of_them=True)
         self._conversations.begin(allowed)
+
+    def _require_well_agent(self) -> None:
+        if not self.agent.is_well:
+            raise AgentDied(self._last_words())
 
     def _last_words(self) -> str:
         return f"The agent said:\n{self.agent.log[-_LAST_WORDS:]}"
