@@ -21,6 +21,7 @@ from statemachine.flags import Flags
 from statemachine.unreadable import (
     FOREIGN_MARK,
     NATIVE_CHAIN,
+    as_restored,
     is_readable,
     read_chains,
     removals,
@@ -84,7 +85,7 @@ class Rules:
         for table in TABLES:
             saved = process.run([f"{program(backend, family)}-save", "-t", table])
             if is_readable(saved):
-                chains |= parse_chains(saved.replace("--nfacct-name  ", "--nfacct-name "))
+                chains |= parse_chains(as_restored(saved))
             else:
                 listed, odd = read_chains(program(backend, family), family, table)
                 chains |= listed

@@ -28,6 +28,11 @@ def is_readable(saved: str) -> bool:
     return _REFUSED not in saved
 
 
+def as_restored(listed: str) -> str:
+    """Iptables prints two blanks after --nfacct-name; iptables-restore takes one."""
+    return listed.replace("--nfacct-name  ", "--nfacct-name ")
+
+
 def read_chains(program: str, family: Family, table: str) -> tuple[dict[Chain, str], frozenset[Chain]]:
     """The chains of such a table, and which of them hold what iptables cannot read.
 
@@ -44,7 +49,9 @@ def read_chains(program: str, family: Family, table: str) -> tuple[dict[Chain, s
             unreadable.add(chain)
             chains[chain] = "".join(_told(name, line.strip()) for line in body.splitlines()[1:])
         else:
-            chains[chain] = "".join(f"{line}\n" for line in said.splitlines() if line.startswith("-A "))
+            chains[chain] = "".join(
+                f"{line}\n" for line in as_restored(said).splitlines() if line.startswith("-A ")
+            )
     return chains, frozenset(unreadable)
 
 
