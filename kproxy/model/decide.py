@@ -275,8 +275,8 @@ def _accesses(
 def _endpoints(
     slices: Iterable[EndpointSlice], port: ServicePort, here: _Here
 ) -> dict[tuple[Address, int], Endpoint]:
-    """The service port's endpoints; of one that stands in two slices the local copy counts, then the ready."""
-    found: dict[tuple[Address, int], Endpoint] = {}
+    """The service port's endpoints, each address and port once."""
+    copies: dict[tuple[Address, int], list[Endpoint]] = {}
     for piece in slices:
         if piece.family is not here.family or piece.opt_out_label:
             continue
@@ -285,15 +285,18 @@ def _endpoints(
         ]
         for number in numbers:
             for endpoint in piece.endpoints:
-                where = endpoint.address, number
-                known = found.get(where)
-                if known is None or _worth(endpoint, here) > _worth(known, here):
-                    found[where] = endpoint
-    return found
+                copies.setdefault((endpoint.address, number), []).append(endpoint)
+    return {where: _believed(listed) for where, listed in copies.items()}
 
 
-def _worth(endpoint: Endpoint, here: _Here) -> tuple[bool, bool]:
-    return endpoint.node == here.name, endpoint.ready
+def _believed(copies: list[Endpoint]) -> Endpoint:
+    """The copy that counts where one address is listed several times, slices in the order of their names.
+
+    A pod that runs is believed rather than one that ends and had the address before: the last copy that is not
+    terminating, and the first if all are (kubernetes#135593).
+    """
+    running = [each for each in copies if not each.terminating]
+    return running[-1] if running else copies[0]
 
 
 def _foremost(claims: list[_Claim]) -> list[_Claim]:
