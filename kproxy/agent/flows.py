@@ -25,7 +25,7 @@ _MOST_TRIES = 12
 class _Work:
     """What is to be looked at in one family; what is newer replaces what is older."""
 
-    changes: dict[Frontend, Targets | None] = field(default_factory=dict)
+    changes: dict[Frontend, Targets] = field(default_factory=dict)
     node_ports: NodePortDispatch | None = None
     tries: int = 0
 
