@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
 from http import HTTPStatus
 
 from kproxy.agent.follower import Follower, Outcome
@@ -11,11 +12,14 @@ from kproxy.agent.web import Listener, Page, WebServer
 from kproxy.model.health import HealthCheck, health_check
 from kproxy.model.node import NodeView
 from kproxy.state.store import Store
-from kproxy.values import Family, NamespacedName
+from kproxy.values import Address, Family, NamespacedName, family_of
 
 _log = logging.getLogger(__name__)
 
-_EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # node ports are open to all
+_EVERY_ADDRESS = {
+    Family.IPV4: Address("0.0.0.0"),  # noqa: S104 # node ports are open to all
+    Family.IPV6: Address("::"),
+}
 
 
 class HealthCheckPorts(Follower):
@@ -31,7 +35,7 @@ class HealthCheckPorts(Follower):
         self._is_healthy = is_healthy
         self._complain = complain
         self._pending: set[NamespacedName] = set()
-        self._addresses: tuple[str, ...] = ()
+        self._addresses: tuple[Address, ...] = ()
         self._checks: dict[NamespacedName, HealthCheck] = {}
         self._listeners: dict[NamespacedName, tuple[Listener, ...]] = {}
         self._refused: dict[NamespacedName, str] = {}
@@ -51,7 +55,7 @@ class HealthCheckPorts(Follower):
         for key in self._checks.keys() - self._listeners.keys():
             self._open(self._checks[key])
 
-    def _move_to(self, addresses: tuple[str, ...]) -> None:
+    def _move_to(self, addresses: tuple[Address, ...]) -> None:
         if addresses != self._addresses:
             self._addresses = addresses
             for key in list(self._listeners):
@@ -73,7 +77,9 @@ class HealthCheckPorts(Follower):
         opened: list[Listener] = []
         try:
             opened.extend(
-                self._web.listen(address, check.port, lambda _: self._page(check.service))
+                self._web.listen(
+                    address, check.port, partial(self._answer, check.service, family_of(address))
+                )
                 for address in self._addresses
             )
         except OSError as refused:
@@ -93,9 +99,9 @@ class HealthCheckPorts(Follower):
         for listener in self._listeners.pop(key, ()):
             self._web.close(listener)
 
-    def _page(self, service: NamespacedName) -> Page:
+    def _answer(self, service: NamespacedName, family: Family, _path: str) -> Page:
         check = self._checks.get(service)
-        local_endpoints = check.local_endpoints if check else 0  # the Service went just now
+        local_endpoints = check.count_for(family) if check else 0  # the Service went just now
         healthy = self._is_healthy()
         content = {
             "service": {"namespace": service.namespace, "name": service.name},
@@ -110,6 +116,6 @@ class HealthCheckPorts(Follower):
         )
 
 
-def _addresses(node: NodeView) -> tuple[str, ...]:
+def _addresses(node: NodeView) -> tuple[Address, ...]:
     every = node.node_ports.every_local_address
     return (_EVERY_ADDRESS[node.family],) if every else node.node_ports.addresses
