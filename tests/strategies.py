@@ -87,6 +87,9 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
                 [
                     [],
                     ["primary"],
+                    ["primary", "localhost"],
+                    ["primary", "192.0.2.0/24"],
+                    ["all"],
                     ["10.199.0.0/24"],
                     ["127.0.0.0/8", "fd00:199::/64"],
                     ["0.0.0.0/0", "::/0"],

@@ -89,12 +89,13 @@ class _Here:
     def answers_node_ports(self, address: Address) -> bool:
         """Whether node ports answer on this address (`nodePortAddresses`, `localhostNodePorts`)."""
         settings = self.settings
-        if settings.node_port_primary:
-            return address == self.primary_address
+        if settings.node_port_primary and address == self.primary_address:
+            return True
         if is_loopback(address) and not self._may_answer_on_localhost:
             return False
         networks = [each for each in settings.node_port_networks if family_of(each) is self.family]
-        if not networks or any(network.endswith("/0") for network in networks):
+        named = networks or settings.node_port_primary
+        if not named or any(network.endswith("/0") for network in networks):
             return self.host.owns(address)
         on_interfaces = {*self.host.addresses, Address("127.0.0.1")}
         return address in on_interfaces and any(contains(network, address) for network in networks)
