@@ -16,10 +16,7 @@ from kproxy.values import Address, Family, NamespacedName, family_of
 
 _log = logging.getLogger(__name__)
 
-_EVERY_ADDRESS = {
-    Family.IPV4: Address("0.0.0.0"),  # noqa: S104 # node ports are open to all
-    Family.IPV6: Address("::"),
-}
+_EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # node ports are open to all
 
 
 class HealthCheckPorts(Follower):
@@ -35,7 +32,7 @@ class HealthCheckPorts(Follower):
         self._is_healthy = is_healthy
         self._complain = complain
         self._pending: set[NamespacedName] = set()
-        self._addresses: tuple[Address, ...] = ()
+        self._addresses: tuple[str, ...] = ()
         self._checks: dict[NamespacedName, HealthCheck] = {}
         self._listeners: dict[NamespacedName, tuple[Listener, ...]] = {}
         self._refused: dict[NamespacedName, str] = {}
@@ -55,7 +52,7 @@ class HealthCheckPorts(Follower):
         for key in self._checks.keys() - self._listeners.keys():
             self._open(self._checks[key])
 
-    def _move_to(self, addresses: tuple[Address, ...]) -> None:
+    def _move_to(self, addresses: tuple[str, ...]) -> None:
         if addresses != self._addresses:
             self._addresses = addresses
             for key in list(self._listeners):
@@ -77,9 +74,7 @@ class HealthCheckPorts(Follower):
         opened: list[Listener] = []
         try:
             opened.extend(
-                self._web.listen(
-                    address, check.port, partial(self._answer, check.service, family_of(address))
-                )
+                self._web.listen(address, check.port, partial(self._page, check.service, address))
                 for address in self._addresses
             )
         except OSError as refused:
@@ -99,9 +94,11 @@ class HealthCheckPorts(Follower):
         for listener in self._listeners.pop(key, ()):
             self._web.close(listener)
 
-    def _answer(self, service: NamespacedName, family: Family, _path: str) -> Page:
+    def _page(self, service: NamespacedName, address: str, _path: str) -> Page:
         check = self._checks.get(service)
-        local_endpoints = check.count_for(family) if check else 0  # the Service went just now
+        local_endpoints = (
+            check.count_for(family_of(Address(address))) if check else 0
+        )  # the Service went just now
         healthy = self._is_healthy()
         content = {
             "service": {"namespace": service.namespace, "name": service.name},
@@ -116,6 +113,6 @@ class HealthCheckPorts(Follower):
         )
 
 
-def _addresses(node: NodeView) -> tuple[Address, ...]:
+def _addresses(node: NodeView) -> tuple[str, ...]:
     every = node.node_ports.every_local_address
     return (_EVERY_ADDRESS[node.family],) if every else node.node_ports.addresses
