@@ -82,6 +82,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             "masqueradeBit": draw(st.sampled_from([14, 0, 31])),
             "localhostNodePorts": draw(st.sampled_from(_MOSTLY)),
         },
+        "featureGates": draw(st.sampled_from([*[{}] * 5, {"AllowServiceExternalIPs": False}])),
         "nodePortAddresses": draw(
             st.sampled_from(
                 [

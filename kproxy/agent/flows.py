@@ -66,7 +66,8 @@ class FlowCleaner(Follower):
             waiting = self._dirty[family]
             waiting |= dirty
             if outcome.succeeded and waiting:
-                changes = self._frontends[family].update(store, waiting)
+                external = outcome.node.serves_external_ips
+                changes = self._frontends[family].update(store, waiting, serves_external_ips=external)
                 waiting.clear()
                 if changes:
                     self._hand_over(family, _Work(dict(changes), outcome.node.node_ports))

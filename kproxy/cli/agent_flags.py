@@ -152,7 +152,11 @@ _CLUSTER = (
         "config-sync-period",
         "Accepted, and named in a warning; watches need no regular refresh.  [default: 15m]",
     ),
-    _list("feature-gates", "Accepted, and named in a warning; no gate changes anything here.", _gates),
+    _list(
+        "feature-gates",
+        "AllowServiceExternalIPs=false: no rules for externalIPs; others are named in a warning.",
+        _gates,
+    ),
 )
 
 _SERVERS = (

@@ -19,6 +19,9 @@ NODE_PORT_WORDS = {
 }
 """The words of `nodePortAddresses`, with the networks that each stands for (KEP-6032, kube-proxy 1.37)."""
 
+EXTERNAL_IPS_GATE = "AllowServiceExternalIPs"
+"""The feature gate that, turned off, leaves `externalIPs` of Services without rules (KEP-5707, kube-proxy 1.36)."""
+
 UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
 """In `bindAddress`: the node's address is the one that its Node object names."""
 

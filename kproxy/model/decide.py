@@ -249,7 +249,7 @@ def _claims(store: Store, here: _Here, packet: Packet) -> Iterator[_Claim]:
         for port in service.ports:
             if port.protocol is not packet.protocol:
                 continue
-            accesses = list(_accesses(service, port, cluster_ip, here.host, packet))
+            accesses = list(_accesses(service, port, cluster_ip, here, packet))
             if not accesses:
                 continue
             endpoints = _endpoints(store.slices_of(key), port, here)
@@ -260,16 +260,16 @@ def _claims(store: Store, here: _Here, packet: Packet) -> Iterator[_Claim]:
 
 
 def _accesses(
-    service: Service, port: ServicePort, cluster_ip: Address, host: Host, packet: Packet
+    service: Service, port: ServicePort, cluster_ip: Address, here: _Here, packet: Packet
 ) -> Iterator[_Access]:
     if port.port == packet.port:
         if packet.destination == cluster_ip:
             yield _Access.CLUSTER_IP
-        if packet.destination in service.external_ips:
+        if packet.destination in service.external_ips and here.settings.external_ips:
             yield _Access.EXTERNAL_IP
         if packet.destination in service.load_balancer_vips:
             yield _Access.LOAD_BALANCER
-    if port.node_port == packet.port and host.owns(packet.destination):
+    if port.node_port == packet.port and here.host.owns(packet.destination):
         yield _Access.NODE_PORT
 
 

@@ -37,7 +37,10 @@ class NodePortDispatch:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """This node, as one family's rules see it. `address` is its primary one, None if it has none."""
+    """This node, as one family's rules see it. `address` is its primary one, None if it has none.
+
+    `serves_external_ips` says whether Services are served on their external IPs.
+    """
 
     name: str
     family: Family
@@ -45,6 +48,7 @@ class NodeView:
     address: Address | None
     local: LocalDetector
     node_ports: NodePortDispatch
+    serves_external_ips: bool = True
 
 
 def view_node(
@@ -60,6 +64,7 @@ def view_node(
         address=primary,
         local=local_detector(settings, node, family),
         node_ports=node_port_dispatch(settings, primary, local_addresses, family),
+        serves_external_ips=settings.external_ips,
     )
 
 

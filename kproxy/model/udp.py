@@ -49,12 +49,15 @@ class UdpFrontends:
         self._by_service: dict[NamespacedName, dict[Frontend, Targets]] = {}
         self._holders: dict[Frontend, dict[NamespacedName, Targets]] = {}
 
-    def update(self, store: Store, dirty: Iterable[NamespacedName]) -> Changes:
+    def update(
+        self, store: Store, dirty: Iterable[NamespacedName], *, serves_external_ips: bool = True
+    ) -> Changes:
         """Take in what changed of these Services; where two claim one address, the targets of both may serve."""
         touched: set[Frontend] = set()
         for key in dirty:
             service = store.services.get(key)
-            newest = _frontends(service, store.slices_of(key), self._family) if service else {}
+            external_ips = service.external_ips if service and serves_external_ips else ()
+            newest = _frontends(service, external_ips, store.slices_of(key), self._family) if service else {}
             known = self._by_service.pop(key, {})
             if newest:
                 self._by_service[key] = newest
@@ -77,13 +80,15 @@ class UdpFrontends:
         return frozenset().union(*self._holders.get(frontend, {}).values())
 
 
-def _frontends(service: Service, slices: Iterable[EndpointSlice], family: Family) -> dict[Frontend, Targets]:
+def _frontends(
+    service: Service, external_ips: tuple[Address, ...], slices: Iterable[EndpointSlice], family: Family
+) -> dict[Frontend, Targets]:
     ports = [port for port in service.ports if port.protocol is Protocol.UDP]
     if not ports or not is_proxied(service):
         return {}
     addresses = [
         address
-        for address in (*service.cluster_ips, *service.load_balancer_vips, *service.external_ips)
+        for address in (*service.cluster_ips, *service.load_balancer_vips, *external_ips)
         if family_of(address) is family
     ]
     if not addresses:

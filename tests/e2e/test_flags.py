@@ -240,6 +240,11 @@ def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> No
     assert says in written(tmp_path, f"--config={config}")[1]
 
 
+def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
+    said = written(tmp_path, "--feature-gates=AllowServiceExternalIPs=false,Some=true")[1]
+    assert ["the feature gate Some has no effect in kproxy"] == re.findall("the feature gate .*", said)
+
+
 @pytest.mark.parametrize(
     "flag",
     [

@@ -57,6 +57,8 @@ def settings_of(flags: dict[str, Any]) -> Settings:
             Settings(detect_local_mode=DetectLocalMode.INTERFACE_NAME_PREFIX, interface_name_prefix="cali"),
         ),
         ({"conntrack-tcp-be-liberal": True}, Settings(conntrack_tcp_be_liberal=True)),
+        ({"feature-gates": {"AllowServiceExternalIPs": False}}, Settings(external_ips=False)),
+        ({"feature-gates": {"AllowServiceExternalIPs": True, "Some": False}}, Settings()),
         ({"bind-address": "10.0.0.7"}, Settings(node_address=Address("10.0.0.7"))),
         ({"bind-address": "::"}, Settings()),
         (

@@ -91,3 +91,10 @@ def test_flow_of_an_address_listed_twice_goes_on_as_long_as_the_copy_that_decide
     told = changed(store, frontends)
     assert frozenset() == told[Frontend(Address("10.96.0.1"), 53)]
     assert frozenset({THERE}) == told[Frontend(Address("10.96.0.2"), 53)]
+
+
+def test_external_ip_that_is_switched_off_is_no_frontend() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV4)
+    put(store, "one", HERE, "10.96.0.1")
+    told = frontends.update(store, store.take_dirty(), serves_external_ips=False)
+    assert {Frontend(Address("10.96.0.1"), 53): frozenset({HERE})} == dict(told)
