@@ -20,7 +20,7 @@ class Servers:
 
     web: WebServer
     hard_fail: bool
-    complain: Callable[[str, str], None]
+    complain: Callable[[str, str], object]
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def open(self, name: str, address: ServerAddress, answer: Answer, *, failure: str) -> None:

@@ -11,6 +11,7 @@ from kproxy.agent.healthchecks import HealthCheckPorts
 from kproxy.agent.metrics import Metrics
 from kproxy.agent.pages import metrics_pages
 from kproxy.agent.probes import probe_pages
+from kproxy.agent.quarantine import Quarantine
 from kproxy.agent.servers import Servers
 from kproxy.agent.unserved import UnservedPorts
 from kproxy.agent.watches import Watches
@@ -30,6 +31,7 @@ class Surroundings:
     configuration: Configuration
     health: Health
     metrics: Metrics
+    quarantine: Quarantine
     followers: tuple[Follower, ...]
     flows: FlowCleaner
     node_ports: WebServer
@@ -50,7 +52,7 @@ class Surroundings:
         self.servers.open(
             "metrics",
             self.configuration.metrics_bind_address,
-            metrics_pages(self.configuration, self.metrics.page),
+            metrics_pages(self.configuration, self.metrics.page, self.quarantine.page),
             failure="FailedToStartMetricServer",
         )
 
@@ -70,7 +72,7 @@ def surround(
     families: Collection[Family],
     node_name: str,
     watches: Watches,
-    record: Callable[[Happening], None],
+    record: Callable[[Happening], bool],
 ) -> Surroundings:
     """All of it for an agent that is going to run; nothing listens yet. `record` is how Events are made."""
     nftables = configuration.mode is Mode.NFTABLES
@@ -91,12 +93,14 @@ def surround(
         lambda: health.condition().healthy,
         lambda service, told: record(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
+    quarantine = Quarantine(record, metrics.quarantined)
     flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
         configuration=configuration,
         health=health,
         metrics=metrics,
-        followers=(health, metrics, checks, flows, UnservedPorts(metrics.lacks_local_endpoints)),
+        quarantine=quarantine,
+        followers=(health, metrics, quarantine, checks, flows, UnservedPorts(metrics.lacks_local_endpoints)),
         flows=flows,
         node_ports=node_ports,
         web=web,
