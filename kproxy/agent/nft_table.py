@@ -62,7 +62,7 @@ class AppliedTable:
             try:
                 self._run(run)
             except ProgramFailed as failed:
-                self.in_place = was_in_place and not number and failed.exit_code is not None
+                self.in_place = was_in_place and not number and failed.is_verdict
                 raise
             is_last = run is runs[-1] and not transaction.last
             if was_in_place and run.commands and not is_last:  # `nft` takes its time

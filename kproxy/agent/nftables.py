@@ -111,7 +111,7 @@ class NftablesProxy:
         try:
             self._apply(table, transaction)
         except ProgramFailed as failed:
-            if failed.exit_code is None:
+            if not failed.is_verdict:
                 raise
             if was_in_place and not self._applied.in_place:
                 return self._bring(table)
@@ -175,7 +175,7 @@ class NftablesProxy:
         try:
             self._kernel.check(self._transaction(table).refusable)
         except ProgramFailed as refused:
-            if refused.exit_code is None:
+            if not refused.is_verdict:
                 raise
             return True
         return False
