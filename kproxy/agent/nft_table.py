@@ -54,7 +54,7 @@ class AppliedTable:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
         runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
         if len(runs) > 1 and self.in_place:  # else there is nothing that half a change could spoil
-            self.kernel.check(transaction.refusable)
+            self._check(transaction, runs)
         by_others = self._count_others() if self.in_place else self._found_at
         is_known = by_others == self._seen or not self.in_place
         was_in_place, self.in_place = self.in_place, False
@@ -82,6 +82,14 @@ class AppliedTable:
             self._unsure.difference_update(transaction.written)
             self._seen = by_others if is_known else self._seen
         self.in_place = is_clean
+
+    def _check(self, transaction: TableTransaction, runs: Iterable[Run]) -> None:
+        """An nft that crashes over a table of another program does not hinder a change that needs no nft."""
+        try:
+            self.kernel.check(transaction.refusable)
+        except ProgramFailed as failed:
+            if not failed.signal or not all(run.commands for run in runs):
+                raise
 
     def _run(self, run: Run) -> None:
         self.kernel.apply(run)

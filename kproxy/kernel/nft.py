@@ -5,7 +5,7 @@ import logging
 import struct
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -23,6 +23,7 @@ from kproxy.kernel.nft_elements import (
     named,
     removal,
 )
+from kproxy.kernel.nft_foreign import explained
 from kproxy.kernel.nftables import RuleReader, chain_names, generation_by
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE, Block
@@ -90,11 +91,11 @@ class NftTable:
         Netlink().close()
 
     def _run_nft(self, text: str) -> None:
-        process.run(["nft", "-f", "-"], stdin=text, timeout_s=_LONGEST_S)
+        _nft(["nft", "-f", "-"], text, _LONGEST_S)
 
     def check(self, text: str) -> None:
         """Let the kernel look at a text without acting on it; ProgramFailed if it would refuse it."""
-        process.run(["nft", "--check", "-f", "-"], stdin=text, timeout_s=_LONGEST_S)
+        check(text, timeout_s=_LONGEST_S)
 
     def generation(self) -> int:
         """A number that every transaction in this network namespace, whoever runs it, moves on by one."""
@@ -173,6 +174,18 @@ class NftTable:
                 return list(netlink.dump(kind, NFPROTO[self.family], asked))
 
         return _read_or(dump, [])
+
+
+def check(text: str, *, timeout_s: float) -> None:
+    """The same for a text about any tables."""
+    _nft(["nft", "--check", "-f", "-"], text, timeout_s)
+
+
+def _nft(command: Sequence[str], text: str, timeout_s: float) -> None:
+    try:
+        process.run(command, stdin=text, timeout_s=timeout_s)
+    except ProgramFailed as failed:
+        raise explained(failed) from failed
 
 
 def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
