@@ -13,6 +13,7 @@ from kproxy.kernel.ipvs import INTERFACE, count_servers, remove_interface
 from kproxy.kernel.nftables import delete_table, has_rules
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
+from kproxy.transaction.fit import fitting
 from kproxy.transaction.nftables import MODEL
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
@@ -144,7 +145,8 @@ def _clean_iptables(iptables: Iptables) -> bool:
         gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if target(rule) in names]
         if gone:
             iptables.restore([f"*{table}\n{''.join(gone)}COMMIT\n"])
-        iptables.restore(map(str, _deletion(table, ours, iptables.backend.section_size(len(chains)))))
+        sections = _deletion(table, ours, iptables.backend.section_size(len(chains)))
+        iptables.restore(map(str, fitting(sections, iptables.commit_room())))
         _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
         removed = True
     if _MARKING in _chain_names(iptables, "nat"):

@@ -84,16 +84,19 @@ class AppliedTable:
         self.in_place = is_clean
 
     def _check(self, transaction: TableTransaction, runs: Iterable[Run]) -> None:
-        """An nft that crashes over a table of another program does not hinder a change that needs no nft."""
+        """An nft that crashes, or whose socket is too small, does not hinder a change that needs no nft."""
         try:
             self.kernel.check(transaction.refusable)
         except ProgramFailed as failed:
-            if not failed.signal or not all(run.commands for run in runs):
+            if failed.is_verdict or not all(run.commands for run in runs):
                 raise
 
     def _run(self, run: Run) -> None:
-        self.kernel.apply(run)
-        self._ours.count += 1
+        before = self.kernel.commits
+        try:
+            self.kernel.apply(run)
+        finally:
+            self._ours.count += self.kernel.commits - before
 
     def _count_others(self) -> int:
         return self.kernel.generation() - self._ours.count
