@@ -8,9 +8,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
-from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel import process
+from kproxy.errors import ProgramFailed
 from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Interrupted, Netlink, attributes, patiently
+from kproxy.kernel.nft_version import nft_version
 from kproxy.ruleset.nftables.table import TABLE
 
 SURVIVING_NFT = "1.1.2"
@@ -38,7 +38,7 @@ def explained(failed: ProgramFailed) -> ProgramFailed:
 
 
 def _cause() -> str:
-    found = version()
+    found = nft_version()
     ours = f"nft {found}" if found else "this nft"
     newer, all_foreign = tables_of_newer_nft(), foreign_tables()
     if newer:
@@ -60,16 +60,6 @@ def _listed(tables: list[str]) -> str:
     more = f" and {len(tables) - _MOST_NAMED} more" if len(tables) > _MOST_NAMED else ""
     noun = "table" if len(tables) == 1 else "tables"
     return f"{noun} {', '.join(tables[:_MOST_NAMED])}{more}"
-
-
-def version() -> str:
-    """Of the `nft` that kproxy finds, as 1.0.6; empty if it does not tell."""
-    try:
-        said = process.run(["nft", "--version"])
-    except (EnvironmentLacking, ProgramFailed):
-        return ""
-    words = said.split()
-    return words[1].removeprefix("v") if len(words) > 1 and words[0] == "nftables" else ""
 
 
 def foreign_tables() -> list[str]:
