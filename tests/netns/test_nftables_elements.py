@@ -15,6 +15,7 @@ from kproxy.kernel import nft, process
 from kproxy.kernel.nfnetlink import Message, Netlink, attributes_within
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_elements import messages, raw
+from kproxy.kernel.nft_foreign import tables_of_newer_nft
 from kproxy.kernel.nft_version import nft_version
 from kproxy.kernel.nftables import generation
 from kproxy.model.settings import Settings
@@ -236,6 +237,16 @@ def test_numbered_elements_are_sent_as_each_of_them_would_be(family: Family) -> 
     assert [*messages(apart)] == [*messages(together)]
     assert [each.line_count for each in apart] == [each.line_count for each in together]
     assert [*map(str, apart)] == [*map(str, together)]
+
+
+@pytest.mark.parametrize("family", Family)
+def test_old_nft_can_list_the_table_whichever_nft_wrote_it(by_nft: str, family: Family) -> None:
+    """A set or map declared by `type` gets from nft 1.1.2 on what nft up to 1.1.1 crashes over."""
+    declared = {block: text for block, text in TABLES[family].blocks.items() if not block.is_chain}
+    assert [] == [block for block, text in declared.items() if not text.startswith("\ttypeof ")]
+    with inside(by_nft):
+        NftTable(family).apply(FRESH[family])
+        assert [] == tables_of_newer_nft()
 
 
 class CountingTable(NftTable):
