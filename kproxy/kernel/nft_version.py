@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 SKIP = "KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK"
 """The environment variable that turns this check off if it has any value: kube-proxy's."""
 
+_LONGEST_S = 10.0
 _LEAST_KERNEL = (5, 13)
 _LEAST_NFT = (1, 0, 1)
 _KERNEL = re.compile(r"(\d{1,6})\.(\d{1,6})(?!\d)", re.ASCII)
@@ -32,7 +33,7 @@ _CONSEQUENCE = (
 def nft_version() -> str:
     """Of the `nft` that kproxy finds, as 1.0.6; empty if it does not tell."""
     try:
-        words = process.run(["nft", "--version"]).split()
+        words = process.run(["nft", "--version"], timeout_s=_LONGEST_S).split()
     except KproxyError:
         return ""
     return words[1].removeprefix("v") if len(words) > 1 and words[0] == "nftables" else ""

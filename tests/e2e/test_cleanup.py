@@ -13,10 +13,11 @@ from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.kernel import process, sysctl
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.ipvs import has_interface
-from kproxy.kernel.nftables import generation
+from kproxy.kernel.nftables import generation, has_table
 from kproxy.values import Family
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from newer_nft import add_table_of_newer_nft, let_nft_crash
+from running import BOUND_S, eventually, running_agent
 
 pytestmark = pytest.mark.netns
 
@@ -160,3 +161,32 @@ def test_interface_of_mode_ipvs_without_iproute2_is_told() -> None:
     code, said = clean_up(*WITHOUT_PROGRAMS)
     assert (3, True) == (code, has_interface())
     assert "kube-ipvs0: ip is not installed" in said
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_interface_of_mode_ipvs_goes_when_an_agent_starts(mode: str, tmp_path: Path) -> None:
+    add_interface("kube-ipvs0", "10.96.0.10/32")
+    log = tmp_path / "log"
+    demo = Path(__file__).parents[2] / "examples" / "demo"
+    with running_agent("--manifests", str(demo), f"--proxy-mode={mode}", log=log):
+        eventually(lambda: "removed kube-ipvs0" in log.read_text(), "kube-ipvs0 goes", log)
+    assert not has_interface()
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_agent_beside_a_table_of_a_newer_nft_works_or_says_why_not(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.run(["nft", "add table ip kproxy"])
+    add_table_of_newer_nft()
+    let_nft_crash(tmp_path, monkeypatch)
+    log = tmp_path / "log"
+    demo = Path(__file__).parents[2] / "examples" / "demo"
+    with running_agent("--manifests", str(demo), f"--proxy-mode={mode}", log=log) as running:
+        if mode == "nftables":
+            assert 3 == running.wait(timeout=BOUND_S)
+        else:
+            eventually(lambda: not has_table(Family.IPV4, "kproxy"), "the table of nftables mode goes", log)
+    said = log.read_text()
+    assert "kernel options" not in said
+    assert (mode == "nftables") == ("nft 1.1.2 or newer wrote table inet host" in said)
