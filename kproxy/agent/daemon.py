@@ -27,6 +27,7 @@ from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables, find_backend
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_probe import require_expressions
+from kproxy.kernel.nft_version import require_versions
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
@@ -86,6 +87,8 @@ def run(options: Options) -> None:
     """
     require_net_admin()
     mode = options.configuration.mode
+    if mode is Mode.NFTABLES:
+        require_versions()
     backend = None if mode is Mode.NFTABLES else options.backend or find_backend()
     settings = _set_up(options.configuration)
     if options.init_only:

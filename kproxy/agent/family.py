@@ -17,6 +17,7 @@ from kproxy.ruleset.iptables import Render
 from kproxy.state.events import Rejection
 from kproxy.state.store import Store
 from kproxy.transaction.ahead import sections_ahead
+from kproxy.transaction.fit import fitting
 from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family, NamespacedName
@@ -249,6 +250,7 @@ class FamilyProxy:
         self._known = newest
 
     def _apply(self, sections: Iterator[Section], course: Course) -> None:
+        sections = fitting(sections, self._iptables.commit_room())
         if first := next(sections, None):
             self._rules.begins()
             self._iptables.restore(self._texts(chain_up((first,), sections), course))

@@ -1,6 +1,8 @@
 """iptables and ip6tables, by either backend: observe, check jumps, restore."""
 
+import errno
 import math
+import os
 import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +12,7 @@ from pathlib import Path
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.lockwait import LockWait
+from kproxy.kernel.nfnetlink import send_room, too_long
 from kproxy.kernel.nftables import chain_names
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.values import Family
@@ -126,7 +129,20 @@ class Iptables:
         and the sections before it stay in effect. A section may be made while those before are applied.
         """
         with self._noting_lock_wait():
-            process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+            try:
+                process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+            except ProgramFailed as failed:
+                raise self._explained(failed) from failed
+
+    def _explained(self, failed: ProgramFailed) -> ProgramFailed:
+        if os.strerror(errno.EMSGSIZE) not in failed.stderr or (room := self.commit_room()) is None:
+            return failed
+        said = f"{failed.stderr.strip()}; {too_long(2 * room, room)}"
+        return ProgramFailed(failed.program, failed.exit_code, said, failed.excerpt, signal=failed.signal)
+
+    def commit_room(self) -> int | None:
+        """How many bytes of messages a COMMIT may need; None for any number. Legacy sends none."""
+        return send_room() if self.backend is Backend.NFT else None
 
     @property
     def _restoring(self) -> list[str]:

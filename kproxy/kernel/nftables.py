@@ -4,13 +4,15 @@ import errno
 import hashlib
 import re
 import struct
+from contextlib import closing
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel.nfnetlink import (
     FIRST_ATTRIBUTE,
     NFPROTO,
     NFPROTO_UNSPEC,
     Interrupted,
+    Message,
     Netlink,
     attributes,
     patiently,
@@ -21,6 +23,10 @@ from kproxy.values import Family
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
+_DELETE_TABLE = _SUBSYSTEM | 2
+_NO_NFTABLES = frozenset({errno.EINVAL, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
+"""The answers of a kernel without nftables, or without netfilter's netlink, to whoever asks for tables."""
+
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
 _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
@@ -45,13 +51,32 @@ def generation_by(netlink: Netlink) -> int:
     raise ProgramFailed("the kernel's answer to NFT_MSG_GETGEN", None, "it holds no generation")
 
 
+def delete_table(family: Family, name: str) -> bool:
+    """Delete a table with all that it holds, and look into no other; whether it was there.
+
+    KproxyError where the kernel refuses. Where there is no such table, nothing is committed.
+    """
+    if not has_table(family, name):
+        return False
+    asked = Message(_DELETE_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
+    try:
+        with Netlink() as netlink:
+            netlink.commit(_SUBSYSTEM >> 8, [asked])
+    except OSError as refused:
+        if refused.errno == errno.ENOENT:  # somebody else was faster
+            return False
+        why = ": a program that runs owns it" if refused.errno == errno.EPERM else ""
+        raise KproxyError(f"table {name} cannot be deleted: {refused.strerror}{why}") from refused
+    return True
+
+
 def has_table(family: Family, name: str) -> bool:
     """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
     try:
         with Netlink() as netlink:
             netlink.ask(_GET_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
     except OSError as refused:
-        if refused.errno == errno.ENOENT:
+        if refused.errno == errno.ENOENT or refused.errno in _NO_NFTABLES:
             return False
         raise ProgramFailed(
             "the kernel's answer to NFT_MSG_GETTABLE", refused.errno, str(refused)
@@ -77,8 +102,19 @@ def chains(family: Family) -> list[Chain]:
     try:
         return patiently(dump)
     except OSError as refused:
+        if refused.errno in _NO_NFTABLES:
+            return []
         code = None if isinstance(refused, Interrupted) else refused.errno
         raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
+
+
+def has_rules(family: Family, chain: Chain) -> bool:
+    """Whether a chain that is there holds a rule."""
+    with closing(RuleReader(family)) as reader:
+        try:
+            return bool(patiently(lambda: reader.handles(chain)))
+        except OSError as refused:
+            raise KproxyError(f"the kernel does not list the rules of {chain.name}: {refused}") from refused
 
 
 def _chain_in(message: bytes) -> Chain:
