@@ -100,6 +100,8 @@ def run(options: Options) -> None:
         options.manifests or "the cluster",
     )
     with ExitStack() as running:
+        if parts.record:
+            running.callback(parts.record.close)
         if options.manifests is None:
             parts.recorder.start()
             running.callback(parts.recorder.stop)
@@ -117,6 +119,7 @@ class _Parts(NamedTuple):
     agent: Agent
     around: Surroundings
     recorder: EventRecorder
+    record: Record | None
 
 
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
@@ -134,8 +137,9 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     recorder = EventRecorder(connect_noted, options.node_name)
     watches = Watches(lambda: source.freshness)
     around = surround(options.configuration, families, options.node_name, watches, recorder.record)
-    agent = _agent(options, settings, backend, families, around)
-    return _Parts(source, agent, around, recorder)
+    record = _record(options.state_directory) if backend is Backend.NFT else None
+    agent = _agent(options, settings, backend, families, around, record)
+    return _Parts(source, agent, around, recorder, record)
 
 
 def _set_up(configuration: Configuration) -> Settings:
@@ -176,14 +180,14 @@ def _agent(
     backend: Backend | None,
     families: Sequence[Family],
     around: Surroundings,
+    record: Record | None,
 ) -> Agent:
     render = rule_templates(options.templates)
     timing = options.configuration.rule_options
     proxies: Sequence[Proxy]
     if backend:
-        rules_of = _rules(options.state_directory, backend)
         by_iptables = [
-            FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families
+            FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
         ]
         around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
         proxies = [Successor(proxy, end_nftables_mode) for proxy in by_iptables]
@@ -203,16 +207,18 @@ def _agent(
     )
 
 
-def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:
-    """How the rules of each family that are in the kernel are told."""
-    if backend is Backend.LEGACY:
-        return SavedRules
+def _rules(family: Family, record: Record | None) -> Rules:
+    """How the rules of a family that are in the kernel are told: by iptables-legacy without a record."""
+    return RecordedRules(family, record) if record else SavedRules(family)
+
+
+def _record(directory: Path) -> Record:
+    """In memory where the directory cannot hold it."""
     try:
-        record = Record(directory / "iptables-nft.sqlite")
+        return Record(directory / "iptables-nft.sqlite")
     except EnvironmentLacking as lacking:
-        _log.warning("%s; an agent that starts again writes all rules anew", lacking)
-        record = Record(None)
-    return lambda family: RecordedRules(family, record)
+        _log.warning("%s; an agent that starts again reads all rules from the kernel", lacking)
+        return Record(None)
 
 
 def _source(
