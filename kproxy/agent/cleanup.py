@@ -6,7 +6,7 @@ from functools import partial
 
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.iptables import Backend, Iptables, target
+from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nftables import has_table
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE
@@ -91,12 +91,8 @@ def _clean_iptables(iptables: Iptables) -> None:
     for table in _TABLES:
         chains = [Chain(table, name) for name in iptables.chain_names(table)]
         ours = [chain for chain in chains if _goes(iptables, chain)]
-        jumps = [rule for chain in chains if chain.is_built_in for rule in iptables.rules(chain)]
-        names = {chain.name for chain in ours}
-        gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if target(rule) in names]
-        if gone:
-            iptables.restore([f"*{table}\n{''.join(gone)}COMMIT\n"])
         if ours:
+            iptables.delete_jumps(table, {chain.name for chain in ours})
             iptables.restore(map(str, _deletion(table, ours, iptables.backend.section_size(len(chains)))))
             _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
     if _MARKING in iptables.chain_names("nat"):
@@ -115,7 +111,7 @@ def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> None:
 
 def _goes(iptables: Iptables, chain: Chain) -> bool:
     if chain == Chain("filter", _GUARD):
-        return not iptables.rules(chain)
+        return iptables.is_empty(chain)
     return chain.name in _SHARED or is_ours(chain)
 
 

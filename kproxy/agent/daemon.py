@@ -24,7 +24,8 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.kernel import addresses, sysctl
 from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend, Iptables, find_backend
+from kproxy.kernel.backend import find_backend
+from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_probe import require_expressions
 from kproxy.kernel.privilege import require_net_admin

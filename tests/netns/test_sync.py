@@ -5,7 +5,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.listed import listed_chains
 from kproxy.kernel.nfnetlink import Interrupted
 from kproxy.kernel.nftables import RuleReader
 from kproxy.kernel.record import Record
@@ -560,6 +561,97 @@ def test_new_agent_without_a_record_writes_nothing(recorded: Node) -> None:
     recorded.use_record(Record(None))
     before = recorded.rules()
     assert 0 == succeeded(recorded.sync()).chains_written
+    assert before == recorded.rules()
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program commits to nftables whenever our agent reads its rules."""
+
+    def commit_and_list(program: str, chains: Sequence[Chain]) -> dict[Chain, str | None]:
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        listed = listed_chains(program, chains)
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        return listed
+
+    monkeypatch.setattr("kproxy.kernel.recorded.listed_chains", commit_and_list)
+
+
+def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
+    recorded: Node, busy: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded.use_record(Record(None))
+    before = recorded.rules(), recorded.rules("filter")
+    reports = [succeeded(recorded.sync())]
+    for _ in range(3):
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        reports.append(succeeded(recorded.sync(verify=True)))
+    assert [(0, 0)] * 4 == [(report.chains_written, report.drifted) for report in reports]
+    assert before == (recorded.rules(), recorded.rules("filter"))
+    assert [] == caplog.records
+
+
+def test_rules_that_lose_their_record_while_the_agent_runs_are_not_changed_by_others(recorded: Node) -> None:
+    for chain in parse_chains(recorded.rules()):
+        recorded.record.forget(Family.IPV4, [chain])
+    process.run(["nft", "add table ip busy; delete table ip busy"])
+    report = succeeded(recorded.sync(verify=True))
+    assert (0, 0) == (report.chains_written, report.drifted)
+    recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    report = succeeded(recorded.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
+
+
+def test_rules_that_no_program_lists_are_neither_changed_by_others_nor_forgotten(
+    recorded: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for chain in parse_chains(recorded.rules()):
+        recorded.record.forget(Family.IPV4, [chain])
+    with monkeypatch.context() as without_program:
+        without_program.setattr("kproxy.kernel.recorded.listed_chains", lambda _program, _chains: {})
+        for _ in range(2):
+            process.run(["nft", "add table ip busy; delete table ip busy"])
+            report = succeeded(recorded.sync(verify=True))
+            assert (0, 0) == (report.chains_written, report.drifted)
+        recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    report = succeeded(recorded.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
+
+
+def test_two_agents_side_by_side_leave_each_others_equal_rules_alone(
+    nft_node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Record(None)) as others, closing(Node(Backend.NFT)) as other:
+        other.use_record(others)
+        succeeded(nft_node.sync())
+        assert 0 == succeeded(other.sync()).chains_written
+        for address in ("10.128.1.77", "10.128.1.78"):
+            for node in (nft_node, other):
+                node.store.apply(Changed(a_slice(an_endpoint(address))))
+            assert succeeded(nft_node.sync()).chains_written > 0
+            settled = [succeeded(node.sync(verify=True)) for _ in range(3) for node in (other, nft_node)]
+            assert [0] * 6 == [report.drifted for report in settled]
+            assert [0] * 6 == [report.chains_written for report in settled]
+    assert [] == caplog.records
+
+
+def test_two_agents_that_both_wrote_a_change_leave_it_alone_afterwards(nft_node: Node) -> None:
+    with closing(Node(Backend.NFT)) as other:
+        for node in (nft_node, other):
+            succeeded(node.sync())
+        for node in (nft_node, other):
+            node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+            succeeded(node.sync())
+        reports = [succeeded(node.sync(verify=True)) for _ in range(3) for node in (nft_node, other)]
+        assert [(0, 0)] * 6 == [(report.chains_written, report.drifted) for report in reports]
+        assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
+
+
+def test_chain_that_others_put_a_rule_of_nft_into_is_put_right(recorded: Node) -> None:
+    before = recorded.rules()
+    process.run(["nft", f"insert rule ip nat {WEB_CHAIN} ct state vmap {{ established : accept }}"])
+    report = succeeded(recorded.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
     assert before == recorded.rules()
 
 
