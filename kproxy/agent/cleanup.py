@@ -62,6 +62,17 @@ def end_iptables_mode(family: Family) -> None:
     _clean_nft(family, _KUBE_PROXYS_TABLE)
 
 
+def end_other_backend_and_nftables_mode(backend: Backend, family: Family) -> None:
+    """Remove the rules of iptables mode in the backend that is not this one, and the rules of nftables mode."""
+    (other,) = (each for each in Backend if each is not backend)
+    iptables = Iptables(other, family)
+    try:
+        if process.find(iptables.program):
+            _clean_iptables(iptables)
+    finally:
+        end_nftables_mode(family)
+
+
 def end_nftables_mode(family: Family) -> None:
     """Remove the rules of nftables mode, kube-proxy's and ours."""
     if process.find("nft"):

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
 from kproxy.agent.ending import end_on_signals
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.loop import Agent
@@ -191,7 +192,8 @@ def _agent(
             FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
         ]
         around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
-        proxies = [Successor(proxy, end_nftables_mode) for proxy in by_iptables]
+        end_others = partial(end_other_backend_and_nftables_mode, backend)
+        proxies = [Successor(proxy, end_others) for proxy in by_iptables]
     else:
         ours = Commits()
         by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]

@@ -1,4 +1,4 @@
-"""A change of mode: the new rules first, then what the other mode left behind goes away."""
+"""A change of mode or backend: the new rules first, then what the other one left behind goes away."""
 
 import logging
 import threading
@@ -43,7 +43,7 @@ class Successor:
             self._remove(self.family)
         except KproxyError as failed:
             _log.warning(
-                "%s: rules of another mode stay beside ours, which work; they may be removed by hand: %s",
+                "%s: rules of another mode or backend stay beside ours, which work; they may be removed by hand: %s",
                 self.family,
                 failed,
             )
