@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -133,26 +133,28 @@ class Iptables:
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
         """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
 
-        A check that fails also for other reasons than a missing rule, and with the same exit code: taken for
-        an answer, it would have rules added that are there.
+        A rule that has to stand after others that are there comes as an insertion at its place. A check that fails also
+        for other reasons than a missing rule, and with the same exit code: taken for an answer, it would have rules
+        added that are there.
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
-            gone = self._missing_from(chain, rules.splitlines())
+            gone = _missing(rules.splitlines(), self._places(chain, rules.splitlines()))
             if gone:
                 missing.setdefault(chain.table, []).extend(gone)
         return missing
 
-    def _missing_from(self, chain: Chain, jumps: Sequence[str]) -> list[str]:
+    def _places(self, chain: Chain, jumps: Sequence[str]) -> dict[str, int]:
+        """Where in a chain, counted from 1, those of the rules stand that it holds."""
         try:
-            held = set(self._list(chain))
+            return {rule: place for place, rule in enumerate(self._rules(chain), start=1) if rule in jumps}
         except ProgramFailed:
             if self.backend is Backend.LEGACY:
                 raise
-            # it fails for rules that others made with nft; ours are known by where they lead and by their comment
-            found = {(jump.target, jump.comment) for jump in jumps_in(self.family, chain)}
-            return [rule for rule in jumps if (target(rule), comment(rule)) not in found]
-        return [rule for rule in jumps if rule not in held]
+        # it fails for rules that others made with nft; ours are known by where they lead and by their comment
+        found = {(jump.target, jump.comment): jump.place for jump in jumps_in(self.family, chain)}
+        known = {rule: found.get((target(rule), comment(rule))) for rule in jumps}
+        return {rule: place for rule, place in known.items() if place is not None}
 
     def _rules(self, chain: Chain) -> list[str]:
         """The rules of a chain that exists, as `-A CHAIN ...`."""
@@ -179,6 +181,23 @@ class Iptables:
     def _noting_lock_wait(self) -> AbstractContextManager[object]:
         """iptables-nft has no lock to wait for."""
         return self._lock_wait if self.backend is Backend.LEGACY else nullcontext()
+
+
+def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
+    """Those without a place; each comes after those before it that have one, be it by an insertion."""
+    missing = []
+    after = 0
+    for rule in jumps:
+        if rule in places:
+            after = max(after, places[rule])
+        else:
+            missing.append(_at_place(rule, after + 1) if after else rule)
+    return missing
+
+
+def _at_place(rule: str, place: int) -> str:
+    _, chain, rest = rule.split(" ", 2)
+    return f"-I {chain} {place} {rest}"
 
 
 def _as_checks(rules: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ _MOST_REFUSALS = 200
 def listed_chains(program: str, chains: Sequence[Chain]) -> dict[Chain, str | None]:
     """The rules of each chain; None where iptables cannot read that chain alone, as if it holds a rule made by nft.
 
-    Chains are missing from the answer if the program fails too often to tell which of them are at fault.
+    Chains are missing from the answer if the program does not end in time, or fails too often to tell which are at fault.
     """
     listed: dict[Chain, str | None] = {}
     pieces = _pieces(chains)
@@ -34,9 +34,9 @@ def listed_chains(program: str, chains: Sequence[Chain]) -> dict[Chain, str | No
         piece = pieces.pop()
         try:
             listed.update(_listed(program, piece))
-        except ProgramFailed:
+        except ProgramFailed as failed:
             refusals += 1
-            if refusals == _MOST_REFUSALS:
+            if refusals == _MOST_REFUSALS or failed.exit_code is None:
                 return {chain: rules for chain, rules in listed.items() if rules is not None}
             middle = len(piece) // 2
             if middle:

@@ -37,9 +37,13 @@ _TRIES = 5
 
 
 class Jump(NamedTuple):
-    """A rule that leads to another chain, by jump or goto. `comment` is that of iptables' match, or empty."""
+    """A rule that leads to another chain, by jump or goto. `comment` is that of iptables' match, or empty.
+
+    `place` counts the rules of its chain from 1.
+    """
 
     chain: Chain
+    place: int
     handle: int
     target: str
     comment: str
@@ -47,7 +51,8 @@ class Jump(NamedTuple):
 
 def jumps_in(family: Family, chain: Chain) -> list[Jump]:
     """The rules of a chain that lead to other chains, in order; none if there is no such chain."""
-    found = (_jump(chain, message) for message in _rules(family, chain.table, chain.name))
+    rules = _rules(family, chain.table, chain.name)
+    found = (_jump(chain, place, message) for place, message in enumerate(rules, start=1))
     return [jump for jump in found if jump]
 
 
@@ -103,7 +108,7 @@ def _deletion(family: Family, jump: Jump) -> Message:
     return Message(_DELETE_RULE, NFPROTO[family], asked)
 
 
-def _jump(chain: Chain, message: bytes) -> Jump | None:
+def _jump(chain: Chain, place: int, message: bytes) -> Jump | None:
     found = {kind: (begin, end) for kind, begin, end in attributes(message)}
     handle = int.from_bytes(message[slice(*found[_HANDLE])])
     target = comment = ""
@@ -113,7 +118,7 @@ def _jump(chain: Chain, message: bytes) -> Jump | None:
             target = _text(verdict) or target
         elif name == "match" and _text(_within(message, begin, end, _MATCH_NAME)) == "comment":
             comment = _text(_within(message, begin, end, _MATCH_INFO))
-    return Jump(chain, handle, target, comment) if target else None
+    return Jump(chain, place, handle, target, comment) if target else None
 
 
 def _expressions(message: bytes, begin: int, end: int) -> Iterator[tuple[str, int, int]]:

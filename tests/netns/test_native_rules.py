@@ -169,6 +169,17 @@ def test_jumps_that_go_beside_native_rules_are_put_back_once(node: Node) -> None
     assert 0 == node.sync().rules_written
 
 
+def test_jump_that_goes_from_between_others_is_put_back_in_its_place(node: Node) -> None:
+    node.sync()
+    node.put_in("insert")
+    chain = Chain("filter", "FORWARD")
+    second = [jump for jump in jumps_in(node.family, chain) if jump.target != "theirs"][1]
+    process.run(["nft", f"delete rule {WORD[node.family]} filter FORWARD handle {second.handle}"])
+    report = node.sync()
+    assert (1, 1) == (report.rules_written, report.drifted)
+    assert node.wanted() == node.jumps()
+
+
 def test_jumps_of_ours_go_in_a_cleanup_and_native_rules_stay(node: Node) -> None:
     node.put_in()
     before = node.natives()

@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import re
+import shlex
 import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -347,6 +350,35 @@ def test_deleted_jump_is_put_back_at_the_head(node: Node) -> None:
     assert before == node.rules()
 
 
+BUILT_IN = [("filter", "INPUT"), ("filter", "FORWARD"), ("filter", "OUTPUT"), ("nat", "OUTPUT")]
+
+
+@pytest.mark.parametrize("gone", [(1,), (2,), (3,), (4,), (1, 2), (2, 4), (1, 3, 4)], ids=str)
+@pytest.mark.parametrize("foreign", [0, 1, 3])
+def test_jumps_that_are_put_back_keep_their_order_among_rules_of_others(
+    node: Node, gone: tuple[int, ...], foreign: int
+) -> None:
+    node.settings = replace(SETTINGS, localhost_node_ports=True)
+    succeeded(node.sync())
+    for table, chain in BUILT_IN:
+        if foreign:
+            node.iptables("-t", table, "-I", chain, str(min(foreign, 2)), "-p", "47")
+    before = {table: jumps_of(node, table) for table in ("nat", "filter")}
+    for table, chain in BUILT_IN:
+        rules = [line for line in node.iptables("-t", table, "-S", chain).splitlines() if "KUBE" in line]
+        for number in gone:
+            if number <= len(rules):
+                node.iptables("-t", table, "-D", *shlex.split(rules[number - 1])[1:])
+    succeeded(node.sync(verify=True))
+    assert before == {table: jumps_of(node, table) for table in ("nat", "filter")}
+    assert 0 == succeeded(node.sync(verify=True)).rules_written
+
+
+def jumps_of(node: Node, table: str) -> list[str]:
+    """Ours in built-in chains, in order."""
+    return [line for line in node.rules(table).splitlines() if re.match("-A [A-Z]+ .*-j KUBE-", line)]
+
+
 def test_flushed_tables_are_filled_again(node: Node) -> None:
     succeeded(node.sync())
     before = node.rules(), node.rules("filter")
@@ -619,32 +651,31 @@ def test_rules_that_no_program_lists_are_neither_changed_by_others_nor_forgotten
 
 
 def test_two_agents_side_by_side_leave_each_others_equal_rules_alone(
-    nft_node: Node, caplog: pytest.LogCaptureFixture
+    node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(Record(None)) as others, closing(Node(Backend.NFT)) as other:
-        other.use_record(others)
-        succeeded(nft_node.sync())
+    with closing(Node(node.backend)) as other:
+        succeeded(node.sync())
         assert 0 == succeeded(other.sync()).chains_written
         for address in ("10.128.1.77", "10.128.1.78"):
-            for node in (nft_node, other):
-                node.store.apply(Changed(a_slice(an_endpoint(address))))
-            assert succeeded(nft_node.sync()).chains_written > 0
-            settled = [succeeded(node.sync(verify=True)) for _ in range(3) for node in (other, nft_node)]
+            for each in (node, other):
+                each.store.apply(Changed(a_slice(an_endpoint(address))))
+            assert succeeded(node.sync()).chains_written > 0
+            settled = [succeeded(each.sync(verify=True)) for _ in range(3) for each in (other, node)]
             assert [0] * 6 == [report.drifted for report in settled]
             assert [0] * 6 == [report.chains_written for report in settled]
     assert [] == caplog.records
 
 
-def test_two_agents_that_both_wrote_a_change_leave_it_alone_afterwards(nft_node: Node) -> None:
-    with closing(Node(Backend.NFT)) as other:
-        for node in (nft_node, other):
-            succeeded(node.sync())
-        for node in (nft_node, other):
-            node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-            succeeded(node.sync())
-        reports = [succeeded(node.sync(verify=True)) for _ in range(3) for node in (nft_node, other)]
+def test_two_agents_that_both_wrote_a_change_leave_it_alone_afterwards(node: Node) -> None:
+    with closing(Node(node.backend)) as other:
+        for each in (node, other):
+            succeeded(each.sync())
+        for each in (node, other):
+            each.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+            succeeded(each.sync())
+        reports = [succeeded(each.sync(verify=True)) for _ in range(3) for each in (node, other)]
         assert [(0, 0)] * 6 == [(report.chains_written, report.drifted) for report in reports]
-        assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
+        assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
 def test_chain_that_others_put_a_rule_of_nft_into_is_put_right(recorded: Node) -> None:
