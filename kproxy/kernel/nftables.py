@@ -13,6 +13,7 @@ from kproxy.kernel.nfnetlink import (
     Interrupted,
     Netlink,
     attributes,
+    first_but,
     patiently,
     text_attribute,
 )
@@ -25,12 +26,7 @@ _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
 _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
-_RULE_PLACE = {
-    _RULE_TABLE,
-    _RULE_CHAIN,
-    _RULE_HANDLE,
-    6,
-}  # and NFTA_RULE_POSITION: the handle of the rule before it
+_RULE_PLACE = {_RULE_HANDLE, 6, 8}  # and NFTA_RULE_POSITION, the handle of the rule before it, _PAD
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
@@ -127,8 +123,9 @@ class RuleReader:
         """
         digest = hashlib.blake2b(digest_size=8)
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        after_names = FIRST_ATTRIBUTE + len(asked)
         for message in self._netlink.dump(_GET_RULE, self._family, asked):
-            begin = next(begin for kind, begin, _ in attributes(message) if kind not in _RULE_PLACE)
+            begin = first_but(_RULE_PLACE, message, after_names)
             digest.update(_COUNTS.sub(b"counter", message[begin:]))
         return digest.digest()
 
