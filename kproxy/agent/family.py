@@ -235,9 +235,14 @@ class FamilyProxy:
         }
 
     def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> None:
-        """What others did to our chains since is put right by this sync."""
+        """This sync puts right the rules that others changed. Another agent may have changed them to those wanted now."""
         differing = _differing(known, newest)
-        altered = [chain for chain in differing if known.get(chain) is not None]
+        wanted = self._desired.chains
+        altered = [
+            chain
+            for chain in differing
+            if known.get(chain) is not None and newest.get(chain) != wanted.get(chain)
+        ]
         self._drifted += len(altered)
         if altered:
             _log.warning(

@@ -1,4 +1,4 @@
-"""A change of mode: the new rules first, then what the other mode left behind goes away."""
+"""A change of mode or backend: the new rules first, then what the other one left behind goes away."""
 
 import logging
 import threading
@@ -61,7 +61,7 @@ class Successor:
         if reason != self._told:
             self._told = reason
             _log.warning(
-                "%s: rules of another mode stay beside ours, which work; their removal is tried again: %s",
+                "%s: rules of another mode or backend stay beside ours, which work; their removal is tried again: %s",
                 self.family,
                 reason,
                 exc_info=is_defect,
