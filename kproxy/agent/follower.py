@@ -9,6 +9,7 @@ from kproxy.agent.family import SyncReport
 from kproxy.model.node import NodeView
 from kproxy.state.events import Event
 from kproxy.state.store import Store
+from kproxy.threads import tell_defect
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ class Follower:
     def took(self, event: Event) -> None:
         """The store has taken this event in."""
 
+    def missed(self, event: Event) -> None:
+        """The store could not take this event in, however often that was tried: a defect."""
+
     def syncing(self) -> None:
         """A sync of every family begins."""
 
@@ -48,4 +52,4 @@ def tell_all(followers: Iterable[Follower], tell: Callable[[Follower], None]) ->
         try:
             tell(follower)
         except Exception:  # noqa: BLE001 # whatever it is, the loop must go on
-            _log.exception("a defect in kproxy; the rules are kept up to date all the same")
+            tell_defect(_log, "a defect in kproxy; the rules are kept up to date all the same")

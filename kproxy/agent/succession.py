@@ -1,14 +1,14 @@
 """A change of mode: the new rules first, then what the other mode left behind goes away."""
 
 import logging
-import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from kproxy.agent.family import Proxy, SyncReport
-from kproxy.errors import KproxyError
+from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.ruleset.desired import Circumstances
 from kproxy.state.store import Store
+from kproxy.threads import KeptThread, Need
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -31,12 +31,21 @@ class Successor:
     ) -> SyncReport:
         report = self._proxy.sync(store, dirty, circumstances, verify=verify)
         if report.error is None and not self._has_succeeded:
-            self._has_succeeded = True
-            threading.Thread(target=self._end_predecessors, daemon=True).start()
+            self._end_in_background()
         return report
 
     def record(self) -> None:
         self._proxy.record()
+
+    def _end_in_background(self) -> None:
+        thread = KeptThread(f"end-other-mode-{self.family}", self._end_predecessors, Need.REPORTS)
+        try:
+            thread.start()
+        except EnvironmentLacking as lacking:
+            thread.end()
+            _log.warning("%s: rules of another mode stay until the next sync: %s", self.family, lacking)
+            return
+        self._has_succeeded = True
 
     def _end_predecessors(self) -> None:
         try:

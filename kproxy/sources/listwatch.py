@@ -25,6 +25,7 @@ from kproxy.sources.pace import Pace
 from kproxy.sources.wire import Meta, decode_event, decode_meta, decode_status, split_lines
 from kproxy.state.events import Changed, Deleted, Event, Refused, Rejection
 from kproxy.state.objects import Kind
+from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,15 @@ _SHORTEST_WATCH_S = 1.0
 class Freshness:
     """How current one kind is, in monotonic times, None before the first.
 
-    `heard_at` is when the server last said anything, `tried_at` when the loop last did anything at all.
+    `heard_at` is when the server last said anything, `understood_at` when it last said what could be understood (a list, an
+    event of a watch, or that a watch begins), `tried_at` when the loop last did anything at all.
     """
 
     kind: Kind
     resource_version: str
     heard_at: float | None
     tried_at: float | None
+    understood_at: float | None = None
 
 
 class ListWatch:
@@ -72,7 +75,7 @@ class ListWatch:
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"watch-{resource.name}", daemon=True)
+        self._thread = KeptThread(f"watch-{resource.name}", self._run, Need.RULES)
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._resource_version = ""
@@ -94,6 +97,7 @@ class ListWatch:
     def stop(self) -> None:
         """Ask the loop to end, and wake it if it is blocked in reading; `join` waits for the end."""
         self._stopping.set()
+        self._thread.end()
         answer = self._answer
         if answer is not None:
             answer.sever()
