@@ -27,6 +27,10 @@ class InvalidField(InputError):
         self.reason = reason
 
 
+class Irrelevant(InvalidField):
+    """An object from which no rule follows, though nothing is wrong with it: no reason to complain of it."""
+
+
 class EnvironmentLacking(KproxyError):
     """The machine lacks a program, a privilege or a kernel feature; the text names the fix."""
 

@@ -32,7 +32,10 @@ class HealthCheckPorts(Follower):
     """
 
     def __init__(
-        self, web: WebServer, is_healthy: Callable[[], bool], complain: Callable[[NamespacedName, str], None]
+        self,
+        web: WebServer,
+        is_healthy: Callable[[], bool],
+        complain: Callable[[NamespacedName, str], object],
     ) -> None:
         self._web = web
         self._is_healthy = is_healthy

@@ -16,7 +16,7 @@ from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.tree import Layout
-from kproxy.state.events import Event, Listed, Refused, Rejection
+from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.threads import KeptThread, Need, tell_defect
@@ -226,18 +226,6 @@ class Agent:
             )
             tell_all(self._followers, lambda follower: follower.missed(event))
             return
-        for rejection in _rejections(event):
-            _log.warning("%s", rejection)
         self._store.apply(event)
         tell_all(self._followers, lambda follower: follower.took(event))
         self._schedule.request()
-
-
-def _rejections(event: Event) -> tuple[Rejection, ...]:
-    match event:
-        case Listed(rejections=rejections):
-            return rejections
-        case Refused(rejection=rejection):
-            return (rejection,)
-        case _:
-            return ()

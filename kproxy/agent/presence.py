@@ -27,7 +27,7 @@ class Presence(Follower):
     def __init__(
         self,
         node_name: str,
-        complain: Callable[[str], None],
+        complain: Callable[[str], object],
         other_names: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._name = node_name

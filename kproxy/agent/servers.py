@@ -26,7 +26,7 @@ class Servers:
 
     web: WebServer
     hard_fail: bool
-    complain: Callable[[str, str], None]
+    complain: Callable[[str, str], object]
     _stopping: threading.Event = field(default_factory=threading.Event)
     _told: set[str] = field(default_factory=set)
 

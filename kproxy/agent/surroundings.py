@@ -13,6 +13,7 @@ from kproxy.agent.metrics import Metrics
 from kproxy.agent.pages import metrics_pages
 from kproxy.agent.presence import Presence
 from kproxy.agent.probes import probe_pages
+from kproxy.agent.quarantine import Quarantine
 from kproxy.agent.servers import AddressRefused, Servers
 from kproxy.agent.unserved import UnservedPorts
 from kproxy.agent.watches import Watches
@@ -36,6 +37,7 @@ class Surroundings:
     configuration: Configuration
     health: Health
     metrics: Metrics
+    quarantine: Quarantine
     followers: tuple[Follower, ...]
     flows: FlowCleaner
     node_ports: WebServer
@@ -75,7 +77,7 @@ class Surroundings:
         self.metrics_servers.open(
             "metrics",
             self.configuration.metrics_bind_address,
-            metrics_pages(self.configuration, self.metrics.page),
+            metrics_pages(self.configuration, self.metrics.page, self.quarantine.page),
             failure="FailedToStartMetricServer",
         )
 
@@ -103,7 +105,7 @@ def surround(
     families: Collection[Family],
     node_name: str,
     watches: Watches,
-    record: Callable[[Happening], None],
+    record: Callable[[Happening], bool],
     other_nodes: Callable[[], Collection[str]] | None = None,
 ) -> Surroundings:
     """All of it for an agent that is going to run; nothing listens yet.
@@ -146,12 +148,22 @@ def surround(
             lambda reason, told: record(Happening(reason, "StartKubeProxy", told)),
         )
 
+    quarantine = Quarantine(record, metrics.quarantined)
     flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
         configuration=configuration,
         health=health,
         metrics=metrics,
-        followers=(health, presence, metrics, checks, flows, UnservedPorts(metrics.lacks_local_endpoints)),
+        quarantine=quarantine,
+        followers=(
+            health,
+            presence,
+            metrics,
+            quarantine,
+            checks,
+            flows,
+            UnservedPorts(metrics.lacks_local_endpoints),
+        ),
         flows=flows,
         node_ports=node_ports,
         web=web,

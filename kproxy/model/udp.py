@@ -8,6 +8,7 @@ a TCP connection, a flow may go on with any endpoint that serves.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from kproxy.model.bounds import is_bounded
 from kproxy.model.endpoints import Backend, backends_by_port
 from kproxy.model.plan import is_proxied
 from kproxy.state.objects import EndpointSlice, Service
@@ -82,7 +83,8 @@ class UdpFrontends:
 
 def _frontends(service: Service, slices: Iterable[EndpointSlice], family: Family) -> dict[Frontend, Targets]:
     ports = [port for port in service.ports if port.protocol is Protocol.UDP]
-    if not ports or not is_proxied(service):
+    slices = tuple(slices)
+    if not ports or not is_proxied(service) or not is_bounded(service, slices, family):
         return {}
     addresses = [
         address

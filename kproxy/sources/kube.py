@@ -42,6 +42,9 @@ _STOP_WITHIN_S = 2.0
 _MOST_NAMES = 500
 """Of Nodes, as many as a page of any list has: some MB, asked for only when ours does not exist."""
 
+_MOST_NAME_BYTES = 64 << 20
+"""A Node has some 20 kB, one with 250 images of long names six times that."""
+
 
 def node(name: str) -> Resource:
     """The one Node of this name."""
@@ -52,7 +55,7 @@ def node_names(connection: Connection) -> tuple[str, ...]:
     """The names of a cluster's Nodes, of a large one only some: a hint for somebody who has chosen another. ApiFailed if it fails."""
     query = {"limit": str(_MOST_NAMES)}
     with connection.get("/api/v1/nodes", query, read_timeout_s=Pace().list_timeout_s) as answer:
-        body = answer.body()
+        body = answer.body(_MOST_NAME_BYTES)
     try:
         names = [decode_meta(item).name for item in decode_page(body).items or ()]
     except msgspec.DecodeError as error:

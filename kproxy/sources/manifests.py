@@ -112,10 +112,12 @@ def _merged(contents: Iterable[Iterable[Found]]) -> Manifests:
                 rejections.append(found)
             case PassedOver(kind=name):
                 unknown[name] += 1
-            case Held(object=thing):
+            case Held(object=thing, rejection=flaws):
                 first = objects[KIND_OF[type(thing)]].setdefault(thing.key, found)
                 if first is not found:
                     rejections.append(_second(found, first.place))
+                elif flaws:
+                    rejections.append(flaws)
     return Manifests(
         {kind: tuple(held.object for held in by_key.values()) for kind, by_key in objects.items()},
         tuple(rejections),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from kproxy.errors import ApiFailed, KproxyError
 from kproxy.sources.connection import Connection
@@ -28,13 +29,17 @@ _LONGEST_NOTE = 1024
 
 
 class Happening(NamedTuple):
-    """What an Event tells. `service` is what it concerns, or None for the node."""
+    """One Event to post. It concerns the object of this `kind` and name, or without one the node.
+
+    `kind` and `about` name an object; an Event of a cluster-wide object stands in the namespace `default`.
+    """
 
     reason: str
     action: str
     note: str = ""
-    service: NamespacedName | None = None
+    about: NamespacedName | None = None
     warning: bool = True
+    kind: str = "Service"
 
 
 class EventRecorder:
@@ -57,7 +62,7 @@ class EventRecorder:
         self._clock = clock
         self._pause_s = pause_s
         self._waiting: queue.Queue[Happening | None] = queue.Queue(_MOST_WAITING)
-        self._told: dict[tuple[str, NamespacedName | None], float] = {}
+        self._told: dict[tuple[str, str, NamespacedName | None], float] = {}
         self._stopping = threading.Event()
         self._thread = KeptThread("events", self._run, Need.REPORTS)
 
@@ -72,10 +77,13 @@ class EventRecorder:
         self._thread.end()
         self._thread.join(within_s)
 
-    def record(self, happening: Happening) -> None:
-        """From any thread; returns at once."""
-        with suppress(queue.Full):
+    def record(self, happening: Happening) -> bool:
+        """From any thread; returns at once. False if too many others wait, and this one is dropped."""
+        try:
             self._waiting.put_nowait(happening)
+        except queue.Full:
+            return False
+        return True
 
     @property
     def has_waiting(self) -> bool:
@@ -102,21 +110,21 @@ class EventRecorder:
     def _is_repeated(self, happening: Happening) -> bool:
         now = self._clock()
         self._told = {what: at for what, at in self._told.items() if now - at < _REPEAT_AFTER_S}
-        what = happening.reason, happening.service
+        what = happening.reason, happening.kind, happening.about
         if what in self._told:
             return True
         self._told[what] = now
         return False
 
     def _post(self, happening: Happening) -> None:
-        namespace = happening.service.namespace if happening.service else "default"
+        namespace = (happening.about.namespace if happening.about else "") or "default"
         body = json.dumps(self._event(happening, namespace)).encode()
         for attempt in range(1, _TRIES + 1):
             try:
                 connection = self._connect()
                 try:
                     connection.post(
-                        f"/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+                        f"/apis/events.k8s.io/v1/namespaces/{quote(namespace, safe='')}/events",
                         body,
                         read_timeout_s=_TIMEOUT_S,
                     )
@@ -132,19 +140,21 @@ class EventRecorder:
 
     def _event(self, happening: Happening, namespace: str) -> dict[str, object]:
         now = datetime.now(UTC)
-        name = happening.service.name if happening.service else self._node_name
-        regarding = {"kind": "Service", "namespace": namespace} if happening.service else {"kind": "Node"}
+        about = happening.about or NamespacedName("", self._node_name)
+        regarding = {"kind": happening.kind if happening.about else "Node"}
+        if about.namespace:
+            regarding["namespace"] = about.namespace
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{name}.{time.time_ns():x}", "namespace": namespace},
+            "metadata": {"name": f"{about.name}.{time.time_ns():x}", "namespace": namespace},
             "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "reportingController": _CONTROLLER,
             "reportingInstance": f"{_CONTROLLER}-{self._node_name}",
             "action": happening.action,
             "reason": happening.reason,
             # kube-proxy knows no UIDs either
-            "regarding": {**regarding, "name": name, "uid": str(happening.service or name)},
+            "regarding": {**regarding, "name": about.name, "uid": str(about)},
             "note": happening.note[:_LONGEST_NOTE],
             "type": "Warning" if happening.warning else "Normal",
         }

@@ -1,8 +1,10 @@
 """What a source tells the store: lists, changes, deletions, and objects that cannot be used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kproxy.errors import InvalidField
 from kproxy.state.objects import Kind, Object
 from kproxy.values import NamespacedName
 
@@ -40,9 +42,16 @@ class Rejection:
         return f"{subject} {self.cost}: {where}{self.reason}"
 
 
+def flawed(place: str, kind: str, key: NamespacedName, flaws: Sequence[InvalidField]) -> Rejection:
+    """The quarantine of an object that is used without some of its fields; the first stands for all."""
+    first, more = flaws[0], len(flaws) - 1
+    reason = f"{first.reason}; {more} more fields are left out too" if more else first.reason
+    return Rejection(place, kind, str(key), first.field, reason, key, Cost.FIELD)
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The complete list of one kind: whatever is not in it is gone."""
+    """The complete list of one kind: whatever is not in it is gone. `rejections` has the flawed objects too."""
 
     kind: Kind
     objects: tuple[Object, ...]
@@ -51,9 +60,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object, new or newer."""
+    """One object, new or newer; `rejection` names the fields without which it is used."""
 
     object: Object
+    rejection: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A changed object that cannot be used: its older version is dropped, and the reason kept."""
+    """A changed object that cannot be used: its older version stays in use, if there is one."""
 
     kind: Kind
     rejection: Rejection
