@@ -245,6 +245,9 @@ class WebServer:
         except Exception:  # noqa: BLE001 # one client must not end the server
             tell_defect(_log, "a defect in kproxy: an HTTP client gets no answer")
             return False
+        except BaseException:
+            client.connection.close()
+            raise
 
     def _cut_late(self) -> None:
         now = time.monotonic()
