@@ -34,7 +34,8 @@ _LONGEST_HEAD = 8192
 _HEAD_END = re.compile(rb"\n\r?\n")
 _ANSWER_TIMEOUT_S = 10.0
 _BACKLOG = 4096
-"""As many as net.core.somaxconn usually allows: a sync may keep this thread waiting for some milliseconds."""
+"""As many as net.core.somaxconn usually allows: the kernel sorts out no silent clients beyond it, and a sync may keep this
+thread waiting."""
 
 _CROWD = 200
 """Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back their like for a while, so
