@@ -1,7 +1,7 @@
 """The one way to start a thread that lives as long as the agent: none of them ends unseen.
 
-A thread whose function is left by any exception, MemoryError and SystemExit too, is told in the log and runs again after a
-pause. One that the rules need ends the agent, with the reason, if it does not stay alive.
+A thread whose function is left by any exception, MemoryError and SystemExit too, is told in the log and runs again
+after a pause. One that the rules need ends the agent, with the reason, if it does not stay alive.
 """
 
 import logging
@@ -34,7 +34,7 @@ class Need(Enum):
     """Who needs the thread, which decides what its absence costs."""
 
     RULES = auto()
-    """The rules do not follow the cluster without it: `/livez` and `/readyz` fail, and the agent ends if it cannot live."""
+    """Without it the rules do not follow: `/livez` and `/readyz` fail, and the agent ends if it cannot live."""
 
     NODE = auto()
     """A part of the work beside the rules is not done: `/readyz` fails."""
@@ -59,7 +59,7 @@ class KeptThread:
         self._failures = 0
 
     def start(self) -> None:
-        """EnvironmentLacking where the system gives no more threads; it counts as lacking until it is started or ended."""
+        """EnvironmentLacking where the system gives no more threads; it counts as lacking until started or ended."""
         thread = threading.Thread(target=self._keep, name=self.name, daemon=True)
         _kept.add(self)  # the thread takes that back when it ends as it should, which may be at once
         try:

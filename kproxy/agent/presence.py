@@ -1,4 +1,4 @@
-"""Does the Node exist whose rules this agent writes? A wrong name is silent otherwise: every endpoint counts as remote."""
+"""Does the Node of this agent exist? A wrong name is silent otherwise: every endpoint counts as remote."""
 
 import logging
 import threading
@@ -20,8 +20,8 @@ _MOST_NAMED = 3
 class Presence(Follower):
     """Tells at once, and once, that there is no Node of this name, with the names that it may have been meant to be.
 
-    `other_names` asks a cluster for the names of its Nodes, of which the agent hears only its own; None where all are in the
-    events, as in a directory: one without any Node is asked for nothing. `complain` is told as the log is.
+    `other_names` asks a cluster for the names of its Nodes, of which the agent hears only its own. It is None for a
+    directory, whose Nodes are all in the events; one without any Node misses none. `complain` is told as the log is.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class Presence(Follower):
 
     def _sentence(self, names: Collection[str]) -> str:
         return (
-            f"the Node {self._name!r} does not exist{_hint(self._name, names)}; every endpoint counts as remote until it does: "
+            f"the Node {self._name!r} does not exist{_hint(self._name, names)}; "
+            "every endpoint counts as remote until it does: "
             "correct --hostname-override, or hostnameOverride of the configuration, if that is not this node's name"
         )
 

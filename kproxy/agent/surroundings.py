@@ -110,7 +110,7 @@ def surround(
 ) -> Surroundings:
     """All of it for an agent that is going to run; nothing listens yet.
 
-    `record` is how Events are made; `other_nodes` asks the cluster for the names of its Nodes, and is None for a directory.
+    `record` is how Events are made; `other_nodes` asks the cluster for the names of its Nodes, None for a directory.
     """
     presence = Presence(
         node_name,

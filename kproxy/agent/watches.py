@@ -13,8 +13,9 @@ _LONGEST_SILENCE_S = 300.0
 """A watch that is silent for 150 s is given up and begun anew; twice that is more than an unlucky moment."""
 
 _LONGEST_MISUNDERSTANDING_S = 300.0
-"""The server answers, and nothing of it can be used: ten lists have failed in that time. A restart may end what is wrong
-with this process; it comes late enough not to add the lists of every node to the troubles of a server that starts."""
+"""The server answers, and nothing of it can be used: ten lists have failed in that time. A restart may end what is
+wrong with this process; it comes late enough not to add the lists of every node to the troubles of a server that
+starts."""
 
 
 class _Misunderstanding(NamedTuple):
@@ -36,7 +37,7 @@ class Watches:
         self._misunderstandings: dict[Kind, _Misunderstanding] = {}
 
     def stuck(self) -> tuple[str, ...]:
-        """Loops that neither hear anything nor try to, or hear and do not understand: defects that a restart may end."""
+        """Loops that neither hear nor try, or hear and do not understand: defects that a restart may end."""
         hung = self._old(
             "the watch of {} has hung for {:.0f} s; restart the agent",
             lambda each: each.tried_at,
@@ -69,7 +70,7 @@ class Watches:
         return {str(each.kind): self._age_s(each.heard_at, now) for each in self._freshness()}
 
     def _misunderstood(self) -> tuple[str, ...]:
-        """Kinds of which the server has told for long what is not understood. Silence ends that: it is no defect of ours."""
+        """Kinds of which nothing is understood although the server tells of them. Silence ends that: it is no defect."""
         now = self._clock()
         sentences = []
         for each in self._freshness():

@@ -1,7 +1,7 @@
 """A small HTTP server: one thread accepts, reads and answers for every address, and waits for nobody.
 
-Most clients have sent their request by the time they are accepted: they are answered at once, and nothing else is kept of
-them. So thousands that connect in a second and say nothing cost an honest probe some milliseconds.
+Most clients have sent their request by the time they are accepted: they are answered at once, and nothing else is kept
+of them. So thousands that connect in a second and say nothing cost an honest probe some milliseconds.
 """
 
 import errno
@@ -24,7 +24,7 @@ from kproxy.threads import KeptThread, Need, tell_defect
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 64
-"""That are waited for at once; for one more the oldest is cut: an honest client has said what it wants within milliseconds."""
+"""That are waited for at once; for one more the oldest is cut: an honest client says what it wants within milliseconds."""
 
 _MOST_LISTENERS = 16_384
 """Addresses x Services is a product: each listener takes a descriptor and some KiB of the kernel's memory."""
@@ -34,12 +34,12 @@ _LONGEST_HEAD = 8192
 _HEAD_END = re.compile(rb"\n\r?\n")
 _ANSWER_TIMEOUT_S = 10.0
 _BACKLOG = 4096
-"""As many as net.core.somaxconn usually allows: the kernel sorts out no silent clients beyond it, and a sync may keep this
-thread waiting."""
+"""As many as net.core.somaxconn usually allows: the kernel holds back no silent clients beyond it, and a sync may keep
+this thread waiting."""
 
 _CROWD = 200
-"""Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back their like for a while, so
-that they do not stand in the line of those with a request. Probes of a node are a handful a second."""
+"""Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back their like for a
+while, so that they do not stand in the line of those with a request. Probes of a node are a handful a second."""
 
 _CROWD_STAYS_S = 10.0
 _HELD_BACK_S = 1

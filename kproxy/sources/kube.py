@@ -52,7 +52,10 @@ def node(name: str) -> Resource:
 
 
 def node_names(connection: Connection) -> tuple[str, ...]:
-    """The names of a cluster's Nodes, of a large one only some: a hint for somebody who has chosen another. ApiFailed if it fails."""
+    """The names of a cluster's Nodes, of a large one only some: a hint for somebody who has chosen another.
+
+    ApiFailed if the list cannot be had.
+    """
     query = {"limit": str(_MOST_NAMES)}
     with connection.get("/api/v1/nodes", query, read_timeout_s=Pace().list_timeout_s) as answer:
         body = answer.body(_MOST_NAME_BYTES)

@@ -142,7 +142,7 @@ class _Signature(NamedTuple):
 class _File:
     """A file as last taken in. `problem` says why its contents are those of an earlier version, or none.
 
-    After a defect of ours it is read again at `again_at`, `pause_s` after the attempt before, even if it does not change.
+    After a defect of ours it is read again at `again_at`, `pause_s` after the last attempt, even if it does not change.
     """
 
     signature: _Signature
