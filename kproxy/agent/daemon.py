@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.agent.ending import end_on_signals
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
+from kproxy.agent.follower import tell_all
 from kproxy.agent.loop import Agent
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
@@ -34,7 +35,7 @@ from kproxy.kernel.saved import SavedRules
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.tree import AUTO, Layout
-from kproxy.sources.connection import Connection, connect
+from kproxy.sources.connection import Asked, Connection, connect
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifests import ManifestDirectory
@@ -125,11 +126,14 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
 
+    def note(asked: Asked) -> None:
+        tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
+
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, around.metrics.requested)
+        return connect(options.kubeconfig, options.master, note)
 
     def emit(event: Event) -> None:
-        around.health.heard(event)
+        tell_all((around.health,), lambda health: health.heard(event))
         agent.emit(event)
 
     source = _source(options, emit, connect_noted)

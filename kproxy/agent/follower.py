@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kproxy.agent.family import SyncReport
 from kproxy.model.node import NodeView
@@ -13,6 +14,8 @@ from kproxy.threads import tell_defect
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
+
+_Follower = TypeVar("_Follower", bound="Follower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Follower:
         """It is over; `dirty` are the Services that changed since the one before."""
 
 
-def tell_all(followers: Iterable[Follower], tell: Callable[[Follower], None]) -> None:
+def tell_all(followers: Iterable[_Follower], tell: Callable[[_Follower], None]) -> None:
     """Tell each one; a defect in one of them must not leave the rules stale."""
     for follower in followers:
         try:

@@ -262,11 +262,16 @@ from kproxy.agent.web import WebServer
 def fail(*_):
     raise MemoryError
 FlowCleaner.start = WebServer.start = WebServer.listen = fail
+from kproxy.agent.health import Health
+from kproxy.agent.metrics import Metrics
+Health.heard = Health.took = Health.synced = Metrics.took = Metrics.synced = fail
 """
-    with patched_agent(patch, "--manifests", str(manifests), log=log):
+    with patched_agent(patch, "--manifests", str(manifests), log=log) as agent:
         eventually(lambda: programmed("10.96.0.10"), "rules are programmed", log)
         write(manifests / "other.yaml", *other_service())
         eventually(lambda: programmed("10.96.0.77"), "and follow", log)
+        agent.send_signal(signal.SIGTERM)
+        assert 0 == agent.wait(BOUND_S)
     for part in ("stale UDP flows", "the health server", "the metrics server"):
         assert f"{part} cannot start; the rules are kept up to date" in log.read_text()
 
