@@ -105,7 +105,9 @@ class Quarantine(Follower):
         known, self._notes = self._notes, {}
         for rejection in rejections:
             if rejection.key and _can_be_named(rejection.kind, rejection.key):
-                self._notes.setdefault((rejection.kind, rejection.key), _note_of(rejection))
+                self._notes.setdefault(
+                    (rejection.kind, rejection.key), f"this {rejection.kind} {rejection.told}"
+                )
         news = {what: note for what, note in self._notes.items() if known.get(what) != note}
         self._untold = {what: note for what, note in self._untold.items() if what in self._notes} | news
 
@@ -132,11 +134,6 @@ class Quarantine(Follower):
 
 def _identity(rejection: Rejection) -> tuple[str, object]:
     return rejection.kind, rejection.key or (rejection.place, rejection.reason)
-
-
-def _note_of(rejection: Rejection) -> str:
-    where = f"{rejection.field}: " if rejection.field else ""
-    return f"this {rejection.kind} {rejection.cost}: {where}{rejection.reason}"
 
 
 def _can_be_named(kind: str, key: NamespacedName) -> bool:

@@ -13,7 +13,7 @@ class Cost(StrEnum):
     """How much of an object is left out."""
 
     OBJECT = "is left out"
-    FIELD = "is used without that"
+    FIELD = "is used without this field"
     CHANGE = "keeps the rules that it had"
 
 
@@ -38,8 +38,15 @@ class Rejection:
     def __str__(self) -> str:
         what = " ".join(filter(None, (self.kind, self.name)))
         subject = f"{self.place}: {what}" if what else self.place
+        return f"{subject} {self.told}"
+
+    @property
+    def told(self) -> str:
+        """The effect and the reason, as the end of a sentence about the object."""
+        if self.cost is Cost.FIELD:
+            return f"is used without {self.field}: {self.reason}"
         where = f"{self.field}: " if self.field else ""
-        return f"{subject} {self.cost}: {where}{self.reason}"
+        return f"{self.cost}: {where}{self.reason}"
 
 
 def flawed(place: str, kind: str, key: NamespacedName, flaws: Sequence[InvalidField]) -> Rejection:

@@ -8,13 +8,13 @@ from typing import Any, cast
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from answers import answer
 from facts import a_view
 from kproxy.errors import ApiFailed
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import DISPATCH, Circumstances, DesiredRuleset
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.sources.connection import Answer
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import ListWatch
@@ -146,22 +146,6 @@ def mutations(draw: st.DrawFn) -> Mutation:
     if place and isinstance(place[-1], str) and draw(st.booleans()):
         place = (*place[:-1], draw(st.sampled_from(["managedFields", "labels", "spec", "hints", "nodePort"])))
     return Mutation(resource, at, mutated(thing, place, draw(json_values())))
-
-
-class Body:
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-
-    def read1(self, *_: object, **__: object) -> bytes:
-        text, self._text = self._text, b""
-        return text
-
-    def close(self) -> None:
-        pass
-
-
-def answer(text: bytes) -> Answer:
-    return Answer(cast("Any", Body(text)), cast("Any", AssertionError))
 
 
 def listed(resource: Resource, items: list[bytes]) -> Listed:
