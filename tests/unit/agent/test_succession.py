@@ -55,7 +55,7 @@ class Removals:
         with self._done:
             assert self._done.wait_for(lambda: self.count >= count, BOUND_S)
         for thread in threading.enumerate():
-            if "_end_predecessors" in thread.name:
+            if thread.name.startswith("end-other-mode"):
                 thread.join(BOUND_S)
 
 
