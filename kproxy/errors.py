@@ -48,10 +48,13 @@ class ProgramFailed(KproxyError):
     """A program that kproxy started ended with an error or did not end in time.
 
     `exit_code` is None after a time-out. `stderr` is what it said, whole. `excerpt` holds the
-    lines of its input around the one that it named, each with its number; empty if it named none.
+    lines of its input around the one that it named, each with its number; empty if it named none. `line` is the number
+    of the one that it named, 0 if it named none.
     """
 
-    def __init__(self, program: str, exit_code: int | None, stderr: str, excerpt: str = "") -> None:
+    def __init__(
+        self, program: str, exit_code: int | None, stderr: str, excerpt: str = "", line: int = 0
+    ) -> None:
         ended = "did not end in time" if exit_code is None else f"failed with exit code {exit_code}"
         text = f"{program} {ended}: {stderr.strip()}"
         super().__init__(f"{text}\n{excerpt}" if excerpt else text)
@@ -59,3 +62,4 @@ class ProgramFailed(KproxyError):
         self.exit_code = exit_code
         self.stderr = stderr
         self.excerpt = excerpt
+        self.line = line

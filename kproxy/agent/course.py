@@ -31,7 +31,11 @@ class Stage(Enum):
 
 
 class Course:
-    """Of one sync of one family: the sections that were committed so far, and what was known when the last ones were decided on."""
+    """Of one sync of one family: the sections that were committed so far, and what was known before the last ones.
+
+    `refused` is the section that was not taken, if the last commit failed and told. `missing_jumps` are rules that built-in
+    chains still lack, by table; None before they were looked at.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,6 +44,8 @@ class Course:
         self._spent_s = dict.fromkeys(Stage, 0.0)
         self.sections: list[Section] = []
         self.known = dict[Chain, str | None]()
+        self.missing_jumps: dict[str, list[str]] | None = None
+        self.refused: Section | None = None
 
     def enter(self, stage: Stage) -> None:
         now = self._clock()

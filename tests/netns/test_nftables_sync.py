@@ -22,6 +22,7 @@ from kproxy.agent.cleanup import end_nftables_mode
 from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.suspects import FIRST_PAUSE_S
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import Netlink
@@ -53,6 +54,8 @@ SETTINGS = Settings(
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
 CLIENTS = "ip kproxy affinity/default/web/tcp/"
 """The set of who stays with an endpoint of `web`."""
+
+WEB = NamespacedName("default", "web")
 
 NO_PORT = 70_000
 """No Service that was decoded has it; nft refuses it."""
@@ -118,6 +121,7 @@ class Node:
         self.store = Store()
         self.render = render
         self.ours = Commits()
+        self.now_s = 0.0
         for number, name in enumerate(("web", "api")):
             self.serve(name, number)
             self.endpoints(
@@ -137,7 +141,7 @@ class Node:
 
     def restart(self) -> None:
         self.table = RecordingTable()
-        self.proxy = NftablesProxy(self.table, self.render, self.ours)
+        self.proxy = NftablesProxy(self.table, self.render, self.ours, lambda: self.now_s)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         self.table.applied.clear()
@@ -669,33 +673,42 @@ def test_tables_of_others_are_left_alone_and_ours_too(node: Node) -> None:
     nft("list", "table", "inet", "other")
 
 
-def test_refused_service_keeps_its_rules_and_holds_up_nobody(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_refused_service_keeps_its_rules_and_holds_up_nobody(node: Node) -> None:
     for number in range(2, 9):
         node.serve(f"more-{number}", number)
         node.endpoints(f"more-{number}", an_endpoint(f"10.128.1.{number}"))
     node.serve("web", 0, NO_PORT)
-    assert node.sync().error is None
+    report = node.sync()
+    assert report.error is None
     assert [f"10.96.0.{number}" for number in range(10, 19)] == node.holds()
-    assert "the kernel refuses Service default/web" in caplog.text
+    assert [WEB] == [each.key for each in report.quarantined]
+    assert "70000" in report.quarantined[0].reason
     node.serve("late", 9)
     node.endpoints("late", an_endpoint("10.128.1.9"))
     assert (None, 1) == (node.sync().error, len(node.table.applied))
+    assert [WEB] == [each.key for each in node.sync().quarantined]
     node.serve("web", 0, 81)
-    assert node.sync().error is None
+    report = node.sync()
+    assert (None, ()) == (report.error, report.quarantined)
     assert "10.96.0.10 . tcp . 81" in nft("list", "map", "ip", "kproxy", "service-ips")
 
 
-def test_refused_service_is_tried_again_with_the_next_look(node: Node) -> None:
+def test_refused_service_is_tried_again_after_pauses_that_grow(node: Node) -> None:
     node.table.refused = "10.96.0.12"
     node.serve("more", 2)
     node.endpoints("more", an_endpoint("10.128.1.2"))
     node.sync()
-    node.table.refused = "never"
-    node.sync()
-    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+    node.now_s += FIRST_PAUSE_S - 1
     node.sync(verify=True)
+    assert [] == node.table.applied
+    node.now_s += 1
+    assert 1 == len(node.sync().quarantined)
+    node.table.refused = "never"
+    node.now_s += 2 * FIRST_PAUSE_S - 1
+    node.sync(verify=True)
+    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+    node.now_s += 1
+    assert () == node.sync().quarantined
     assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
 
 
@@ -710,15 +723,13 @@ def test_refused_service_at_the_start_leaves_the_old_table_until_the_others_are_
     assert ["10.96.0.11"] == node.holds()
 
 
-def test_refused_service_on_a_clean_node_holds_up_nobody(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_refused_service_on_a_clean_node_holds_up_nobody(node: Node) -> None:
     nft("delete", "table", "ip", "kproxy")
     node.serve("web", 0, NO_PORT)
     node.restart()
-    assert node.sync().error is None
+    report = node.sync()
+    assert (None, [WEB]) == (report.error, [each.key for each in report.quarantined])
     assert ["10.96.0.11"] == node.holds()
-    assert "the kernel refuses Service default/web" in caplog.text
     node.serve("web", 0)
     assert node.sync().error is None
     assert ["10.96.0.10", "10.96.0.11"] == node.holds()
