@@ -7,7 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import count
 
-from kproxy.errors import InvalidField, KproxyError, ProgramFailed
+from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.ruleset.failures import place_of, why
 from kproxy.state.events import Cost, Rejection
 from kproxy.transaction.refusal import in_words
 from kproxy.values import Family, NamespacedName
@@ -49,7 +50,7 @@ class Suspects:
     """
 
     def __init__(self, family: Family, clock: Callable[[], float] = time.monotonic) -> None:
-        self._place = f"{family} rules"
+        self._place = place_of(family)
         self._clock = clock
         self._held: dict[NamespacedName, _Suspect] = {}
         self.not_computed_now: AbstractSet[NamespacedName] = frozenset()
@@ -85,15 +86,10 @@ class Suspects:
             {key for key in self._held.keys() & keys if not self._held[key].is_refused} - failures.keys()
         )
         for key, failed in failures.items():
-            if isinstance(failed, InvalidField):
-                self._hold(key, failed.field, failed.reason, is_refused=False)
-            elif isinstance(failed, KproxyError):
-                self._hold(key, "", _one_line(failed), is_refused=False)
-            else:
-                _log.error(
-                    "%s: a defect in kproxy; Service %s keeps its rules", self._place, key, exc_info=failed
-                )
-                self._hold(key, "", f"a defect in kproxy: {failed!r}", is_refused=False)
+            if not isinstance(failed, KproxyError):
+                _log.error("%s: Service %s meets a defect in kproxy", self._place, key, exc_info=failed)
+            field, reason = why(failed)
+            self._hold(key, field, reason, is_refused=False)
 
     def refuse(self, refusals: Mapping[NamespacedName, ProgramFailed]) -> None:
         """The kernel does not take the newest rules of these."""
@@ -116,7 +112,3 @@ class Suspects:
         before = self._held.get(key)
         pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S) if before and before.pause_s else FIRST_PAUSE_S
         self._held[key] = _Suspect(field, reason, is_refused, self._clock() + pause_s, pause_s)
-
-
-def _one_line(failed: KproxyError) -> str:
-    return " ".join(str(failed).split())
