@@ -1,15 +1,21 @@
 """What the kernel holds of one family's chains: known by what was committed, looked at where that does not tell."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kproxy.agent.course import Course
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.iptables import Iptables
 from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.transaction.plan import Known
+from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.transaction import Section, Transaction
+from kproxy.values import NamespacedName
+
+_log = logging.getLogger(__name__)
 
 
 class Rules(Protocol):
@@ -30,10 +36,14 @@ class AppliedChains:
     Sections are committed one after the other, and a refusal names a line: so what is in effect is known also then.
     """
 
-    def __init__(self, iptables: Iptables, rules: Rules) -> None:
+    def __init__(self, iptables: Iptables, rules: Rules, desired: DesiredRuleset) -> None:
         self._iptables = iptables
         self._rules = rules
+        self._desired = desired
         self.known: dict[Chain, str | None] | None = None
+        self.unsettled: set[Chain] = set()
+        """Chains that may differ from what is desired; all others do not."""
+        self.drifted = 0
         self._unrecorded: tuple[Section, ...] = ()
 
     def forget(self) -> None:
@@ -55,6 +65,97 @@ class AppliedChains:
             self._took_part(course, begun, failed.line)
             raise
         self._took_effect(course.sections[begun:], course)
+
+    def rest(self, course: Course, *, deletes_apart: bool) -> Iterator[Section]:
+        """What the kernel lacks, as far as is known."""
+        known = self.known or {}
+        return iter(
+            plan(
+                only(known, self.unsettled),
+                only(self._desired.chains, self.unsettled),
+                course.missing_jumps or {},
+                section_size=self._iptables.backend.section_size(len(known)),
+                deletes_apart=deletes_apart,
+            ).sections
+        )
+
+    def commit_rest(self, course: Course, more: Iterable[Section] = ()) -> None:
+        """Let what the kernel is known to lack take effect, and then these sections."""
+        course.known = self.known or {}
+        self.commit(chain_up(self.rest(course, deletes_apart=True), more), course)
+
+    def look_anew(self, course: Course) -> None:
+        """At the kernel, whatever was known."""
+        self.record()  # it tells what was committed since
+        self.forget()
+        course.missing_jumps = self.missing_jumps()
+        self.observed(None, verify=False)
+
+    def take_stock(self, course: Course) -> None:
+        """What was committed before a refusal is known; what was to follow is yet to be decided on."""
+        known, self.known = self.known or {}, None
+        if course.missing_jumps is None:
+            course.missing_jumps = self.missing_jumps()
+        self.known = self._only_ours(known)
+        self.unsettled = _differing(self.known, self._desired.chains)
+
+    def settle(self, keys: Iterable[NamespacedName]) -> None:
+        """The kernel holds what is desired, and these Services stay as they are."""
+        known = self.known or {}
+        wanted = only(self._desired.chains, self.unsettled)
+        # what was equal already need not be held twice
+        known.update({chain: rules for chain, rules in wanted.items() if known.get(chain) == rules})
+        self.unsettled.clear()
+        self._desired.settle(keys)
+
+    def missing_jumps(self) -> dict[str, list[str]]:
+        if not self._iptables.lacks_jumps(self._desired.jumps):
+            return {}
+        missing = self._iptables.missing_jumps(self._desired.jumps)
+        if missing and self.known is not None:
+            _log.warning(
+                "%s: jumps to our chains are gone; all rules are checked again", self._iptables.family
+            )
+            self.known = None
+            self.drifted += sum(map(len, missing.values()))
+        return missing
+
+    def observed(self, held: Known | None, *, verify: bool) -> dict[Chain, str | None]:
+        """What the kernel holds of ours, which is `held` if that was found out before."""
+        known = self.known
+        if known is None:
+            known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
+            self.known = known
+            self.unsettled = _differing(known, self._desired.chains)
+        elif verify:
+            known = self._take_in(known, self._only_ours(self._rules.look_again(known)))
+        return known
+
+    def _only_ours(self, found: Known) -> dict[Chain, str | None]:
+        return {
+            chain: rules for chain, rules in found.items() if is_ours(chain) or chain in self._desired.chains
+        }
+
+    def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> dict[Chain, str | None]:
+        """This sync puts right the rules that others changed. Another agent may have changed them to those wanted now."""
+        differing = _differing(known, newest)
+        wanted = self._desired.chains
+        altered = [
+            chain
+            for chain in differing
+            if known.get(chain) is not None and newest.get(chain) != wanted.get(chain)
+        ]
+        self.drifted += len(altered)
+        if altered:
+            _log.warning(
+                "%s: somebody else changed %d of our chains, such as %s; they are put right",
+                self._iptables.family,
+                len(altered),
+                min(altered).name,
+            )
+        self.unsettled |= differing
+        self.known = newest
+        return newest
 
     def record(self) -> None:
         """Note what was committed since the last time."""
@@ -118,3 +219,16 @@ def _section_at(sections: Iterable[Section], line: int) -> int | None:
         if 0 < line <= end:
             return number
     return None
+
+
+def _differing(known: Known, other: Known) -> set[Chain]:
+    """The chains that only one has, or that they have with different rules."""
+    gone = known.keys() - other.keys()
+    return gone | {chain for chain, rules in other.items() if chain not in known or known[chain] != rules}
+
+
+_Rules = TypeVar("_Rules", str, str | None)
+
+
+def only(chains: Mapping[Chain, _Rules], of: AbstractSet[Chain]) -> dict[Chain, _Rules]:
+    return {chain: chains[chain] for chain in of if chain in chains}

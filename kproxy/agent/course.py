@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import Enum, auto
 
+from kproxy.errors import ProgramFailed
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.iptables import Render
 from kproxy.transaction.transaction import Section, Transaction
@@ -34,8 +35,11 @@ class Course:
     """Of one sync of one family: the sections that were committed so far, and what was known before the last ones.
 
     `refused` is the section that was not taken, if the last commit failed and told. `missing_jumps` are rules that built-in
-    chains still lack, by table; None before they were looked at.
+    chains still lack, by table; None before they were looked at. `not_deleted` says
+    why chains that nothing leads to are still there.
     """
+
+    not_deleted: ProgramFailed | None = None
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import chain as chain_up
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from kproxy.agent.applied import AppliedChains, Rules
+from kproxy.agent.applied import AppliedChains, Rules, only
 from kproxy.agent.course import Course, Stage, TimedRender
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import ProgramFailed
@@ -21,7 +21,6 @@ from kproxy.state.events import Rejection
 from kproxy.state.store import Store
 from kproxy.transaction.ahead import sections_ahead
 from kproxy.transaction.halving import Refusal, find_culprits
-from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.refusal import is_refusal, named_rule
 from kproxy.transaction.transaction import Section
 from kproxy.values import Family, NamespacedName
@@ -108,15 +107,14 @@ class FamilyProxy:
         self._ensure_counters = ensure_counters
         self._render = TimedRender(render, clock)
         self._desired = DesiredRuleset(self._render)
-        self._applied = AppliedChains(iptables, rules)
+        self._applied = AppliedChains(iptables, rules, self._desired)
         self._suspects = Suspects(self.family, clock)
         self._pending: set[NamespacedName] = set()
         self._untried: list[list[NamespacedName]] = []
         self._updates: Iterator[set[Chain]] = iter(())
-        self._unsettled: set[Chain] = set()
+        self._trying: AbstractSet[NamespacedName] = frozenset()
         self._failed_before = False
         self._takes_no_counters = False
-        self._drifted = 0
 
     @property
     def desired(self) -> DesiredRuleset:
@@ -131,11 +129,13 @@ class FamilyProxy:
         `record` is to be called soon after.
         """
         course, waited_s = Course(self._worked_s), self._iptables.lock_waited_s
-        self._drifted = 0
+        self._applied.drifted, self._trying = 0, frozenset()
         rendered_s = self._render.spent_s
         self._pending |= dirty
         try:
-            error = self._bring_counted(store, circumstances, course, verify=verify)
+            error = self._bring_counted(store, circumstances, course, verify=verify) or course.not_deleted
+            if course.not_deleted:
+                self._applied.forget()
         except BaseException as failed:
             self._applied.forget()  # whatever it was, all is compared again
             if not isinstance(failed, ProgramFailed):
@@ -153,7 +153,7 @@ class FamilyProxy:
             compute_s=course.spent_s(Stage.COMPUTE),
             apply_s=observe_s + course.spent_s(Stage.APPLY) + lock_wait_s,
             error=error,
-            drifted=self._drifted,
+            drifted=self._applied.drifted,
             render_s=self._render.spent_s - rendered_s,
             observe_s=observe_s,
             lock_wait_s=lock_wait_s,
@@ -185,10 +185,11 @@ class FamilyProxy:
         except ProgramFailed as failed:
             if not is_refusal(failed) or "nfacct" not in (named_rule(failed) or str(course.refused)):
                 raise
-            _log.warning("%s: rules go without packet counters from now on: %s", self.family, failed)
-        self._takes_no_counters = True
+            _log.warning("%s: the rules are tried without packet counters: %s", self.family, failed)
         self._applied.forget()
-        return self._bring(store, uncounted, course, verify=verify)
+        error = self._bring(store, uncounted, course, verify=verify)
+        self._takes_no_counters = True
+        return error
 
     def _bring(
         self, store: Store, circumstances: Circumstances, course: Course, *, verify: bool
@@ -209,7 +210,8 @@ class FamilyProxy:
         course.enter(Stage.COMPUTE)
         self._updates = self._computed(store, second, circumstances, kept=refused - second)
         self._compute_rest()
-        self._unsettled |= self._desired.withdraw(second)
+        self._applied.unsettled |= self._desired.withdraw(second)
+        self._trying = second
         course.enter(Stage.APPLY)
         groups, self._untried = [*self._untried, sorted(second - untried)], []
         failed = suspects.not_computed_now
@@ -224,7 +226,7 @@ class FamilyProxy:
     ) -> Iterator[set[Chain]]:
         """The chains that change, some Services at a time."""
         for changed in self._desired.update_in_parts(store, keys, circumstances, kept):
-            self._unsettled |= changed
+            self._applied.unsettled |= changed
             yield changed
         self._suspects.computed(keys, self._desired.take_not_computed())
         self._pending.clear()
@@ -241,56 +243,48 @@ class FamilyProxy:
             if not is_refusal(failed):
                 raise
             return self._recover(failed, course, may_have_been_others=was_known)
-        self._settle(self._desired.changed)
+        self._applied.settle(self._desired.changed)
         return None
 
     def _sections(self, course: Course, *, verify: bool) -> Iterator[Section]:
         """What is to be committed; on a kernel that holds none of it, new chains while the rest is still computed."""
-        looks_at_jumps = verify or self._applied.known is None
-        backend = self._iptables.backend
+        applied = self._applied
+        looks_at_jumps = verify or applied.known is None
         held: dict[Chain, str | None] | None = None
-        if self._applied.known is None and self._rules.may_write_ahead():
+        if applied.known is None and self._rules.may_write_ahead():
             held = dict(self._rules.look({}))
             course.known = dict(held)
-            parts = (_only(self._desired.chains, changed) for changed in self._updates)
-            for section in sections_ahead(parts, held, backend.section_size_ahead):
+            parts = (only(self._desired.chains, changed) for changed in self._updates)
+            for section in sections_ahead(parts, held, self._iptables.backend.section_size_ahead):
                 course.enter(Stage.APPLY)
                 yield section
                 course.enter(Stage.COMPUTE)
         else:
             self._compute_rest()
         course.enter(Stage.OBSERVE)
-        course.missing_jumps = self._missing_jumps() if looks_at_jumps else {}
-        known = self._observed(held, verify=verify)
+        course.missing_jumps = applied.missing_jumps() if looks_at_jumps else {}
+        known = applied.observed(held, verify=verify)
         if held is None:
             course.known = known
         course.enter(Stage.APPLY)
-        yield from self._rest(course, deletes_apart=self._failed_before)
-
-    def _rest(self, course: Course, *, deletes_apart: bool) -> Iterator[Section]:
-        """What the kernel lacks, as far as is known."""
-        known = self._applied.known or {}
-        return iter(
-            plan(
-                _only(known, self._unsettled),
-                _only(self._desired.chains, self._unsettled),
-                course.missing_jumps or {},
-                section_size=self._iptables.backend.section_size(len(known)),
-                deletes_apart=deletes_apart,
-            ).sections
-        )
+        yield from applied.rest(course, deletes_apart=self._failed_before)
 
     def _commit_rest(self, course: Course, probes: Iterable[Section] = ()) -> None:
+        """What could not be deleted, as others hold on to it, is left for the next sync: it holds up no Service."""
         if self._applied.known is None:
             self._look_anew(course)
-        course.known = self._applied.known or {}
-        self._applied.commit(chain_up(self._rest(course, deletes_apart=True), probes), course)
+        try:
+            self._applied.commit_rest(course, probes)
+        except ProgramFailed as failed:
+            if not (course.refused and course.refused.only_deletes):
+                raise
+            course.not_deleted = failed
 
     def _probes(self) -> Iterator[Section]:
         """Chains of the node written as they are: the kernel refuses this only if it takes nothing at all."""
         for chain in _PROBED:
             rules = self._desired.chains.get(chain)
-            if rules is not None and chain not in self._unsettled:
+            if rules is not None and chain not in self._applied.unsettled:
                 yield Section(chain.table, {chain: rules})
 
     def _recover(
@@ -303,7 +297,7 @@ class FamilyProxy:
         if may_have_been_others or refused is None:
             self._look_anew(course)
         else:
-            self._take_stock(course)
+            self._applied.take_stock(course)
         course.enter(Stage.APPLY)
         if may_have_been_others or refused is None or refused.deleted:
             try:
@@ -313,38 +307,27 @@ class FamilyProxy:
                     raise
                 failed = again
             else:
-                self._settle(self._desired.changed)
+                self._applied.settle(self._desired.changed)
                 return None
         return self._blame(failed, course)
 
     def _look_anew(self, course: Course) -> None:
         course.enter(Stage.OBSERVE)
-        self._applied.record()  # it tells what was committed since
-        self._applied.forget()
-        course.missing_jumps = self._missing_jumps()
-        self._observed(None, verify=False)
-
-    def _take_stock(self, course: Course) -> None:
-        """What was committed before the refusal is known; what was to follow is yet to be decided on."""
-        known = self._applied.known or {}
-        self._applied.known = None
-        if course.missing_jumps is None:
-            course.missing_jumps = self._missing_jumps()
-        self._applied.known = self._only_ours(known)
-        self._unsettled = _differing(self._applied.known, self._desired.chains)
+        self._applied.look_anew(course)
+        self._desired.reopen(self._applied.known or {})
 
     def _blame(self, failed: ProgramFailed, course: Course) -> ProgramFailed | None:
         """Find the Services at fault. Raises `failed` if rules are refused also without the newest of any."""
         changed = self._desired.changed
-        if not changed or (course.refused and course.refused.only_deletes):
+        if not changed:
             raise failed
         refusal = Refusal(failed, self._desired.owner(named_rule(failed)))
-        self._unsettled |= self._desired.withdraw(changed)
+        self._applied.unsettled |= self._desired.withdraw(changed)
         if refusal.named is None:
             try:
                 self._commit_rest(course, self._probes())
             except ProgramFailed:
-                self._unsettled |= self._desired.admit(changed)
+                self._applied.unsettled |= self._desired.admit(changed)
                 raise failed from None
         return self._search([changed], course, refusal)
 
@@ -368,91 +351,27 @@ class FamilyProxy:
         try:
             found = find_culprits(groups, attempt, limited(self._worked_s))
         except BaseException:
-            self._unsettled |= self._desired.admit(changed)  # the next sync begins anew
+            self._applied.unsettled |= self._desired.admit(changed)  # the next sync begins anew
             raise
         self._suspects.refuse(found.culprits)
         self._untried += found.untried
         self._desired.settle([*found.culprits, *chain_up.from_iterable(found.untried)])
         self._commit_rest(course)  # refused tries may have left chains behind
-        self._settle(changed)
+        self._applied.settle(changed)
         return last if found.untried else None
 
     def _attempt(
         self, group: Sequence[NamespacedName], course: Course
     ) -> Refusal[NamespacedName, ProgramFailed] | None:
-        self._unsettled |= self._desired.admit(group)
+        self._applied.unsettled |= self._desired.admit(group)
         try:
             self._commit_rest(course)
         except ProgramFailed as failed:
-            if not is_refusal(failed) or (course.refused and course.refused.only_deletes):
+            if not is_refusal(failed):
                 raise
             refusal = Refusal(failed, self._desired.owner(named_rule(failed)))
-            self._unsettled |= self._desired.withdraw(group)
+            self._applied.unsettled |= self._desired.withdraw(group)
             return refusal
-        self._settle(group)
-        self._suspects.release(group)
+        self._applied.settle(group)
+        self._suspects.release(self._trying & set(group))
         return None
-
-    def _settle(self, keys: Iterable[NamespacedName]) -> None:
-        """The kernel holds what is desired, and these Services stay as they are."""
-        known = self._applied.known or {}
-        wanted = _only(self._desired.chains, self._unsettled)
-        # what was equal already need not be held twice
-        known.update({chain: rules for chain, rules in wanted.items() if known.get(chain) == rules})
-        self._unsettled.clear()
-        self._desired.settle(keys)
-
-    def _missing_jumps(self) -> dict[str, list[str]]:
-        if not self._iptables.lacks_jumps(self._desired.jumps):
-            return {}
-        missing = self._iptables.missing_jumps(self._desired.jumps)
-        if missing and self._applied.known is not None:
-            _log.warning("%s: jumps to our chains are gone; all rules are checked again", self.family)
-            self._applied.known = None
-            self._drifted += sum(map(len, missing.values()))
-        return missing
-
-    def _observed(self, held: Known | None, *, verify: bool) -> dict[Chain, str | None]:
-        """What the kernel holds of ours, which is `held` if that was found out before."""
-        known = self._applied.known
-        if known is None:
-            known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
-            self._applied.known = known
-            self._unsettled = _differing(known, self._desired.chains)
-        elif verify:
-            known = self._take_in(known, self._only_ours(self._rules.look_again(known)))
-        return known
-
-    def _only_ours(self, found: Known) -> dict[Chain, str | None]:
-        return {
-            chain: rules for chain, rules in found.items() if is_ours(chain) or chain in self._desired.chains
-        }
-
-    def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> dict[Chain, str | None]:
-        """What others did to our chains since is put right by this sync."""
-        differing = _differing(known, newest)
-        altered = [chain for chain in differing if known.get(chain) is not None]
-        self._drifted += len(altered)
-        if altered:
-            _log.warning(
-                "%s: somebody else changed %d of our chains, such as %s; they are put right",
-                self.family,
-                len(altered),
-                min(altered).name,
-            )
-        self._unsettled |= differing
-        self._applied.known = newest
-        return newest
-
-
-def _differing(known: Known, other: Known) -> set[Chain]:
-    """The chains that only one has, or that they have with different rules."""
-    gone = known.keys() - other.keys()
-    return gone | {chain for chain, rules in other.items() if chain not in known or known[chain] != rules}
-
-
-_Rules = TypeVar("_Rules", str, str | None)
-
-
-def _only(chains: Mapping[Chain, _Rules], of: AbstractSet[Chain]) -> dict[Chain, _Rules]:
-    return {chain: chains[chain] for chain in of if chain in chains}

@@ -1,6 +1,6 @@
 """The chains one family should have on this node, kept up to date Service by Service."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -151,6 +151,14 @@ class DesiredRuleset:
         for key in [*keys]:
             self._before.pop(key, None)
             self._withdrawn.pop(key, None)
+
+    def reopen(self, known: Container[Chain]) -> None:
+        """Services of which chains are lost count as changed: nothing of theirs is there that could stay."""
+        for key, held in self._contributions.items():
+            if key not in self._before and not all(
+                chain in known for chain in (*held.chains, *held.dispatched)
+            ):
+                self._before[key] = NO_STOCK
 
     def owner(self, line: str) -> NamespacedName | None:
         """The changed Service to which a line of a transaction belongs, such as `-A CHAIN ...`."""

@@ -455,6 +455,80 @@ def test_change_of_the_node_while_a_culprit_is_left_out_reaches_all_others(
     assert node.is_as_of(RENDER)
 
 
+def test_culprit_is_found_though_a_stale_chain_that_others_hold_cannot_be_deleted(
+    node: Node, tmp_path: Path
+) -> None:
+    node.restart(against_bad(tmp_path, BY_KERNEL))
+    node.serve("api", "culprit", "web")
+    node.sync()
+    process.run([f"iptables-{node.backend}", "-t", "nat", "-A", "OUTPUT", "-j", chain("web")])
+    node.delete("web")
+    node.endpoint("api", "10.128.9.9")
+    node.serve("culprit", port=BAD)
+    for _ in range(2):
+        report = node.sync()
+        assert report.error is not None
+    assert [key("culprit")] == [rejection.key for rejection in report.quarantined]
+    assert {"api": GOOD, "culprit": GOOD} == node.serves()
+    assert "10.128.9.9" in str(node.rules())
+    process.run([f"iptables-{node.backend}", "-t", "nat", "-D", "OUTPUT", "-j", chain("web")])
+    assert ["culprit"] == node.quarantined()
+    assert Chain("nat", chain("web")) not in node.rules()
+
+
+def test_rules_that_the_kernel_took_and_takes_no_more_once_it_lost_all_cost_only_their_service(
+    node: Node, tmp_path: Path
+) -> None:
+    """A match whose module went: here a counter that is deleted."""
+    render = against_bad(tmp_path, BY_KERNEL)
+    node.restart(render)
+    assert ensure_counters(["late"])
+    node.serve("api", "web")
+    node.serve("culprit", port=BAD)
+    assert [] == node.quarantined()
+    flush(node, "late")
+    node.serve("new")
+    assert ["culprit"] == node.quarantined(verify=True)
+    assert node.is_as_of(render, without=["culprit"])
+    assert ["culprit"] == node.quarantined(verify=True)
+    assert ensure_counters(["late"])
+    node.now_s += FIRST_PAUSE_S
+    assert [] == node.quarantined(verify=True)
+    assert node.is_as_of(render)
+
+
+def test_rules_that_a_culprit_kept_and_the_kernel_lost_are_tried_like_those_of_others(
+    node: Node, tmp_path: Path
+) -> None:
+    render = against_bad(tmp_path, REFUSED["by iptables"])
+    node.restart(render)
+    node.serve("api", "culprit")
+    node.sync()
+    node.serve("culprit", port=BAD)
+    assert ["culprit"] == node.quarantined()
+    flush(node)
+    node.serve("new")
+    assert ["culprit"] == node.quarantined(verify=True)
+    assert {"api": GOOD, "culprit": GOOD, "new": GOOD} == node.serves()
+
+
+@pytest.mark.parametrize("fault", REFUSED.values(), ids=REFUSED)
+def test_culprit_among_chains_that_are_committed_while_others_are_computed_is_found(
+    kernel: None, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 4)
+    monkeypatch.setattr(Backend, "section_size", lambda _backend, _held: 6)
+    monkeypatch.setattr("kproxy.ruleset.desired._BATCH", 2)
+    node = Node(Backend.NFT, against_bad(tmp_path, fault))
+    names = [f"s{number:02}" for number in range(20)]
+    node.serve(*names)
+    node.serve("s03", "s11", port=BAD)
+    assert ["s03", "s11"] == node.quarantined()
+    assert node.is_as_of(RENDER, without=["s03", "s11"])
+    assert ["s03", "s11"] == node.quarantined(verify=True)
+    assert node.is_as_of(RENDER, without=["s03", "s11"])
+
+
 def counted(node: Node) -> str:
     return node.rules()[Chain("filter", "KUBE-FORWARD")]
 
@@ -503,13 +577,13 @@ def test_match_for_counters_that_the_kernel_lacks_costs_no_rule(node: Node) -> N
     assert 1 == node.iptables.restores
 
 
-def delete_counters() -> None:
-    for counter in COUNTERS:
+def delete_counters(*more: str) -> None:
+    for counter in (*more, *(COUNTERS if have_counters() else ())):
         with Netlink() as netlink:
             netlink.tell(NFNL_MSG_ACCT_DEL, NFPROTO_UNSPEC, text_attribute(NFACCT_NAME, counter))
 
 
-def flush(node: Node) -> None:
+def flush(node: Node, *counters: str) -> None:
     """All rules, then the counters that nothing uses any more."""
     if node.backend is Backend.NFT:
         process.run(["nft", "flush", "ruleset"])
@@ -517,4 +591,4 @@ def flush(node: Node) -> None:
         for table in ("filter", "nat"):
             process.run(["iptables-legacy", "-t", table, "-F"])
             process.run(["iptables-legacy", "-t", table, "-X"])
-    delete_counters()
+    delete_counters(*counters)
