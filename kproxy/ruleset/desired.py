@@ -70,6 +70,7 @@ class DesiredRuleset:
         self._withdrawn: dict[NamespacedName, Stock] = {}
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._node: dict[Chain, str] = {}
+        self._node_alone: set[Chain] = set()
         self._trees: dict[Chain, DispatchTree] = {}
         self.chains: dict[Chain, str] = {}
         self.jumps: Ruleset = {}
@@ -177,6 +178,7 @@ class DesiredRuleset:
         self._stood = stood = self._stood or _Stood(self._contributions, self.chains)
         self.jumps = {chain: rules for chain, rules in chains.items() if chain.is_built_in}
         self._node = {chain: rules for chain, rules in chains.items() if not chain.is_built_in}
+        self._node_alone = self._node.keys() - DISPATCH
         self.service_ports = self.endpoints = 0
         self._contributions = {}
         self._trees = {
@@ -266,7 +268,7 @@ class DesiredRuleset:
             )
             for chain, rules in chains.items():
                 merged[chain] = merged.get(chain, "") + rules
-        if shared := merged.keys() & self._node.keys() - DISPATCH:
+        if shared := merged.keys() & self._node_alone:
             raise InputError(
                 f"chain {min(shared).name} belongs to the node's rules, not to those of a Service"
             )
