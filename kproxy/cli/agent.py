@@ -18,7 +18,7 @@ from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, flag_of, override
 from kproxy.configuration.idle import idle_fields
 from kproxy.configuration.units import EXTERNAL_IPS_GATE
-from kproxy.errors import InputError, KproxyError
+from kproxy.errors import InputError
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.ruleset.tree import LAYOUTS
@@ -51,8 +51,7 @@ def command(context: click.Context, /, **_: object) -> None:
         _write(flags["write-config-to"], configuration)
     elif flags["cleanup"]:
         require_net_admin()
-        if not clean_up():
-            raise KproxyError("some rules are still there, see above; solve that and run this again")
+        clean_up()
     else:
         run(_options(flags, configuration, file))
 

@@ -221,7 +221,8 @@ _OURS = (
     _text(
         "state-dir",
         "Where an agent that starts again finds what it wrote; of use only if it outlives the container.",
-        type=click.Path(path_type=Path, file_okay=False),
+        # whether it can be used is for the agent to find out: --version needs no directory
+        type=click.Path(path_type=Path, file_okay=False, readable=False),
         default=Path("/run/kproxy"),
         show_default=True,
     ),

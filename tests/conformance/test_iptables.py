@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -92,11 +93,9 @@ def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_p
     configuration, _ = decode_configuration(configured)
     settings = rule_settings(configuration, accounting=True, conntrack_tcp_be_liberal=False)
     shuffled = random.Random(cluster.name)
-    with inside(node):
+    with inside(node), closing(Record(None)) as record:
         process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
-        proxy = FamilyProxy(
-            Iptables(Backend.NFT, family), RecordedRules(family, Record(None)), rule_templates()
-        )
+        proxy = FamilyProxy(Iptables(Backend.NFT, family), RecordedRules(family, record), rule_templates())
         store = Store()
         for round_of_events in (
             added(objects),

@@ -592,3 +592,23 @@ def test_agent_in_nftables_mode_answers_as_in_the_other(here: None, log: Path) -
     with running_agent("--cleanup", log=log, named=False) as running:
         assert 0 == running.wait(timeout=BOUND_S)
     assert "kproxy" not in process.run(["nft", "list", "tables"])
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("turned_off", [False, True])
+def test_nftables_mode_refuses_an_old_kernel_unless_told_otherwise(
+    here: None, log: Path, monkeypatch: pytest.MonkeyPatch, turned_off: bool
+) -> None:
+    """A process whose personality says so is told of Linux 2.6."""
+    monkeypatch.setenv("KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK", "1" if turned_off else "")
+    old = subprocess.run(
+        ["setarch", "--uname-2.6", "uname", "-r"], check=True, capture_output=True, text=True
+    )
+    flags = ["--manifests", str(DEMO), "--proxy-mode=nftables"]
+    with running_agent(*flags, log=log, before=("setarch", "--uname-2.6")) as running:
+        if turned_off:
+            eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+        else:
+            assert 3 == running.wait(timeout=BOUND_S)
+    assert f"kernel {old.stdout.strip()} is older than 5.13" in log.read_text()
+    assert turned_off == ("kproxy" in process.run(["nft", "list", "tables"]))
