@@ -8,12 +8,14 @@ from statemachine.flaws import Boundless, Deep, Extra, Flaw, NotOurs, Padded, Pl
 _ANY_KIND: SearchStrategy[Flaw] = st.one_of(
     st.builds(Deep, levels=st.sampled_from([1_000, 5_000, 2_000, 70])), st.builds(Padded)
 )
+_LABELS: Place = ("metadata", "labels")
 _DEPTHS = st.sampled_from([0, 0, 100, 3_000])
 
 
 def _unusable(*fields: tuple[Place, object]) -> SearchStrategy[Flaw]:
     return st.builds(
-        lambda field, depth: Unusable(at=field[0], value=field[1], depth=depth),
+        # the API server itself looks at labels, to select by them
+        lambda field, depth: Unusable(at=field[0], value=field[1], depth=0 if field[0] == _LABELS else depth),
         st.sampled_from(fields),
         _DEPTHS,
     )
@@ -29,8 +31,6 @@ def _void(*fields: tuple[Place, object]) -> SearchStrategy[Flaw]:
 
 _PORT: Place = ("spec", "ports", 0)
 _ENDPOINT: Place = ("endpoints", 0)
-_LABELS: Place = ("metadata", "labels")
-
 BAD_ADDRESSES = (
     "192.0.2.300",
     "192.0.2",

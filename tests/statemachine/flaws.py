@@ -56,6 +56,8 @@ class Unusable:
     depth: int = 0
 
     def served(self, manifest: Object) -> Object:
+        if not self.depth:
+            return _with(manifest, self.at, self.value)
         held = b"[" * self.depth + msgspec.json.encode(self.value) + b"]" * self.depth
         return _with(manifest, self.at, msgspec.Raw(held))
 

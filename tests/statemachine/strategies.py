@@ -8,7 +8,7 @@ from hypothesis.strategies import SearchStrategy
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Family, Protocol
 from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
-from statemachine.drawn_flaws import OF_NODES, OF_SERVICE_CIDRS, OF_SERVICES, OF_SLICES
+from statemachine.drawn_flaws import BOUNDLESS, OF_NODES, OF_SERVICE_CIDRS, OF_SERVICES, OF_SLICES
 from statemachine.filters import Filter
 from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
 from statemachine.foreign import (
@@ -119,6 +119,8 @@ _flawed_changes: SearchStrategy[Change] = st.one_of(
     st.builds(PutServiceCIDR, _CIDRS, _networks, OF_SERVICE_CIDRS),
     st.builds(PutServiceCIDR, _CIDRS, _networks),
     st.builds(DeleteServiceCIDR, _CIDRS),
+    st.builds(PutService, st.just(_TOO_MUCH), _shapes, BOUNDLESS),
+    st.builds(DeleteService, st.just(_TOO_MUCH)),
 )
 
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,6 +177,8 @@ class World:
                     clusters.append(cluster)
         if step.restarts_agent:
             clusters += [cluster.as_newly_read for cluster in clusters if cluster.refused]
+            # no agent waits for ServiceCIDRs, which a cluster may lack
+            clusters += [replace(cluster, service_cidrs={}) for cluster in clusters if cluster.service_cidrs]
         all_flags = {self.flags, step.flags or self.flags}
         states = [(cluster, self._settings(flags)) for cluster in clusters for flags in all_flags]
         return allowed_fates(self._wire, packets(clusters), states)
