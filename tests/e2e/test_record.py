@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -144,3 +147,32 @@ def test_agent_closes_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     run_until_synced(log := tmp_path / "agent.log")
     assert "ResourceWarning" not in log.read_text()
     assert {FILE} == {file.name for file in (tmp_path / "state").iterdir()}
+
+
+def has_synced_again(log: Path) -> bool:
+    return len(syncs(log)) > 2
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_two_agents_on_one_node_leave_each_others_rules_alone_and_follow_changes(
+    tmp_path: Path, backend: str
+) -> None:
+    manifests, logs = tmp_path / "manifests", [tmp_path / "one.log", tmp_path / "two.log"]
+    shutil.copytree(DEMO, manifests)
+    flags = ("--manifests", str(manifests), "--iptables-backend", backend, "--iptables-sync-period", "1s")
+    with running_agent(*flags, log=logs[0]):
+        eventually(lambda: len(syncs(logs[0])) == 2, "the first sync of the first agent", logs[0])
+        with running_agent(*flags, log=logs[1]):
+            eventually(lambda: len(syncs(logs[1])) == 2, "the first sync of the second agent", logs[1])
+            assert [("IPv4", 0), ("IPv6", 0)] == syncs(logs[1])
+            web = manifests / "web.yaml"
+            other = tmp_path / "web.yaml"
+            other.write_text(web.read_text().replace("port: 80", "port: 81"))
+            other.rename(web)
+            for log in logs:
+                eventually(partial(has_synced_again, log), "the change", log)
+            settled = [len(syncs(log)) for log in logs]
+            time.sleep(4)
+            changed = [syncs(log)[count:] for log, count in zip(logs, settled, strict=True)]
+    assert [[], []] == [[each for each in found if each[1]] for found in changed]
+    assert all("somebody else" not in log.read_text() for log in logs)
