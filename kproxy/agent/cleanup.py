@@ -10,6 +10,7 @@ from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nftables import has_table
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE
+from kproxy.transaction.halving import find_culprits
 from kproxy.transaction.nftables import MODEL
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
@@ -99,15 +100,53 @@ def _succeeds(what: str, clean: Callable[[], None]) -> bool:
 
 
 def _clean_iptables(iptables: Iptables) -> None:
+    """KproxyError if rules of others lead to chains of ours, which are then left without a rule; all others are gone."""
+    left: list[Chain] = []
     for table in _TABLES:
         chains = [Chain(table, name) for name in iptables.chain_names(table)]
         ours = [chain for chain in chains if _goes(iptables, chain)]
         if ours:
             iptables.delete_jumps(table, {chain.name for chain in ours})
-            iptables.restore(map(str, _deletion(table, ours, iptables.backend.section_size(len(chains)))))
-            _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
+            in_use = _delete(iptables, ours, iptables.backend.section_size(len(chains)))
+            _log.info("%s: removed %d chains from %s", iptables.program, len(ours) - len(in_use), table)
+            left += in_use
     if _MARKING in iptables.chain_names("nat"):
         _delete_unless_in_use(iptables, Chain("nat", _MARKING))
+    if left:
+        names = ", ".join(f"{chain.name} in {chain.table}" for chain in left)
+        raise KproxyError(
+            f"rules of others lead to {names}; left without rules there; remove those rules, and clean up again"
+        )
+
+
+def _delete(iptables: Iptables, chains: Sequence[Chain], size: int | None) -> list[Chain]:
+    """The chains of one table that had to stay, without rules, because rules of others lead to them."""
+    try:
+        iptables.restore(map(str, _deletion(chains, size)))
+    except ProgramFailed as failed:
+        if not _says_in_use(iptables, failed):
+            raise
+    else:
+        return []
+    pieces = list(_deletion(chains, size))
+    iptables.restore(str(Section(each.table, dict.fromkeys(each.deleted, ""))) for each in pieces)
+    refuses = partial(_refuses_to_delete, iptables)
+    return [chain for piece in pieces for chain in find_culprits(piece.deleted, refuses)]
+
+
+def _refuses_to_delete(iptables: Iptables, chains: Sequence[Chain]) -> bool:
+    try:
+        iptables.restore([str(Section(chains[0].table, deleted=tuple(chains)))])
+    except ProgramFailed as failed:
+        if _says_in_use(iptables, failed):
+            return True
+        raise
+    return False
+
+
+def _says_in_use(iptables: Iptables, failed: ProgramFailed) -> bool:
+    """iptables-legacy-restore tells no reason, but another exit code where it cannot have the lock."""
+    return failed.exit_code == 1 if iptables.backend is Backend.LEGACY else "resource busy" in failed.stderr
 
 
 def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> None:
@@ -126,12 +165,12 @@ def _goes(iptables: Iptables, chain: Chain) -> bool:
     return chain.name in _SHARED or is_ours(chain)
 
 
-def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
+def _deletion(chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
     """Those first that jump to the others, so that none is deleted while it is in use."""
     ordered = parents_first(chains)
     step = size or max(len(ordered), 1)
     for start in range(0, len(ordered), step):
-        yield Section(table, deleted=tuple(ordered[start : start + step]))
+        yield Section(ordered[start].table, deleted=tuple(ordered[start : start + step]))
 
 
 def _clean_nft(family: Family, *tables: str) -> None:
