@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
 from kproxy.agent.ending import end_on_signals
 from kproxy.agent.family import FamilyProxy, Proxy, Rules
 from kproxy.agent.follower import tell_all
@@ -25,9 +26,11 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.kernel import addresses, descriptors, sysctl
 from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend, Iptables, find_backend
+from kproxy.kernel.backend import find_backend
+from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_probe import require_expressions
+from kproxy.kernel.nft_version import require_versions
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
@@ -89,6 +92,8 @@ def run(options: Options) -> None:
     require_net_admin()
     descriptors.raise_limit()
     mode = options.configuration.mode
+    if mode is Mode.NFTABLES:
+        require_versions()
     backend = None if mode is Mode.NFTABLES else options.backend or find_backend()
     settings = _set_up(options.configuration)
     if options.init_only:
@@ -103,6 +108,8 @@ def run(options: Options) -> None:
         options.manifests or "the cluster",
     )
     with ExitStack() as running:
+        if parts.record:
+            running.callback(parts.record.close)
         if options.manifests is None:
             running.callback(parts.recorder.stop)
             start_optional("the posting of Events", parts.recorder.start)
@@ -120,6 +127,7 @@ class _Parts(NamedTuple):
     agent: Agent
     around: Surroundings
     recorder: EventRecorder
+    record: Record | None
 
 
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
@@ -155,8 +163,9 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
         recorder.record,
         None if options.manifests else other_nodes,
     )
-    agent = _agent(options, settings, backend, families, around)
-    return _Parts(source, agent, around, recorder)
+    record = _record(options.state_directory) if backend is Backend.NFT else None
+    agent = _agent(options, settings, backend, families, around, record)
+    return _Parts(source, agent, around, recorder, record)
 
 
 def _set_up(configuration: Configuration) -> Settings:
@@ -216,17 +225,18 @@ def _agent(
     backend: Backend | None,
     families: Sequence[Family],
     around: Surroundings,
+    record: Record | None,
 ) -> Agent:
     render = rule_templates(options.templates)
     timing = options.configuration.rule_options
     proxies: Sequence[Proxy]
     if backend:
-        rules_of = _rules(options.state_directory, backend)
         by_iptables = [
-            FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families
+            FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
         ]
         around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
-        proxies = [Successor(proxy, end_nftables_mode) for proxy in by_iptables]
+        end_others = partial(end_other_backend_and_nftables_mode, backend)
+        proxies = [Successor(proxy, end_others) for proxy in by_iptables]
     else:
         ours = Commits()
         by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]
@@ -243,16 +253,18 @@ def _agent(
     )
 
 
-def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:
-    """How the rules of each family that are in the kernel are told."""
-    if backend is Backend.LEGACY:
-        return SavedRules
+def _rules(family: Family, record: Record | None) -> Rules:
+    """How the rules of a family that are in the kernel are told: by iptables-legacy without a record."""
+    return RecordedRules(family, record) if record else SavedRules(family)
+
+
+def _record(directory: Path) -> Record:
+    """In memory where the directory cannot hold it."""
     try:
-        record = Record(directory / "iptables-nft.sqlite")
+        return Record(directory / "iptables-nft.sqlite")
     except EnvironmentLacking as lacking:
-        _log.warning("%s; an agent that starts again writes all rules anew", lacking)
-        record = Record(None)
-    return lambda family: RecordedRules(family, record)
+        _log.warning("%s; an agent that starts again reads all rules from the kernel", lacking)
+        return Record(None)
 
 
 def _source(

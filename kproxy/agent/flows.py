@@ -26,7 +26,7 @@ _MOST_TRIES = 12
 class _Work:
     """What is to be looked at in one family; what is newer replaces what is older."""
 
-    changes: dict[Frontend, Targets | None] = field(default_factory=dict)
+    changes: dict[Frontend, Targets] = field(default_factory=dict)
     node_ports: NodePortDispatch | None = None
     tries: int = 0
 
@@ -68,7 +68,8 @@ class FlowCleaner(Follower):
             waiting = self._dirty[family]
             waiting |= dirty
             if outcome.succeeded and waiting:
-                changes = self._frontends[family].update(store, waiting)
+                external = outcome.node.serves_external_ips
+                changes = self._frontends[family].update(store, waiting, serves_external_ips=external)
                 waiting.clear()
                 if changes:
                     self._hand_over(family, _Work(dict(changes), outcome.node.node_ports))

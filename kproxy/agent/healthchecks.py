@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from http import HTTPStatus
 
 from kproxy.agent.follower import Follower, Outcome
@@ -13,7 +14,7 @@ from kproxy.agent.web import Listener, Page, WebServer
 from kproxy.model.health import HealthCheck, health_check
 from kproxy.model.node import NodeView
 from kproxy.state.store import Store
-from kproxy.values import Family, NamespacedName
+from kproxy.values import Address, Family, NamespacedName, family_of
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class HealthCheckPorts(Follower):
         opened: list[Listener] = []
         try:
             opened.extend(
-                self._web.listen(address, check.port, lambda _: self._page(check.service))
+                self._web.listen(address, check.port, partial(self._page, check.service, address))
                 for address in self._addresses
             )
         except BaseException:
@@ -129,9 +130,11 @@ class HealthCheckPorts(Follower):
         for listener in self._listeners.pop(key, ()):
             self._web.close(listener)
 
-    def _page(self, service: NamespacedName) -> Page:
+    def _page(self, service: NamespacedName, address: str, _path: str) -> Page:
         check = self._checks.get(service)
-        local_endpoints = check.local_endpoints if check else 0  # the Service went just now
+        local_endpoints = (
+            check.count_for(family_of(Address(address))) if check else 0
+        )  # the Service went just now
         healthy = self._is_healthy()
         content = {
             "service": {"namespace": service.namespace, "name": service.name},
