@@ -40,20 +40,20 @@ class Successor:
     def record(self) -> None:
         self._proxy.record()
 
-    def _end_in_background(self) -> None:
-        thread = KeptThread(f"end-other-mode-{self.family}", self._end_predecessors, Need.REPORTS)
-        try:
-            thread.start()
-        except EnvironmentLacking as lacking:
-            thread.end()
-            _log.warning("%s: rules of another mode stay until the next sync: %s", self.family, lacking)
-            return
-        self._removal = thread
-
     def _is_due(self, *, verify: bool) -> bool:
         if self._removal is None:
             return True
         return verify and not self._has_removed and not self._removal.is_alive()
+
+    def _end_in_background(self) -> None:
+        removal = KeptThread(f"end-other-mode-{self.family}", self._end_predecessors, Need.REPORTS)
+        try:
+            removal.start()
+        except EnvironmentLacking as lacking:
+            removal.end()
+            self._tell(str(lacking), is_defect=False)
+            return
+        self._removal = removal
 
     def _end_predecessors(self) -> None:
         try:
