@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MOST_BYTES = 256 << 20
 _LOOK_EVERY_S = 0.1
+_LONGEST_UNREAD_S = 60.0
+"""A volume that is mounted anew is away for seconds; what is known after a minute without it may be old."""
+
 _SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 """Between two attempts to read a file that met a defect of ours: as long as between two attempts of a watch."""
@@ -154,6 +157,13 @@ class _Again(NamedTuple):
     pause_s: float
 
 
+class _Complaint(NamedTuple):
+    """Why the directory cannot be read, and since when it cannot."""
+
+    text: str
+    since: float
+
+
 class ManifestDirectory:
     """Tells `emit` what a directory's manifests say, from `start` to `stop`.
 
@@ -173,9 +183,17 @@ class ManifestDirectory:
         self._told: dict[Kind, Listed] = {}
         self._has_news = False
         self._again: dict[Path, _Again] = {}
+        self._complaint: _Complaint | None = None
 
     freshness = ()
-    """A directory is never out of date: it is looked at ten times a second."""
+    """No kind is older than another: the directory is looked at ten times a second."""
+
+    def outdated(self) -> tuple[str, ...]:
+        """Why what is known may be old, if the directory could not be read for a while; may be asked from any thread."""
+        complaint = self._complaint
+        if complaint is None or (age_s := time.monotonic() - complaint.since) < _LONGEST_UNREAD_S:
+            return ()
+        return (f"{complaint.text}; what was known {age_s:.0f} s ago stays in force",)
 
     def start(self) -> None:
         """Emit every kind, then watch in the background; InputError if there is no such directory."""
@@ -191,15 +209,18 @@ class ManifestDirectory:
         self._thread.join()
 
     def _watch(self) -> None:
-        complaint = ""
         while not self._stopping.wait(_LOOK_EVERY_S):
             try:
                 self._look()
-                complaint = ""
+                self._complaint = None
             except InputError as error:
-                if str(error) != complaint:
-                    complaint = str(error)
-                    logger.warning("%s; what is known stays in force", complaint)
+                self._complain(str(error))
+
+    def _complain(self, text: str) -> None:
+        before = self._complaint
+        if before is None or before.text != text:
+            self._complaint = _Complaint(text, before.since if before else time.monotonic())
+            logger.warning("%s; what is known stays in force", text)
 
     def _look(self) -> None:
         now = self._signatures()
