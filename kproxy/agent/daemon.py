@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from kproxy.agent.applied import Rules
 from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
 from kproxy.agent.ending import end_on_signals
-from kproxy.agent.family import FamilyProxy, Proxy, Rules
+from kproxy.agent.family import FamilyProxy, Proxy
 from kproxy.agent.follower import tell_all
 from kproxy.agent.loop import Agent
 from kproxy.agent.nft_table import Commits

@@ -215,7 +215,7 @@ _OURS = (
     ),
     _text(
         "templates",
-        "A directory whose templates win over ours.",
+        "A directory whose templates, in iptables/ or nftables/, win over ours.",
         type=click.Path(path_type=Path, exists=True, file_okay=False),
     ),
     _text(

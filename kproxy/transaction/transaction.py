@@ -33,6 +33,10 @@ class Section:
         )
 
     @property
+    def only_deletes(self) -> bool:
+        return bool(self.deleted) and not (self.written or self.jumps or self.edited)
+
+    @property
     def changes_rules(self) -> bool:
         """Whether it surely does; emptying chains may find them empty."""
         return bool(any(self.written.values()) or self.jumps or self.deleted or self.edited)

@@ -181,15 +181,16 @@ def test_wait_for_the_lock_is_told_apart_from_work(
     assert report.took_s > report.lock_wait_s
 
 
-def test_all_is_written_again_after_a_failure_where_others_emptied_the_kernel(nft_node: Node) -> None:
-    circumstances = Circumstances(nft_node.view(), nft_node.settings)
-    succeeded(nft_node.proxy.sync(nft_node.store, nft_node.store.take_dirty(), circumstances, verify=False))
-    nft_node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
-    nft_node.proxy.record()
+def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nft_node: Node) -> None:
+    node = nft_node
+    circumstances = Circumstances(node.view(), node.settings)
+    succeeded(node.proxy.sync(node.store, node.store.take_dirty(), circumstances, verify=False))
+    node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
+    node.proxy.record()
     process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
-    nft_node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-    assert [True, False] == [nft_node.sync().error is not None for _ in range(2)]
-    assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    succeeded(node.sync())
+    assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
 def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
@@ -242,7 +243,9 @@ def test_what_an_error_of_another_kind_interrupted_is_looked_at_again(
     assert before == node.rules()
 
 
-def test_services_beside_one_that_cannot_be_computed_are_made_good(node: Node) -> None:
+def test_service_that_a_defect_keeps_from_being_computed_keeps_its_rules_and_costs_no_other(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     ill = [False]
 
     def render(template: str, values: dict[str, object]) -> str:
@@ -255,10 +258,14 @@ def test_services_beside_one_that_cannot_be_computed_are_made_good(node: Node) -
     for name in ("api", "web"):
         node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"), name=f"{name}-a", service=name)))
     ill[0] = True
-    with pytest.raises(ZeroDivisionError):
-        node.sync()
+    (rejection,) = succeeded(node.sync()).quarantined
+    assert NamespacedName("default", "web") == rejection.key
+    assert "ZeroDivisionError" in rejection.reason
+    assert "ZeroDivisionError" in caplog.text
+    assert ("10.128.1.0:8080" in node.rules(), "10.128.1.77:8080" in node.rules()) == (True, True)
     ill[0] = False
-    succeeded(node.sync())
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.78"))))
+    assert () == succeeded(node.sync()).quarantined
     assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
@@ -438,16 +445,15 @@ def test_stale_chain_that_a_foreign_rule_holds_does_not_hold_up_other_changes(no
     assert "-A KUBE-SERVICES -d 10.96.0.10/32" not in node.rules()
 
 
-def test_chain_that_someone_deleted_is_found_out_after_a_failure(node: Node) -> None:
-    """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it."""
+def test_chain_that_someone_deleted_is_found_out_when_a_change_is_refused(node: Node) -> None:
+    """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it in the same sync."""
     ext = "KUBE-EXT" + WEB_CHAIN.removeprefix("KUBE-SVC")
     succeeded(node.sync())
     node.iptables("-t", "nat", "-F", "KUBE-SERVICES")
     node.iptables("-t", "nat", "-F", WEB_CHAIN)
     node.iptables("-t", "nat", "-X", WEB_CHAIN)
     node.store.apply(Changed(a_service("web", external_ips=(Address("203.0.113.5"),))))
-    errors = [node.sync().error is not None for _ in range(2)]
-    assert [True, False] == errors
+    assert () == succeeded(node.sync()).quarantined
     assert f":{ext}" in node.rules()
     assert "default/api cluster IP" in node.rules()
 
