@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import process, sysctl
+from kproxy.kernel import process, sysctl, xtables
 from kproxy.kernel.iptables import Backend, Iptables, target
 from kproxy.kernel.ipvs import INTERFACE, count_servers, remove_interface
 from kproxy.kernel.nftables import delete_table, has_rules
@@ -157,13 +157,20 @@ def _clean_iptables(iptables: Iptables) -> bool:
 
 
 def _chain_names(iptables: Iptables, table: str) -> list[str]:
-    """As `iptables` lists them; EnvironmentLacking says so where a table is there and nothing can list it."""
+    """Of all chains, or where the program of iptables-legacy is missing of those that are not built in.
+
+    EnvironmentLacking says so where a table is there and nothing can list it.
+    """
     try:
         return iptables.chain_names(table)
     except EnvironmentLacking as lacking:
-        raise EnvironmentLacking(
-            f"table {table} of {iptables.program} is there and may hold rules of kproxy or kube-proxy, but {lacking}"
-        ) from lacking
+        try:
+            return xtables.chain_names(iptables.family, table)
+        except OSError as refused:
+            raise EnvironmentLacking(
+                f"table {table} of {iptables.program} is there and may hold rules of kproxy or kube-proxy, "
+                f"but the kernel does not list it ({refused.strerror}), and {lacking}"
+            ) from lacking
 
 
 def _require_program(iptables: Iptables, ours: Sequence[Chain]) -> None:
@@ -204,10 +211,10 @@ def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator
 
 
 def _holds_rules(iptables: Iptables, chain: Chain) -> bool:
-    """Asked without a program where the kernel can be."""
+    """Asked without a program where the kernel can be; without that of iptables-legacy it counts as holding some."""
     if iptables.backend is Backend.NFT:
         return has_rules(iptables.family, chain)
-    return bool(iptables.rules(chain))
+    return process.find(iptables.program) is None or bool(iptables.rules(chain))
 
 
 def _clean_nft(family: Family, *tables: str) -> bool:
