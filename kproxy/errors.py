@@ -27,6 +27,10 @@ class InvalidField(InputError):
         self.reason = reason
 
 
+class Irrelevant(InvalidField):
+    """An object from which no rule follows, though nothing is wrong with it: no reason to complain of it."""
+
+
 class EnvironmentLacking(KproxyError):
     """The machine lacks a program, a privilege or a kernel feature; the text names the fix."""
 
@@ -49,11 +53,18 @@ class ProgramFailed(KproxyError):
 
     `exit_code` is None after a time-out, and negative after a signal, whose name `signal` then is. `stderr` is the
     whole text that it wrote there. `excerpt` holds the lines of its input around the one that it named, each with its
-    number; empty if it named none.
+    number; empty if it named none. `line` is the number of the line that it named, 0 if it named none.
     """
 
     def __init__(
-        self, program: str, exit_code: int | None, stderr: str, excerpt: str = "", *, signal: str = ""
+        self,
+        program: str,
+        exit_code: int | None,
+        stderr: str,
+        excerpt: str = "",
+        line: int = 0,
+        *,
+        signal: str = "",
     ) -> None:
         if exit_code is None:
             ended = "did not end in time"
@@ -67,6 +78,7 @@ class ProgramFailed(KproxyError):
         self.exit_code = exit_code
         self.stderr = stderr
         self.excerpt = excerpt
+        self.line = line
         self.signal = signal
 
     @property

@@ -8,9 +8,9 @@ from functools import partial
 
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process, sysctl, xtables
-from kproxy.kernel.iptables import Backend, Iptables, target
+from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.ipvs import INTERFACE, count_servers, remove_interface
-from kproxy.kernel.nftables import delete_table, has_rules
+from kproxy.kernel.nftables import delete_table
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
 from kproxy.transaction.fit import fitting
@@ -92,13 +92,26 @@ def end_iptables_mode(family: Family) -> None:
     )
 
 
+def end_other_backend_and_nftables_mode(backend: Backend, family: Family) -> None:
+    """Remove the rules of iptables mode in the backend that is not this one, and what `end_nftables_mode` removes."""
+    (other,) = (each for each in Backend if each is not backend)
+    _end((Iptables(other, family).program, _by_iptables(other, family)), *_of_nftables_mode(family))
+
+
 def end_nftables_mode(family: Family) -> None:
     """Remove the rules of nftables mode, kube-proxy's and ours, and the interface of mode ipvs."""
-    _end((f"nftables, {family}", partial(_clean_nft, family, *_NFT_TABLES)), (INTERFACE, _remove_interface))
+    _end(*_of_nftables_mode(family))
 
 
 _Part = tuple[str, Callable[[], bool]]
 """A name for messages, and a function that tells whether it removed anything."""
+
+
+def _of_nftables_mode(family: Family) -> Sequence[_Part]:
+    return (
+        (f"nftables, {family}", partial(_clean_nft, family, *_NFT_TABLES)),
+        (INTERFACE, _remove_interface),
+    )
 
 
 def _parts() -> Iterator[_Part]:
@@ -140,11 +153,7 @@ def _clean_iptables(iptables: Iptables) -> bool:
         if not ours:  # then no rule can jump to them
             continue
         _require_program(iptables, ours)
-        jumps = [rule for chain in chains if chain.is_built_in for rule in iptables.rules(chain)]
-        names = {chain.name for chain in ours}
-        gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if target(rule) in names]
-        if gone:
-            iptables.restore([f"*{table}\n{''.join(gone)}COMMIT\n"])
+        iptables.delete_jumps(table, {chain.name for chain in ours})
         sections = _deletion(table, ours, iptables.backend.section_size(len(chains)))
         iptables.restore(map(str, fitting(sections, iptables.commit_room())))
         _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
@@ -211,10 +220,10 @@ def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator
 
 
 def _holds_rules(iptables: Iptables, chain: Chain) -> bool:
-    """Asked without a program where the kernel can be; without that of iptables-legacy it counts as holding some."""
-    if iptables.backend is Backend.NFT:
-        return has_rules(iptables.family, chain)
-    return process.find(iptables.program) is None or bool(iptables.rules(chain))
+    """Without the program of iptables-legacy, which alone can tell, it counts as holding some."""
+    if iptables.backend is Backend.LEGACY and process.find(iptables.program) is None:
+        return True
+    return not iptables.is_empty(chain)
 
 
 def _clean_nft(family: Family, *tables: str) -> bool:

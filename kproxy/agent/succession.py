@@ -1,14 +1,14 @@
-"""A change of mode: the new rules first, then what the other mode left behind goes away."""
+"""A change of mode or backend: the new rules first, then what the other one left behind goes away."""
 
 import logging
-import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from kproxy.agent.family import Proxy, SyncReport
-from kproxy.errors import KproxyError
+from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.ruleset.desired import Circumstances
 from kproxy.state.store import Store
+from kproxy.threads import KeptThread, Need
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Successor:
         self.family = proxy.family
         self._proxy = proxy
         self._remove = remove
-        self._removal: threading.Thread | None = None
+        self._removal: KeptThread | None = None
         self._has_removed = False
         self._told = ""
 
@@ -34,8 +34,7 @@ class Successor:
     ) -> SyncReport:
         report = self._proxy.sync(store, dirty, circumstances, verify=verify)
         if report.error is None and self._is_due(verify=verify):
-            self._removal = threading.Thread(target=self._end_predecessors, daemon=True)
-            self._removal.start()
+            self._end_in_background()
         return report
 
     def record(self) -> None:
@@ -45,6 +44,16 @@ class Successor:
         if self._removal is None:
             return True
         return verify and not self._has_removed and not self._removal.is_alive()
+
+    def _end_in_background(self) -> None:
+        removal = KeptThread(f"end-other-mode-{self.family}", self._end_predecessors, Need.REPORTS)
+        try:
+            removal.start()
+        except EnvironmentLacking as lacking:
+            removal.end()
+            self._tell(str(lacking), is_defect=False)
+            return
+        self._removal = removal
 
     def _end_predecessors(self) -> None:
         try:
@@ -61,7 +70,7 @@ class Successor:
         if reason != self._told:
             self._told = reason
             _log.warning(
-                "%s: rules of another mode stay beside ours, which work; their removal is tried again: %s",
+                "%s: rules of another mode or backend stay beside ours, which work; their removal is tried again: %s",
                 self.family,
                 reason,
                 exc_info=is_defect,

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Self, TypeVar
 
@@ -78,6 +78,16 @@ def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, 
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length
         at += (length + 3) & ~3
+
+
+def first_but(kinds: Collection[int], message: bytes, at: int) -> int:
+    """Where the first attribute begins, from a place on where one does, that is of none of these types."""
+    while at < len(message):
+        length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
+        if kind & _TYPE_BITS not in kinds:
+            break
+        at += (length + 3) & ~3
+    return at
 
 
 class Message(NamedTuple):

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import re
 import struct
-from contextlib import closing
 
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel.nfnetlink import (
@@ -15,6 +14,7 @@ from kproxy.kernel.nfnetlink import (
     Message,
     Netlink,
     attributes,
+    first_but,
     patiently,
     text_attribute,
 )
@@ -31,6 +31,7 @@ _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
 _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
+_RULE_PLACE = {_RULE_HANDLE, 6, 8}  # and NFTA_RULE_POSITION, the handle of the rule before it, _PAD
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
@@ -108,15 +109,6 @@ def chains(family: Family) -> list[Chain]:
         raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
 
 
-def has_rules(family: Family, chain: Chain) -> bool:
-    """Whether a chain that is there holds a rule."""
-    with closing(RuleReader(family)) as reader:
-        try:
-            return bool(patiently(lambda: reader.handles(chain)))
-        except OSError as refused:
-            raise KproxyError(f"the kernel does not list the rules of {chain.name}: {refused}") from refused
-
-
 def _chain_in(message: bytes) -> Chain:
     table = ""
     for kind, begin, end in attributes(message):
@@ -149,6 +141,20 @@ class RuleReader:
             digest.update(_COUNTS.sub(b"counter", message[FIRST_ATTRIBUTE:]))
         return digest.digest()
 
+    def content(self, chain: Chain) -> bytes:
+        """A digest that changes if a rule of the chain does, but not with packets, nor if a rule is written anew as it was.
+
+        Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
+        at that moment.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        after_names = FIRST_ATTRIBUTE + len(asked)
+        for message in self._netlink.dump(_GET_RULE, self._family, asked):
+            begin = first_but(_RULE_PLACE, message, after_names)
+            digest.update(_COUNTS.sub(b"counter", message[begin:]))
+        return digest.digest()
+
     def place(self, chain: Chain) -> bytes:
         """What changes if the chain's hook, priority or policy does, whatever its rules."""
         asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
@@ -164,13 +170,3 @@ class RuleReader:
             for kind, begin, end in attributes(message)
             if kind == _RULE_EXPRESSIONS
         )
-
-    def handles(self, chain: Chain) -> list[int]:
-        """The numbers of the chain's rules: each new rule of a table gets one that is greater than all before."""
-        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
-        return [
-            int.from_bytes(message[begin:end])
-            for message in self._netlink.dump(_GET_RULE, self._family, asked)
-            for kind, begin, end in attributes(message)
-            if kind == _RULE_HANDLE
-        ]

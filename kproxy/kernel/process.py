@@ -149,10 +149,11 @@ def _require_success(
         raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
     if started.returncode != 0:
         said = _text(complaint)
-        excerpt = _excerpt(stdin, first_line, said)
-        raise ProgramFailed(
-            " ".join(command), started.returncode, said, excerpt, signal=_signal(-started.returncode)
-        )
+        named = _NAMED_LINE.search(said)
+        line = int(named[1]) if named else 0
+        excerpt = _excerpt(stdin, first_line, line) if line else ""
+        ended_by = _signal(-started.returncode)
+        raise ProgramFailed(" ".join(command), started.returncode, said, excerpt, line, signal=ended_by)
 
 
 def _signal(number: int) -> str:
@@ -219,12 +220,8 @@ def _text(output: bytes) -> str:
     return output.decode(errors="backslashreplace")
 
 
-def _excerpt(text: str, first_line: int, complaint: str) -> str:
+def _excerpt(text: str, first_line: int, number: int) -> str:
     """The lines around the one that the program named, numbered."""
-    named = _NAMED_LINE.search(complaint)
-    if not named:
-        return ""
-    number = int(named[1])
     return "\n".join(
         f"{'>' if at == number else ' '}{at:6} {line}"
         for at, line in enumerate(text.splitlines(), first_line)

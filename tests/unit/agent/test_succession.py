@@ -55,7 +55,7 @@ class Removals:
         with self._done:
             assert self._done.wait_for(lambda: self.count >= count, BOUND_S)
         for thread in threading.enumerate():
-            if "_end_predecessors" in thread.name:
+            if thread.name.startswith("end-other-mode"):
                 thread.join(BOUND_S)
 
 
@@ -94,4 +94,4 @@ def test_removal_that_fails_is_told_once_and_tried_again_with_each_look_until_it
         removals.wait(count)
     sync(True)
     assert removals.count == 3
-    assert caplog.text.count("rules of another mode stay beside ours") == 1
+    assert caplog.text.count("rules of another mode or backend stay beside ours") == 1
