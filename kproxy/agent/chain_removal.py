@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import process
+from kproxy.kernel import process, xtables
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.ruleset.chains import Chain
 from kproxy.transaction.fit import fitting
@@ -77,8 +77,15 @@ def remove_chains(iptables: Iptables) -> bool:
 
 def _goes(iptables: Iptables, chain: Chain) -> bool:
     if chain == Chain("filter", GUARD):
-        return iptables.is_empty(chain)
+        return not _holds_rules(iptables, chain)
     return chain.name in _SHARED or is_ours(chain)
+
+
+def _holds_rules(iptables: Iptables, chain: Chain) -> bool:
+    """Without the program of iptables-legacy, which alone can tell, it counts as holding some."""
+    if iptables.backend is Backend.LEGACY and process.find(iptables.program) is None:
+        return True
+    return not iptables.is_empty(chain)
 
 
 def _delete(iptables: Iptables, chains: Sequence[Chain], size: int | None) -> list[Chain]:
@@ -132,13 +139,20 @@ def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> bool:
 
 
 def _chain_names(iptables: Iptables, table: str) -> list[str]:
-    """As `iptables` lists them; EnvironmentLacking says so where a table is there and nothing can list it."""
+    """Of all chains, or where the program of iptables-legacy is missing of those that are not built in.
+
+    EnvironmentLacking says so where a table is there and nothing can list it.
+    """
     try:
         return iptables.chain_names(table)
     except EnvironmentLacking as lacking:
-        raise EnvironmentLacking(
-            f"table {table} of {iptables.program} is there and may hold rules of kproxy or kube-proxy, but {lacking}"
-        ) from lacking
+        try:
+            return xtables.chain_names(iptables.family, table)
+        except OSError as refused:
+            raise EnvironmentLacking(
+                f"table {table} of {iptables.program} is there and may hold rules of kproxy or kube-proxy, "
+                f"but the kernel does not list it ({refused.strerror}), and {lacking}"
+            ) from lacking
 
 
 def _require_program(iptables: Iptables, ours: Sequence[Chain]) -> None:
