@@ -329,7 +329,9 @@ class FamilyProxy:
             except ProgramFailed:
                 self._applied.unsettled |= self._desired.admit(changed)
                 raise failed from None
-        return self._search([changed], course, refusal)
+        # one alone is tried again: what failed may be over
+        is_certain = refusal.named is not None or len(changed) > 1
+        return self._search([changed], course, refusal if is_certain else None)
 
     def _search(
         self,

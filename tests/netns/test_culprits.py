@@ -363,8 +363,33 @@ def test_rules_that_are_refused_without_any_service_at_fault_blame_none(
     assert node.is_as_of(RENDER)
 
 
-@pytest.mark.parametrize("code", [None, -9, -11, 3, 4])
-def test_program_that_was_killed_or_found_the_lock_held_blames_no_service(
+@pytest.mark.parametrize("runs", range(1, 7))
+def test_refusals_that_come_to_an_end_leave_no_service_without_its_rules_if_it_was_alone(
+    node: Node, monkeypatch: pytest.MonkeyPatch, runs: int
+) -> None:
+    """As of a kernel that is short of memory for a moment, of which iptables-legacy tells no more than the line."""
+    node.serve("api")
+    node.sync()
+    node.serve("web")
+    restore, tries = Counting.restore, iter(range(100))
+
+    def refuse_first(iptables: Counting, sections: Iterable[str]) -> None:
+        if next(tries) < runs:
+            first = next(iter(sections))
+            line = first.count("\n")
+            raise ProgramFailed("iptables-restore", 1, f"iptables-restore: line {line} failed", line=line)
+        restore(iptables, sections)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Counting, "restore", refuse_first)
+        for _ in range(3):
+            report = node.sync()
+    assert (None, ()) == (report.error, report.quarantined)
+    assert node.is_as_of(RENDER)
+
+
+@pytest.mark.parametrize("code", [None, -9, -11, 1, 3, 4])
+def test_program_that_was_killed_or_names_no_line_blames_no_service(
     node: Node, monkeypatch: pytest.MonkeyPatch, code: int | None
 ) -> None:
     node.serve("api", "web")

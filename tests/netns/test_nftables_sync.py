@@ -103,7 +103,7 @@ class RecordingTable(NftTable):
 
     def _judge(self, text: str) -> None:
         if self.refused in text:
-            raise ProgramFailed("nft -f -", 1, f"{self.refused} is not wanted here")
+            raise ProgramFailed("nft -f -", 1, f"/dev/stdin:1:1-9: Error: {self.refused} is not wanted here")
 
 
 class ElementsByNetlink(NftTable):
