@@ -321,7 +321,7 @@ class FamilyProxy:
         changed = self._desired.changed
         if not changed:
             raise failed
-        refusal = Refusal(failed, self._desired.owner(named_rule(failed)))
+        refusal = Refusal(failed, self._desired.owner(course.refused_line))
         self._applied.unsettled |= self._desired.withdraw(changed)
         if refusal.named is None:
             try:
@@ -371,7 +371,7 @@ class FamilyProxy:
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
-            refusal = Refusal(failed, self._desired.owner(named_rule(failed)))
+            refusal = Refusal(failed, self._desired.owner(course.refused_line))
             self._applied.unsettled |= self._desired.withdraw(group)
             return refusal
         self._applied.settle(group)

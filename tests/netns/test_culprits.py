@@ -41,14 +41,8 @@ GOOD, BAD = 80, 81
 NOT_RENDERED = {
     "undefined": "{{ nosuch }}",
     "division": "{{ 1 / 0 }}",
-    "type": "{{ 'a' + 1 }}",
-    "forbidden": "{{ ().__class__.__bases__ }}",
-    "endless": "{% for a in range(9999) %}{% for b in range(9999) %}-A KUBE-X -j RETURN\n{% endfor %}{% endfor %}",
-    "recursion": "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
     "no rule": "iptables -F",
     "foreign chain": "-A FORWARD -j ACCEPT",
-    "chain of the node": "-A KUBE-MARK-MASQ -j RETURN",
-    "table": "*mangle\n-A KUBE-X -j RETURN",
 }
 REFUSED = {
     "by iptables": "-A {{ internal_chain }} -p tcp -m tcp --dport 99999999 -j RETURN",
