@@ -139,6 +139,7 @@ class FamilyProxy:
         except BaseException as failed:
             self._applied.forget()  # whatever it was, all is compared again
             if not isinstance(failed, ProgramFailed):
+                self._desired.begin_anew()
                 raise
             error = failed
         self._failed_before = error is not None

@@ -191,6 +191,7 @@ class NftablesProxy:
             if not self._refusal(table):
                 return find_culprits([*groups, sorted(others)], attempt, limited(self._clock))
         except BaseException:
+            self._pending |= wanted.keys()  # what follows may fail too
             self._place_all(table, wanted)
             raise
         self._place_all(table, wanted)

@@ -428,6 +428,27 @@ def test_program_that_dies_in_the_midst_of_a_search_loses_no_change(
     assert errors > 3
 
 
+@pytest.mark.parametrize("what", ["admit", "withdraw", "owner"])
+def test_shortage_of_memory_in_the_midst_of_a_search_loses_no_change(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    node.restart(against_bad(tmp_path, BY_KERNEL))
+    node.serve(*(f"good-{number}" for number in range(6)))
+    node.serve("culprit", port=BAD)
+    does = getattr(DesiredRuleset, what)
+
+    def half(ruleset: DesiredRuleset, *arguments: object) -> None:
+        does(ruleset, *arguments)
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(DesiredRuleset, what, half)
+        with pytest.raises(MemoryError):
+            node.sync()
+    assert ["culprit"] == node.quarantined()
+    assert node.is_as_of(RENDER, without=["culprit"])
+
+
 def test_new_agent_knows_the_rules_beside_a_culprit_and_rewrites_none(node: Node, tmp_path: Path) -> None:
     render = against_bad(tmp_path, BY_KERNEL)
     node.restart(render)
