@@ -11,6 +11,7 @@ from kproxy.errors import ProgramFailed
 from kproxy.kernel.iptables import Iptables
 from kproxy.ruleset.chains import Chain, Ruleset
 from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.transaction.fit import fitting
 from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import NamespacedName
@@ -53,6 +54,8 @@ class AppliedChains:
     def commit(self, sections: Iterator[Section], course: Course) -> None:
         """Let them take effect; ProgramFailed where one is refused, which the course then has as `refused`."""
         course.refused, course.refused_line = None, ""
+        room = self._iptables.commit_room()
+        sections = fitting(sections, room)
         first = next(sections, None)
         if first is None:
             return
@@ -63,6 +66,8 @@ class AppliedChains:
             self._iptables.restore(self._texts(chain_up((first,), sections), course))
         except ProgramFailed as failed:
             self._took_part(course, begun, failed.line)
+            if room is not None:
+                self.forget()  # a chain may have been divided
             raise
         self._took_effect(course.sections[begun:], course)
 

@@ -10,7 +10,7 @@ from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import AppliedTable, Commits
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft import DoesNotFit, NftTable
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
@@ -22,6 +22,7 @@ from kproxy.transaction.nftables import (
     change_table,
     from_scratch,
     in_steps,
+    in_steps_instead,
     picks,
 )
 from kproxy.transaction.refusal import is_refusal
@@ -127,16 +128,37 @@ class NftablesProxy:
         was_in_place = self._applied.in_place
         try:
             self._apply(table, transaction)
+        except DoesNotFit as failed:
+            self._bring_in_steps(table, failed, done)
+            return None
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
             if was_in_place and not self._applied.in_place:
                 return self._bring(table, done, groups)
             return self._recover(table, failed, done, groups)
+        self._took_effect(transaction, done)
+        return None
+
+    def _took_effect(self, transaction: TableTransaction, done: list[TableTransaction]) -> None:
+        """All Services have their newest rules, as far as these could be computed."""
         self._suspects.release(self._were.keys() - self._suspects.not_computed_now)
         self._were.clear()
         done.append(transaction)
-        return None
+
+    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit, done: list[TableTransaction]) -> None:
+        """Where the sockets of `nft` are too small for the change; on a node without our table that was what failed."""
+        if not self._applied.found():
+            raise failed
+        _log.warning(
+            "%s: our table is removed and written in steps, and new connections find no Services meanwhile: %s",
+            self.family,
+            failed,
+        )
+        self._applied.in_place = False
+        transaction = in_steps_instead(self.family, table.blocks, table.contents())
+        self._apply(table, transaction)
+        self._took_effect(transaction, done)
 
     def _recover(
         self,

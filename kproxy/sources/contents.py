@@ -8,11 +8,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from kproxy.errors import InputError, InvalidField
+from kproxy.errors import InputError, InvalidField, Irrelevant
 from kproxy.sources.yaml import load_documents
 from kproxy.state.decode import convert, decode, identify
-from kproxy.state.events import Rejection
+from kproxy.state.events import Rejection, flawed
 from kproxy.state.objects import Kind, Object
+from kproxy.state.shallow import shallow
 from kproxy.state.validate import quoted
 
 _API_VERSION: Final[dict[str, str]] = {
@@ -32,14 +33,22 @@ _BYTE = re.compile(r" \(byte (?P<at>[0-9]+)\)$")
 
 
 class Held(NamedTuple):
+    """An object that can be used; `rejection` names the fields that are left out."""
+
     place: str
     object: Object
+    rejection: Rejection | None = None
 
 
 class PassedOver(NamedTuple):
-    """An object that decides no rule; its kind is followed by the API group, as in `Ingress.networking.k8s.io`."""
+    """An object that decides no rule; its kind is followed by the API group, as in `Ingress.networking.k8s.io`.
+
+    `reason` says why one of a known kind does not.
+    """
 
     kind: str
+    place: str = ""
+    reason: str = ""
 
 
 Found = Held | PassedOver | Rejection
@@ -54,14 +63,19 @@ def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
     if not _BEGINS_AS_JSON.match(text):
         return _in_documents(_DATA, place, _yaml_documents(text))
     try:
-        values = _JSON_VALUES.decode_lines(text)
-    except RecursionError:
-        raise InputError("the JSON is nested deeper than any Kubernetes object") from None
+        values = _json_values(text)
     except msgspec.DecodeError as error:
         return _in_documents(_DATA, place, _yaml_after_all(text, error))
     if len(values) == 1:
         return tuple(_objects(_JSON, values[0], place))
     return _in_documents(_JSON, place, values)
+
+
+def _json_values(text: bytes) -> list[msgspec.Raw]:
+    try:
+        return _JSON_VALUES.decode_lines(text)
+    except RecursionError:
+        return _JSON_VALUES.decode_lines(shallow(text))
 
 
 def _yaml_documents(text: bytes) -> list[object]:
@@ -179,10 +193,14 @@ def _items(
 
 
 def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Found:
+    flaws: list[InvalidField] = []
     try:
-        return Held(place, form.fact(kind, thing, namespace=_DEFAULT_NAMESPACE))
+        held = form.fact(kind, thing, namespace=_DEFAULT_NAMESPACE, flaws=flaws)
+    except Irrelevant as error:
+        return PassedOver(kind, place, str(error))
     except InvalidField as error:
         return _rejection(thing, place, kind, error.field, error.reason)
+    return Held(place, held, flawed(place, kind, held.key, flaws) if flaws else None)
 
 
 def _rejection(thing: object, place: str, kind: Kind, field: str, reason: str) -> Rejection:

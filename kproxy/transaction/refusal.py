@@ -35,7 +35,7 @@ def is_refusal(failed: ProgramFailed) -> bool:
 
     They are not where a program was killed or took too long, nor where the system lacks something.
     """
-    if failed.exit_code is None or failed.exit_code <= 0:
+    if not failed.is_verdict or not failed.exit_code:
         return False
     said = failed.stderr.lower()
     names_place = failed.line or _NFT_ERROR in said
