@@ -182,15 +182,14 @@ def test_wait_for_the_lock_is_told_apart_from_work(
 
 
 def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nft_node: Node) -> None:
-    node = nft_node
-    circumstances = Circumstances(node.view(), node.settings)
-    succeeded(node.proxy.sync(node.store, node.store.take_dirty(), circumstances, verify=False))
-    node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
-    node.proxy.record()
+    circumstances = Circumstances(nft_node.view(), nft_node.settings)
+    succeeded(nft_node.proxy.sync(nft_node.store, nft_node.store.take_dirty(), circumstances, verify=False))
+    nft_node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
+    nft_node.proxy.record()
     process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
-    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-    succeeded(node.sync())
-    assert node.wanted().items() <= parse_chains(node.rules()).items()
+    nft_node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    succeeded(nft_node.sync())
+    assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
 
 
 def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
