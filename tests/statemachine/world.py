@@ -51,7 +51,7 @@ class World:
 
     Each step is judged: packets while it happens, rules and packets after it, foreign rules always. TCP
     conversations go on through all of it.
-    `tally` counts steps and packets by kind.
+    `tally` counts steps, flaws and packets by kind.
     """
 
     def __init__(self, chosen: Filter, wire: Wire, tally: Counter[str]) -> None:
@@ -95,6 +95,9 @@ class World:
     def take(self, step: Step) -> None:
         """Let a step happen, and judge; AssertionError says what went wrong."""
         self._tally[step.kind] += 1
+        self._tally.update(
+            f"flaw {type(each.flaw).__name__} of a {each.about[0]}" for each in step.changes if each.flaw
+        )
         self._converses = not step.halts_conversations
         self._allowed = None if step.spoils_rules else self._allowed_amid(step)
         if step.slowly:
