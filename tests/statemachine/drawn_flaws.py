@@ -45,7 +45,6 @@ BAD_ADDRESSES = (
 )
 
 OF_SERVICES: SearchStrategy[Flaw] = st.one_of(
-    _ANY_KIND,
     _unusable(
         (("spec",), "text"),
         (("spec", "ports"), {"port": 80}),
@@ -98,10 +97,10 @@ OF_SERVICES: SearchStrategy[Flaw] = st.one_of(
         (("spec", "externalTrafficPolicy"), "Elsewhere"),
         (("spec", "healthCheckNodePort"), 70_000),
     ),
+    _ANY_KIND,
 )
 
 OF_SLICES: SearchStrategy[Flaw] = st.one_of(
-    _ANY_KIND,
     _unusable(
         (("addressType",), 4),
         (("addressType",), "IPv5"),
@@ -142,10 +141,10 @@ OF_SLICES: SearchStrategy[Flaw] = st.one_of(
             NotOurs(at=(*_LABELS, "kubernetes.io/service-name"), value="no name!"),
         ]
     ),
+    _ANY_KIND,
 )
 
 OF_NODES: SearchStrategy[Flaw] = st.one_of(
-    _ANY_KIND,
     _unusable(
         (("spec",), "text"),
         (("spec", "podCIDRs"), "10.128.1.0/24"),
@@ -163,12 +162,13 @@ OF_NODES: SearchStrategy[Flaw] = st.one_of(
         {"type": "Hostname", "address": "node-1"},
     ),
     _void(((*_LABELS, "topology.kubernetes.io/zone"), "zone a!")),
+    _ANY_KIND,
 )
 
 OF_SERVICE_CIDRS: SearchStrategy[Flaw] = st.one_of(
-    _ANY_KIND,
     _unusable((("spec",), 1), (("spec", "cidrs"), "10.96.0.0/16"), (("spec", "cidrs", 0), 10)),
     _extra(("spec", "cidrs"), "10.96.0.0/40", "services", "10.96.0.10", "::ffff:10.96.0.0/112"),
+    _ANY_KIND,
 )
 
 BOUNDLESS = st.builds(Boundless)
