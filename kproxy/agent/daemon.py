@@ -15,6 +15,7 @@ from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
+from kproxy.agent.silent import SilentServices
 from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
@@ -199,8 +200,16 @@ def _agent(
         kinds=tuple(Kind) if options.manifests else _CLUSTER_KINDS,
         layout=options.layout,
         read_addresses=addresses.local_addresses,
-        followers=around.followers,
+        followers=(*around.followers, *_silent_services(options)),
     )
+
+
+def _silent_services(options: Options) -> list[SilentServices]:
+    """In a cluster, Services without rules or endpoints are every day's business: only verbose logs tell of them."""
+    if options.manifests:
+        return [SilentServices(logging.INFO)]
+    configured = options.configuration.logging
+    return [SilentServices(logging.DEBUG)] if configured.verbosity or configured.vmodule else []
 
 
 def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:

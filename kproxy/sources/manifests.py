@@ -2,36 +2,53 @@
 
 A file is YAML (any number of documents) or, if it begins with `{` or `[`, JSON (any number of values, one after
 the other). Objects may stand in Lists, also nested or typed ones (`ServiceList`), whose items need not say their
-kind again.
+kind again. What people leave out of a manifest has the default that an API server would write.
 """
 
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from kproxy.errors import InputError
-from kproxy.sources.contents import Found, Held, PassedOver, contents_of
+from kproxy.sources.contents import Found, Held, Malformed, Nothing, PassedOver, Remark, contents_of
+from kproxy.sources.manifest_file import File, Signature, newer, text_of
 from kproxy.state.events import Event, Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_MOST_BYTES = 256 << 20
 _LOOK_EVERY_S = 0.1
+
+_MOST_REMARKS = 20
+"""So many new ones are logged at a time; a directory of thousands of careless manifests must not fill a disk."""
+
+_NO_MANIFEST = f"this directory holds no manifest: no file that ends in {', '.join(_SUFFIXES)}; hidden files and subdirectories are not read"
+_GONE = (
+    "holds no manifest any more; to take everything away, put a file with `kind: List` and `items: []` there, "
+    "or remove the manifests one after the other"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What stands in the files. Every kind has an entry in `objects`; `unknown` counts the kinds passed over."""
+    """What stands in the files. Every kind has an entry in `objects`.
+
+    `unknown` counts the kinds passed over, and `first_places` says where the first object of each stands.
+
+    `remarks` are on objects that can be used, on near misses of kinds, and on files that hold nothing; `is_nothing` is
+    whether all of them hold nothing.
+    """
 
     objects: Mapping[Kind, tuple[Object, ...]]
     rejections: tuple[Rejection, ...] = ()
     unknown: Mapping[str, int] = field(default_factory=dict)
+    first_places: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+    is_nothing: bool = False
 
     def listed(self, kind: Kind) -> Listed:
         """The list of one kind; what was rejected before its kind was known stands with the Services."""
@@ -41,6 +58,14 @@ class Manifests:
         )
         return Listed(kind, self.objects[kind], tuple(rejected))
 
+    def sentences(self) -> list[str]:
+        """Everything but the rejections that a reader should know."""
+        passed_over = [
+            f"{count} of kind {kind} passed over: they decide no rule; the first is {self.first_places[kind]}"
+            for kind, count in sorted(self.unknown.items())
+        ]
+        return [*map(str, self.remarks), *passed_over]
+
 
 def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
     """All objects of the files, of the directories' files, and of `stdin` where it is given.
@@ -49,18 +74,18 @@ def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
     files. Of two objects of one kind and key the first stands. A file that is neither YAML nor JSON is one rejection.
     InputError for a path that cannot be read.
     """
-    contents = [_parsed(str(path), _text_of(path)) for path in _files(paths)]
+    contents = [found for path in paths for found in _contents_of(path)]
     if stdin is not None:
         contents.append(_parsed("stdin", stdin))
     return _merged(contents)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from _files_in(path)
-        else:
-            yield path
+def _contents_of(path: Path) -> list[tuple[Found, ...]]:
+    """Those of the file, or of each file of the directory."""
+    if not path.is_dir():
+        return [_parsed(str(path), text_of(path))]
+    files = _files_in(path)
+    return [_parsed(str(file), text_of(file)) for file in files] or [(Nothing(str(path)),)]
 
 
 def _files_in(directory: Path) -> list[Path]:
@@ -77,36 +102,38 @@ def _is_manifest(path: Path) -> bool:
     return path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _text_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-    except OSError as failed:
-        raise InputError(
-            f"cannot read {path}: {failed.strerror}; name a file or directory that can be read"
-        ) from failed
-    if len(text) > _MOST_BYTES:
-        raise InputError(f"{path} is larger than {_MOST_BYTES >> 20} MB; split it up")
-    return text
-
-
 def _parsed(place: str, text: bytes) -> tuple[Found, ...]:
     try:
         return contents_of(place, text)
     except InputError as malformed:
-        return (Rejection(place, "", "", "", str(malformed)),)
+        return (Malformed(place, str(malformed)),)
 
 
 def _merged(contents: Iterable[Iterable[Found]]) -> Manifests:
     objects: dict[Kind, dict[object, Held]] = {kind: {} for kind in Kind}
     rejections: list[Rejection] = []
     unknown: Counter[str] = Counter()
+    first_places: dict[str, str] = {}
+    remarks: list[Remark] = []
+    is_nothing = True
     for found in (one for content in contents for one in content):
+        is_nothing &= isinstance(found, Nothing)
         match found:
             case Rejection():
                 rejections.append(found)
-            case PassedOver(kind=name):
+            case Malformed(place=place, reason=reason):
+                rejections.append(Rejection(place, "", "", "", reason))
+            case Remark():
+                remarks.append(found)
+            case Nothing(place=place):
+                remarks.append(
+                    Remark(place, "", "", _NO_MANIFEST if Path(place).is_dir() else "this holds no object")
+                )
+            case PassedOver(kind=name, place=place, meant=meant) if meant:
+                remarks.append(Remark(place, "", "", _passed_over(name, meant)))
+            case PassedOver(kind=name, place=place):
                 unknown[name] += 1
+                first_places.setdefault(name, place)
             case Held(object=thing):
                 first = objects[KIND_OF[type(thing)]].setdefault(thing.key, found)
                 if first is not found:
@@ -115,29 +142,19 @@ def _merged(contents: Iterable[Iterable[Found]]) -> Manifests:
         {kind: tuple(held.object for held in by_key.values()) for kind, by_key in objects.items()},
         tuple(rejections),
         dict(unknown),
+        first_places,
+        tuple(remarks),
+        is_nothing,
     )
+
+
+def _passed_over(kind: str, meant: str) -> str:
+    return f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
 
 
 def _second(held: Held, first: str) -> Rejection:
     kind, key = KIND_OF[type(held.object)], held.object.key
     return Rejection(held.place, kind, str(key), "", f"it stands in {first} already; keep one of the two")
-
-
-class _Signature(NamedTuple):
-    """Differs whenever a file was written or replaced."""
-
-    modified_ns: int
-    size: int
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none."""
-
-    signature: _Signature
-    contents: tuple[Found, ...] = ()
-    problem: Rejection | None = None
 
 
 class ManifestDirectory:
@@ -147,6 +164,9 @@ class ManifestDirectory:
     changes. A file that was written counts once it has stayed the same for 0.1 s, so that neither
     half a file nor the moment in which an editor replaces it takes a Service away. What cannot be parsed or
     was emptied keeps its last good contents and is reported; a file that was removed takes its objects along.
+
+    A directory without any manifest is not believed, for so does one look that is not mounted yet or any more: nothing
+    is emitted then. Only where all its manifests were removed, one after the other, the last one takes its objects along too.
     """
 
     def __init__(self, path: Path, emit: Callable[[Event], None]) -> None:
@@ -154,15 +174,21 @@ class ManifestDirectory:
         self._emit = emit
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-manifests", daemon=True)
-        self._seen: dict[Path, _Signature] = {}
-        self._files: dict[Path, _File] = {}
+        self._seen: dict[Path, Signature] = {}
+        self._files: dict[Path, File] = {}
         self._told: dict[Kind, Listed] = {}
+        self._is_shrinking = False
+        self._is_unsettled = False
+        self._remarked: set[str] = set()
 
     freshness = ()
     """A directory is never out of date: it is looked at ten times a second."""
 
     def start(self) -> None:
-        """Emit every kind, then watch in the background; InputError if there is no such directory."""
+        """Emit every kind, or nothing if there is no manifest; then watch in the background.
+
+        InputError if there is no such directory.
+        """
         self._seen = self._signatures()
         self._take_in(self._seen)
         self._tell()
@@ -181,62 +207,81 @@ class ManifestDirectory:
                 self._look()
                 complaint = ""
             except InputError as error:
+                self._is_unsettled = True
                 if str(error) != complaint:
                     complaint = str(error)
                     logger.warning("%s; what is known stays in force", complaint)
 
     def _look(self) -> None:
-        now = self._signatures()
+        """InputError where the directory is gone, or its manifests are, all at once."""
+        before, now = self._seen, self._signatures()
+        if self._is_unsettled and now != before:
+            self._seen = now  # it is being filled again; what is not there yet is not gone
+            return
+        if not now and self._files and not (self._is_shrinking and len(self._files) == 1):
+            self._seen = now
+            raise InputError(f"{self._path} {_GONE}")
+        self._is_unsettled = False
         if self._take_in(now):
             self._tell()
         self._seen = now
 
-    def _signatures(self) -> dict[Path, _Signature]:
+    def _signatures(self) -> dict[Path, Signature]:
         found = {}
         for path in _files_in(self._path):
             try:
                 status = path.stat()
             except OSError:
                 continue  # it was removed meanwhile
-            found[path] = _Signature(status.st_mtime_ns, status.st_size, status.st_ino)
+            found[path] = Signature(status.st_mtime_ns, status.st_size, status.st_ino)
         return found
 
-    def _take_in(self, now: Mapping[Path, _Signature]) -> bool:
+    def _take_in(self, now: Mapping[Path, Signature]) -> bool:
         """Whether any file changed and has come to rest."""
-        changed = False
+        came, went = [], []
         for path in now.keys() | self._files.keys():
             known, signature = self._files.get(path), now.get(path)
             if signature != self._seen.get(path) or signature == (known.signature if known else None):
                 continue
-            changed = True
             if signature is None:
                 del self._files[path]
+                went.append(path)
             else:
-                self._files[path] = _newer(path, signature, known)
-        return changed
+                self._files[path] = newer(path, signature, known)
+                came.append(path)
+        if came or went:
+            self._is_shrinking = not came
+        return bool(came or went)
 
     def _tell(self) -> None:
         files = [self._files[path] for path in sorted(self._files)]
-        manifests = _merged((*file.contents, *filter(None, (file.problem,))) for file in files)
+        if not self._told and not any(file.says_something for file in files):
+            self._tell_that_nothing_is_known(files)
+            return
+        manifests = _merged(file.found for file in files)
+        self._remark(manifests.sentences())
         for kind in Kind:
             listed = manifests.listed(kind)
             if listed != self._told.get(kind):
                 self._told[kind] = listed
                 self._emit(listed)
 
+    def _tell_that_nothing_is_known(self, files: Sequence[File]) -> None:
+        nothing = _merged(file.found for file in files) if files else _merged([[Nothing(str(self._path))]])
+        self._remark([*map(str, nothing.rejections), *nothing.sentences()])
+        logger.warning(
+            "%s: no manifest can be read yet, so no rule is written or removed until one can", self._path
+        )
 
-def _newer(path: Path, signature: _Signature, known: _File | None) -> _File:
-    """The file as it is now, or its last good contents with the problem that it has."""
-    earlier = known.contents if known else ()
-    try:
-        contents = contents_of(str(path), _text_of(path))
-    except InputError as error:
-        return _kept(path, signature, earlier, str(error))
-    if earlier and not signature.size:
-        return _kept(path, signature, earlier, "the file is empty; remove it if its objects are to go")
-    return _File(signature, contents)
-
-
-def _kept(path: Path, signature: _Signature, earlier: tuple[Found, ...], reason: str) -> _File:
-    told = f"{reason}; its last good contents stay in force" if earlier else reason
-    return _File(signature, earlier, Rejection(str(path), "", "", "", told))
+    def _remark(self, sentences: Sequence[str]) -> None:
+        """Log what was not said the last time."""
+        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._remarked]
+        self._remarked = set(sentences)
+        for sentence in new[:_MOST_REMARKS]:
+            logger.warning("%s", sentence)
+        if len(new) > _MOST_REMARKS:
+            logger.warning(
+                "%d more remarks on manifests; `kproxy render -f %s` shows all",
+                len(new) - _MOST_REMARKS,
+                self._path,
+            )

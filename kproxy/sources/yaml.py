@@ -168,8 +168,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, line: int) -> str:
     return f"{where}{told}{hint}"
 
 
-class _Refused(Exception):  # noqa: N818 # it never leaves this module
-    """An event that its document may not hold."""
+class _Refused(Exception):
+    """An event that its document may not hold; it never leaves this module."""
 
     def __init__(self, event: Any, reason: str) -> None:
         super().__init__(reason)

@@ -22,6 +22,7 @@ def service_fact(shape: wire.Service) -> Service:
         resource_version=shape.metadata.resource_version or "",
         type=kind,
         cluster_ips=_cluster_ips(spec),
+        awaits_cluster_ip=kind is not ServiceType.EXTERNAL_NAME and not (spec.cluster_ip or spec.cluster_ips),
         ports=_ports(spec.ports or ()),
         external_ips=validate.each(spec.external_ips, "spec.externalIPs", validate.address),
         load_balancer_vips=_load_balancer_vips(shape.status),
