@@ -9,6 +9,7 @@ from kproxy.errors import InputError
 from kproxy.sources.contents import Found, Held, Malformed, Nothing, contents_of
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import KIND_OF
+from kproxy.state.validate import quoted
 
 _MOST_BYTES = 256 << 20
 
@@ -19,11 +20,16 @@ def text_of(path: Path) -> bytes:
             text = file.read(_MOST_BYTES + 1)
     except OSError as failed:
         raise InputError(
-            f"cannot read {path}: {failed.strerror}; name a file or directory that can be read"
+            f"cannot read {place_of(path)}: {failed.strerror}; name a file or directory that can be read"
         ) from failed
     if len(text) > _MOST_BYTES:
-        raise InputError(f"{path} is larger than {_MOST_BYTES >> 20} MB; split it up")
+        raise InputError(f"{place_of(path)} is larger than {_MOST_BYTES >> 20} MB; split it up")
     return text
+
+
+def place_of(path: Path) -> str:
+    """The path as a message shows it; a name that no terminal should see is escaped."""
+    return str(path) if str(path).isprintable() else quoted(str(path))
 
 
 class Signature(NamedTuple):
@@ -63,9 +69,9 @@ class File:
 def newer(path: Path, signature: Signature, known: File | None) -> File:
     """The file as it is now; or its last good contents, with the problem that it has now."""
     try:
-        contents = contents_of(str(path), text_of(path))
+        contents = contents_of(place_of(path), text_of(path))
     except InputError as error:
-        contents = (Malformed(str(path), str(error)),)
+        contents = (Malformed(place_of(path), str(error)),)
     is_whole = not any(isinstance(one, Malformed) for one in contents)
     problem = _problem(contents)
     if not problem or known is None or not known.objects:
@@ -75,7 +81,7 @@ def newer(path: Path, signature: Signature, known: File | None) -> File:
         return File(
             signature,
             known.contents,
-            Rejection(str(path), "", "", "", told, cost=Cost.CHANGE),
+            Rejection(place_of(path), "", "", "", told, cost=Cost.CHANGE),
             known.is_whole,
         )
     return File(signature, (*contents, *_missing(contents, known.objects)), is_whole=False)

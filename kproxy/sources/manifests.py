@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kproxy.errors import InputError
 from kproxy.sources.contents import Found, Held, Malformed, Nothing, PassedOver, Remark, contents_of
-from kproxy.sources.manifest_file import File, Signature, newer, text_of
+from kproxy.sources.manifest_file import File, Signature, newer, place_of, text_of
 from kproxy.state.events import Event, Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
 
@@ -83,9 +83,9 @@ def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
 def _contents_of(path: Path) -> list[tuple[Found, ...]]:
     """Those of the file, or of each file of the directory."""
     if not path.is_dir():
-        return [_parsed(str(path), text_of(path))]
+        return [_parsed(place_of(path), text_of(path))]
     files = _files_in(path)
-    return [_parsed(str(file), text_of(file)) for file in files] or [(Nothing(str(path)),)]
+    return [_parsed(place_of(file), text_of(file)) for file in files] or [(Nothing(str(path)),)]
 
 
 def _files_in(directory: Path) -> list[Path]:
