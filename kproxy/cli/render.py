@@ -207,7 +207,7 @@ def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
     more = sum(1 for _ in told)
     if more:
         yield f"{more} more objects yield no rule or have no endpoints; give fewer of them to see why"
-    if not is_cluster and _is_bare(store):
+    if not is_cluster and not store.rejections and _is_bare(store):
         lacking = "no Service yields a rule" if store.services else "no Service is among what was given"
         yield f"{lacking}, so these are only the rules that every node has"
 

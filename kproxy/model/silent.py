@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from kproxy.model.plan import is_proxied
-from kproxy.state.objects import EndpointSlice, Service, ServicePort, ServiceType
+from kproxy.state.objects import EndpointSlice, Kind, Service, ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName, family_of
 
@@ -174,8 +174,8 @@ def _no_such_port(port: ServicePort, slices: Iterable[EndpointSlice]) -> str:
 def _of_orphans(
     missing: NamespacedName, slices: Iterable[EndpointSlice], hints: "_Hints"
 ) -> Iterator[Silence]:
-    """The slices of a Service that is not there."""
-    for piece in slices:
+    """The slices of a Service that is not there; one that was left out is told of already."""
+    for piece in slices if missing not in hints.left_out else ():
         reason = f"yields no rule: there is no Service {missing}"
         yield Silence(missing, "EndpointSlice", piece.key, reason, hints.for_slice(missing), is_usual=True)
 
@@ -186,6 +186,10 @@ class _Hints:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._left = _MOST_HINTS
+
+    @cached_property
+    def left_out(self) -> set[NamespacedName | None]:
+        return {rejection.key for rejection in self._store.rejections if rejection.kind == Kind.SERVICE}
 
     @cached_property
     def _orphans(self) -> list[NamespacedName]:

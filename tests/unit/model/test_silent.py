@@ -209,6 +209,15 @@ def test_slice_of_a_service_of_a_quite_different_name_is_offered_to_nobody() -> 
     ] == told(service(), piece(service="database"))
 
 
+def test_slice_of_a_service_that_was_left_out_is_silent() -> None:
+    found = read([], stdin=f"{service('clusterIP: 10.96.0.10, ports: [{port: 0}]')}\n---\n{piece()}".encode())
+    store = Store()
+    for kind in Kind:
+        store.apply(found.listed(kind))
+    assert ["spec.ports[0].port"] == [rejection.field for rejection in store.rejections]
+    assert [] == list(silences(store, [NamespacedName("default", "web")]))
+
+
 def test_only_what_healthy_clusters_have_is_usual() -> None:
     usual = [
         service("type: ExternalName"),
