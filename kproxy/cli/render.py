@@ -195,7 +195,10 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
     elsewhere = [s for s in proxied if all(family_of(ip) is not family for ip in s.cluster_ips)]
     if elsewhere:
         other = "ipv6" if family is Family.IPV4 else "ipv4"
-        remarks.append(f"{len(elsewhere)} Services have no {family} address; see them with --family {other}")
+        counted = (
+            f"{len(elsewhere)} Services have" if len(elsewhere) > 1 else f"Service {elsewhere[0].key} has"
+        )
+        remarks.append(f"{counted} no {family} address; --family {other} prints what there is")
     return remarks
 
 

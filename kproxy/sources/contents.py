@@ -10,6 +10,7 @@ import msgspec
 
 from kproxy.errors import InputError, InvalidField
 from kproxy.sources.defaults import set_defaults
+from kproxy.sources.exact import is_exact
 from kproxy.sources.near_misses import field_missed, kind_meant, slips
 from kproxy.sources.yaml import Document, Unreadable, read_documents
 from kproxy.state.decode import convert, decode, identify
@@ -153,6 +154,7 @@ class _Form:
     items: Callable[[Any], Sequence[object] | None]
     fact: Callable[..., Object]
     plain: Callable[[Any], object]
+    is_exact: Callable[[Kind, Any], bool]
 
 
 _JSON_VALUES = msgspec.json.Decoder(msgspec.Raw)
@@ -162,12 +164,14 @@ _JSON = _Form(
     items=lambda raw: _JSON_LIST.decode(raw).items,
     fact=decode,
     plain=msgspec.json.decode,
+    is_exact=is_exact,
 )
 _DATA = _Form(
     head=partial(msgspec.convert, type=_Head),
     items=lambda data: msgspec.convert(data, _DataList).items,
     fact=convert,
     plain=lambda data: data,
+    is_exact=lambda _kind, _data: False,
 )
 
 
@@ -234,7 +238,7 @@ def _items(
 
 
 def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Found]:
-    plain = _plain(form, thing)
+    plain = None if form.is_exact(kind, thing) else _plain(form, thing)
     fact = convert if plain is not None and set_defaults(kind, plain) else form.fact
     name = ""
     try:

@@ -114,7 +114,7 @@ def test_manifests_without_rules_are_rendered_with_1_and_say_why(mode: str, fami
 def test_service_of_the_other_family_is_no_reason_to_fail() -> None:
     done = kproxy("render", "-f", "-", "--node", "n", "--family", "ipv6", stdin=SERVED)
     assert 0 == done.returncode
-    assert "1 Services have no IPv6 address" in done.stderr
+    assert "Service default/web has no IPv6 address; --family ipv4 prints what there is" in done.stderr
 
 
 def test_object_left_out_of_the_manifests_before_ends_with_1(tmp_path: Path) -> None:
