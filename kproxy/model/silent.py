@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kproxy.model.plan import is_proxied
 from kproxy.state.objects import EndpointSlice, Kind, Service, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.values import Family, NamespacedName, family_of
+from kproxy.values import Family, NamespacedName, Protocol, family_of
 
 _MOST_COMPARED = 1000
 """So many names are compared with one that is missing; a comparison takes some microseconds."""
@@ -161,14 +161,19 @@ def _no_such_port(port: ServicePort, slices: Iterable[EndpointSlice]) -> str:
     there = sorted({(each.name, each.protocol) for piece in slices for each in piece.ports})
     if not there:
         return "its EndpointSlices have no port with a number; write ports"
-    shown = _names(f'"{name}" ({protocol})' for name, protocol in there)
-    meant = [protocol for name, protocol in there if name == port.name]
-    hint = f"the protocols differ ({meant[0]})" if meant else "the names of the ports must be equal"
-    near = get_close_matches(port.name, [name for name, _ in there if name], 1) if not meant else []
-    did_you_mean = f"; did you mean {near[0]}?" if near else ""
-    return (
-        f'its EndpointSlices have no port "{port.name}" ({port.protocol}), only {shown}; {hint}{did_you_mean}'
+    wanted = f'named "{port.name}"' if port.name else "without a name"
+    shown = _names(
+        (f'"{name}"' if name else "one without a name") + f" ({protocol})" for name, protocol in there
     )
+    return f"its EndpointSlices have no port {wanted} ({port.protocol}), only {shown}; {_port_meant(port, there)}"
+
+
+def _port_meant(port: ServicePort, there: Collection[tuple[str, Protocol]]) -> str:
+    protocol = next((protocol for name, protocol in there if name == port.name), None)
+    if protocol:
+        return f"did you mean protocol {protocol}?"
+    near = get_close_matches(port.name, [name for name, _ in there if name], 1)
+    return f"did you mean {near[0]}?" if near else "the two must have the same name"
 
 
 def _of_orphans(

@@ -17,7 +17,7 @@ _MOST_UNKNOWN_FIELDS = 10
 _LONGEST_NAME = 63
 """No field, kind or label of Kubernetes is longer, and to compare two names costs the product of their lengths."""
 
-_ALIKE = 0.7
+_ALIKE = 0.6
 _ALIKE_KIND = 0.8
 """How alike two names must be, by difflib, before one is offered for the other. ServiceAccount is no slip for Service."""
 

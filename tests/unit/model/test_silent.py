@@ -116,11 +116,11 @@ def test_service_that_serves_is_silent() -> None:
     [
         (
             piece(ports="{name: http, port: 8080}"),
-            ' for port 80: its EndpointSlices have no port "" (TCP), only "http" (TCP); the names of the ports must be equal',
+            ' for port 80: its EndpointSlices have no port without a name (TCP), only "http" (TCP); the two must have the same name',
         ),
         (
             piece(ports="{port: 8080, protocol: UDP}"),
-            ' for port 80: its EndpointSlices have no port "" (TCP), only "" (UDP); the protocols differ (UDP)',
+            " for port 80: its EndpointSlices have no port without a name (TCP), only one without a name (UDP); did you mean protocol UDP?",
         ),
         (piece(ports=""), " for port 80: its EndpointSlices have no port with a number; write ports"),
         (piece(endpoints=""), " for port 80: no address stands in web-1"),
@@ -164,12 +164,12 @@ def test_ports_that_share_a_reason_share_a_sentence_and_a_near_name_is_offered()
     there = piece(ports="{name: htttp, port: 8080}, {name: web, port: 81}", endpoints="")
     assert [
         (
-            'Service default/web has no endpoints for port http: its EndpointSlices have no port "http" (TCP), only '
-            '"htttp" (TCP), "web" (TCP); the names of the ports must be equal; did you mean htttp?'
+            'Service default/web has no endpoints for port http: its EndpointSlices have no port named "http" (TCP), only '
+            '"htttp" (TCP), "web" (TCP); did you mean htttp?'
         ),
         (
-            'Service default/web has no endpoints for port https: its EndpointSlices have no port "https" (TCP), only '
-            '"htttp" (TCP), "web" (TCP); the names of the ports must be equal; did you mean htttp?'
+            'Service default/web has no endpoints for port https: its EndpointSlices have no port named "https" (TCP), only '
+            '"htttp" (TCP), "web" (TCP); did you mean htttp?'
         ),
         "Service default/web has no endpoints for port web: no address stands in web-1",
     ] == told(service(spec), there)

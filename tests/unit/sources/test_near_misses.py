@@ -36,6 +36,12 @@ FIELDS = [
         "status.loadBalancer.ip",
         "status.loadBalancer.ingress[].ip",
     ),
+    ("spec: {affinity: ClientIP}", "spec.affinity", "sessionAffinity"),
+    (
+        "spec: {sessionAffinityConfig: {clientIP: {timeout: 5}}}",
+        "spec.sessionAffinityConfig.clientIP.timeout",
+        "timeoutSeconds",
+    ),
     ("spec: {}, zzz: 1", "zzz", ""),
 ]
 
