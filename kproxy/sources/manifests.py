@@ -215,7 +215,7 @@ class ManifestDirectory:
     def _look(self) -> None:
         """InputError where the directory is gone, or its manifests are, all at once."""
         before, now = self._seen, self._signatures()
-        if self._is_unsettled and now != before:
+        if self._is_unsettled and now.keys() != before.keys():
             self._seen = now  # it is being filled again; what is not there yet is not gone
             return
         if not now and self._files and not (self._is_shrinking and len(self._files) == 1):
