@@ -16,7 +16,7 @@ _MOST_LINES = 20
 
 
 class SilentServices(Follower):
-    """Logs at `level` why Services that changed yield no rule, or have no endpoints; once as long as the reason stays."""
+    """Logs at `level` why Services that changed yield nothing; once as long as the reason stays."""
 
     def __init__(self, level: int) -> None:
         self._level = level

@@ -103,8 +103,8 @@ def command(
     kproxy render -f cluster.yaml --node node-1 --mode nftables | nft -f -
     kproxy render -f new/ --before old/ --node node-1
 
-    Needs no root and touches nothing. Exit code 1 means that an object was left out, or that no Service of the manifests
-    yields a rule; stderr says which, and why. What holds no object at all is exit code 2.
+    Needs no root and touches nothing. Exit code 1 means that an object was left out, or that no Service of the
+    manifests yields a rule; stderr says which, and why. Manifests without any object are exit code 2.
     """  # noqa: D301 # click takes the backspace as: do not wrap
     _check_sources(files, before, use_cluster=use_cluster)
     configuration = load_configuration(config)

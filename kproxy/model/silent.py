@@ -100,18 +100,11 @@ def _unreachable(service: Service) -> Iterator[Silence]:
         for at, port in enumerate(service.ports):
             if not port.node_port:
                 told = f"has no node port for {_named(port)}: an API server would assign one"
-                yield _about(
-                    service,
-                    told,
-                    f"write spec.ports[{at}].nodePort, such as 30080",
-                )
+                yield _about(service, told, f"write spec.ports[{at}].nodePort, such as 30080")
     if service.type is ServiceType.LOAD_BALANCER and not service.load_balancer_vips:
-        told = "has no load-balancer address: a load balancer's controller would write one"
-        yield _about(
-            service,
-            told,
-            "write status.loadBalancer.ingress, such as [{ip: 192.0.2.1}]",
-        )
+        told = "has no load-balancer address: status.loadBalancer.ingress has no ip, or none of ipMode VIP"
+        hint = "a controller writes it in a cluster; here write one, such as [{ip: 192.0.2.1}]"
+        yield _about(service, told, hint, is_usual=True)
 
 
 def _unserved(service: Service, slices: Collection[EndpointSlice]) -> Iterator[str]:
@@ -126,7 +119,7 @@ def _unserved(service: Service, slices: Collection[EndpointSlice]) -> Iterator[s
     there = {piece.family for piece in ours}
     if service.cluster_ips:
         yield from (
-            f" in {family}: its EndpointSlices are {' and '.join(there)}"
+            f" in {family}: its EndpointSlices are {' and '.join(sorted(there))}"
             for family in sorted(families - there)
         )
     matching = [piece for piece in ours if piece.family in families]

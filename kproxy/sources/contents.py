@@ -12,7 +12,8 @@ from kproxy.errors import InputError, InvalidField
 from kproxy.sources.defaults import set_defaults
 from kproxy.sources.exact import is_exact
 from kproxy.sources.near_misses import field_missed, kind_meant, slips
-from kproxy.sources.yaml import Document, Unreadable, read_documents
+from kproxy.sources.yaml import read_documents
+from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection
 from kproxy.state.objects import Kind, Object

@@ -1,4 +1,7 @@
-"""Whether an object in JSON is written as an API server writes it, asked in a tenth of the time that naming its slips takes."""
+"""Whether an object in JSON is written as an API server writes it.
+
+To ask that takes a tenth of the time that it takes to name what is not so.
+"""
 
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,7 @@
 """Every field that Kubernetes knows of the objects that we read, as far as we look into them.
 
-From the types of k8s.io/api 1.36 (core/v1, discovery/v1, networking/v1) and k8s.io/apimachinery (ObjectMeta), with the fields that
-older versions had: what an API server ever printed is no mistake of the person who kept it.
+From the types of k8s.io/api 1.36 (core/v1, discovery/v1, networking/v1) and k8s.io/apimachinery (ObjectMeta), with the
+fields that older versions had: what an API server ever printed is no mistake of the person who kept it.
 """
 
 from collections.abc import Mapping, Sequence

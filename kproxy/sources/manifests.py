@@ -165,8 +165,8 @@ class ManifestDirectory:
     half a file nor the moment in which an editor replaces it takes a Service away. What cannot be parsed or
     was emptied keeps its last good contents and is reported; a file that was removed takes its objects along.
 
-    A directory without any manifest is not believed, for so does one look that is not mounted yet or any more: nothing
-    is emitted then. Only where all its manifests were removed, one after the other, the last one takes its objects along too.
+    A directory without any manifest is not believed, for so does one look that is not mounted: nothing is emitted then.
+    Only where several manifests were removed one after the other does the last of them take its objects along too.
     """
 
     def __init__(self, path: Path, emit: Callable[[Event], None]) -> None:

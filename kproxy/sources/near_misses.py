@@ -19,7 +19,7 @@ _LONGEST_NAME = 63
 
 _ALIKE = 0.6
 _ALIKE_KIND = 0.8
-"""How alike two names must be, by difflib, before one is offered for the other. ServiceAccount is no slip for Service."""
+"""How alike two names must be, by difflib, before one is offered for the other; ServiceAccount is no slip."""
 
 _SHORT_KINDS: Final = {"svc": "Service", "ep": "Endpoints", "eps": "EndpointSlice", "no": "Node", "po": "Pod"}
 _SHORT_GROUPS: Final = frozenset({"core", "apps", "batch", "extensions", "autoscaling", "policy"})
@@ -35,7 +35,7 @@ class _Unknown(NamedTuple):
 
 
 def slips(kind: Kind, data: object) -> Iterator[str]:
-    """A sentence for each field and label of the object that Kubernetes does not know, with the one that may be meant."""
+    """A sentence for each field and label that Kubernetes does not know, with the one that may be meant."""
     yield from _unknown_fields(kind, data)
     if kind is Kind.ENDPOINT_SLICE:
         yield from filter(None, [_label_missed(data)])

@@ -95,8 +95,8 @@ MAKES_NO_SLICES = NO_SLICE.partition("; ")[2]
             f"type: LoadBalancer, {SPEC}",
             "",
             (
-                "has no load-balancer address: a load balancer's controller would write one; "
-                "write status.loadBalancer.ingress, such as [{ip: 192.0.2.1}]"
+                "has no load-balancer address: status.loadBalancer.ingress has no ip, or none of ipMode VIP; "
+                "a controller writes it in a cluster; here write one, such as [{ip: 192.0.2.1}]"
             ),
         ),
     ],
@@ -226,6 +226,8 @@ def test_only_what_healthy_clusters_have_is_usual() -> None:
         service(SPEC, ", labels: {service.kubernetes.io/service-proxy-name: other}"),
         piece(),
     ]
+    balanced = store_of(service(f"type: LoadBalancer, {SPEC}"), piece())
+    assert [True] == [each.is_usual for each in silences(balanced, [NamespacedName("default", "web")])]
     for document in usual:
         store = store_of(document)
         assert [True] == [each.is_usual for each in silences(store, [NamespacedName("default", "web")])]

@@ -3,7 +3,8 @@
 import pytest
 
 from kproxy.errors import InputError
-from kproxy.sources.yaml import Document, Unreadable, load_documents, read_documents
+from kproxy.sources.yaml import load_documents, read_documents
+from kproxy.sources.yaml_builder import Document, Unreadable
 
 
 def value_of(text: str) -> object:
