@@ -85,7 +85,13 @@ def store_from_files(files: Sequence[str], *, may_be_nothing: bool = False) -> S
 def _read_stdin() -> bytes:
     if sys.stdin is None:  # it was closed before this program began
         raise InputError("-f - reads stdin, and stdin is closed; pipe manifests into it, or name a file")
-    return sys.stdin.buffer.read()
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as failed:
+        told = failed.strerror or "it is not open for reading"
+        raise InputError(
+            f"-f - cannot read stdin: {told}; pipe manifests into it, or name a file"
+        ) from failed
 
 
 def store_from_cluster(kubeconfig: Path | None, node: str, *, service_cidrs: bool) -> Store:

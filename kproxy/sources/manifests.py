@@ -71,8 +71,8 @@ def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
     """All objects of the files, of the directories' files, and of `stdin` where it is given.
 
     A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories and hidden
-    files. Of two objects of one kind and key the first stands. A file that is neither YAML nor JSON is one rejection.
-    InputError for a path that cannot be read.
+    files. Of two objects of one kind and key the first stands. A document that is neither YAML nor JSON is one rejection, and
+    so is a file of a directory that cannot be read. InputError for a path of `paths` that cannot be read.
     """
     contents = [found for path in paths for found in _contents_of(path)]
     if stdin is not None:
@@ -85,7 +85,15 @@ def _contents_of(path: Path) -> list[tuple[Found, ...]]:
     if not path.is_dir():
         return [_parsed(place_of(path), text_of(path))]
     files = _files_in(path)
-    return [_parsed(place_of(file), text_of(file)) for file in files] or [(Nothing(str(path)),)]
+    return [_read_beside_others(file) for file in files] or [(Nothing(str(path)),)]
+
+
+def _read_beside_others(file: Path) -> tuple[Found, ...]:
+    """One file of a directory, which costs only itself where it cannot be read."""
+    try:
+        return _parsed(place_of(file), text_of(file))
+    except InputError as unreadable:
+        return (Malformed(place_of(file), str(unreadable)),)
 
 
 def _files_in(directory: Path) -> list[Path]:

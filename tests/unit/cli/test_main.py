@@ -86,6 +86,17 @@ def test_closed_stdin_ends_with_2_and_one_sentence() -> None:
     assert (2, "", told) == (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [("0>/dev/null", "it is not open for reading"), ("</proc/self/mem", "Input/output error")],
+)
+def test_stdin_that_cannot_be_read_ends_with_2_and_one_sentence(redirection: str, reason: str) -> None:
+    command = f"exec {sys.executable} -m kproxy render -f - {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    told = f"kproxy: -f - cannot read stdin: {reason}; pipe manifests into it, or name a file\n"
+    assert (2, "", told) == (done.returncode, done.stdout, done.stderr)
+
+
 SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {%s}}\n"
 SERVED = SERVICE % "clusterIP: 10.96.0.10, ports: [{port: 80}]"
 

@@ -209,6 +209,17 @@ def test_malformed_file_leaves_the_others_in_force(tmp_path: Path) -> None:
     assert found.rejections == found.listed(Kind.SERVICE).rejections
 
 
+def test_file_that_cannot_be_read_leaves_the_others_of_its_directory_in_force(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("/proc/self/mem")
+    (tmp_path / "b.yaml").write_text(service())
+    found = read([tmp_path])
+    assert ["default/web"] == names(found)
+    (rejection,) = found.rejections
+    assert rejection.reason.startswith(f"cannot read {tmp_path}/a.yaml: Input/output error")
+    with pytest.raises(InputError, match="Input/output error"):
+        read([tmp_path / "a.yaml"])
+
+
 def test_path_that_does_not_exist_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read([tmp_path / "missing.yaml"])
