@@ -88,9 +88,8 @@ def _read_stdin() -> bytes:
     try:
         return sys.stdin.buffer.read()
     except OSError as failed:
-        told = failed.strerror or "it is not open for reading"
         raise InputError(
-            f"-f - cannot read stdin: {told}; pipe manifests into it, or name a file"
+            f"-f - cannot read stdin: {failed.strerror}; pipe manifests into it, or name a file"
         ) from failed
 
 

