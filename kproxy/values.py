@@ -7,6 +7,7 @@ three times the memory and gain nothing, because rules are text.
 
 import ipaddress
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -76,12 +77,41 @@ def parse_address(text: str) -> Address:
     return Address(str(address))
 
 
+def read_address(text: str) -> Address:
+    """An address of a stored object, as Kubernetes' own components read it (KEP-4858): 010 is ten, ::ffff:10.0.0.1 is IPv4.
+
+    Objects that were stored before the API server's validation became strict hold such text. ValueError for all else
+    that `parse_address` refuses.
+    """
+    if _CANONICAL_IPV4.fullmatch(text):
+        return Address(text)
+    head, colon, quad = text.rpartition(":")
+    if "." in quad:
+        text = head + colon + ".".join(map(_as_decimal, quad.split(".")))
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return Address(str(mapped)) if mapped else parse_address(text)
+
+
+def _as_decimal(octet: str) -> str:
+    return octet.lstrip("0") or "0" if octet.isascii() and octet.isdigit() else octet
+
+
 def parse_network(text: str) -> Network:
     """The canonical form of a CIDR; surrounding blanks and host bits are dropped.
 
     The API server lets blanks around a CIDR pass in `loadBalancerSourceRanges`, and
     kube-proxy trims them. ValueError says what is wrong.
     """
+    return _network(text, parse_address)
+
+
+def read_network(text: str) -> Network:
+    """A CIDR of a stored object, whose address is read as `read_address` reads it; otherwise as `parse_network`."""
+    return _network(text, read_address)
+
+
+def _network(text: str, read: Callable[[str], Address]) -> Network:
     trimmed = text.strip()
     if "/" not in trimmed:
         raise ValueError(
@@ -90,7 +120,10 @@ def parse_network(text: str) -> Network:
     base, _, prefix = trimmed.partition("/")
     if not (prefix.isascii() and prefix.isdigit()):
         raise ValueError(f"{text!r} has a prefix length that is not a number")
-    return Network(str(ipaddress.ip_network(f"{parse_address(base)}/{int(prefix)}", strict=False)))
+    address = read(base)
+    if ":" in base and ":" not in address:
+        raise ValueError(f"{text!r} is an IPv4-mapped network; write it as IPv4")
+    return Network(str(ipaddress.ip_network(f"{address}/{int(prefix)}", strict=False)))
 
 
 def family_of(value: Address | Network) -> Family:

@@ -17,6 +17,7 @@ from kproxy.ruleset.iptables import Render
 from kproxy.state.events import Rejection
 from kproxy.state.store import Store
 from kproxy.transaction.ahead import sections_ahead
+from kproxy.transaction.fit import fitting
 from kproxy.transaction.plan import Known, is_ours, plan
 from kproxy.transaction.transaction import Section, Transaction
 from kproxy.values import Family, NamespacedName
@@ -234,9 +235,14 @@ class FamilyProxy:
         }
 
     def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> None:
-        """What others did to our chains since is put right by this sync."""
+        """This sync puts right the rules that others changed. Another agent may have changed them to those wanted now."""
         differing = _differing(known, newest)
-        altered = [chain for chain in differing if known.get(chain) is not None]
+        wanted = self._desired.chains
+        altered = [
+            chain
+            for chain in differing
+            if known.get(chain) is not None and newest.get(chain) != wanted.get(chain)
+        ]
         self._drifted += len(altered)
         if altered:
             _log.warning(
@@ -249,6 +255,7 @@ class FamilyProxy:
         self._known = newest
 
     def _apply(self, sections: Iterator[Section], course: Course) -> None:
+        sections = fitting(sections, self._iptables.commit_room())
         if first := next(sections, None):
             self._rules.begins()
             self._iptables.restore(self._texts(chain_up((first,), sections), course))

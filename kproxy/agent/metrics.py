@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Follower, Outcome
-from kproxy.agent.series import Series
+from kproxy.agent.series import QUARANTINED_KINDS, Series
 from kproxy.agent.web import Page
 from kproxy.sources.connection import Asked
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
@@ -55,6 +55,11 @@ class Metrics(Follower):
         self.series.reconciliations.labels(family).observe(took_s)
         self.series.deleted_flows.labels(family).inc(deleted)
 
+    def quarantined(self, objects: Mapping[str, int]) -> None:
+        """How many objects of each kind are in quarantine."""
+        for kind in QUARANTINED_KINDS:
+            self.series.quarantined.labels(kind).set(objects.get(kind, 0))
+
     def lacks_local_endpoints(self, family: Family, policy: str, ports: int) -> None:
         self.series.without_local_endpoints.labels(family, policy).set(ports)
 
@@ -77,16 +82,13 @@ class Metrics(Follower):
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
     ) -> None:
-        del dirty
+        del store, dirty
         for family, outcome in outcomes.items():
             self._count_sync(family, outcome)
         if all(outcome.succeeded for outcome in outcomes.values()):
             self._pending.clear()
             for gauge in self.series.pending.values():
                 gauge.set(0)
-        quarantined = Counter(rejection.kind for rejection in store.rejections)
-        for kind in Kind:
-            self.series.quarantined.labels(kind).set(quarantined[kind])
 
     def _count_sync(self, family: Family, outcome: Outcome) -> None:
         series, report = self.series, outcome.report

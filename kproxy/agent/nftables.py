@@ -9,7 +9,7 @@ from itertools import count
 from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import AppliedTable, Commits
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft import DoesNotFit, NftTable
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
@@ -22,6 +22,7 @@ from kproxy.transaction.nftables import (
     change_table,
     from_scratch,
     in_steps,
+    in_steps_instead,
     picks,
 )
 from kproxy.values import NamespacedName
@@ -110,12 +111,28 @@ class NftablesProxy:
         was_in_place = self._applied.in_place
         try:
             self._apply(table, transaction)
+        except DoesNotFit as failed:
+            return self._bring_in_steps(table, failed)
         except ProgramFailed as failed:
-            if failed.exit_code is None:
+            if not failed.is_verdict:
                 raise
             if was_in_place and not self._applied.in_place:
                 return self._bring(table)
             return self._recover(table, failed)
+        return transaction
+
+    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit) -> TableTransaction:
+        """Where the sockets of `nft` are too small for the change; on a node without our table that was what failed."""
+        if not self._applied.found():
+            raise failed
+        _log.warning(
+            "%s: our table is removed and written in steps, and new connections find no Services meanwhile: %s",
+            self.family,
+            failed,
+        )
+        self._applied.in_place = False
+        transaction = in_steps_instead(self.family, table.blocks, table.contents())
+        self._apply(table, transaction)
         return transaction
 
     def _recover(self, table: DesiredTable, failed: ProgramFailed) -> TableTransaction:
@@ -175,7 +192,7 @@ class NftablesProxy:
         try:
             self._kernel.check(self._transaction(table).refusable)
         except ProgramFailed as refused:
-            if refused.exit_code is None:
+            if not refused.is_verdict:
                 raise
             return True
         return False

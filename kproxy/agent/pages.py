@@ -17,8 +17,10 @@ EMULATED = "1.36"
 """The kube-proxy whose behaviour is kept."""
 
 
-def metrics_pages(configuration: Configuration, metrics: Callable[[], Page]) -> Answer:
-    """Everything but the metrics themselves is about how the agent was started."""
+def metrics_pages(
+    configuration: Configuration, metrics: Callable[[], Page], quarantine: Callable[[], Page]
+) -> Answer:
+    """Everything but the metrics and the quarantine is about how the agent was started."""
     began_at = time.time()
     pages: dict[str, Callable[[], Page]] = {
         "/healthz": lambda: Page("ok", content_type=TEXT),
@@ -26,6 +28,7 @@ def metrics_pages(configuration: Configuration, metrics: Callable[[], Page]) -> 
         "/configz": lambda: Page(json.dumps({_GROUP: encode_configuration(configuration)})),
         "/flagz": lambda: Page(_flags(configuration), content_type=TEXT),
         "/metrics": metrics,
+        "/debug/quarantine": quarantine,
     }
     pages["/statusz"] = lambda: Page(_status(began_at, sorted(pages)), content_type=TEXT)
     return lambda path: pages[path]() if path in pages else None

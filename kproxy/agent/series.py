@@ -19,6 +19,8 @@ FAMILY = "ip_family"
 TABLES = ("filter", "nat")
 STAGES = ("compute", "render", "observe", "lock_wait", "apply")
 PROBES = ("healthz", "livez")
+UNKNOWN_KIND = "unknown"
+QUARANTINED_KINDS = (*map(str, Kind), UNKNOWN_KIND)
 
 _DURATIONS_S = tuple(0.001 * 2**power for power in range(15))
 _PROGRAMMING_S = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
@@ -160,9 +162,13 @@ class Series:
             _counter("kproxy_drift_repaired_total", "Those of them that were put right", (FAMILY,))
         )
         self.quarantined = self._plain(
-            _gauge("kproxy_quarantined_objects", "Objects left out because they cannot be used", ("kind",))
+            _gauge(
+                "kproxy_quarantined_objects",
+                "Objects of which all, a field or the newest change is left out",
+                ("kind",),
+            )
         )
-        for kind in Kind:
+        for kind in QUARANTINED_KINDS:
             self.quarantined.labels(kind)
 
     def _durations(self, name: str, text: str, buckets: Iterable[float] = _DURATIONS_S) -> Histogram:

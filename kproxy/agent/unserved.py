@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 from kproxy.agent.follower import Follower, Outcome
+from kproxy.errors import InvalidField
 from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan, Unserved, plan_service
 from kproxy.state.store import Store
@@ -37,7 +39,8 @@ class UnservedPorts(Follower):
             service = store.services.get(key)
             counts.pop(key, None)
             if service and (service.internal_policy_local or service.external_policy_local):
-                counts[key] = _count(plan_service(service, store.slices_of(key), node))
+                with suppress(InvalidField):  # of a Service in quarantine no rule is there to be counted
+                    counts[key] = _count(plan_service(service, store.slices_of(key), node))
 
 
 def _count(plans: Iterable[ServicePortPlan]) -> tuple[int, int]:

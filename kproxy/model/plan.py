@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from kproxy.model.bounds import require_bounded
 from kproxy.model.endpoints import Backend, backends_by_port
 from kproxy.model.node import NodeView
 from kproxy.model.topology import UsableBackends, usable_backends
@@ -92,10 +93,15 @@ class ServicePortPlan(Struct, frozen=True, kw_only=True):
 def plan_service(
     service: Service, slices: Iterable[EndpointSlice], node: NodeView
 ) -> tuple[ServicePortPlan, ...]:
-    """A plan for each port of the Service in the node view's family; empty if it is not proxied."""
+    """A plan for each port of the Service in the node view's family; empty if it is not proxied.
+
+    InvalidField for a Service that asks for too many rules.
+    """
     cluster_ips = _in_family(service.cluster_ips, node.family)
     if not cluster_ips or not is_proxied(service):
         return ()
+    slices = tuple(slices)
+    require_bounded(service, slices, node.family)
     backends = backends_by_port(service.key, slices, node.name, node.family)
     plans = []
     for port in service.ports:
@@ -122,7 +128,7 @@ def _plan_port(
     node: NodeView,
 ) -> ServicePortPlan:
     vips = _in_family(service.load_balancer_vips, node.family)
-    external_ips = _in_family(service.external_ips, node.family)
+    external_ips = _in_family(service.external_ips, node.family) if node.serves_external_ips else ()
     ranges = _restricting(_in_family(service.source_ranges, node.family))
     is_external = bool(port.node_port or vips or external_ips)
     usable = usable_backends(

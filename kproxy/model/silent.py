@@ -59,6 +59,8 @@ def yields_rules(service: Service) -> bool:
 
 
 def _of_service(service: Service, slices: Collection[EndpointSlice], hints: "_Hints") -> Iterator[Silence]:
+    if not service.cluster_ips and not service.awaits_cluster_ip and service.key in hints.told:
+        return  # its address may be the field that was left out
     reason = _no_rule(service)
     if reason:
         yield _about(service, f"yields no rule: {reason}", is_usual=reason is not _NO_PORTS)
@@ -173,7 +175,7 @@ def _of_orphans(
     missing: NamespacedName, slices: Iterable[EndpointSlice], hints: "_Hints"
 ) -> Iterator[Silence]:
     """The slices of a Service that is not there; one that was left out is told of already."""
-    for piece in slices if missing not in hints.left_out else ():
+    for piece in slices if missing not in hints.told else ():
         reason = f"yields no rule: there is no Service {missing}"
         yield Silence(missing, "EndpointSlice", piece.key, reason, hints.for_slice(missing), is_usual=True)
 
@@ -186,7 +188,8 @@ class _Hints:
         self._left = _MOST_HINTS
 
     @cached_property
-    def left_out(self) -> set[NamespacedName | None]:
+    def told(self) -> set[NamespacedName | None]:
+        """Services of which something was left out, which is told of already."""
         return {rejection.key for rejection in self._store.rejections if rejection.kind == Kind.SERVICE}
 
     @cached_property

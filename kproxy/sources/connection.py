@@ -21,6 +21,10 @@ _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
 
 
+class AnswerTooLarge(ApiFailed):
+    """An answer that is not read to its end, because it would take too much memory."""
+
+
 class Answer:
     """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off."""
 
@@ -34,9 +38,16 @@ class Answer:
     def __exit__(self, *_: object) -> None:
         self._response.close()
 
-    def body(self) -> bytes:
-        """All of it."""
-        return b"".join(self.chunks())
+    def body(self, most_bytes: int) -> bytes:
+        """All of it; AnswerTooLarge where it has more than `most_bytes`, unpacked, of which no more is held."""
+        chunks: list[bytes] = []
+        held = 0
+        for chunk in self.chunks():
+            chunks.append(chunk)
+            held += len(chunk)
+            if held > most_bytes:
+                raise AnswerTooLarge(f"the answer is larger than {most_bytes >> 20} MB")
+        return b"".join(chunks)
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they arrive, in pieces of any size."""

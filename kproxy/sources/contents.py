@@ -8,15 +8,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from kproxy.errors import InputError, InvalidField
+from kproxy.errors import InputError, InvalidField, Irrelevant
 from kproxy.sources.defaults import set_defaults
 from kproxy.sources.exact import is_exact
 from kproxy.sources.near_misses import field_missed, kind_meant, slips
 from kproxy.sources.yaml import read_documents
 from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
-from kproxy.state.events import Rejection
+from kproxy.state.events import Rejection, flawed
 from kproxy.state.objects import Kind, Object
+from kproxy.state.shallow import shallow
 from kproxy.state.validate import quoted
 
 _API_VERSION: Final[dict[str, str]] = {
@@ -36,18 +37,22 @@ _BYTE = re.compile(r" \(byte (?P<at>[0-9]+)\)$")
 
 
 class Held(NamedTuple):
+    """An object that can be used; `rejection` names the fields that are left out."""
+
     place: str
     object: Object
+    rejection: Rejection | None = None
 
 
 class PassedOver(NamedTuple):
     """An object that decides no rule; its kind is followed by the API group, as in `Ingress.networking.k8s.io`.
 
-    `meant` is the kind or group that its author may have meant, or empty.
+    `reason` says why one of a known kind does not; `meant` is the kind or group that its author may have meant.
     """
 
     kind: str
     place: str
+    reason: str = ""
     meant: str = ""
 
 
@@ -89,9 +94,7 @@ def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
         documents = read_documents(text)
         return tuple(_in_yaml(place, documents)) if documents else (Nothing(place),)
     try:
-        values = _JSON_VALUES.decode_lines(text)
-    except RecursionError:
-        raise InputError("the JSON is nested deeper than any Kubernetes object") from None
+        values = _json_values(text)
     except msgspec.DecodeError as error:
         return tuple(_in_yaml(place, _yaml_after_all(text, error)))
     if len(values) == 1:
@@ -108,6 +111,13 @@ def _in_yaml(place: str, documents: Sequence[Document | Unreadable]) -> Iterator
         if document.cut:
             yield Remark(where, "", "", f"{document.cut}; deeper values are ignored")
         yield from _objects(_DATA, document.data, where)
+
+
+def _json_values(text: bytes) -> list[msgspec.Raw]:
+    try:
+        return _JSON_VALUES.decode_lines(text)
+    except RecursionError:
+        return _JSON_VALUES.decode_lines(shallow(text))
 
 
 def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[Document | Unreadable]:
@@ -206,7 +216,8 @@ def _objects(
         yield from _items(form, thing, place, (version, kind), depth)
     elif kind not in _API_VERSION or _group(version) not in ("", _group(_API_VERSION[kind])):
         groups = {known: _group(its_version) for known, its_version in _API_VERSION.items()}
-        yield PassedOver(_full_kind(version, kind), place, kind_meant(_group(version), kind, groups))
+        meant = kind_meant(_group(version), kind, groups)
+        yield PassedOver(_full_kind(version, kind), place, meant=meant)
     elif version != _API_VERSION[kind]:
         slip = field_missed("apiVersion", _plain(form, thing))
         told = f"{quoted(version)} is not understood" if version else "is missing"
@@ -241,16 +252,23 @@ def _items(
 def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Found]:
     plain = None if form.is_exact(kind, thing) else _plain(form, thing)
     fact = convert if plain is not None and set_defaults(kind, plain) else form.fact
-    name = ""
-    try:
-        found = fact(kind, plain if fact is convert else thing, namespace=_DEFAULT_NAMESPACE)
-        name = str(found.key)
-        yield Held(place, found)
-    except InvalidField as error:
-        rejection = _rejection(thing, place, kind, error.field, error.reason)
-        name = rejection.name
-        yield rejection
+    found = _judged(fact, plain if fact is convert else thing, place, kind)
+    yield found
+    name = str(found.object.key) if isinstance(found, Held) else _name(kind, thing)
     yield from (Remark(place, kind.value, name, text) for text in slips(kind, plain))
+
+
+def _judged(
+    fact: Callable[..., Object], thing: object, place: str, kind: Kind
+) -> Held | PassedOver | Rejection:
+    flaws: list[InvalidField] = []
+    try:
+        held = fact(kind, thing, namespace=_DEFAULT_NAMESPACE, flaws=flaws)
+    except Irrelevant as error:
+        return PassedOver(f"{kind} {_name(kind, thing)}".rstrip(), place, str(error))
+    except InvalidField as error:
+        return _rejection(thing, place, kind, error.field, error.reason)
+    return Held(place, held, flawed(place, kind, held.key, flaws) if flaws else None)
 
 
 def _plain(form: _Form, thing: object) -> object:
@@ -263,8 +281,13 @@ def _plain(form: _Form, thing: object) -> object:
 
 def _rejection(thing: object, place: str, kind: Kind, field: str, reason: str) -> Rejection:
     key = identify(kind, thing, namespace=_DEFAULT_NAMESPACE)
-    name = str(key) if key else ""
-    return Rejection(place, kind.value, name if name.isprintable() else quoted(name), field, reason, key)
+    return Rejection(place, kind.value, _name(kind, thing), field, reason, key)
+
+
+def _name(kind: Kind, thing: object) -> str:
+    """As a message shows it; empty if it cannot be read."""
+    name = str(identify(kind, thing, namespace=_DEFAULT_NAMESPACE) or "")
+    return name if name.isprintable() else quoted(name)
 
 
 def _group(version: str | None) -> str:

@@ -1,21 +1,27 @@
 """A complete list of one resource, page by page, each object decoded or left out with its reason."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import msgspec
 
-from kproxy.errors import ApiFailed, InvalidField
-from kproxy.sources.connection import Answer
+from kproxy.errors import ApiFailed, InvalidField, Irrelevant
+from kproxy.sources.connection import Answer, AnswerTooLarge
 from kproxy.sources.failures import one_line
 from kproxy.sources.wire import decode_page
 from kproxy.state.decode import decode, identify
-from kproxy.state.events import Listed, Rejection
+from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind, Object
 
 _MOST_PAGES = 2_000
 """A million objects at the usual 500; a proxy that loses the query would give the first page for ever."""
+
+MOST_BYTES = 128 << 20
+"""An object has 1.5 MB at most in etcd and a page 500 of them, which are some 5 kB each; more would cost the node its memory."""
+
+_FEWER = 20
+"""How many times smaller the pages are that are asked for after one that was too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +49,21 @@ class Resource:
 def list_resource(
     get: Callable[[Mapping[str, str]], Answer], resource: Resource, page_size: int
 ) -> tuple[Listed, str]:
-    """The complete list and its resourceVersion; ApiFailed if any page fails.
+    """The complete list and its resourceVersion, which is empty where the list has none; ApiFailed if any page fails.
 
-    Where the list expires between two pages, it is asked for once more, in one piece.
+    Where the list expires between two pages, it is asked for once more, in one piece; where a page is too large, in
+    smaller pages.
     """
     try:
         return _list_in_pages(get, resource, {"limit": str(page_size)})
+    except AnswerTooLarge:
+        if page_size == 1:
+            raise
     except ApiFailed as failure:
         if failure.status != HTTPStatus.GONE:
             raise
-    return _list_in_pages(get, resource, {})
+        return _list_in_pages(get, resource, {})
+    return list_resource(get, resource, max(page_size // _FEWER, 1))
 
 
 def _list_in_pages(
@@ -61,22 +72,28 @@ def _list_in_pages(
     objects: list[Object] = []
     rejections: list[Rejection] = []
     query = dict(limit)
+    number = 0
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
-            body = answer.body()
+            body = answer.body(MOST_BYTES)
         try:
             page = decode_page(body)
         except msgspec.DecodeError as error:
             raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
         for raw in page.items or ():
-            found = decoded(resource, raw)
-            if isinstance(found, Rejection):
-                rejections.append(found)
-            else:
-                objects.append(found)
+            number += 1
+            match decoded(resource, raw):
+                case Changed(object=thing, rejection=flaws):
+                    objects.append(thing)
+                    rejections.extend(filter(None, [flaws]))
+                case Refused(rejection=refused):
+                    place = refused.place if refused.key else f"{refused.place}, object {number} of the list"
+                    rejections.append(replace(refused, place=place))
+                case None:
+                    pass
         if not page.metadata.continue_token:
             listed = Listed(resource.kind, tuple(objects), tuple(rejections))
-            return listed, page.metadata.resource_version
+            return listed, page.resource_version
         query = {**limit, "continue": page.metadata.continue_token}
     raise ApiFailed(
         f"the list of {resource.name} has no end after {_MOST_PAGES} pages; "
@@ -84,11 +101,18 @@ def _list_in_pages(
     )
 
 
-def decoded(resource: Resource, raw: msgspec.Raw) -> Object | Rejection:
-    """The object in these bytes, or why there is none."""
+def decoded(resource: Resource, raw: msgspec.Raw) -> Changed | Refused | None:
+    """The object in these bytes, or why there is none; None for one that decides no rule."""
+    flaws: list[InvalidField] = []
     try:
-        return decode(resource.kind, raw)
+        thing = decode(resource.kind, raw, flaws=flaws)
+    except Irrelevant:
+        return None
     except InvalidField as error:
         key = identify(resource.kind, raw)
         name = one_line(str(key)) if key else ""
-        return Rejection(resource.path, resource.kind.value, name, error.field, error.reason, key)
+        return Refused(
+            resource.kind,
+            Rejection(resource.path, resource.kind.value, name, error.field, error.reason, key),
+        )
+    return Changed(thing, flawed(resource.path, resource.kind, thing.key, flaws) if flaws else None)

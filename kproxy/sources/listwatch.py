@@ -16,20 +16,24 @@ from http import HTTPStatus
 
 import msgspec
 
-from kproxy.errors import ApiFailed, KproxyError
+from kproxy.errors import ApiFailed, InputError, KproxyError
 from kproxy.sources.backoff import Backoff
 from kproxy.sources.connection import Answer, Connection
 from kproxy.sources.failures import refusal
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
 from kproxy.sources.wire import Meta, decode_event, decode_meta, decode_status, split_lines
-from kproxy.state.events import Changed, Deleted, Event, Refused, Rejection
+from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.objects import Kind
+from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
 
 _SILENT_WATCHES_UNTIL_RELIST = 3
 """A server restored from a backup may be behind our resourceVersion; it then answers a watch with silence."""
+
+_LONGEST_EVENT_BYTES = 32 << 20
+"""An object has 1.5 MB at most in etcd; as JSON it may have some times that."""
 
 _LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
@@ -41,13 +45,15 @@ _SHORTEST_WATCH_S = 1.0
 class Freshness:
     """How current one kind is, in monotonic times, None before the first.
 
-    `heard_at` is when the server last said anything, `tried_at` when the loop last did anything at all.
+    `heard_at` is when the server last said anything, `understood_at` when the last list or event was understood or a
+    watch went on from one, `tried_at` when the loop last did anything at all.
     """
 
     kind: Kind
     resource_version: str
     heard_at: float | None
     tried_at: float | None
+    understood_at: float | None = None
 
 
 class ListWatch:
@@ -72,19 +78,26 @@ class ListWatch:
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"watch-{resource.name}", daemon=True)
+        self._thread = KeptThread(f"watch-{resource.name}", self._run, Need.RULES)
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._resource_version = ""
         self._heard_at: float | None = None
         self._tried_at: float | None = None
+        self._understood_at: float | None = None
         self._silent_watches = 0
         self._is_lacking = False
 
     @property
     def freshness(self) -> Freshness:
         """May be read from any thread."""
-        return Freshness(self._resource.kind, self._resource_version, self._heard_at, self._tried_at)
+        return Freshness(
+            self._resource.kind,
+            self._resource_version,
+            self._heard_at,
+            self._tried_at,
+            self._understood_at,
+        )
 
     def start(self, connection: Connection) -> None:
         """Begin with `connection`; later ones come from `connect`."""
@@ -94,6 +107,7 @@ class ListWatch:
     def stop(self) -> None:
         """Ask the loop to end, and wake it if it is blocked in reading; `join` waits for the end."""
         self._stopping.set()
+        self._thread.end()
         answer = self._answer
         if answer is not None:
             answer.sever()
@@ -134,7 +148,10 @@ class ListWatch:
             len(listed.rejections),
             self._resource_version,
         )
+        self._understood_at = self._pace.clock()
         self._emit(listed)
+        if not self._resource_version:
+            raise ApiFailed("the list has no resourceVersion from which a watch could go on")
 
     def _watch(self) -> None:
         began_at = self._pace.clock()
@@ -146,9 +163,13 @@ class ListWatch:
         }
         with self._open(query, self._pace.idle_s) as answer:
             self._silent_watches += 1
-            for line in split_lines(self._noting_time(answer.chunks())):
+            self._understood_at = (
+                self._pace.clock()
+            )  # the server goes on where the list or the last event ended
+            for line in self._lines(answer):
                 self._silent_watches = 0
                 self._take(line)
+                self._understood_at = self._pace.clock()
         if self._silent_watches and self._pace.clock() - began_at < _SHORTEST_WATCH_S:
             raise ApiFailed("the server ends the watch at once")
         self._doubt_silence()
@@ -166,6 +187,14 @@ class ListWatch:
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
+
+    def _lines(self, answer: Answer) -> Iterator[bytes]:
+        """The watch events; one that is too large is not waited for, and the list tells what it was about."""
+        try:
+            yield from split_lines(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
+        except InputError as too_long:
+            self._resource_version = ""
+            raise ApiFailed(f"a watch event cannot be read: {too_long}") from too_long
 
     def _noting_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -191,20 +220,28 @@ class ListWatch:
         except msgspec.DecodeError as error:
             self._resource_version = ""
             raise ApiFailed(f"a watch event cannot be understood: {error}") from error
-        self._resource_version = meta.resource_version
+        self._resource_version = meta.resource_version or self._resource_version
 
     def _deliver(self, event_type: str, meta: Meta, raw: msgspec.Raw) -> None:
         kind = self._resource.kind
         match event_type:
             case "ADDED" | "MODIFIED":
-                found = decoded(self._resource, raw)
-                self._emit(Refused(kind, found) if isinstance(found, Rejection) else Changed(found))
+                self._emit_changed(decoded(self._resource, raw), meta)
             case "DELETED" if meta.key is not None:
                 self._emit(Deleted(kind, meta.key))
             case "BOOKMARK":
                 pass
             case _:
                 raise msgspec.DecodeError(f"event type {event_type!r}")
+
+    def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
+        """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
+        if found is not None and (isinstance(found, Changed) or found.rejection.key is not None):
+            self._emit(found)
+        elif meta.key is not None:
+            self._emit(Deleted(self._resource.kind, meta.key))
+        else:
+            raise msgspec.DecodeError("it is about an object without a name")
 
     def _error_event(self, raw: msgspec.Raw) -> ApiFailed:
         self._resource_version = ""

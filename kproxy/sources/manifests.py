@@ -7,6 +7,7 @@ kind again. What people leave out of a manifest has the default that an API serv
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,12 @@ from kproxy.sources.contents import Found, Held, Malformed, Nothing, PassedOver,
 from kproxy.sources.manifest_file import File, Signature, newer, place_of, text_of
 from kproxy.state.events import Event, Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
+from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _LOOK_EVERY_S = 0.1
-
 _MOST_REMARKS = 20
 """So many new ones are logged at a time; a directory of thousands of careless manifests must not fill a disk."""
 
@@ -131,21 +132,17 @@ def _merged(contents: Iterable[Iterable[Found]]) -> Manifests:
                 rejections.append(found)
             case Malformed(place=place, reason=reason):
                 rejections.append(Rejection(place, "", "", "", reason))
-            case Remark():
-                remarks.append(found)
-            case Nothing(place=place):
-                remarks.append(
-                    Remark(place, "", "", _NO_MANIFEST if Path(place).is_dir() else "this holds no object")
-                )
-            case PassedOver(kind=name, place=place, meant=meant) if meant:
-                remarks.append(Remark(place, "", "", _passed_over(name, meant)))
+            case Remark() | Nothing() | PassedOver() if remark := _remark_on(found):
+                remarks.append(remark)
             case PassedOver(kind=name, place=place):
                 unknown[name] += 1
                 first_places.setdefault(name, place)
-            case Held(object=thing):
+            case Held(object=thing, rejection=flaws):
                 first = objects[KIND_OF[type(thing)]].setdefault(thing.key, found)
                 if first is not found:
                     rejections.append(_second(found, first.place))
+                elif flaws:
+                    rejections.append(flaws)
     return Manifests(
         {kind: tuple(held.object for held in by_key.values()) for kind, by_key in objects.items()},
         tuple(rejections),
@@ -156,8 +153,20 @@ def _merged(contents: Iterable[Iterable[Found]]) -> Manifests:
     )
 
 
-def _passed_over(kind: str, meant: str) -> str:
-    return f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
+def _remark_on(found: Remark | Nothing | PassedOver) -> Remark | None:
+    """None for an object of a kind that is none of our business."""
+    match found:
+        case Remark():
+            return found
+        case Nothing(place=place):
+            told = _NO_MANIFEST if Path(place).is_dir() else "this holds no object"
+        case PassedOver(kind=kind, meant=meant) if meant:
+            told = f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
+        case PassedOver(kind=kind, reason=reason) if reason:
+            told = f"{kind} decides no rule: {reason}"
+        case _:
+            return None
+    return Remark(found.place, "", "", told)
 
 
 def _second(held: Held, first: str) -> Rejection:
@@ -181,10 +190,11 @@ class ManifestDirectory:
         self._path = path
         self._emit = emit
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-manifests", daemon=True)
+        self._thread = KeptThread("watch-manifests", self._watch, Need.RULES)
         self._seen: dict[Path, Signature] = {}
         self._files: dict[Path, File] = {}
         self._told: dict[Kind, Listed] = {}
+        self._has_news = False
         self._is_shrinking = False
         self._is_unsettled = False
         self._remarked: set[str] = set()
@@ -205,8 +215,8 @@ class ManifestDirectory:
     def stop(self) -> None:
         """End the watching; nothing is emitted afterwards."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.end()
+        self._thread.join()
 
     def _watch(self) -> None:
         complaint = ""
@@ -230,9 +240,10 @@ class ManifestDirectory:
             self._seen = now
             raise InputError(f"{self._path} {_GONE}")
         self._is_unsettled = False
-        if self._take_in(now):
-            self._tell()
+        self._take_in(now)
         self._seen = now
+        if self._has_news:
+            self._tell()
 
     def _signatures(self) -> dict[Path, Signature]:
         found = {}
@@ -244,35 +255,37 @@ class ManifestDirectory:
             found[path] = Signature(status.st_mtime_ns, status.st_size, status.st_ino)
         return found
 
-    def _take_in(self, now: Mapping[Path, Signature]) -> bool:
-        """Whether any file changed and has come to rest."""
-        came, went = [], []
+    def _take_in(self, now: Mapping[Path, Signature]) -> None:
+        """Each file that changed and has come to rest, or that is to be read again."""
+        came, went = False, False
         for path in now.keys() | self._files.keys():
             known, signature = self._files.get(path), now.get(path)
-            if signature != self._seen.get(path) or signature == (known.signature if known else None):
+            if signature != self._seen.get(path) or _stands(known, signature):
                 continue
+            self._has_news = True
             if signature is None:
                 del self._files[path]
-                went.append(path)
+                went = True
             else:
                 self._files[path] = newer(path, signature, known)
-                came.append(path)
+                came = True
         if came or went:
             self._is_shrinking = not came
-        return bool(came or went)
 
     def _tell(self) -> None:
         files = [self._files[path] for path in sorted(self._files)]
         if not self._told and not any(file.says_something for file in files):
             self._tell_that_nothing_is_known(files)
+            self._has_news = False
             return
         manifests = _merged(file.found for file in files)
         self._remark(manifests.sentences())
         for kind in Kind:
             listed = manifests.listed(kind)
             if listed != self._told.get(kind):
-                self._told[kind] = listed
                 self._emit(listed)
+                self._told[kind] = listed
+        self._has_news = False
 
     def _tell_that_nothing_is_known(self, files: Sequence[File]) -> None:
         nothing = _merged(file.found for file in files) if files else _merged([[Nothing(str(self._path))]])
@@ -293,3 +306,10 @@ class ManifestDirectory:
                 len(new) - _MOST_REMARKS,
                 self._path,
             )
+
+
+def _stands(known: File | None, signature: Signature | None) -> bool:
+    """Whether the file is taken in as it is now."""
+    if known is None:
+        return signature is None
+    return signature == known.signature and time.monotonic() < known.again_at

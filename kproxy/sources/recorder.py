@@ -9,9 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from kproxy.errors import ApiFailed, KproxyError
 from kproxy.sources.connection import Connection
+from kproxy.threads import KeptThread, Need, tell_defect
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -27,13 +29,17 @@ _LONGEST_NOTE = 1024
 
 
 class Happening(NamedTuple):
-    """What an Event tells. `service` is what it concerns, or None for the node."""
+    """One Event to post. It concerns the object of this `kind` and name, or without one the node.
+
+    `kind` and `about` name an object; an Event of a cluster-wide object stands in the namespace `default`.
+    """
 
     reason: str
     action: str
     note: str = ""
-    service: NamespacedName | None = None
+    about: NamespacedName | None = None
     warning: bool = True
+    kind: str = "Service"
 
 
 class EventRecorder:
@@ -56,9 +62,9 @@ class EventRecorder:
         self._clock = clock
         self._pause_s = pause_s
         self._waiting: queue.Queue[Happening | None] = queue.Queue(_MOST_WAITING)
-        self._told: dict[tuple[str, NamespacedName | None], float] = {}
+        self._told: dict[tuple[str, str, NamespacedName | None], float] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread = KeptThread("events", self._run, Need.REPORTS)
 
     def start(self) -> None:
         self._thread.start()
@@ -68,13 +74,16 @@ class EventRecorder:
         self._stopping.set()
         with suppress(queue.Full):
             self._waiting.put_nowait(None)
-        if self._thread.is_alive():
-            self._thread.join(within_s)
+        self._thread.end()
+        self._thread.join(within_s)
 
-    def record(self, happening: Happening) -> None:
-        """From any thread; returns at once."""
-        with suppress(queue.Full):
+    def record(self, happening: Happening) -> bool:
+        """From any thread; returns at once. False if too many others wait, and this one is dropped."""
+        try:
             self._waiting.put_nowait(happening)
+        except queue.Full:
+            return False
+        return True
 
     @property
     def has_waiting(self) -> bool:
@@ -95,27 +104,27 @@ class EventRecorder:
         while going_on:
             try:
                 going_on = self.post_next()
-            except Exception:  # noqa: BLE001 # a thread that died would post no Event ever again
-                _log.exception("a defect in kproxy: an Event is not posted")
+            except Exception:  # noqa: BLE001 # a defect costs one Event, and not those after it
+                tell_defect(_log, "a defect in kproxy: an Event is not posted")
 
     def _is_repeated(self, happening: Happening) -> bool:
         now = self._clock()
         self._told = {what: at for what, at in self._told.items() if now - at < _REPEAT_AFTER_S}
-        what = happening.reason, happening.service
+        what = happening.reason, happening.kind, happening.about
         if what in self._told:
             return True
         self._told[what] = now
         return False
 
     def _post(self, happening: Happening) -> None:
-        namespace = happening.service.namespace if happening.service else "default"
+        namespace = (happening.about.namespace if happening.about else "") or "default"
         body = json.dumps(self._event(happening, namespace)).encode()
         for attempt in range(1, _TRIES + 1):
             try:
                 connection = self._connect()
                 try:
                     connection.post(
-                        f"/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+                        f"/apis/events.k8s.io/v1/namespaces/{quote(namespace, safe='')}/events",
                         body,
                         read_timeout_s=_TIMEOUT_S,
                     )
@@ -131,19 +140,21 @@ class EventRecorder:
 
     def _event(self, happening: Happening, namespace: str) -> dict[str, object]:
         now = datetime.now(UTC)
-        name = happening.service.name if happening.service else self._node_name
-        regarding = {"kind": "Service", "namespace": namespace} if happening.service else {"kind": "Node"}
+        about = happening.about or NamespacedName("", self._node_name)
+        regarding = {"kind": happening.kind if happening.about else "Node"}
+        if about.namespace:
+            regarding["namespace"] = about.namespace
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{name}.{time.time_ns():x}", "namespace": namespace},
+            "metadata": {"name": f"{about.name}.{time.time_ns():x}", "namespace": namespace},
             "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "reportingController": _CONTROLLER,
             "reportingInstance": f"{_CONTROLLER}-{self._node_name}",
             "action": happening.action,
             "reason": happening.reason,
             # kube-proxy knows no UIDs either
-            "regarding": {**regarding, "name": name, "uid": str(happening.service or name)},
+            "regarding": {**regarding, "name": about.name, "uid": str(about)},
             "note": happening.note[:_LONGEST_NOTE],
             "type": "Warning" if happening.warning else "Normal",
         }

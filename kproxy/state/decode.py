@@ -7,7 +7,7 @@ as far as they matter here, so that a hand-written manifest is held to what a cl
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from kproxy.state.endpoint_facts import endpoint_slice_fact, endpoints_fact
 from kproxy.state.node_facts import node_fact, pod_fact, service_cidr_fact
 from kproxy.state.objects import Kind, Object
 from kproxy.state.service_facts import service_fact
+from kproxy.state.shallow import shallow
+from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
 _SHAPES: Final[dict[Kind, type]] = {
@@ -27,7 +29,7 @@ _SHAPES: Final[dict[Kind, type]] = {
     Kind.POD: wire.Pod,
     Kind.SERVICE_CIDR: wire.ServiceCIDR,
 }
-_FACTS: Final[dict[Kind, Callable[[Any], Object]]] = {
+_FACTS: Final[dict[Kind, Callable[[Any, Flaws], Object]]] = {
     Kind.SERVICE: service_fact,
     Kind.ENDPOINT_SLICE: endpoint_slice_fact,
     Kind.ENDPOINTS: endpoints_fact,
@@ -45,9 +47,14 @@ _AT = re.compile(r" - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _REQUIRED = re.compile(r"Object missing required field `(?P<name>[^`]*)`$")
 
 
+_Shape = TypeVar("_Shape")
+
+
 class _Named(msgspec.Struct):
-    name: str
-    namespace: str | None = None
+    """Of any type, because it is asked also of objects that break every rule."""
+
+    name: Any = ""
+    namespace: Any = ""
 
 
 class _Identified(msgspec.Struct):
@@ -57,51 +64,63 @@ class _Identified(msgspec.Struct):
 _IDENTITY: Final = msgspec.json.Decoder(_Identified)
 
 
-def decode(kind: Kind, raw: bytes | msgspec.Raw, *, namespace: str = "") -> Object:
-    """The fact in the JSON bytes of one object; InvalidField names what cannot be used.
+def decode(
+    kind: Kind, raw: bytes | msgspec.Raw, *, namespace: str = "", flaws: Flaws | None = None
+) -> Object:
+    """The fact in the JSON bytes of one object; InvalidField names what makes all of it unusable.
 
-    `namespace` is where an object stands that names none.
+    `namespace` is where an object stands that names none. `flaws` gains each field that is left out alone. Irrelevant,
+    an InvalidField too, where the object is fine but no rule follows from it.
     """
     try:
-        shape = _DECODERS[kind].decode(raw)
+        shape = parse_json(_DECODERS[kind], raw)
     except msgspec.DecodeError as error:
         raise _as_invalid_field(error) from None
-    except UnicodeDecodeError as error:
-        raise InvalidField("", f"the text is not UTF-8: {error.reason}") from None
-    except RecursionError:
-        raise InvalidField("", "the JSON is nested too deeply") from None
-    return _fact(kind, shape, namespace)
+    return _fact(kind, shape, namespace, flaws)
 
 
-def convert(kind: Kind, data: object, *, namespace: str = "") -> Object:
+def convert(kind: Kind, data: object, *, namespace: str = "", flaws: Flaws | None = None) -> Object:
     """The fact in one object that is already parsed, as YAML is; otherwise as `decode`."""
     try:
         shape: Any = msgspec.convert(data, _SHAPES[kind])
     except msgspec.ValidationError as error:
         raise _as_invalid_field(error) from None
-    return _fact(kind, shape, namespace)
+    return _fact(kind, shape, namespace, flaws)
 
 
 def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedName | None:
-    """The key of an object, as JSON bytes or already parsed, whatever else is wrong with it; None without one.
-
-    So that an older version of an object that broke a rule can be dropped.
-    """
+    """The key of an object, as JSON bytes or already parsed, whatever else is wrong with it; None without one."""
     try:
         if isinstance(thing, (bytes, msgspec.Raw)):
-            named = _IDENTITY.decode(thing).metadata
+            named = parse_json(_IDENTITY, thing).metadata
         else:
             named = msgspec.convert(thing, _Identified).metadata
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
-    where = "" if kind in _CLUSTER_WIDE else named.namespace or namespace
-    return NamespacedName(where, named.name) if named.name else None
+    inside = namespace if named.namespace in (None, "") else named.namespace
+    where = "" if kind in _CLUSTER_WIDE else inside
+    is_key = isinstance(where, str) and isinstance(named.name, str) and named.name
+    return NamespacedName(where, named.name) if is_key else None
 
 
-def _fact(kind: Kind, shape: Any, namespace: str) -> Object:
+def parse_json(decoder: msgspec.json.Decoder[_Shape], raw: bytes | msgspec.Raw) -> _Shape:
+    """The JSON as its decoder's type, however deep it is; all that can be wrong with it is a msgspec.DecodeError.
+
+    Parts that are nested deeper than anything that we use are left out where the parser gives up on them.
+    """
+    try:
+        try:
+            return decoder.decode(raw)
+        except RecursionError:
+            return decoder.decode(shallow(bytes(raw)))
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"the text is not UTF-8: {error.reason}") from None
+
+
+def _fact(kind: Kind, shape: Any, namespace: str, flaws: Flaws | None) -> Object:
     if not shape.metadata.namespace:
         shape.metadata.namespace = namespace
-    return _FACTS[kind](shape)
+    return _FACTS[kind](shape, [] if flaws is None else flaws)
 
 
 def _as_invalid_field(error: msgspec.DecodeError) -> InvalidField:

@@ -1,12 +1,13 @@
 """The rules of an EndpointSlice, and of an old Endpoints object, which becomes slices."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 
-from kproxy.errors import InvalidField
+from kproxy.errors import InvalidField, Irrelevant
 from kproxy.state import validate, wire
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL, key_of, opt_out_label
 from kproxy.state.objects import Endpoint, EndpointPort, Endpoints, EndpointSlice
+from kproxy.state.validate import Flaws
 from kproxy.values import Family, NamespacedName, family_of
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -16,38 +17,47 @@ _NO_CONDITIONS = wire.Conditions()
 _MOST_NODES = 16_384
 
 
-def endpoint_slice_fact(shape: wire.EndpointSlice) -> EndpointSlice:
-    """InvalidField where the slice names no Service, or no rule could carry what it lists."""
+def endpoint_slice_fact(shape: wire.EndpointSlice, flaws: Flaws) -> EndpointSlice:
+    """InvalidField where no rule could carry anything of the slice; `flaws` gains each part that is left out alone.
+
+    Irrelevant for a slice of no Service that there can be, or without addresses.
+    """
     key = key_of(shape.metadata, validate.dns_subdomain)
-    owner = (shape.metadata.labels or {}).get(SERVICE_NAME_LABEL)
-    if owner is None:
-        raise InvalidField(
-            "metadata.labels", f"the label {SERVICE_NAME_LABEL}, which names the Service, is missing"
-        )
-    service = NamespacedName(
-        key.namespace, validate.dns_label(owner, f"metadata.labels[{SERVICE_NAME_LABEL}]")
-    )
+    service = NamespacedName(key.namespace, _owner(shape.metadata.labels or {}))
     if shape.address_type == "FQDN":
-        raise InvalidField(
-            "addressType", "'FQDN' endpoints have no address for a rule; allowed are IPv4, IPv6"
-        )
+        raise Irrelevant("addressType", "'FQDN' endpoints have no address for a rule; allowed are IPv4, IPv6")
     family = validate.choice(Family, shape.address_type, "addressType")
-    endpoints = validate.each(shape.endpoints, "endpoints", partial(_endpoint, family))
+    endpoints = validate.usable(shape.endpoints, "endpoints", partial(_endpoint, family), flaws)
     annotations = shape.metadata.annotations
     return EndpointSlice(
         key=key,
         service=service,
         family=family,
         resource_version=shape.metadata.resource_version or "",
-        ports=_usable_ports(shape.ports, "ports"),
+        ports=_usable_ports(shape.ports, "ports", flaws),
         endpoints=tuple([endpoint for endpoint in endpoints if endpoint is not None]),
         opt_out_label=opt_out_label(shape.metadata, PROXY_NAME_LABEL, HEADLESS_LABEL),
         changed_at=(annotations.last_change if annotations else None) or "",
     )
 
 
-def _usable_ports(shapes: Iterable[wire.EndpointPort] | None, field: str) -> tuple[EndpointPort, ...]:
-    return tuple(port for port in validate.each(shapes, field, _port) if port is not None)
+def _owner(labels: Mapping[str, str | None]) -> str:
+    """The name of the Service to which a slice belongs."""
+    owner = labels.get(SERVICE_NAME_LABEL)
+    if owner is None:
+        raise Irrelevant(
+            "metadata.labels", f"the label {SERVICE_NAME_LABEL}, which names the Service, is missing"
+        )
+    try:
+        return validate.dns_label(owner, f"metadata.labels[{SERVICE_NAME_LABEL}]")
+    except InvalidField as wrong:
+        raise Irrelevant(wrong.field, wrong.reason) from None
+
+
+def _usable_ports(
+    shapes: Iterable[wire.EndpointPort] | None, field: str, flaws: Flaws
+) -> tuple[EndpointPort, ...]:
+    return tuple(port for port in validate.usable(shapes, field, _port, flaws) if port is not None)
 
 
 def _port(shape: wire.EndpointPort) -> EndpointPort | None:
@@ -73,29 +83,35 @@ def _endpoint(family: Family, shape: wire.Endpoint) -> Endpoint | None:
         serving=conditions.serving is not False,
         terminating=conditions.terminating is True,
         node=_node_name(shape.node_name),
-        zone_hints=validate.each(hints.for_zones, "hints.forZones", _zone_hint) if hints else (),
-        node_hints=validate.each(hints.for_nodes, "hints.forNodes", _node_hint) if hints else (),
+        zone_hints=_names(hints.for_zones) if hints else (),
+        node_hints=_names(hints.for_nodes) if hints else (),
     )
 
 
-def _zone_hint(hint: wire.Named) -> str:
-    return validate.label_value(hint.name, "name")
-
-
-def _node_hint(hint: wire.Named) -> str:
-    return validate.dns_subdomain(hint.name, "name")
+def _names(hints: Iterable[wire.Named] | None) -> tuple[str, ...]:
+    """Hints are compared with the names of this node and its zone, and never printed: any text will do."""
+    return tuple([_interned(hint.name) for hint in hints or ()])
 
 
 @lru_cache(maxsize=_MOST_NODES)
 def _node_name(name: str | None) -> str:
-    """The same text object for all endpoints of a node."""
-    return validate.dns_subdomain(name, "nodeName") if name else ""
+    """The same text object for all endpoints of a node; empty for a name that no node can have."""
+    try:
+        return validate.dns_subdomain(name) if name else ""
+    except InvalidField:
+        return ""
 
 
-def endpoints_fact(shape: wire.Endpoints) -> Endpoints:
-    """Each subset as one slice for each family of its addresses."""
+@lru_cache(maxsize=_MOST_NODES)
+def _interned(name: str) -> str:
+    """The same text object for all endpoints with a hint."""
+    return name
+
+
+def endpoints_fact(shape: wire.Endpoints, flaws: Flaws) -> Endpoints:
+    """Each subset as one slice for each family of its addresses; `flaws` gains each part that is left out alone."""
     key = key_of(shape.metadata, validate.dns_label)
-    subsets = validate.each(shape.subsets, "subsets", _subset)
+    subsets = [_subset(f"subsets[{at}]", subset, flaws) for at, subset in enumerate(shape.subsets or ())]
     return Endpoints(
         key=key,
         resource_version=shape.metadata.resource_version or "",
@@ -110,14 +126,14 @@ def endpoints_fact(shape: wire.Endpoints) -> Endpoints:
 _Subset = tuple[tuple[EndpointPort, ...], tuple[Endpoint, ...]]
 
 
-def _subset(shape: wire.Subset) -> _Subset:
+def _subset(field: str, shape: wire.Subset, flaws: Flaws) -> _Subset:
     for port in shape.ports or ():
         port.name = port.name or ""  # here, unlike in a slice, an absent name is the empty name
-    ready = validate.each(shape.addresses, "addresses", partial(_subset_endpoint, True))
-    not_ready = validate.each(
-        shape.not_ready_addresses, "notReadyAddresses", partial(_subset_endpoint, False)
+    ready = validate.usable(shape.addresses, f"{field}.addresses", partial(_subset_endpoint, True), flaws)
+    not_ready = validate.usable(
+        shape.not_ready_addresses, f"{field}.notReadyAddresses", partial(_subset_endpoint, False), flaws
     )
-    return _usable_ports(shape.ports, "ports"), (*ready, *not_ready)
+    return _usable_ports(shape.ports, f"{field}.ports", flaws), (*ready, *not_ready)
 
 
 def _subset_endpoint(ready: bool, shape: wire.EndpointAddress) -> Endpoint:  # partial applies it

@@ -1,8 +1,10 @@
 """What a source tells the store: lists, changes, deletions, and objects that cannot be used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kproxy.errors import InvalidField
 from kproxy.state.objects import Kind, Object
 from kproxy.values import NamespacedName
 
@@ -11,7 +13,7 @@ class Cost(StrEnum):
     """How much of an object is left out."""
 
     OBJECT = "is left out"
-    FIELD = "is used without that"
+    FIELD = "is used without this field"
     CHANGE = "keeps the rules that it had"
 
 
@@ -36,13 +38,27 @@ class Rejection:
     def __str__(self) -> str:
         what = " ".join(filter(None, (self.kind, self.name)))
         subject = f"{self.place}: {what}" if what else self.place
+        return f"{subject} {self.told}"
+
+    @property
+    def told(self) -> str:
+        """The effect and the reason, as the end of a sentence about the object."""
+        if self.cost is Cost.FIELD:
+            return f"is used without {self.field}: {self.reason}"
         where = f"{self.field}: " if self.field else ""
-        return f"{subject} {self.cost}: {where}{self.reason}"
+        return f"{self.cost}: {where}{self.reason}"
+
+
+def flawed(place: str, kind: str, key: NamespacedName, flaws: Sequence[InvalidField]) -> Rejection:
+    """The quarantine of an object that is used without some of its fields; the first stands for all."""
+    first, more = flaws[0], len(flaws) - 1
+    reason = f"{first.reason}; {more} more fields are left out too" if more else first.reason
+    return Rejection(place, kind, str(key), first.field, reason, key, Cost.FIELD)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The complete list of one kind: whatever is not in it is gone."""
+    """The complete list of one kind: whatever is not in it is gone. `rejections` has the flawed objects too."""
 
     kind: Kind
     objects: tuple[Object, ...]
@@ -51,9 +67,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object, new or newer."""
+    """One object, new or newer; `rejection` names the fields without which it is used."""
 
     object: Object
+    rejection: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A changed object that cannot be used: its older version is dropped, and the reason kept."""
+    """A changed object that cannot be used: its older version stays in use, if there is one."""
 
     kind: Kind
     rejection: Rejection

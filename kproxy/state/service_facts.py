@@ -1,67 +1,81 @@
 """The rules of a Service."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 
 from kproxy.errors import InvalidField
 from kproxy.state import validate, wire
 from kproxy.state.metadata import PROXY_NAME_LABEL, key_of, opt_out_label, sorted_pairs
 from kproxy.state.objects import Service, ServicePort, ServiceType
-from kproxy.values import Address, Protocol, family_of
+from kproxy.state.validate import Flaws, Found, Given
+from kproxy.values import Address, Family, Network, Protocol, family_of
 
 _NO_CLUSTER_IP = ("", "None")
 _DEFAULT_AFFINITY_TIMEOUT_S = 10800
 _LONGEST_AFFINITY_TIMEOUT_S = 86400
 
+_NOBODY = {Family.IPV4: Network("0.0.0.0/32"), Family.IPV6: Network("::/128")}
+"""Source ranges that admit no client: no packet comes from the unspecified address."""
 
-def service_fact(shape: wire.Service) -> Service:
-    """InvalidField where the API server would refuse the Service, or no rule could carry it."""
+
+def service_fact(shape: wire.Service, flaws: Flaws) -> Service:
+    """InvalidField where nothing is left that a rule could carry; `flaws` gains each field that is left out alone.
+
+    A field costs no more than itself where kube-proxy would use the rest of the Service.
+    """
     spec = shape.spec
-    kind = validate.choice(ServiceType, spec.type or ServiceType.CLUSTER_IP, "spec.type")
+    kind = validate.optional(spec.type or ServiceType.CLUSTER_IP, _type, ServiceType.CLUSTER_IP, flaws)
     return Service(
         key=key_of(shape.metadata, validate.dns_label),
         resource_version=shape.metadata.resource_version or "",
         type=kind,
-        cluster_ips=_cluster_ips(spec),
+        cluster_ips=_cluster_ips(spec, flaws),
         awaits_cluster_ip=kind is not ServiceType.EXTERNAL_NAME and not (spec.cluster_ip or spec.cluster_ips),
-        ports=_ports(spec.ports or ()),
-        external_ips=validate.each(spec.external_ips, "spec.externalIPs", validate.address),
-        load_balancer_vips=_load_balancer_vips(shape.status),
-        source_ranges=validate.each(
-            spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges", validate.network
-        ),
-        internal_policy_local=_is_local(spec.internal_traffic_policy, "spec.internalTrafficPolicy"),
-        external_policy_local=_keeps_external_local(spec, kind),
-        affinity_timeout_s=_affinity_timeout_s(spec),
-        health_check_node_port=_health_check_node_port(spec, kind),
+        ports=_ports(spec.ports or (), flaws),
+        external_ips=validate.usable(spec.external_ips, "spec.externalIPs", validate.address, flaws),
+        load_balancer_vips=_load_balancer_vips(shape.status, flaws),
+        source_ranges=_source_ranges(spec.load_balancer_source_ranges or (), flaws),
+        internal_policy_local=_is_local(spec.internal_traffic_policy, "spec.internalTrafficPolicy", flaws),
+        external_policy_local=_keeps_external_local(spec, kind, flaws),
+        affinity_timeout_s=_affinity_timeout_s(spec, flaws),
+        health_check_node_port=_health_check_node_port(spec, kind, flaws),
         publish_not_ready=bool(spec.publish_not_ready_addresses),
         selector=sorted_pairs(spec.selector),
         opt_out_label=opt_out_label(shape.metadata, PROXY_NAME_LABEL),
     )
 
 
-def _cluster_ips(spec: wire.ServiceSpec) -> tuple[Address, ...]:
+def _type(text: str) -> ServiceType:
+    return validate.choice(ServiceType, text, "spec.type")
+
+
+def _cluster_ips(spec: wire.ServiceSpec, flaws: Flaws) -> tuple[Address, ...]:
+    """At most one address of each family. InvalidField where there are some and none can be used."""
     if not spec.cluster_ips:
         alone = spec.cluster_ip or ""
         return () if alone in _NO_CLUSTER_IP else (validate.address(alone, "spec.clusterIP"),)
-    found = validate.each(spec.cluster_ips, "spec.clusterIPs", _cluster_ip)
-    addresses = tuple(address for address in found if address is not None)
-    if len({family_of(address) for address in addresses}) < len(addresses):
-        raise InvalidField(
-            "spec.clusterIPs", f"{', '.join(addresses)}: at most one address of each family is allowed"
-        )
-    return addresses
+    families: set[Family] = set()
+
+    def unlike_earlier(text: str) -> Address | None:
+        if text in _NO_CLUSTER_IP:
+            return None
+        address = validate.address(text)
+        if family_of(address) in families:
+            raise InvalidField("", f"{address}: at most one address of each family is allowed")
+        families.add(family_of(address))
+        return address
+
+    found = _some_of(spec.cluster_ips, "spec.clusterIPs", unlike_earlier, flaws)
+    return tuple(address for address in found if address is not None)
 
 
-def _cluster_ip(text: str) -> Address | None:
-    return None if text in _NO_CLUSTER_IP else validate.address(text)
-
-
-def _ports(shapes: Iterable[wire.ServicePort]) -> tuple[ServicePort, ...]:
+def _ports(shapes: Iterable[wire.ServicePort], flaws: Flaws) -> tuple[ServicePort, ...]:
+    """InvalidField where there are ports and none can be used."""
     names: set[tuple[str, Protocol]] = set()
     numbers: set[tuple[int, Protocol]] = set()
 
-    def unlike_earlier(shape: wire.ServicePort) -> ServicePort:
-        port = _port(shape)
+    def unlike_earlier(placed: tuple[int, wire.ServicePort]) -> ServicePort:
+        port = _port(*placed, flaws)
         if (port.name, port.protocol) in names:
             raise InvalidField("name", f"{port.name!r} names an earlier {port.protocol} port too")
         if (port.port, port.protocol) in numbers:
@@ -70,21 +84,37 @@ def _ports(shapes: Iterable[wire.ServicePort]) -> tuple[ServicePort, ...]:
         numbers.add((port.port, port.protocol))
         return port
 
-    return validate.each(shapes, "spec.ports", unlike_earlier)
+    return _some_of(list(enumerate(shapes)), "spec.ports", unlike_earlier, flaws)
 
 
-def _port(shape: wire.ServicePort) -> ServicePort:
+def _port(at: int, shape: wire.ServicePort, flaws: Flaws) -> ServicePort:
+    """A node port that is none costs only itself."""
     return ServicePort(
         validate.dns_label(shape.name, "name") if shape.name else "",
         validate.protocol(shape.protocol, "protocol"),
         validate.port(shape.port, "port"),
-        validate.optional_port(shape.node_port, "nodePort"),
+        validate.optional(
+            shape.node_port, partial(validate.optional_port, field=f"spec.ports[{at}].nodePort"), 0, flaws
+        ),
     )
 
 
-def _load_balancer_vips(status: wire.ServiceStatus | None) -> tuple[Address, ...]:
+def _some_of(
+    things: Collection[Given], field: str, rule: Callable[[Given], Found], flaws: Flaws
+) -> tuple[Found, ...]:
+    """Those that can be used; InvalidField, the first reason, where there are things and none can be used."""
+    wrong: Flaws = []
+    found = validate.usable(things, field, rule, wrong)
+    if things and not found:
+        raise wrong[0]
+    flaws += wrong
+    return found
+
+
+def _load_balancer_vips(status: wire.ServiceStatus | None, flaws: Flaws) -> tuple[Address, ...]:
     balancer = status.load_balancer if status else None
-    found = validate.each(balancer.ingress if balancer else None, "status.loadBalancer.ingress", _vip)
+    ingress = balancer.ingress if balancer else None
+    found = validate.usable(ingress, "status.loadBalancer.ingress", _vip, flaws)
     return tuple(vip for vip in found if vip is not None)
 
 
@@ -97,34 +127,48 @@ def _vip(ingress: wire.Ingress) -> Address | None:
     return validate.address(ingress.ip, "ip")
 
 
-def _is_local(policy: str | None, field: str) -> bool:
+def _source_ranges(texts: Sequence[str], flaws: Flaws) -> tuple[Network, ...]:
+    """The ranges that can be read. A family of which none can be read is closed, not open."""
+    found = validate.usable(texts, "spec.loadBalancerSourceRanges", validate.network, flaws)
+    if len(found) == len(texts):
+        return found
+    asked = {Family.IPV6 if ":" in text else Family.IPV4 for text in texts}
+    closed = asked - {family_of(network) for network in found}
+    return (*found, *(_NOBODY[family] for family in Family if family in closed))
+
+
+def _is_local(policy: str | None, field: str, flaws: Flaws) -> bool:
+    """Whether a traffic policy is Local; Cluster, as kube-proxy has it, for one that nobody knows."""
     if policy not in (None, "", "Cluster", "Local"):
-        raise InvalidField(field, f"{validate.quoted(policy)} is not one of Cluster, Local")
+        flaws.append(InvalidField(field, f"{validate.quoted(policy)} is not one of Cluster, Local"))
     return policy == "Local"
 
 
-def _keeps_external_local(spec: wire.ServiceSpec, kind: ServiceType) -> bool:
+def _keeps_external_local(spec: wire.ServiceSpec, kind: ServiceType, flaws: Flaws) -> bool:
     """Whether externalTrafficPolicy is Local and means something: only for what is reachable from outside."""
-    is_local = _is_local(spec.external_traffic_policy, "spec.externalTrafficPolicy")
+    is_local = _is_local(spec.external_traffic_policy, "spec.externalTrafficPolicy", flaws)
     is_reachable = kind in (ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER) or (
         kind is ServiceType.CLUSTER_IP and bool(spec.external_ips)
     )
     return is_local and is_reachable
 
 
-def _affinity_timeout_s(spec: wire.ServiceSpec) -> int | None:
+def _affinity_timeout_s(spec: wire.ServiceSpec, flaws: Flaws) -> int | None:
     affinity = spec.session_affinity
-    if affinity in (None, "", "None"):
-        return None
+    if affinity not in (None, "", "None", "ClientIP"):
+        reason = f"{validate.quoted(affinity)} is not one of None, ClientIP"
+        flaws.append(InvalidField("spec.sessionAffinity", reason))
     if affinity != "ClientIP":
-        raise InvalidField(
-            "spec.sessionAffinity", f"{validate.quoted(affinity)} is not one of None, ClientIP"
-        )
+        return None
     config = spec.session_affinity_config
     client_ip = config.client_ip if config else None
     timeout_s = client_ip.timeout_seconds if client_ip else None
     if timeout_s is None:
         return _DEFAULT_AFFINITY_TIMEOUT_S
+    return validate.optional(timeout_s, _affinity_timeout, _DEFAULT_AFFINITY_TIMEOUT_S, flaws)
+
+
+def _affinity_timeout(timeout_s: int) -> int:
     if not 1 <= timeout_s <= _LONGEST_AFFINITY_TIMEOUT_S:
         raise InvalidField(
             "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
@@ -133,6 +177,7 @@ def _affinity_timeout_s(spec: wire.ServiceSpec) -> int | None:
     return timeout_s
 
 
-def _health_check_node_port(spec: wire.ServiceSpec, kind: ServiceType) -> int:
-    port = validate.optional_port(spec.health_check_node_port, "spec.healthCheckNodePort")
+def _health_check_node_port(spec: wire.ServiceSpec, kind: ServiceType, flaws: Flaws) -> int:
+    rule = partial(validate.optional_port, field="spec.healthCheckNodePort")
+    port = validate.optional(spec.health_check_node_port, rule, 0, flaws)
     return port if kind is ServiceType.LOAD_BALANCER and spec.external_traffic_policy == "Local" else 0

@@ -5,8 +5,9 @@ answers "what is there now" and "which Services must be looked at again".
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
-from kproxy.state.events import Changed, Deleted, Event, Listed, Refused, Rejection
+from kproxy.state.events import Changed, Cost, Deleted, Event, Listed, Refused, Rejection
 from kproxy.state.objects import (
     KIND_OF,
     Endpoints,
@@ -30,21 +31,24 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[NamespacedName, Object]] = {kind: {} for kind in Kind}
         self._slices_by_service: dict[NamespacedName, dict[str, EndpointSlice]] = {}
-        self._rejections: dict[Kind, dict[tuple[str, str], Rejection]] = {kind: {} for kind in Kind}
+        self._rejections: dict[Kind, dict[object, Rejection]] = {kind: {} for kind in Kind}
+        self.rejection_changes = 0
+        """Grows whenever `rejections` may have changed, so that nobody need compare thousands of them for nothing."""
         self._listed: set[Kind] = set()
         self._dirty: set[NamespacedName] = set()
 
     def apply(self, event: Event) -> None:
         """Take one event in; an object equal to the known one touches nothing."""
         match event:
-            case Changed(object=thing):
-                self._put(KIND_OF[type(thing)], thing)
+            case Changed(object=thing, rejection=flawed):
+                kind = KIND_OF[type(thing)]
+                self._put(kind, thing)
+                if flawed:
+                    self._note(kind, flawed)
             case Deleted(kind=kind, key=key):
                 self._drop(kind, key)
             case Refused(kind=kind, rejection=rejection):
-                if rejection.key is not None:
-                    self._drop(kind, rejection.key)
-                self._rejections[kind][rejection.place, rejection.name] = rejection
+                self._note(kind, self._beside_the_known(kind, rejection))
             case Listed(kind=kind, objects=objects, rejections=rejections):
                 self._replace(kind, objects, rejections)
 
@@ -67,7 +71,7 @@ class Store:
 
     @property
     def rejections(self) -> list[Rejection]:
-        """Objects left out, in the order in which they were found to be wrong."""
+        """Objects of which all, a field or the newest change is left out."""
         return [rejection for by_name in self._rejections.values() for rejection in by_name.values()]
 
     def node(self, name: str) -> Node | None:
@@ -99,14 +103,27 @@ class Store:
         endpoints = self._objects[Kind.ENDPOINTS].get(service)
         return endpoints.slices if isinstance(endpoints, Endpoints) else ()
 
-    def _replace(self, kind: Kind, objects: Iterable[Object], rejections: Iterable[Rejection]) -> None:
+    def _replace(self, kind: Kind, objects: Iterable[Object], rejections: Collection[Rejection]) -> None:
         newest = {thing.key: thing for thing in objects}
-        for key in self._objects[kind].keys() - newest.keys():
+        refused = {rejection.key for rejection in rejections}
+        self.rejection_changes += bool(self._rejections[kind])
+        self._rejections[kind] = {}
+        for key in self._objects[kind].keys() - newest.keys() - refused:
             self._drop(kind, key)
         for thing in newest.values():
             self._put(kind, thing)
-        self._rejections[kind] = {(rejection.place, rejection.name): rejection for rejection in rejections}
+        for rejection in rejections:
+            is_used = rejection.key in newest
+            self._note(kind, rejection if is_used else self._beside_the_known(kind, rejection))
         self._listed.add(kind)
+
+    def _beside_the_known(self, kind: Kind, refused: Rejection) -> Rejection:
+        """A refused object keeps the version that is known: that one was right, and nothing better is there."""
+        return replace(refused, cost=Cost.CHANGE) if refused.key in self._objects[kind] else refused
+
+    def _note(self, kind: Kind, rejection: Rejection) -> None:
+        self.rejection_changes += 1
+        self._rejections[kind][rejection.key or (rejection.place, rejection.reason)] = rejection
 
     def _put(self, kind: Kind, thing: Object) -> None:
         known = self._objects[kind].get(thing.key)
@@ -144,7 +161,4 @@ class Store:
                 pass
 
     def _forgive(self, kind: Kind, key: NamespacedName) -> None:
-        if self._rejections[kind]:
-            self._rejections[kind] = {
-                at: rejection for at, rejection in self._rejections[kind].items() if rejection.key != key
-            }
+        self.rejection_changes += self._rejections[kind].pop(key, None) is not None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from kproxy.errors import InvalidField
-from kproxy.values import Address, Family, Network, Protocol, family_of, parse_address, parse_network
+from kproxy.values import Address, Family, Network, Protocol, family_of, read_address, read_network
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -21,24 +21,46 @@ _HIGHEST_PORT = 65535
 _QUOTED_CHARACTERS = 80
 _LONGEST_SENTENCE = 200
 
+Flaws = list[InvalidField]
+"""Collects the fields of one object that are left out while the rest of it is used."""
+
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def each(things: Iterable[Given] | None, field: str, rule: Callable[[Given], Found]) -> tuple[Found, ...]:
-    """The rule applied to each thing of a list; the path of a failure gains the field and the index.
+def usable(
+    things: Iterable[Given] | None, field: str, rule: Callable[[Given], Found], flaws: Flaws
+) -> tuple[Found, ...]:
+    """The rule applied to each thing of a list; one that breaks the rule is left out alone, and `flaws` gains the reason.
 
-    Paths are put together only once something is wrong: an endpoint has ten of them and is read in 2 us.
+    The path of a flaw gains the field and the index. Paths are put together only once something is wrong: an endpoint
+    has ten of them and is read in 2 us.
     """
     found: list[Found] = []
+    things_by_place = enumerate(things or ())
+    at = 0
+    while True:
+        try:
+            for at, thing in things_by_place:  # noqa: B007 # the place of the thing that broke the rule
+                found.append(rule(thing))
+        except InvalidField as wrong:
+            flaws.append(_within(f"{field}[{at}]", wrong))
+        else:
+            return tuple(found)
+
+
+def optional(given: Given, rule: Callable[[Given], Found], without: Found, flaws: Flaws) -> Found:
+    """The rule applied to one field; a field that breaks it counts as `without`, and `flaws` gains the reason."""
     try:
-        for thing in things or ():
-            found.append(rule(thing))  # noqa: PERF401 # its length is the index of the failure
+        return rule(given)
     except InvalidField as wrong:
-        inner = f".{wrong.field}" if wrong.field else ""
-        raise InvalidField(f"{field}[{len(found)}]{inner}", wrong.reason) from None
-    return tuple(found)
+        flaws.append(wrong)
+        return without
+
+
+def _within(place: str, wrong: InvalidField) -> InvalidField:
+    return InvalidField(f"{place}.{wrong.field}" if wrong.field else place, wrong.reason)
 
 
 def quoted(text: str) -> str:
@@ -103,7 +125,7 @@ def choice(kind: type[Choice], text: str, field: str = "") -> Choice:
 
 def address(text: str, field: str = "") -> Address:
     try:
-        return parse_address(text)
+        return read_address(text)
     except ValueError as wrong:
         raise InvalidField(field, _sentence(wrong, f"{quoted(text)} is no address")) from None
 
@@ -117,7 +139,7 @@ def address_of(family: Family, text: str, field: str = "") -> Address:
 
 def network(text: str, field: str = "") -> Network:
     try:
-        return parse_network(text)
+        return read_network(text)
     except ValueError as wrong:
         raise InvalidField(
             field, _sentence(wrong, f"{quoted(text)} is no network such as 10.0.0.0/8")

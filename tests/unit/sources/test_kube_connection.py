@@ -42,7 +42,7 @@ def failure(connection: Connection, path: str = PATH, **query: str) -> ApiFailed
 
 def listed(connection: Connection) -> bool:
     with connection.get(PATH, {}, read_timeout_s=TIMEOUT_S) as answer:
-        found = b'"ServiceList"' in answer.body()
+        found = b'"ServiceList"' in answer.body(1 << 20)
     connection.close()
     return found
 

@@ -64,8 +64,8 @@ def test_same_thing_is_told_again_only_after_five_minutes(server: Server) -> Non
     now = [0.0]
     recording = recorder(server, lambda: now[0])
     for at_s in (0.0, 299.0, 300.0):
-        recording.record(Happening("Failed", "Listen", service=WEB))
-        recording.record(Happening("Failed", "Listen", service=NamespacedName("default", f"other-{at_s}")))
+        recording.record(Happening("Failed", "Listen", about=WEB))
+        recording.record(Happening("Failed", "Listen", about=NamespacedName("default", f"other-{at_s}")))
         now[0] = at_s
         while recording.has_waiting:
             recording.post_next()
@@ -75,7 +75,7 @@ def test_same_thing_is_told_again_only_after_five_minutes(server: Server) -> Non
 def test_what_finds_too_many_waiting_is_dropped_and_never_blocks(server: Server) -> None:
     recording = recorder(server)
     for number in range(1000):
-        recording.record(Happening("Failed", "Listen", service=NamespacedName("default", f"s{number}")))
+        recording.record(Happening("Failed", "Listen", about=NamespacedName("default", f"s{number}")))
     recording.start()
     recording.stop(BOUND_S)
     assert 1 <= len(server.taken) <= 64

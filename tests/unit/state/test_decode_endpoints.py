@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kproxy.errors import InvalidField
+from kproxy.errors import InvalidField, Irrelevant
 from kproxy.state.decode import decode
 from kproxy.state.objects import Endpoint, EndpointPort, Endpoints, EndpointSlice, Kind, Node, Pod
 from kproxy.values import Address, Family, NamespacedName, Protocol
@@ -14,13 +14,15 @@ OWNER = {"kubernetes.io/service-name": "web"}
 ADDRESS = {"addresses": ["10.128.1.5"]}
 
 
-def decoded(kind: Kind, manifest: object) -> Any:
-    return decode(kind, msgspec.json.encode(manifest))
+def decoded(kind: Kind, manifest: object, flaws: list[InvalidField] | None = None) -> Any:
+    return decode(kind, msgspec.json.encode(manifest), flaws=flaws)
 
 
-def decoded_slice(labels: object = OWNER, **fields: object) -> EndpointSlice:
+def decoded_slice(
+    flaws: list[InvalidField] | None = None, /, labels: object = OWNER, **fields: object
+) -> EndpointSlice:
     metadata = {"name": "web-a.1", "namespace": "default", "labels": labels}
-    found = decoded(Kind.ENDPOINT_SLICE, {"metadata": metadata, "addressType": "IPv4", **fields})
+    found = decoded(Kind.ENDPOINT_SLICE, {"metadata": metadata, "addressType": "IPv4", **fields}, flaws)
     assert isinstance(found, EndpointSlice)
     return found
 
@@ -77,6 +79,11 @@ def test_slice_with_a_label_for_other_proxies_opts_out_whatever_its_value(label:
     assert label == decoded_slice(labels={**OWNER, label: ""}).opt_out_label
 
 
+def test_slice_of_an_unknown_address_type_is_refused() -> None:
+    with pytest.raises(InvalidField, match="addressType: 'IPX' is not one of IPv4, IPv6"):
+        decoded_slice(addressType="IPX")
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "part_of_reason"),
     [
@@ -87,30 +94,81 @@ def test_slice_with_a_label_for_other_proxies_opts_out_whatever_its_value(label:
             "'a b'",
         ),
         ({"addressType": "FQDN"}, "addressType", "allowed are IPv4, IPv6"),
-        ({"addressType": "IPX"}, "addressType", "'IPX' is not one of IPv4, IPv6"),
+    ],
+)
+def test_slice_that_no_service_can_use_is_irrelevant(
+    fields: dict[str, Any], field: str, part_of_reason: str
+) -> None:
+    with pytest.raises(Irrelevant) as passed_over:
+        decoded_slice(**fields)
+    assert field == passed_over.value.field
+    assert part_of_reason in passed_over.value.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "endpoints", "ports", "field", "part_of_reason"),
+    [
         (
             {"endpoints": [ADDRESS, {"addresses": ["fd00::1"]}]},
+            ["10.128.1.5"],
+            1,
             "endpoints[1].addresses[0]",
             "not an IPv4 address",
         ),
-        ({"endpoints": [{"addresses": ["10.128.1.05"]}]}, "endpoints[0].addresses[0]", "10.128.1.05"),
-        ({"endpoints": [{**ADDRESS, "nodeName": "-j"}]}, "endpoints[0].nodeName", "'-j' is no DNS subdomain"),
         (
-            {"endpoints": [{**ADDRESS, "hints": {"forZones": [{"name": "a"}, {"name": "a b"}]}}]},
-            "endpoints[0].hints.forZones[1].name",
-            "'a b' is no label value",
+            {"endpoints": [{"addresses": ["10.128.1.x"]}, ADDRESS]},
+            ["10.128.1.5"],
+            1,
+            "endpoints[0].addresses[0]",
+            "10.128.1.x",
         ),
-        ({"ports": [{"name": "http", "port": 70000}]}, "ports[0].port", "70000 is not a port"),
-        ({"ports": [{"name": "a b", "port": 1}]}, "ports[0].name", "'a b' is no DNS label"),
+        (
+            {"ports": [{"name": "http", "port": 70000}, {"name": "", "port": 1}]},
+            ["10.128.1.5"],
+            1,
+            "ports[0].port",
+            "70000 is not a port",
+        ),
+        (
+            {"ports": [{"name": "a b", "port": 1}]},
+            ["10.128.1.5"],
+            0,
+            "ports[0].name",
+            "'a b' is no DNS label",
+        ),
+        (
+            {"ports": [{"name": "a", "port": 1, "protocol": "ICMP"}]},
+            ["10.128.1.5"],
+            0,
+            "ports[0].protocol",
+            "'ICMP' is not one of TCP, UDP, SCTP",
+        ),
     ],
 )
-def test_slice_with_invalid_field_is_refused_with_its_path(
-    fields: dict[str, Any], field: str, part_of_reason: str
+def test_bad_part_of_a_slice_costs_only_itself(
+    fields: dict[str, Any], endpoints: list[str], ports: int, field: str, part_of_reason: str
 ) -> None:
-    with pytest.raises(InvalidField) as refused:
-        decoded_slice(**fields)
-    assert field == refused.value.field
-    assert part_of_reason in refused.value.reason
+    flaws: list[InvalidField] = []
+    found = decoded_slice(flaws, **{"endpoints": [ADDRESS], "ports": [{"name": "", "port": 80}]} | fields)
+    assert endpoints == [endpoint.address for endpoint in found.endpoints]
+    assert ports == len(found.ports)
+    assert [field] == [flaw.field for flaw in flaws]
+    assert part_of_reason in flaws[0].reason
+
+
+def test_endpoint_keeps_hints_that_no_zone_or_node_can_have_and_is_on_no_such_node() -> None:
+    hints = {"forZones": [{"name": "a b"}], "forNodes": [{"name": "-j"}]}
+    flaws: list[InvalidField] = []
+    (endpoint,) = decoded_slice(flaws, endpoints=[{**ADDRESS, "nodeName": "-j", "hints": hints}]).endpoints
+    assert ("", ("a b",), ("-j",)) == (endpoint.node, endpoint.zone_hints, endpoint.node_hints)
+    assert [] == flaws
+
+
+def test_endpoint_address_with_leading_zeros_is_read_as_decimal() -> None:
+    assert ["10.128.1.6"] == [
+        endpoint.address
+        for endpoint in decoded_slice(endpoints=[{"addresses": ["10.128.001.006"]}]).endpoints
+    ]
 
 
 def test_endpoints_become_one_slice_for_each_subset_and_family() -> None:
@@ -136,13 +194,51 @@ def test_endpoints_become_one_slice_for_each_subset_and_family() -> None:
     assert (False, False) == (not_ready.ready, not_ready.serving)
 
 
-def test_endpoints_with_an_invalid_address_are_refused_with_its_path() -> None:
+def test_endpoints_go_without_an_address_that_is_none() -> None:
     manifest = {
         "metadata": {"name": "web", "namespace": "default"},
-        "subsets": [{}, {"addresses": [{"ip": "x"}]}],
+        "subsets": [{}, {"addresses": [{"ip": "x"}, {"ip": "10.128.1.5"}], "ports": [{"port": 80}]}],
     }
-    with pytest.raises(InvalidField, match=r"subsets\[1\]\.addresses\[0\]\.ip"):
-        decoded(Kind.ENDPOINTS, manifest)
+    flaws: list[InvalidField] = []
+    found = decoded(Kind.ENDPOINTS, manifest, flaws)
+    assert isinstance(found, Endpoints)
+    assert ["10.128.1.5"] == [end.address for one in found.slices for end in one.endpoints]
+    assert ["subsets[1].addresses[0].ip"] == [flaw.field for flaw in flaws]
+
+
+def test_node_goes_without_what_is_odd_in_it() -> None:
+    manifest = {
+        "metadata": {"name": "node-1", "labels": {"topology.kubernetes.io/zone": "zone a"}},
+        "spec": {"podCIDRs": ["x", "10.128.1.0/24"]},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": "fe80::1%eth0"},
+                {"type": "InternalIP", "address": "10.199.0.02"},
+            ]
+        },
+    }
+    flaws: list[InvalidField] = []
+    node = decoded(Kind.NODE, manifest, flaws)
+    assert isinstance(node, Node)
+    assert (("10.199.0.2",), ("10.128.1.0/24",), "") == (node.addresses, node.pod_cidrs, node.zone)
+    assert [
+        "status.addresses[0].address",
+        "spec.podCIDRs[0]",
+        "metadata.labels[topology.kubernetes.io/zone]",
+    ] == [flaw.field for flaw in flaws]
+
+
+def test_pod_and_service_cidr_go_without_what_is_odd_in_them() -> None:
+    pod = {
+        "metadata": {"name": "web-1", "namespace": "default"},
+        "spec": {"nodeName": "-"},
+        "status": {"podIPs": [{"ip": "x"}, {"ip": "10.128.1.5"}]},
+    }
+    cidr = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12", "x"]}}
+    flaws: list[InvalidField] = []
+    assert ("10.128.1.5",) == decoded(Kind.POD, pod, flaws).addresses
+    assert ("10.96.0.0/12",) == decoded(Kind.SERVICE_CIDR, cidr, flaws).networks
+    assert {"status.podIPs[0].ip", "spec.nodeName", "spec.cidrs[1]"} == {flaw.field for flaw in flaws}
 
 
 def test_node_decodes_with_internal_addresses_before_external_ones() -> None:

@@ -8,7 +8,7 @@ import pytest
 from kproxy.errors import InvalidField
 from kproxy.state.decode import convert, decode, identify
 from kproxy.state.objects import Kind, Service, ServicePort, ServiceType
-from kproxy.values import NamespacedName, Protocol
+from kproxy.values import Address, NamespacedName, Protocol
 
 PORT = {"port": 80}
 
@@ -22,9 +22,9 @@ def a_manifest(status: object = None, labels: object = None, **spec: Any) -> dic
     }
 
 
-def decoded(**fields: Any) -> Service:
+def decoded(flaws: list[InvalidField] | None = None, /, **fields: Any) -> Service:
     manifest = a_manifest(**fields)
-    service = decode(Kind.SERVICE, msgspec.json.encode(manifest))
+    service = decode(Kind.SERVICE, msgspec.json.encode(manifest), flaws=flaws)
     assert service == convert(Kind.SERVICE, manifest)
     assert isinstance(service, Service)
     return service
@@ -136,69 +136,21 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
 @pytest.mark.parametrize(
     ("spec", "field", "part_of_reason"),
     [
-        (
-            {"type": "Magic"},
-            "spec.type",
-            "'Magic' is not one of ClusterIP, NodePort, LoadBalancer, ExternalName",
-        ),
-        ({"clusterIP": "10.96.0.010"}, "spec.clusterIP", "10.96.0.010"),
-        ({"clusterIPs": ["10.0.0.1", "10.0.0.2"]}, "spec.clusterIPs", "at most one address of each family"),
-        ({"clusterIPs": ["10.0.0.1", "x"]}, "spec.clusterIPs[1]", "'x' does not appear to be"),
-        (
-            {"ports": [PORT, {"port": 0, "name": "b"}]},
-            "spec.ports[1].port",
-            "0 is not a port; allowed are 1 to 65535",
-        ),
+        ({"clusterIP": "10.96.0.x"}, "spec.clusterIP", "10.96.0.x"),
+        ({"clusterIPs": ["y", "x"]}, "spec.clusterIPs[0]", "'y' does not appear to be"),
         ({"ports": [{"port": 65536}]}, "spec.ports[0].port", "65536 is not a port"),
         ({"ports": [{"port": "80"}]}, "spec.ports[0].port", "Expected int, got str"),
         ({"ports": [{"name": "http"}]}, "spec.ports[0].port", "0 is not a port"),
-        ({"ports": [{"port": 80, "nodePort": -1}]}, "spec.ports[0].nodePort", "-1 is not a port"),
         (
             {"ports": [{"port": 80, "protocol": "ICMP"}]},
             "spec.ports[0].protocol",
             "'ICMP' is not one of TCP, UDP, SCTP",
         ),
         ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is no DNS label"),
-        ({"ports": [PORT, {"port": 81}]}, "spec.ports[1].name", "'' names an earlier TCP port too"),
-        (
-            {"ports": [PORT, {"port": 80, "name": "b"}]},
-            "spec.ports[1].port",
-            "80 is the number of an earlier TCP port",
-        ),
-        ({"externalIPs": ["::ffff:10.0.0.1"]}, "spec.externalIPs[0]", "IPv4-mapped"),
-        ({"externalIPs": ["fe80::1%eth0"]}, "spec.externalIPs[0]", "zone"),
-        ({"loadBalancerSourceRanges": ["10.0.0.0"]}, "spec.loadBalancerSourceRanges[0]", "no prefix length"),
-        ({"loadBalancerSourceRanges": ["10.0.0.0/33"]}, "spec.loadBalancerSourceRanges[0]", "10.0.0.0/33"),
-        (
-            {"internalTrafficPolicy": "local"},
-            "spec.internalTrafficPolicy",
-            "'local' is not one of Cluster, Local",
-        ),
-        (
-            {"externalTrafficPolicy": "Near"},
-            "spec.externalTrafficPolicy",
-            "'Near' is not one of Cluster, Local",
-        ),
-        ({"sessionAffinity": "Cookie"}, "spec.sessionAffinity", "'Cookie' is not one of None, ClientIP"),
-        (
-            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}},
-            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
-            "allowed are 1 to 86400",
-        ),
-        (
-            {"status": {"loadBalancer": {"ingress": [{"ip": "1"}]}}},
-            "status.loadBalancer.ingress[0].ip",
-            "'1'",
-        ),
-        (
-            {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "Nat"}]}}},
-            "status.loadBalancer.ingress[0].ipMode",
-            "'Nat' is not one of VIP, Proxy",
-        ),
         ({"labels": {"a": 1}}, "metadata.labels[...]", "Expected str, got int"),
     ],
 )
-def test_service_with_invalid_field_is_refused_with_its_path(
+def test_service_of_which_nothing_can_be_used_is_refused_with_its_path(
     spec: dict[str, Any], field: str, part_of_reason: str
 ) -> None:
     with pytest.raises(InvalidField) as refused:
@@ -207,12 +159,142 @@ def test_service_with_invalid_field_is_refused_with_its_path(
     assert part_of_reason in refused.value.reason
 
 
+GOOD = Service(
+    key=NamespacedName("default", "web"),
+    resource_version="7",
+    cluster_ips=(Address("10.96.0.10"),),
+    ports=(ServicePort("", Protocol.TCP, 80),),
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "used", "field", "part_of_reason"),
+    [
+        (
+            {"type": "Magic"},
+            {},
+            "spec.type",
+            "'Magic' is not one of ClusterIP, NodePort, LoadBalancer, ExternalName",
+        ),
+        (
+            {"clusterIPs": ["10.96.0.10", "10.0.0.2"]},
+            {},
+            "spec.clusterIPs[1]",
+            "at most one address of each family",
+        ),
+        ({"clusterIPs": ["x", "10.96.0.10"]}, {}, "spec.clusterIPs[0]", "'x' does not appear to be"),
+        (
+            {"ports": [PORT, {"port": 0, "name": "b"}]},
+            {},
+            "spec.ports[1].port",
+            "0 is not a port; allowed are 1 to 65535",
+        ),
+        ({"ports": [{"port": 80, "nodePort": -1}]}, {}, "spec.ports[0].nodePort", "-1 is not a port"),
+        ({"ports": [PORT, {"port": 81}]}, {}, "spec.ports[1].name", "'' names an earlier TCP port too"),
+        (
+            {"ports": [PORT, {"port": 80, "name": "b"}]},
+            {},
+            "spec.ports[1].port",
+            "80 is the number of an earlier TCP port",
+        ),
+        ({"externalIPs": ["fe80::1%eth0"]}, {}, "spec.externalIPs[0]", "zone"),
+        (
+            {"externalIPs": ["x", "192.0.2.1", "y"]},
+            {"external_ips": ("192.0.2.1",)},
+            "spec.externalIPs[0]",
+            "IPv4 or IPv6",
+        ),
+        (
+            {"loadBalancerSourceRanges": ["10.0.0.0", "10.0.0.0/8"]},
+            {"source_ranges": ("10.0.0.0/8",)},
+            "spec.loadBalancerSourceRanges[0]",
+            "no prefix length",
+        ),
+        (
+            {"internalTrafficPolicy": "local"},
+            {},
+            "spec.internalTrafficPolicy",
+            "'local' is not one of Cluster, Local",
+        ),
+        (
+            {"externalTrafficPolicy": "Near"},
+            {},
+            "spec.externalTrafficPolicy",
+            "'Near' is not one of Cluster, Local",
+        ),
+        ({"sessionAffinity": "Cookie"}, {}, "spec.sessionAffinity", "'Cookie' is not one of None, ClientIP"),
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}},
+            {"affinity_timeout_s": 10800},
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            "allowed are 1 to 86400",
+        ),
+        ({"healthCheckNodePort": 70000}, {}, "spec.healthCheckNodePort", "70000 is not a port"),
+        (
+            {"status": {"loadBalancer": {"ingress": [{"ip": " 192.0.2.1"}, {"ip": "192.0.2.2"}]}}},
+            {"load_balancer_vips": ("192.0.2.2",)},
+            "status.loadBalancer.ingress[0].ip",
+            "' 192.0.2.1'",
+        ),
+        (
+            {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "Nat"}]}}},
+            {},
+            "status.loadBalancer.ingress[0].ipMode",
+            "'Nat' is not one of VIP, Proxy",
+        ),
+    ],
+)
+def test_bad_field_costs_only_itself(
+    spec: dict[str, Any], used: dict[str, Any], field: str, part_of_reason: str
+) -> None:
+    flaws: list[InvalidField] = []
+    found = decoded(flaws, **spec)
+    assert msgspec.structs.replace(GOOD, **used) == found
+    assert field == flaws[0].field
+    assert part_of_reason in flaws[0].reason
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        (["x"], ("0.0.0.0/32",)),
+        (["10.0.0.0/33", "fd00::/8"], ("fd00::/8", "0.0.0.0/32")),
+        (["fd00::/129", "10.0.0.0/8"], ("10.0.0.0/8", "::/128")),
+        (["x", "10.0.0.0/8"], ("10.0.0.0/8",)),
+    ],
+)
+def test_load_balancer_none_of_whose_source_ranges_can_be_read_is_closed(
+    ranges: list[str], expected: tuple[str, ...]
+) -> None:
+    assert expected == decoded(loadBalancerSourceRanges=ranges).source_ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.010", "192.0.2.10"),
+        ("000192.0.2.000", "192.0.2.0"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::FFFF:192.0.02.1", "192.0.2.1"),
+        ("64:ff9b::192.0.2.033", "64:ff9b::c000:221"),
+    ],
+)
+def test_address_that_was_stored_before_validation_was_strict_is_read_as_kubernetes_reads_it(
+    text: str, expected: str
+) -> None:
+    flaws: list[InvalidField] = []
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": text}]}}}
+    service = decoded(flaws, clusterIP=text, externalIPs=[text], **ingress)
+    assert (expected,) == service.cluster_ips == service.external_ips == service.load_balancer_vips
+    assert [] == flaws
+
+
 @pytest.mark.parametrize(
     ("raw", "field", "part_of_reason"),
     [
         (b"", "", "truncated"),
         (b'{"metadata":{"name":"\xff"}}', "", "not UTF-8"),
-        (b'{"x":' + b"[" * 100_000, "", "nested too deeply"),
+        (b'{"x":' + b"[" * 100_000, "", "truncated"),
         (b"[]", "", "Expected object, got array"),
         (b'{"metadata":{"name":"a","namespace":"b"}}', "spec", "is missing"),
         (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is no DNS label"),
@@ -269,7 +351,12 @@ def test_null_metadata_counts_as_absent() -> None:
         (Kind.SERVICE, b'{"metadata":{"name":""}}', None),
         (Kind.SERVICE, b'{"metadata":{"name":7}}', None),
         (Kind.SERVICE, b'{"metadata":{"name":"\xff"}}', None),
-        (Kind.SERVICE, b'{"metadata":{"name":"a"},"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
+        (
+            Kind.SERVICE,
+            b'{"metadata":{"name":"a"},"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            NamespacedName("default", "a"),
+        ),
+        (Kind.SERVICE, b'{"metadata":{"name":"a","namespace":{}}}', None),
         (Kind.SERVICE, b"[]", None),
     ],
 )

@@ -1,7 +1,9 @@
 """Events to state: what is newest, what is dirty, what was refused."""
 
+from dataclasses import replace
+
 from facts import WEB, a_service, a_slice, an_endpoint
-from kproxy.state.events import Changed, Deleted, Listed, Refused, Rejection
+from kproxy.state.events import Changed, Cost, Deleted, Listed, Refused, Rejection
 from kproxy.state.objects import Endpoints, Kind
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
@@ -56,14 +58,48 @@ def test_store_has_listed_a_kind_only_after_its_list() -> None:
     assert not store.has_listed([Kind.SERVICE, Kind.NODE])
 
 
-def test_refused_object_drops_its_older_version_and_is_remembered() -> None:
+def test_refused_object_keeps_its_older_version_and_is_remembered() -> None:
+    for refused in (Refused(Kind.SERVICE, refusal()), Listed(Kind.SERVICE, (), (refusal(),))):
+        store = Store()
+        store.apply(Changed(a_service()))
+        store.take_dirty()
+        store.apply(refused)
+        assert {WEB: a_service()} == store.services
+        assert set() == store.take_dirty()
+        assert [replace(refusal(), cost=Cost.CHANGE)] == store.rejections
+        store.apply(Deleted(Kind.SERVICE, WEB))
+        assert ({}, [], {WEB}) == (store.services, store.rejections, store.take_dirty())
+
+
+def test_refused_object_that_was_never_known_is_remembered() -> None:
     store = Store()
-    store.apply(Changed(a_service()))
-    store.take_dirty()
     store.apply(Refused(Kind.SERVICE, refusal()))
-    assert {} == store.services
-    assert {WEB} == store.take_dirty()
+    assert ({}, [refusal()]) == (store.services, store.rejections)
+
+
+def test_flawed_object_is_used_and_remembered_until_it_is_mended() -> None:
+    told = replace(refusal(), cost=Cost.FIELD)
+    for flawed in (Changed(a_service(), told), Listed(Kind.SERVICE, (a_service(),), (told,))):
+        store = Store()
+        store.apply(flawed)
+        assert ({WEB: a_service()}, [told]) == (store.services, store.rejections)
+        store.apply(Changed(a_service()))
+        assert [] == store.rejections
+
+
+def test_second_copy_of_an_object_in_a_list_is_left_out_and_the_first_one_used() -> None:
+    store = Store()
+    store.apply(Changed(a_service(resource_version="1")))
+    store.apply(Listed(Kind.SERVICE, (a_service(resource_version="2"),), (refusal(),)))
+    assert {WEB: a_service(resource_version="2")} == store.services
     assert [refusal()] == store.rejections
+
+
+def test_objects_without_a_key_are_each_remembered() -> None:
+    odd = [replace(refusal(None), place=f"services, object {number} of the list") for number in (1, 2)]
+    store = Store()
+    store.apply(Listed(Kind.SERVICE, (), tuple(odd)))
+    assert odd == store.rejections
 
 
 def test_refused_object_is_forgiven_when_it_is_mended_or_gone() -> None:
