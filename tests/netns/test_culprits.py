@@ -178,8 +178,10 @@ def kernel() -> Iterator[None]:
 
 
 @pytest.fixture(params=Backend)
-def node(request: pytest.FixtureRequest, kernel: None) -> Node:
-    return Node(request.param)
+def node(request: pytest.FixtureRequest, kernel: None) -> Iterator[Node]:
+    node = Node(request.param)
+    yield node
+    node.record.close()
 
 
 every_fault = pytest.mark.parametrize(
@@ -567,6 +569,7 @@ def test_culprit_among_chains_that_are_committed_while_others_are_computed_is_fo
     assert node.is_as_of(RENDER, without=["s03", "s11"])
     assert ["s03", "s11"] == node.quarantined(verify=True)
     assert node.is_as_of(RENDER, without=["s03", "s11"])
+    node.record.close()
 
 
 def counted(node: Node) -> str:
