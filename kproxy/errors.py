@@ -53,7 +53,7 @@ class ProgramFailed(KproxyError):
 
     `exit_code` is None after a time-out, and negative after a signal, whose name `signal` then is. `stderr` is the
     whole text that it wrote there. `excerpt` holds the lines of its input around the one that it named, each with its
-    number; empty if it named none. `line` is the number of the one that it named, 0 if it named none.
+    number; empty if it named none. `line` is the number of the line that it named, 0 if it named none.
     """
 
     def __init__(

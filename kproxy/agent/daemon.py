@@ -80,6 +80,7 @@ class Source(Protocol):
 
     @property
     def freshness(self) -> Sequence[Freshness]: ...
+    def outdated(self) -> tuple[str, ...]: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
@@ -147,7 +148,7 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
 
     source = _source(options, emit, connect_noted)
     recorder = EventRecorder(connect_noted, options.node_name)
-    watches = Watches(lambda: source.freshness)
+    watches = Watches(lambda: source.freshness, source.outdated)
 
     def other_nodes() -> tuple[str, ...]:
         connection = connect_noted()

@@ -22,7 +22,6 @@ from kproxy.transaction.nftables import (
     change_table,
     from_scratch,
     in_steps,
-    in_steps_instead,
     picks,
 )
 from kproxy.transaction.refusal import is_refusal
@@ -155,8 +154,8 @@ class NftablesProxy:
             self.family,
             failed,
         )
-        self._applied.in_place = False
-        transaction = in_steps_instead(self.family, table.blocks, table.contents())
+        self._applied.remove()
+        transaction = in_steps(self.family, table.blocks, table.contents())
         self._apply(table, transaction)
         self._took_effect(transaction, done)
 

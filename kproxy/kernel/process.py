@@ -152,9 +152,8 @@ def _require_success(
         named = _NAMED_LINE.search(said)
         line = int(named[1]) if named else 0
         excerpt = _excerpt(stdin, first_line, line) if line else ""
-        raise ProgramFailed(
-            " ".join(command), started.returncode, said, excerpt, line, signal=_signal(-started.returncode)
-        )
+        ended_by = _signal(-started.returncode)
+        raise ProgramFailed(" ".join(command), started.returncode, said, excerpt, line, signal=ended_by)
 
 
 def _signal(number: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kproxy.model.bounds import is_bounded
 from kproxy.model.endpoints import backends_by_port
 from kproxy.model.plan import is_proxied
 from kproxy.state.objects import EndpointSlice, Service
@@ -29,7 +30,8 @@ def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -
     """The Service's health check on this node, or None if it has no health-check node port or another proxy.
 
     Counts each local ready address once, whatever the number of ports, in each family on its own, as kube-proxy 1.36.
-    Terminating endpoints are not ready, so a draining node leaves the load balancer in time.
+    Terminating endpoints are not ready, so a draining node leaves the load balancer in time. None count for a Service
+    that asks for too many rules.
     """
     if not service.health_check_node_port or not is_proxied(service):
         return None
@@ -41,6 +43,8 @@ def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -
 
 
 def _local_ready(service: Service, slices: Iterable[EndpointSlice], node: str, family: Family) -> int:
+    if not is_bounded(service, slices, family):
+        return 0
     by_port = backends_by_port(service.key, slices, node, family)
     return len(
         {

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MOST_BYTES = 256 << 20
 _LOOK_EVERY_S = 0.1
+_LONGEST_UNREAD_S = 60.0
+"""A volume that is mounted anew is away for seconds; what is known after a minute without it may be old."""
+
 _SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 """Between two attempts to read a file that met a defect of ours: as long as between two attempts of a watch."""
@@ -140,16 +143,25 @@ class _Signature(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none.
-
-    After a defect of ours it is read again at `again_at`, `pause_s` after the last attempt, even if it does not change.
-    """
+    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none."""
 
     signature: _Signature
     contents: tuple[Found, ...] = ()
     problem: Rejection | None = None
-    again_at: float = float("inf")
-    pause_s: float = 0.0
+
+
+class _Again(NamedTuple):
+    """When a file that met a defect of ours is read again, and how long that is after the last attempt."""
+
+    at: float
+    pause_s: float
+
+
+class _Complaint(NamedTuple):
+    """Why the directory cannot be read, and since when it cannot."""
+
+    text: str
+    since: float
 
 
 class ManifestDirectory:
@@ -170,9 +182,18 @@ class ManifestDirectory:
         self._files: dict[Path, _File] = {}
         self._told: dict[Kind, Listed] = {}
         self._has_news = False
+        self._again: dict[Path, _Again] = {}
+        self._complaint: _Complaint | None = None
 
     freshness = ()
-    """A directory is never out of date: it is looked at ten times a second."""
+    """No kind is older than another: the directory is looked at ten times a second."""
+
+    def outdated(self) -> tuple[str, ...]:
+        """Why what is known may be old, if the directory could not be read for a while; may be asked from any thread."""
+        complaint = self._complaint
+        if complaint is None or (age_s := time.monotonic() - complaint.since) < _LONGEST_UNREAD_S:
+            return ()
+        return (f"{complaint.text}; what was known {age_s:.0f} s ago stays in force",)
 
     def start(self) -> None:
         """Emit every kind, then watch in the background; InputError if there is no such directory."""
@@ -188,15 +209,18 @@ class ManifestDirectory:
         self._thread.join()
 
     def _watch(self) -> None:
-        complaint = ""
         while not self._stopping.wait(_LOOK_EVERY_S):
             try:
                 self._look()
-                complaint = ""
+                self._complaint = None
             except InputError as error:
-                if str(error) != complaint:
-                    complaint = str(error)
-                    logger.warning("%s; what is known stays in force", complaint)
+                self._complain(str(error))
+
+    def _complain(self, text: str) -> None:
+        before = self._complaint
+        if before is None or before.text != text:
+            self._complaint = _Complaint(text, before.since if before else time.monotonic())
+            logger.warning("%s; what is known stays in force", text)
 
     def _look(self) -> None:
         now = self._signatures()
@@ -219,13 +243,35 @@ class ManifestDirectory:
         """Each file that changed and has come to rest, or that is to be read again."""
         for path in now.keys() | self._files.keys():
             known, signature = self._files.get(path), now.get(path)
-            if signature != self._seen.get(path) or _stands(known, signature):
+            stands = signature == (known.signature if known else None) and not self._is_due(path)
+            if signature != self._seen.get(path) or stands:
                 continue
             self._has_news = True
             if signature is None:
                 del self._files[path]
+                self._again.pop(path, None)
             else:
-                self._files[path] = _newer(path, signature, known)
+                self._files[path] = self._read(path, signature, known)
+
+    def _is_due(self, path: Path) -> bool:
+        """Whether the file met a defect of ours, and is to be read again although it did not change."""
+        again = self._again.get(path)
+        return again is not None and time.monotonic() >= again.at
+
+    def _read(self, path: Path, signature: _Signature, known: _File | None) -> _File:
+        """The file as it is now. One that meets a defect of ours keeps what it had, and is read again after a pause."""
+        try:
+            newest = _newer(path, signature, known)
+        except Exception as defect:  # noqa: BLE001 # one file must not keep the others from being read
+            tell_defect(logger, "a defect in kproxy: %s cannot be read now and is tried again", path)
+            before = self._again.get(path)
+            pause_s = min(2 * before.pause_s, _LONGEST_PAUSE_S) if before else _SHORTEST_PAUSE_S
+            self._again[path] = _Again(time.monotonic() + pause_s, pause_s)
+            told = f"a defect in kproxy: {type(defect).__name__}; it is read again, and what it held stays in force"
+            problem = Rejection(str(path), "", "", "", told)
+            return _File(signature, known.contents if known else (), problem)
+        self._again.pop(path, None)
+        return newest
 
     def _tell(self) -> None:
         files = [self._files[path] for path in sorted(self._files)]
@@ -238,13 +284,6 @@ class ManifestDirectory:
         self._has_news = False
 
 
-def _stands(known: _File | None, signature: _Signature | None) -> bool:
-    """Whether the file is taken in as it is now."""
-    if known is None:
-        return signature is None
-    return signature == known.signature and time.monotonic() < known.again_at
-
-
 def _newer(path: Path, signature: _Signature, known: _File | None) -> _File:
     """The file as it is now, or its last good contents with the problem that it has."""
     earlier = known.contents if known else ()
@@ -252,13 +291,6 @@ def _newer(path: Path, signature: _Signature, known: _File | None) -> _File:
         contents = contents_of(str(path), _text_of(path))
     except InputError as error:
         return _kept(path, signature, earlier, str(error))
-    except Exception as defect:  # noqa: BLE001 # one file must not keep the others from being read
-        tell_defect(logger, "a defect in kproxy: %s cannot be read now and is tried again", path)
-        pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
-        kept = _kept(
-            path, signature, earlier, f"a defect in kproxy: {type(defect).__name__}; it is read again"
-        )
-        return replace(kept, again_at=time.monotonic() + pause_s, pause_s=pause_s)
     if earlier and not signature.size:
         return _kept(path, signature, earlier, "the file is empty; remove it if its objects are to go")
     return _File(signature, contents)

@@ -229,6 +229,10 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
             "unknown field conntrack.maxPerCor is ignored; did you mean maxPerCore?",
         ),
         ("featureGates: {Some: true}", "the feature gate Some has no effect in kproxy"),
+        (
+            "mode: nftables\nnodePortAddresses: [primary, localhost]",
+            "nodePortAddresses[1] has no effect in kproxy: node ports never answer on localhost",
+        ),
         ("enableProfiling: true", "enableProfiling has no effect in kproxy: it has no profiling pages"),
         ("clientConnection: {qps: 50}", "clientConnection.qps has no effect in kproxy: it lists and watches"),
         ("configSyncPeriod: 1m", "configSyncPeriod has no effect in kproxy: its watches need no regular"),

@@ -1,6 +1,7 @@
 """Services whose rules cannot be rendered or are refused, in a real kernel: found, left out alone, tried again."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,9 @@ class Node:
         self.numbers: dict[str, int] = {}
         self.now_s = 0.0
         self.restart(render)
+
+    def close(self) -> None:
+        self.record.close()
 
     def restart(self, render: Render, counters: Callable[[], bool] = ensure_counters) -> None:
         rules = (
@@ -179,9 +183,8 @@ def kernel() -> Iterator[None]:
 
 @pytest.fixture(params=Backend)
 def node(request: pytest.FixtureRequest, kernel: None) -> Iterator[Node]:
-    node = Node(request.param)
-    yield node
-    node.record.close()
+    with closing(Node(request.param)) as made:
+        yield made
 
 
 every_fault = pytest.mark.parametrize(
@@ -561,15 +564,14 @@ def test_culprit_among_chains_that_are_committed_while_others_are_computed_is_fo
     monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 4)
     monkeypatch.setattr(Backend, "section_size", lambda _backend, _held: 6)
     monkeypatch.setattr("kproxy.ruleset.desired._BATCH", 2)
-    node = Node(Backend.NFT, against_bad(tmp_path, fault))
-    names = [f"s{number:02}" for number in range(20)]
-    node.serve(*names)
-    node.serve("s03", "s11", port=BAD)
-    assert ["s03", "s11"] == node.quarantined()
-    assert node.is_as_of(RENDER, without=["s03", "s11"])
-    assert ["s03", "s11"] == node.quarantined(verify=True)
-    assert node.is_as_of(RENDER, without=["s03", "s11"])
-    node.record.close()
+    with closing(Node(Backend.NFT, against_bad(tmp_path, fault))) as node:
+        names = [f"s{number:02}" for number in range(20)]
+        node.serve(*names)
+        node.serve("s03", "s11", port=BAD)
+        assert ["s03", "s11"] == node.quarantined()
+        assert node.is_as_of(RENDER, without=["s03", "s11"])
+        assert ["s03", "s11"] == node.quarantined(verify=True)
+        assert node.is_as_of(RENDER, without=["s03", "s11"])
 
 
 def counted(node: Node) -> str:

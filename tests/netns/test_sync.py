@@ -628,6 +628,26 @@ def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
     assert [] == caplog.records
 
 
+def test_rules_of_many_chains_without_a_record_are_not_changed_by_others(
+    nft_node: Node, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kproxy.kernel.recorded._CHAINS_A_LOOK", 1000)
+    for number in range(1700):
+        name, address = f"many-{number}", f"{number // 250}.{number % 250 + 1}"
+        nft_node.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.97.{address}"),))))
+        nft_node.store.apply(Changed(a_slice(an_endpoint(f"10.129.{address}"), name=name, service=name)))
+    assert succeeded(nft_node.sync()).chains_written > 3400
+    nft_node.use_record(Record(None))
+    reports = [succeeded(nft_node.sync())]
+    for _ in range(5):
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        reports.append(succeeded(nft_node.sync(verify=True)))
+    assert [(0, 0, 0)] * 6 == [(each.chains_written, each.chains_deleted, each.drifted) for each in reports]
+    nft_node.iptables("-t", "nat", "-F", WEB_CHAIN)
+    reports = [succeeded(nft_node.sync(verify=True)) for _ in range(5)]
+    assert (1, 1) == (sum(each.chains_written for each in reports), sum(each.drifted for each in reports))
+
+
 def test_rules_that_lose_their_record_while_the_agent_runs_are_not_changed_by_others(recorded: Node) -> None:
     for chain in parse_chains(recorded.rules()):
         recorded.record.forget(Family.IPV4, [chain])

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from facts import NODE, WEB, a_service, a_slice, an_endpoint
+from kproxy.model.bounds import MOST_FRONTENDS
 from kproxy.model.health import health_check
-from kproxy.state.objects import EndpointPort, EndpointSlice
+from kproxy.state.objects import EndpointPort, EndpointSlice, ServicePort
 from kproxy.values import Address, Family, Protocol
 
 DUAL_STACK = (Address("10.96.0.10"), Address("fd00:10:96::10"))
@@ -74,6 +75,11 @@ def test_health_check_counts_only_slices_that_are_proxied() -> None:
     headless = a_slice(an_endpoint("10.128.1.1"), opt_out_label="service.kubernetes.io/headless")
     without_ports = a_slice(an_endpoint("10.128.1.2"), name="web-b", ports=())
     assert {Family.IPV4: 0} == counted(headless, without_ports)
+
+
+def test_no_endpoint_counts_for_a_service_that_asks_for_too_many_rules() -> None:
+    ports = tuple(ServicePort(f"p{at}", Protocol.TCP, at + 1) for at in range(MOST_FRONTENDS + 1))
+    assert {Family.IPV4: 0} == counted(a_slice(an_endpoint("10.128.1.1")), ports=ports)
 
 
 def test_service_without_a_health_check_node_port_has_no_health_check() -> None:

@@ -3,13 +3,14 @@
 import os
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from kproxy.errors import InputError
+from kproxy.sources import manifests
 from kproxy.sources.manifests import ManifestDirectory, Manifests, read
 from kproxy.state.events import Event, Listed
 from kproxy.state.objects import Kind, Service
@@ -303,3 +304,32 @@ def test_directory_that_vanishes_keeps_what_is_known_and_is_told_once(
     assert ["default/other", "default/web"] == told(watched.next())
     (complaint,) = caplog.messages
     assert "what is known stays in force" in complaint
+
+
+def test_directory_that_cannot_be_read_for_long_is_outdated_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "_LONGEST_UNREAD_S", 0.2)
+    directory = tmp_path / "manifests"
+    directory.mkdir()
+    events: list[Event] = []
+    watched = manifests.ManifestDirectory(directory, events.append)
+    watched.start()
+    try:
+        assert () == watched.outdated()
+        directory.rename(tmp_path / "away")
+        assert eventually(lambda: bool(watched.outdated()))
+        (reason,) = watched.outdated()
+        assert f"cannot read the directory {directory}" in reason
+        assert "stays in force" in reason
+        (tmp_path / "away").rename(directory)
+        assert eventually(lambda: watched.outdated() == ())
+    finally:
+        watched.stop()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10.0
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
