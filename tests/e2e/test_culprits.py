@@ -1,5 +1,6 @@
 """A real agent and Services whose rules cannot be made or are refused, or kernels that lose what rules need."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,9 +86,10 @@ def test_agent_whose_rules_and_counters_are_gone_programs_all_again(
 ) -> None:
     kubeconfig, log = tmp_path / "kubeconfig", tmp_path / "agent.log"
     api.write_kubeconfig(kubeconfig)
-    with running_agent("--kubeconfig", str(kubeconfig), "--iptables-backend", backend, log=log):
+    with running_agent("--kubeconfig", str(kubeconfig), "--iptables-backend", backend, log=log) as running:
         programmed = holds(backend, "default/web cluster IP", f"nfacct-name  {COUNTERS[0]}")
         eventually(programmed, "the first list is programmed", log)
+        running.send_signal(signal.SIGSTOP)
         for table in ("filter", "nat"):
             process.run([f"iptables-{backend}-restore"], stdin=f"*{table}\nCOMMIT\n")
         if backend is Backend.NFT:
@@ -96,5 +98,6 @@ def test_agent_whose_rules_and_counters_are_gone_programs_all_again(
             with Netlink() as netlink:
                 netlink.tell(NFNL_MSG_ACCT_DEL, NFPROTO_UNSPEC, text_attribute(NFACCT_NAME, counter))
         assert not have_counters()
+        running.send_signal(signal.SIGCONT)
         eventually(programmed, "all is programmed again", log)
         assert have_counters()
