@@ -155,7 +155,9 @@ def test_rules_that_iptables_cannot_read_stay_and_hold_up_nothing(wire: Wire) ->
             first=False,
         ),
     ]
-    play(Filter.NFT, [served("a", 0), *native, NativeRulesRemoved(changes=changed(4))], wire, Counter())
+    forgetful = RecordHarmed(changes=changed(5), how=Harm.DELETED)
+    removed = NativeRulesRemoved(changes=changed(4))
+    play(Filter.NFT, [served("a", 0), *native, forgetful, removed], wire, Counter())
 
 
 def test_record_of_another_schema_never_stops_writing(wire: Wire) -> None:
