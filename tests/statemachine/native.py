@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kproxy.values import Family
-from statemachine.steps import Step
+from statemachine.steps import REPAIRED_WITHIN_S, Step
 from statemachine.unreadable import FOREIGN_MARK, KEYWORDS, NATIVE_CHAIN
 
 if TYPE_CHECKING:
@@ -49,17 +49,38 @@ class NativeRule(Step):
         return f"NativeRule {self.rule.name}{' and a new agent' if self.anew else ''}"
 
     def play(self, world: "World") -> None:
+        if self.anew:
+            world.agent.stop()
+        world.write_natively(self._text())
+        world.make(*self.changes)
+        if self.anew:
+            world.start_agent()
+
+    def _text(self) -> str:
         table = f"{KEYWORDS[self.family]} {self.table}"
         verb = "insert" if self.first else "add"
         text = f"{verb} rule {table} {self.chain} {self.rule} comment {FOREIGN_MARK}\n"
         if self.rule is Native.JUMP:
             text = f"add chain {table} {NATIVE_CHAIN}\n{text}"
-        if self.anew:
-            world.agent.stop()
-        world.write_natively(text)
-        world.make(*self.changes)
-        if self.anew:
-            world.start_agent()
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirewallReloaded(NativeRule):
+    """The same, but all that stood in the built-in chain goes, our jumps too."""
+
+    spoils_rules = True
+
+    @property
+    def kind(self) -> str:
+        return f"FirewallReloaded {self.rule.name}{' and a new agent' if self.anew else ''}"
+
+    @property
+    def settles_within_s(self) -> float:
+        return REPAIRED_WITHIN_S
+
+    def _text(self) -> str:
+        return f"flush chain {KEYWORDS[self.family]} {self.table} {self.chain}\n{super()._text()}"
 
 
 @dataclass(frozen=True, kw_only=True)

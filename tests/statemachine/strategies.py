@@ -21,7 +21,7 @@ from statemachine.foreign import (
 )
 from statemachine.foreign_tables import FOREIGN_FAMILIES, ForeignTable, TableSpoiled, TableSpoiling
 from statemachine.hunger import Work
-from statemachine.native import FILTERS_ONLY, Native, NativeRule, NativeRulesRemoved
+from statemachine.native import FILTERS_ONLY, FirewallReloaded, Native, NativeRule, NativeRulesRemoved
 from statemachine.programs import FAULTS_OF_IPTABLES, FAULTS_OF_NFT, Fault
 from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
 from statemachine.steps import (
@@ -235,7 +235,8 @@ def _foreign(place: tuple[str, str]) -> SearchStrategy[Step]:
 def _native(place: tuple[str, str]) -> SearchStrategy[Step]:
     table, chain = place
     return st.builds(
-        NativeRule,
+        lambda kind, **fields: kind(**fields),
+        kind=st.sampled_from([NativeRule, FirewallReloaded]),
         changes=_few,
         family=_FAMILIES,
         table=st.just(table),

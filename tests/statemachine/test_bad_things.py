@@ -11,7 +11,7 @@ from statemachine.filters import Filter
 from statemachine.flaws import Boundless, Deep, Extra, Flaw, NotOurs, Padded, Unusable, Void
 from statemachine.foreign import AllFlushed
 from statemachine.hunger import Work
-from statemachine.native import Native, NativeRule, NativeRulesRemoved
+from statemachine.native import FirewallReloaded, Native, NativeRule, NativeRulesRemoved
 from statemachine.programs import Fault
 from statemachine.search import play
 from statemachine.steps import (
@@ -153,6 +153,9 @@ def test_rules_that_iptables_cannot_read_stay_and_hold_up_nothing(wire: Wire) ->
             chain="POSTROUTING",
             rule=Native.JUMP,
             first=False,
+        ),
+        FirewallReloaded(
+            changes=changed(1), family=Family.IPV4, table="filter", chain="INPUT", rule=Native.COUNT
         ),
     ]
     forgetful = RecordHarmed(changes=changed(5), how=Harm.DELETED)
