@@ -8,8 +8,9 @@ import msgspec
 
 from kproxy.errors import ApiFailed, InvalidField, Irrelevant
 from kproxy.sources.connection import Answer, AnswerTooLarge
+from kproxy.sources.depth import room_for_depth
 from kproxy.sources.failures import one_line
-from kproxy.sources.wire import decode_page
+from kproxy.sources.wire import Page, decode_page
 from kproxy.state.decode import decode, identify
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind, Object
@@ -76,18 +77,18 @@ def _list_in_pages(
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
             body = answer.body(MOST_BYTES)
-        try:
-            page = decode_page(body)
-        except msgspec.DecodeError as error:
-            raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
-        for raw in page.items or ():
+        with room_for_depth:
+            page, found = _decoded_page(resource, body)
+        for each in found:
             number += 1
-            match decoded(resource, raw):
+            match each:
                 case Changed(object=thing, rejection=flaws):
                     objects.append(thing)
                     rejections.extend(filter(None, [flaws]))
+                case Refused(rejection=refused) if refused.key:
+                    rejections.append(refused)
                 case Refused(rejection=refused):
-                    place = refused.place if refused.key else f"{refused.place}, object {number} of the list"
+                    place = f"{refused.place}, object {number} of the list"
                     rejections.append(replace(refused, place=place))
                 case None:
                     pass
@@ -99,6 +100,15 @@ def _list_in_pages(
         f"the list of {resource.name} has no end after {_MOST_PAGES} pages; "
         "check what stands between us and the API server"
     )
+
+
+def _decoded_page(resource: Resource, body: bytes) -> tuple[Page, list[Changed | Refused | None]]:
+    """The page, and what is in each of its items; ApiFailed if the body is no page."""
+    try:
+        page = decode_page(body)
+    except msgspec.DecodeError as error:
+        raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
+    return page, [decoded(resource, raw) for raw in page.items or ()]
 
 
 def decoded(resource: Resource, raw: msgspec.Raw) -> Changed | Refused | None:
