@@ -105,7 +105,9 @@ def _some_of(
     wrong: Flaws = []
     found = validate.usable(things, field, rule, wrong)
     if things and not found:
-        raise wrong[0]
+        raise InvalidField(
+            wrong[0].field, wrong[0].reason
+        )  # its traceback leads to `wrong`: no cycle with it
     flaws += wrong
     return found
 

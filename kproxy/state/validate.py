@@ -55,8 +55,13 @@ def optional(given: Given, rule: Callable[[Given], Found], without: Found, flaws
     try:
         return rule(given)
     except InvalidField as wrong:
-        flaws.append(wrong)
+        flaws.append(untraced(wrong))
         return without
+
+
+def untraced(wrong: InvalidField) -> InvalidField:
+    """The same without how it was raised: a traceback in a list that one of its frames knows is a cycle of references."""
+    return InvalidField(wrong.field, wrong.reason)
 
 
 def _within(place: str, wrong: InvalidField) -> InvalidField:
