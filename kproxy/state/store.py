@@ -48,7 +48,7 @@ class Store:
             case Deleted(kind=kind, key=key):
                 self._drop(kind, key)
             case Refused(kind=kind, rejection=rejection):
-                self._note(kind, rejection)
+                self._note(kind, self._beside_the_known(kind, rejection))
             case Listed(kind=kind, objects=objects, rejections=rejections):
                 self._replace(kind, objects, rejections)
 
@@ -109,15 +109,17 @@ class Store:
         for thing in newest.values():
             self._put(kind, thing)
         for rejection in rejections:
-            self._note(kind, rejection)
+            is_used = rejection.key in newest
+            self._note(kind, rejection if is_used else self._beside_the_known(kind, rejection))
         self._listed.add(kind)
 
+    def _beside_the_known(self, kind: Kind, refused: Rejection) -> Rejection:
+        """A refused object keeps the version that is known: that one was right, and nothing better is there."""
+        return replace(refused, cost=Cost.CHANGE) if refused.key in self._objects[kind] else refused
+
     def _note(self, kind: Kind, rejection: Rejection) -> None:
-        """An object that is refused keeps the version that is known: it was right once, and nothing better is."""
-        stays = rejection.cost is Cost.OBJECT and rejection.key in self._objects[kind]
-        noted = replace(rejection, cost=Cost.CHANGE) if stays else rejection
         self.rejection_changes += 1
-        self._rejections[kind][rejection.key or (rejection.place, rejection.reason)] = noted
+        self._rejections[kind][rejection.key or (rejection.place, rejection.reason)] = rejection
 
     def _put(self, kind: Kind, thing: Object) -> None:
         known = self._objects[kind].get(thing.key)

@@ -229,7 +229,7 @@ def test_object_that_cannot_be_used_is_named_and_the_rest_is_programmed(
     api: StubApi, by_kubeconfig: tuple[str, str], log: Path
 ) -> None:
     bad = service("bad")
-    bad["spec"]["clusterIPs"] = ["10.96.0.010"]
+    bad["spec"]["clusterIPs"] = ["10.96.0.x"]
     api.put("Service", bad)
     with agent(*by_kubeconfig, log=log):
         eventually(has("default/web cluster IP"), "the good Service is programmed", log)

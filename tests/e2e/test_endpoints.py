@@ -61,7 +61,7 @@ def api() -> Iterator[StubApi]:
             stub.put("Service", local_service())
             stub.put("EndpointSlice", on_this_node())
             bad = service("bad")
-            bad["spec"]["clusterIPs"] = ["10.96.0.010"]
+            bad["spec"]["clusterIPs"] = ["10.96.0.x"]
             stub.put("Service", bad)
             yield stub
 

@@ -24,6 +24,7 @@ from stubapi.manifests import service_cidr
 from stubapi.storage import Object
 
 _SERVICES = 120
+_BAD_SERVICES = 20
 _PODS = 200
 _HEALTH_CHECK_PORTS_FROM = 31_000
 _CIDRS = {
@@ -177,11 +178,15 @@ class Churn:
         self._put(Kind.SERVICE_CIDR, name, service_cidr(name, *_CIDRS[name]))
 
     def _put_what_cannot_be_used(self) -> None:
-        slot = self._random.randrange(_SERVICES)
-        name = self._names[slot]
+        """Under a name that no good Service has: an agent keeps the good version of one, and a clean node knows none."""
+        slot = self._random.randrange(_BAD_SERVICES)
+        name = f"bad-{slot}"
+        if (Kind.SERVICE, name) in self._now and self._random.random() < 0.3:
+            self._delete(Kind.SERVICE, name)
+            return
         manifest = service_manifest(name, Shape(slot=slot))
         manifest["spec"] |= self._random.choice(
-            [{"clusterIPs": ["10.96.0.010"]}, {"ports": "none"}, {"sessionAffinity": 7}]
+            [{"clusterIPs": ["10.96.0.x"]}, {"ports": "none"}, {"sessionAffinity": 7}]
         )
         self._put(Kind.SERVICE, name, manifest)
 

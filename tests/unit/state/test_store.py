@@ -87,6 +87,14 @@ def test_flawed_object_is_used_and_remembered_until_it_is_mended() -> None:
         assert [] == store.rejections
 
 
+def test_second_copy_of_an_object_in_a_list_is_left_out_and_the_first_one_used() -> None:
+    store = Store()
+    store.apply(Changed(a_service(resource_version="1")))
+    store.apply(Listed(Kind.SERVICE, (a_service(resource_version="2"),), (refusal(),)))
+    assert {WEB: a_service(resource_version="2")} == store.services
+    assert [refusal()] == store.rejections
+
+
 def test_objects_without_a_key_are_each_remembered() -> None:
     odd = [replace(refusal(None), place=f"services, object {number} of the list") for number in (1, 2)]
     store = Store()
