@@ -1,10 +1,14 @@
 """Room for JSON that is nested as deeply as an API server lets anybody nest it."""
 
+import resource
 import sys
 import threading
 
 DEEPEST_LEVEL = 10_000
-"""An API server refuses what is nested deeper. The parser needs half a MB of stack for it; a thread has 8."""
+"""An API server refuses what is nested deeper. The parser needs half a MB of stack for it."""
+
+_STACK_BYTES = 2 << 20
+"""A thread usually has 8 MB. With less than this there is no room: what overflows a stack ends the process."""
 
 _OUR_CALLS = 500
 """A parser begins at most so deep in calls of our own."""
@@ -27,7 +31,8 @@ class _Room:
         with self._lock:
             if not self._inside:
                 self._usual_limit = sys.getrecursionlimit()
-                sys.setrecursionlimit(max(self._usual_limit, DEEPEST_LEVEL + _OUR_CALLS))
+                if _has_stack():
+                    sys.setrecursionlimit(max(self._usual_limit, DEEPEST_LEVEL + _OUR_CALLS))
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -35,6 +40,11 @@ class _Room:
             self._inside -= 1
             if not self._inside:
                 sys.setrecursionlimit(self._usual_limit)
+
+
+def _has_stack() -> bool:
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return limit == resource.RLIM_INFINITY or limit >= _STACK_BYTES
 
 
 room_for_depth = _Room()

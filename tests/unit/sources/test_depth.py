@@ -1,6 +1,7 @@
 """A parser goes through depths by itself while a list is read, and at no other time."""
 
 import json
+import subprocess
 import sys
 import threading
 
@@ -31,7 +32,7 @@ def deep_service(name: str, levels: int) -> str:
     return json.dumps(service(name, managedFields=fields)).replace('"HERE"', nested(levels))
 
 
-@pytest.mark.parametrize("levels", [10, 1_000, DEEPEST_LEVEL - 10])
+@pytest.mark.parametrize("levels", [10, 1_000, 3_000])
 def test_list_of_deep_objects_is_parsed_without_a_scan_for_depths(
     levels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,28 @@ def test_deepest_page_of_an_api_server_is_parsed_with_a_megabyte_of_stack() -> N
         threading.stack_size(usual)
     thread.join()
     assert [1] == found
+
+
+PARSED_IN_A_THREAD = f"""
+import threading
+from kproxy.sources.depth import room_for_depth
+from kproxy.sources.wire import decode_page
+
+def parse():
+    with room_for_depth:
+        print(len(decode_page(b'{{"metadata":{{}},"items":[' + b"[" * {DEEPEST_LEVEL} + b"]" * {DEEPEST_LEVEL} + b"]}}").items))
+
+thread = threading.Thread(target=parse)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("stack_kb", [256, 2_048])
+def test_deepest_page_ends_no_process_whose_threads_have_a_small_stack(stack_kb: int) -> None:
+    command = ["prlimit", f"--stack={stack_kb << 10}", sys.executable, "-c", PARSED_IN_A_THREAD]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "1\n") == (ended.returncode, ended.stdout), ended.stderr
 
 
 def test_limit_of_recursion_is_the_usual_one_before_and_after_and_when_several_leave_one_by_one() -> None:
