@@ -10,7 +10,8 @@ from benchmarks.cluster import CIDR, Size, node_view
 from benchmarks.ground import changed_from_now_on
 from benchmarks.iptables_baselines import IptablesBaselines
 from benchmarks.stages import RESTORE, Stages, watched_templates
-from kproxy.agent.family import FamilyProxy, Rules
+from kproxy.agent.applied import Rules  # noqa: TC001 # it would have to be quoted
+from kproxy.agent.family import FamilyProxy
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules

@@ -51,15 +51,37 @@ class ApiFailed(EnvironmentLacking):
 class ProgramFailed(KproxyError):
     """A program that kproxy started ended with an error or did not end in time.
 
-    `exit_code` is None after a time-out. `stderr` is what it said, whole. `excerpt` holds the
-    lines of its input around the one that it named, each with its number; empty if it named none.
+    `exit_code` is None after a time-out, and negative after a signal, whose name `signal` then is. `stderr` is the
+    whole text that it wrote there. `excerpt` holds the lines of its input around the one that it named, each with its
+    number; empty if it named none. `line` is the number of the line that it named, 0 if it named none.
     """
 
-    def __init__(self, program: str, exit_code: int | None, stderr: str, excerpt: str = "") -> None:
-        ended = "did not end in time" if exit_code is None else f"failed with exit code {exit_code}"
-        text = f"{program} {ended}: {stderr.strip()}"
+    def __init__(
+        self,
+        program: str,
+        exit_code: int | None,
+        stderr: str,
+        excerpt: str = "",
+        line: int = 0,
+        *,
+        signal: str = "",
+    ) -> None:
+        if exit_code is None:
+            ended = "did not end in time"
+        elif exit_code < 0:
+            ended = f"ended by signal {signal or -exit_code}"
+        else:
+            ended = f"failed with exit code {exit_code}"
+        text = ": ".join(filter(None, (f"{program} {ended}", stderr.strip())))
         super().__init__(f"{text}\n{excerpt}" if excerpt else text)
         self.program = program
         self.exit_code = exit_code
         self.stderr = stderr
         self.excerpt = excerpt
+        self.line = line
+        self.signal = signal
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether the program judged its input. One that crashes, is killed or hangs says nothing about its input."""
+        return self.exit_code is not None and self.exit_code >= 0

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +18,14 @@ BOUND_S = 30.0
 
 
 @contextmanager
-def running_agent(*flags: str, log: Path, named: bool = True) -> Iterator[subprocess.Popen[bytes]]:
-    """Quick to write and to look again; `flags` come last and win. Without `named`, with `flags` alone."""
-    command = [*DIES_WITH_ITS_PARENT, sys.executable, "-m", "kproxy", "agent"]
+def running_agent(
+    *flags: str, log: Path, named: bool = True, before: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Quick to write and to look again; `flags` come last and win. Without `named`, with `flags` alone.
+
+    `before` is a program that starts it.
+    """
+    command = [*DIES_WITH_ITS_PARENT, *before, sys.executable, "-m", "kproxy", "agent"]
     quick = [
         "--hostname-override",
         NODE,

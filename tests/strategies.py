@@ -43,6 +43,7 @@ class Theme:
     affinities: Sequence[bool] = (False, True)
     least_ranges: int = 0
     conditions: Sequence[dict[str, bool]] = (_READY, _READY, _READY, _UNSAID, _LEAVING, _GONE, _NOT_READY)
+    most_copies: int = 1
     zones: Sequence[tuple[str, ...]] = (*[("zone-a",)] * 3, ("zone-b",), ("zone-a", "zone-b"), ())
 
 
@@ -56,6 +57,7 @@ THEMES = {
     "local policies": Theme(internal_policies=("Local",), external_policies=("Local",)),
     "terminating endpoints": Theme(conditions=(_READY, _LEAVING, _LEAVING, _GONE)),
     "topology hints": Theme(conditions=(_READY,), zones=(("zone-a",), ("zone-b",), ("zone-a", "zone-b"))),
+    "copies of endpoints": Theme(conditions=(_READY, _LEAVING, _GONE, _NOT_READY), most_copies=3),
     "session affinity": Theme(affinities=(True,)),
 }
 
@@ -80,11 +82,15 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             "masqueradeBit": draw(st.sampled_from([14, 0, 31])),
             "localhostNodePorts": draw(st.sampled_from(_MOSTLY)),
         },
+        "featureGates": draw(st.sampled_from([*[{}] * 5, {"AllowServiceExternalIPs": False}])),
         "nodePortAddresses": draw(
             st.sampled_from(
                 [
                     [],
                     ["primary"],
+                    ["primary", "localhost"],
+                    ["primary", "192.0.2.0/24"],
+                    ["all"],
                     ["10.199.0.0/24"],
                     ["127.0.0.0/8", "fd00:199::/64"],
                     ["0.0.0.0/0", "::/0"],
@@ -184,8 +190,23 @@ def slices(draw: st.DrawFn, service: dict[str, Any], number: int, theme: Theme =
             for each in service["spec"]["ports"]
             if draw(st.sampled_from(_MOSTLY))
         ],
-        "endpoints": draw(st.lists(_endpoints(family, theme), max_size=4)),
+        "endpoints": draw(_with_copies(draw(st.lists(_endpoints(family, theme), max_size=4)), theme)),
     }
+
+
+@st.composite
+def _with_copies(draw: st.DrawFn, endpoints: list[dict[str, Any]], theme: Theme) -> list[dict[str, Any]]:
+    """Some addresses a second time, in any place of the list, on any node, in any condition."""
+    copied = draw(st.lists(st.sampled_from(endpoints), max_size=theme.most_copies)) if endpoints else []
+    copies = [
+        {
+            **each,
+            "conditions": draw(st.sampled_from(theme.conditions)),
+            "nodeName": draw(st.sampled_from([NODE, "node-2"])),
+        }
+        for each in copied
+    ]
+    return draw(st.permutations([*endpoints, *copies])) if copies else endpoints
 
 
 @st.composite

@@ -1,15 +1,19 @@
 """Takes away all that kproxy and kube-proxy put into this node's kernel, and nothing of others."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
-from kproxy.errors import KproxyError, ProgramFailed
-from kproxy.kernel import process
-from kproxy.kernel.iptables import Backend, Iptables, target
-from kproxy.kernel.nftables import has_table
+from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
+from kproxy.kernel import process, sysctl
+from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.ipvs import INTERFACE, count_servers, remove_interface
+from kproxy.kernel.nftables import delete_table
 from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE
+from kproxy.ruleset.nftables.table import TABLE
+from kproxy.transaction.fit import fitting
 from kproxy.transaction.nftables import MODEL
 from kproxy.transaction.order import parents_first
 from kproxy.transaction.plan import is_ours
@@ -42,80 +46,161 @@ _MARKING = "KUBE-MARK-MASQ"
 _GUARD = "KUBE-FIREWALL"
 """Where the kubelet and we both keep strangers from 127.0.0.1. With rules in it, it stays, as route_localnet does."""
 
+_MOST_NAMED = 3
+
 _TABLES = ("filter", "nat", "mangle")
 _KUBE_PROXYS_TABLE = "kube-proxy"
 _NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE, MODEL)
 
 
-def clean_up() -> bool:
-    """Remove the rules of every mode, backend and family; False if something had to stay, which is logged."""
-    failed = [what for what, clean in _parts() if not _succeeds(what, clean)]
-    return not failed
+_AGENT_PORTS = (10249, 10256)
+"""Where an agent, kproxy's or kube-proxy's, answers by default: the metrics and the health server."""
+
+
+def clean_up() -> None:
+    """Remove the rules of every mode, backend and family.
+
+    EnvironmentLacking if a program is missing that some rules need, KproxyError if something else had to stay.
+    """
+    if _agent_runs():
+        _log.warning(
+            "an agent seems to run here (something answers on 127.0.0.1:10249 or :10256): "
+            "it writes its rules again unless it is stopped first"
+        )
+    removed, failures = _all_done(_parts())
+    for name, failure in failures:
+        _log.error("%s: not all rules could be removed: %s", name, failure)
+    _tell_of_servers()
+    _tell_what_stays()
+    lacking = [f"{name}: {failure}" for name, failure in failures if isinstance(failure, EnvironmentLacking)]
+    if lacking:
+        raise EnvironmentLacking(
+            f"some rules are still there: {'; '.join(lacking)}; mend that, and run this again"
+        )
+    if failures:
+        raise KproxyError("some rules are still there, see above; solve that and run this again")
+    if not removed:
+        _log.info("nothing of kproxy or kube-proxy was there to be removed")
 
 
 def end_iptables_mode(family: Family) -> None:
-    """Remove the rules of iptables mode, in both backends, and kube-proxy's of nftables mode."""
-    for backend in Backend:
-        iptables = Iptables(backend, family)
-        if process.find(iptables.program):
-            _clean_iptables(iptables)
-    _clean_nft(family, _KUBE_PROXYS_TABLE)
+    """Remove the rules of iptables mode, in both backends, kube-proxy's of nftables mode, and the interface of mode ipvs."""
+    _end(
+        *((Iptables(backend, family).program, _by_iptables(backend, family)) for backend in Backend),
+        (f"nftables, {family}", partial(_clean_nft, family, _KUBE_PROXYS_TABLE)),
+        (INTERFACE, _remove_interface),
+    )
+
+
+def end_other_backend_and_nftables_mode(backend: Backend, family: Family) -> None:
+    """Remove the rules of iptables mode in the backend that is not this one, and what `end_nftables_mode` removes."""
+    (other,) = (each for each in Backend if each is not backend)
+    _end((Iptables(other, family).program, _by_iptables(other, family)), *_of_nftables_mode(family))
 
 
 def end_nftables_mode(family: Family) -> None:
-    """Remove the rules of nftables mode, kube-proxy's and ours."""
-    if process.find("nft"):
-        _clean_nft(family, *_NFT_TABLES)
+    """Remove the rules of nftables mode, kube-proxy's and ours, and the interface of mode ipvs."""
+    _end(*_of_nftables_mode(family))
 
 
-def _parts() -> Iterator[tuple[str, Callable[[], None]]]:
+_Part = tuple[str, Callable[[], bool]]
+"""A name for messages, and a function that tells whether it removed anything."""
+
+
+def _of_nftables_mode(family: Family) -> Sequence[_Part]:
+    return (
+        (f"nftables, {family}", partial(_clean_nft, family, *_NFT_TABLES)),
+        (INTERFACE, _remove_interface),
+    )
+
+
+def _parts() -> Iterator[_Part]:
     for family in Family:
         for backend in Backend:
-            iptables = Iptables(backend, family)
-            if process.find(iptables.program):
-                yield iptables.program, partial(_clean_iptables, iptables)
-        if process.find("nft"):
-            yield f"nft, {family}", partial(_clean_nft, family, *_NFT_TABLES)
+            yield Iptables(backend, family).program, _by_iptables(backend, family)
+        yield f"nftables, {family}", partial(_clean_nft, family, *_NFT_TABLES)
+    yield INTERFACE, _remove_interface
 
 
-def _succeeds(what: str, clean: Callable[[], None]) -> bool:
-    try:
-        clean()
-    except KproxyError as failed:
-        _log.error("%s: not all rules could be removed: %s", what, failed)
-        return False
-    return True
+def _by_iptables(backend: Backend, family: Family) -> Callable[[], bool]:
+    return partial(_clean_iptables, Iptables(backend, family))
 
 
-def _clean_iptables(iptables: Iptables) -> None:
+def _end(*parts: _Part) -> None:
+    _, failures = _all_done(parts)
+    if failures:
+        raise KproxyError("; ".join(f"{name}: {failure}" for name, failure in failures))
+    _tell_of_servers()
+
+
+def _all_done(parts: Iterable[_Part]) -> tuple[bool, list[tuple[str, KproxyError]]]:
+    """Whether anything was removed, and why parts of it stay; one part that fails does not hinder the others."""
+    removed = False
+    failures: list[tuple[str, KproxyError]] = []
+    for name, clean in parts:
+        try:
+            removed |= clean()
+        except KproxyError as failed:
+            failures.append((name, failed))
+    return removed, failures
+
+
+def _clean_iptables(iptables: Iptables) -> bool:
+    removed = False
     for table in _TABLES:
-        chains = [Chain(table, name) for name in iptables.chain_names(table)]
+        chains = [Chain(table, name) for name in _chain_names(iptables, table)]
         ours = [chain for chain in chains if _goes(iptables, chain)]
-        jumps = [rule for chain in chains if chain.is_built_in for rule in iptables.rules(chain)]
-        names = {chain.name for chain in ours}
-        gone = [f"-D{rule.removeprefix('-A')}\n" for rule in jumps if target(rule) in names]
-        if gone:
-            iptables.restore([f"*{table}\n{''.join(gone)}COMMIT\n"])
-        if ours:
-            iptables.restore(map(str, _deletion(table, ours, iptables.backend.section_size(len(chains)))))
-            _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
-    if _MARKING in iptables.chain_names("nat"):
-        _delete_unless_in_use(iptables, Chain("nat", _MARKING))
+        if not ours:  # then no rule can jump to them
+            continue
+        _require_program(iptables, ours)
+        iptables.delete_jumps(table, {chain.name for chain in ours})
+        sections = _deletion(table, ours, iptables.backend.section_size(len(chains)))
+        iptables.restore(map(str, fitting(sections, iptables.commit_room())))
+        _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
+        removed = True
+    if _MARKING in _chain_names(iptables, "nat"):
+        marking = Chain("nat", _MARKING)
+        _require_program(iptables, [marking])
+        removed |= _delete_unless_in_use(iptables, marking)
+    return removed
 
 
-def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> None:
-    """The kernel tells by refusing all of it."""
+def _chain_names(iptables: Iptables, table: str) -> list[str]:
+    """As `iptables` lists them; EnvironmentLacking says so where a table is there and nothing can list it."""
+    try:
+        return iptables.chain_names(table)
+    except EnvironmentLacking as lacking:
+        raise EnvironmentLacking(
+            f"table {table} of {iptables.program} is there and may hold rules of kproxy or kube-proxy, but {lacking}"
+        ) from lacking
+
+
+def _require_program(iptables: Iptables, ours: Sequence[Chain]) -> None:
+    for program in (iptables.program, f"{iptables.program}-restore"):
+        if not process.find(program):
+            names = ", ".join(chain.name for chain in ours[:_MOST_NAMED])
+            more = f" and {len(ours) - _MOST_NAMED} more" if len(ours) > _MOST_NAMED else ""
+            raise EnvironmentLacking(
+                f"chains of kproxy or kube-proxy are in table {ours[0].table} ({names}{more}), "
+                f"but {program} is not installed or not on PATH"
+            )
+
+
+def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> bool:
+    """Whether it could be: the kernel tells by refusing all of it."""
     try:
         iptables.restore([str(Section(chain.table, deleted=(chain,)))])
     except ProgramFailed as failed:
         _log.info(
             "%s: %s stays, because rules of others jump to it: %s", iptables.program, chain.name, failed
         )
+        return False
+    return True
 
 
 def _goes(iptables: Iptables, chain: Chain) -> bool:
     if chain == Chain("filter", _GUARD):
-        return not iptables.rules(chain)
+        return iptables.is_empty(chain)
     return chain.name in _SHARED or is_ours(chain)
 
 
@@ -127,10 +212,57 @@ def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator
         yield Section(table, deleted=tuple(ordered[start : start + step]))
 
 
-def _clean_nft(family: Family, *tables: str) -> None:
-    """Adding a table first forgives that it has gone just now. Where there is none, nothing is committed."""
-    name = FAMILY_WORD[family]
-    found = [table for table in tables if has_table(family, table)]
-    if found:
-        text = "".join(f"add table {name} {table}\ndelete table {name} {table}\n" for table in found)
-        process.run(["nft", "-f", "-"], stdin=text)
+def _clean_nft(family: Family, *tables: str) -> bool:
+    """By netlink alone: a table of somebody else may keep `nft` from working. Where there is none, nothing is committed."""
+    deleted = [table for table in tables if delete_table(family, table)]
+    for table in deleted:
+        _log.info("nftables, %s: removed table %s", family, table)
+    return bool(deleted)
+
+
+def _remove_interface() -> bool:
+    if not remove_interface():
+        return False
+    _log.info("removed %s, the interface of kube-proxy's mode ipvs", INTERFACE)
+    return True
+
+
+def _tell_of_servers() -> None:
+    if servers := count_servers():
+        _log.warning(
+            "IPVS has %d virtual servers, of kube-proxy or of others, which stay: "
+            "if no other program uses IPVS, remove them by ipvsadm --clear",
+            servers,
+        )
+
+
+def _tell_what_stays() -> None:
+    guarded = [program for backend in Backend for family in Family if (program := _guarding(backend, family))]
+    if guarded:
+        _log.info(
+            "%s stays in filter (%s): the kubelet uses it too, and it keeps strangers from 127.0.0.1 while "
+            "net.ipv4.conf.all.route_localnet is 1; a restart of the node removes it",
+            _GUARD,
+            ", ".join(guarded),
+        )
+    if sysctl.read(sysctl.ROUTE_LOCALNET) == "1":
+        _log.info(
+            "net.ipv4.conf.all.route_localnet stays 1, for other programs may need it; "
+            "if none does: sysctl -w net.ipv4.conf.all.route_localnet=0"
+        )
+
+
+def _guarding(backend: Backend, family: Family) -> str:
+    """The name of the program whose table still has the guard; empty if none, or if that cannot be told."""
+    iptables = Iptables(backend, family)
+    with suppress(KproxyError):
+        if _GUARD in iptables.chain_names("filter"):
+            return iptables.program
+    return ""
+
+
+def _agent_runs() -> bool:
+    for port in _AGENT_PORTS:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    return False

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import Enum, auto
 
+from kproxy.errors import ProgramFailed
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.iptables import Render
 from kproxy.transaction.transaction import Section, Transaction
@@ -31,7 +32,14 @@ class Stage(Enum):
 
 
 class Course:
-    """Of one sync of one family: the sections that were committed so far, and what was known when the last ones were decided on."""
+    """Of one sync of one family: the sections that were committed so far, and what was known before the last ones.
+
+    `refused` is the section that was not taken, if the last commit failed and told. `missing_jumps` are rules that built-in
+    chains still lack, by table; None before they were looked at. `not_deleted` says
+    why chains that nothing leads to are still there.
+    """
+
+    not_deleted: ProgramFailed | None = None
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,6 +48,8 @@ class Course:
         self._spent_s = dict.fromkeys(Stage, 0.0)
         self.sections: list[Section] = []
         self.known = dict[Chain, str | None]()
+        self.missing_jumps: dict[str, list[str]] | None = None
+        self.refused: Section | None = None
 
     def enter(self, stage: Stage) -> None:
         now = self._clock()

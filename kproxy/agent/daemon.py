@@ -4,29 +4,34 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.agent.applied import Rules
+from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
 from kproxy.agent.ending import end_on_signals
-from kproxy.agent.family import FamilyProxy, Proxy, Rules
+from kproxy.agent.family import FamilyProxy, Proxy
+from kproxy.agent.follower import tell_all
 from kproxy.agent.loop import Agent
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.succession import Successor
-from kproxy.agent.surroundings import Surroundings, surround
+from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
-from kproxy.kernel import addresses, sysctl
+from kproxy.kernel import addresses, descriptors, sysctl
 from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend, Iptables, find_backend
+from kproxy.kernel.backend import find_backend
+from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_probe import require_expressions
+from kproxy.kernel.nft_version import require_versions
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules
@@ -34,13 +39,14 @@ from kproxy.kernel.saved import SavedRules
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.tree import AUTO, Layout
-from kproxy.sources.connection import Connection, connect
-from kproxy.sources.kube import KubeSource
+from kproxy.sources.connection import Asked, Connection, connect
+from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifests import ManifestDirectory
 from kproxy.sources.recorder import EventRecorder, Happening
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
+from kproxy.threads import when_hopeless
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
@@ -85,7 +91,10 @@ def run(options: Options) -> None:
     source that cannot be used, KproxyError where the configuration file changed.
     """
     require_net_admin()
+    descriptors.raise_limit()
     mode = options.configuration.mode
+    if mode is Mode.NFTABLES:
+        require_versions()
     backend = None if mode is Mode.NFTABLES else options.backend or find_backend()
     settings = _set_up(options.configuration)
     if options.init_only:
@@ -100,15 +109,17 @@ def run(options: Options) -> None:
         options.manifests or "the cluster",
     )
     with ExitStack() as running:
+        if parts.record:
+            running.callback(parts.record.close)
         if options.manifests is None:
-            parts.recorder.start()
             running.callback(parts.recorder.stop)
+            start_optional("the posting of Events", parts.recorder.start)
         running.callback(parts.around.stop)
         parts.around.start()
         parts.source.start()
         running.callback(parts.source.stop)
         parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
-        _run_until_reconfigured(parts.agent.run, options.configuration_file, end)
+        _run_while_sound(parts.agent.run, options.configuration_file, end)
     _log.info("stopped; the rules stay in place")
 
 
@@ -117,25 +128,45 @@ class _Parts(NamedTuple):
     agent: Agent
     around: Surroundings
     recorder: EventRecorder
+    record: Record | None
 
 
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
 
+    def note(asked: Asked) -> None:
+        tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
+
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, around.metrics.requested)
+        return connect(options.kubeconfig, options.master, note)
 
     def emit(event: Event) -> None:
-        around.health.heard(event)
+        tell_all((around.health,), lambda health: health.heard(event))
         agent.emit(event)
 
     source = _source(options, emit, connect_noted)
     recorder = EventRecorder(connect_noted, options.node_name)
     watches = Watches(lambda: source.freshness)
-    around = surround(options.configuration, families, options.node_name, watches, recorder.record)
-    agent = _agent(options, settings, backend, families, around)
-    return _Parts(source, agent, around, recorder)
+
+    def other_nodes() -> tuple[str, ...]:
+        connection = connect_noted()
+        try:
+            return node_names(connection)
+        finally:
+            connection.close()
+
+    around = surround(
+        options.configuration,
+        families,
+        options.node_name,
+        watches,
+        recorder.record,
+        None if options.manifests else other_nodes,
+    )
+    record = _record(options.state_directory) if backend is Backend.NFT else None
+    agent = _agent(options, settings, backend, families, around, record)
+    return _Parts(source, agent, around, recorder, record)
 
 
 def _set_up(configuration: Configuration) -> Settings:
@@ -149,6 +180,25 @@ def _set_up(configuration: Configuration) -> Settings:
     )
     open_localhost(settings)
     return settings
+
+
+def _run_while_sound(
+    run_agent: Callable[[], None], file: ConfigurationFile | None, end: Callable[[], None]
+) -> None:
+    """KproxyError if the agent ended because a thread that the rules need does not stay alive, or the file changed."""
+    reasons: list[str] = []
+
+    def end_because(reason: str) -> None:
+        reasons.append(reason)
+        end()
+
+    forget = when_hopeless(end_because)
+    try:
+        _run_until_reconfigured(run_agent, file, end)
+    finally:
+        forget()
+    if reasons:
+        raise KproxyError(reasons[0])
 
 
 def _run_until_reconfigured(
@@ -176,17 +226,18 @@ def _agent(
     backend: Backend | None,
     families: Sequence[Family],
     around: Surroundings,
+    record: Record | None,
 ) -> Agent:
     render = rule_templates(options.templates)
     timing = options.configuration.rule_options
     proxies: Sequence[Proxy]
     if backend:
-        rules_of = _rules(options.state_directory, backend)
         by_iptables = [
-            FamilyProxy(Iptables(backend, family), rules_of(family), render) for family in families
+            FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
         ]
         around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
-        proxies = [Successor(proxy, end_nftables_mode) for proxy in by_iptables]
+        end_others = partial(end_other_backend_and_nftables_mode, backend)
+        proxies = [Successor(proxy, end_others) for proxy in by_iptables]
     else:
         ours = Commits()
         by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]
@@ -203,16 +254,18 @@ def _agent(
     )
 
 
-def _rules(directory: Path, backend: Backend) -> Callable[[Family], Rules]:
-    """How the rules of each family that are in the kernel are told."""
-    if backend is Backend.LEGACY:
-        return SavedRules
+def _rules(family: Family, record: Record | None) -> Rules:
+    """How the rules of a family that are in the kernel are told: by iptables-legacy without a record."""
+    return RecordedRules(family, record) if record else SavedRules(family)
+
+
+def _record(directory: Path) -> Record:
+    """In memory where the directory cannot hold it."""
     try:
-        record = Record(directory / "iptables-nft.sqlite")
+        return Record(directory / "iptables-nft.sqlite")
     except EnvironmentLacking as lacking:
-        _log.warning("%s; an agent that starts again writes all rules anew", lacking)
-        record = Record(None)
-    return lambda family: RecordedRules(family, record)
+        _log.warning("%s; an agent that starts again reads all rules from the kernel", lacking)
+        return Record(None)
 
 
 def _source(

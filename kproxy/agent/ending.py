@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 
 from kproxy.kernel import process
+from kproxy.threads import KeptThread, Need
 
 _log = logging.getLogger(__name__)
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _PATIENCE_S = 3.0
 """How long a program may still work."""
@@ -22,27 +21,39 @@ _LONGEST_S = 20.0
 
 
 def end_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` at SIGTERM or SIGINT; should that not end this process, end it. To be called before any thread starts.
+    """Call `stop` at SIGTERM, SIGINT or SIGHUP, and end this process if that does not. Call it before any thread starts.
 
-    Its rules stay in any case, and an agent that starts again knows which were written to the end. What is answered does
-    the same without a signal.
+    Its rules stay in any case, and an agent that starts again knows which were written to the end. The function that
+    is returned does the same without a signal.
     """
+    signals = _signals()
     # A thread waits for them: a handler runs in the main thread alone, which sleeps on if another one was interrupted.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     asked = threading.Event()
 
     def end() -> None:
-        stop()
-        asked.set()
+        try:
+            stop()
+        finally:
+            asked.set()
 
     def wait_for_signal() -> None:
-        number = signal.sigwait(_SIGNALS)
-        _log.info("%s received", signal.Signals(number).name)
-        end()
+        number = signal.sigwait(signals)
+        try:
+            _log.info("%s received: the agent ends, and the rules stay", signal.Signals(number).name)
+        finally:
+            end()
 
-    threading.Thread(target=wait_for_signal, name="signals", daemon=True).start()
-    threading.Thread(target=_see_to_it, args=(asked,), name="ending", daemon=True).start()
+    KeptThread("signals", wait_for_signal, Need.RULES).start()
+    KeptThread("ending", lambda: _see_to_it(asked), Need.RULES).start()
     return end
+
+
+def _signals() -> tuple[signal.Signals, ...]:
+    """SIGHUP, with which a terminal or a session ends, is among them unless it is to be ignored, as under nohup."""
+    asked_to_end = signal.SIGTERM, signal.SIGINT
+    ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return asked_to_end if ignores_hangup else (*asked_to_end, signal.SIGHUP)
 
 
 def _see_to_it(asked: threading.Event) -> None:

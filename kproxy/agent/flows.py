@@ -13,6 +13,7 @@ from kproxy.kernel.conntrack import UdpFlows
 from kproxy.model.node import NodePortDispatch
 from kproxy.model.udp import Frontend, Target, Targets, UdpFrontends, is_stale
 from kproxy.state.store import Store
+from kproxy.threads import KeptThread, Need, tell_defect
 from kproxy.values import Address, Family, NamespacedName, contains
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _MOST_TRIES = 12
 class _Work:
     """What is to be looked at in one family; what is newer replaces what is older."""
 
-    changes: dict[Frontend, Targets | None] = field(default_factory=dict)
+    changes: dict[Frontend, Targets] = field(default_factory=dict)
     node_ports: NodePortDispatch | None = None
     tries: int = 0
 
@@ -49,7 +50,7 @@ class FlowCleaner(Follower):
         self._work: dict[Family, _Work] = {}
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="conntrack", daemon=True)
+        self._thread = KeptThread("conntrack", self._run, Need.NODE)
 
     def start(self) -> None:
         self._thread.start()
@@ -58,6 +59,7 @@ class FlowCleaner(Follower):
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self._thread.end()
 
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
@@ -66,7 +68,8 @@ class FlowCleaner(Follower):
             waiting = self._dirty[family]
             waiting |= dirty
             if outcome.succeeded and waiting:
-                changes = self._frontends[family].update(store, waiting)
+                external = outcome.node.serves_external_ips
+                changes = self._frontends[family].update(store, waiting, serves_external_ips=external)
                 waiting.clear()
                 if changes:
                     self._hand_over(family, _Work(dict(changes), outcome.node.node_ports))
@@ -92,6 +95,9 @@ class FlowCleaner(Follower):
             removed = self._reconcile(family, work)
         except (OSError, KproxyError) as failed:
             self._put_back(family, work, failed)
+        except Exception as defect:  # noqa: BLE001 # these flows would stay stale
+            tell_defect(_log, "%s: a defect in kproxy: stale UDP flows are looked for again", family)
+            self._put_back(family, work, defect)
         else:
             self._reconciled(family, time.monotonic() - began_at, removed)
             if removed:
@@ -99,12 +105,7 @@ class FlowCleaner(Follower):
 
     def _run(self) -> None:
         while not self._stopping:
-            try:
-                self.work()
-            except Exception:  # noqa: BLE001 # a thread that died would leave flows stale for ever
-                _log.exception(
-                    "a defect in kproxy; stale UDP flows may stay in conntrack until they time out"
-                )
+            self.work()
 
     def _take(self) -> tuple[Family, _Work] | None:
         with self._changed:

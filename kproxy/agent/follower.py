@@ -4,14 +4,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kproxy.agent.family import SyncReport
 from kproxy.model.node import NodeView
 from kproxy.state.events import Event
 from kproxy.state.store import Store
+from kproxy.threads import tell_defect
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
+
+_Follower = TypeVar("_Follower", bound="Follower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,9 @@ class Follower:
     def took(self, event: Event) -> None:
         """The store has taken this event in."""
 
+    def missed(self, event: Event) -> None:
+        """The store could not take this event in, however often that was tried: a defect."""
+
     def syncing(self) -> None:
         """A sync of every family begins."""
 
@@ -42,10 +49,10 @@ class Follower:
         """It is over; `dirty` are the Services that changed since the one before."""
 
 
-def tell_all(followers: Iterable[Follower], tell: Callable[[Follower], None]) -> None:
+def tell_all(followers: Iterable[_Follower], tell: Callable[[_Follower], None]) -> None:
     """Tell each one; a defect in one of them must not leave the rules stale."""
     for follower in followers:
         try:
             tell(follower)
         except Exception:  # noqa: BLE001 # whatever it is, the loop must go on
-            _log.exception("a defect in kproxy; the rules are kept up to date all the same")
+            tell_defect(_log, "a defect in kproxy; the rules are kept up to date all the same")

@@ -9,12 +9,16 @@ from datetime import UTC, datetime
 
 from kproxy.agent.follower import Follower, Outcome
 from kproxy.state.events import Changed, Deleted, Event, Listed
-from kproxy.state.objects import Kind, Node
+from kproxy.state.objects import KIND_OF, Kind, Node
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
 
 TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 """The cluster autoscaler's taint on a node that it is about to remove."""
+
+
+_LONGEST_EXCUSE = 200
+"""Of what a program said about a failed sync, on a page that is read in `kubectl describe`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Health(Follower):
     """What is queued since when, and what was synced when; may be told and asked from any thread.
 
     `timeout_s` is how old a change may be that is not in the kernel yet. `stuck` names what has stopped to
-    work although nothing keeps it from it, `outdated` what the cluster has not been heard of for too long.
+    work although nothing keeps it from it, `outdated` what is missing without being a reason to restart: a kind that was
+    not heard of, a Node that does not exist.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Health(Follower):
         self._node: Node | None = None
         self._queued_at: dict[Family, float] = {}
         self._updated_at: dict[Family, datetime] = {}
+        self._failures: dict[Family, str] = {}
+        self._missed: set[Kind] = set()
 
     def heard(self, event: Event) -> None:
         """An event has come in, and waits to be programmed."""
@@ -98,7 +105,23 @@ class Health(Follower):
             for family, outcome in outcomes.items():
                 if outcome.succeeded:
                     self._queued_at.pop(family, None)
+                    self._failures.pop(family, None)
                     self._updated_at[family] = now
+                else:
+                    self._failures[family] = _failure(outcome)
+
+    def took(self, event: Event) -> None:
+        match event:
+            case Listed(kind=kind):
+                with self._lock:
+                    self._missed.discard(kind)
+            case _:
+                pass
+
+    def missed(self, event: Event) -> None:
+        """Until the next complete list of that kind the rules may lack something."""
+        with self._lock:
+            self._missed.add(_kind(event))
 
     def condition(self) -> Condition:
         stuck, outdated = self._stuck(), self._outdated()
@@ -114,11 +137,20 @@ class Health(Follower):
                 stuck=stuck,
                 unready=(
                     *(
-                        f"{family} is not programmed yet"
+                        f"{family} is not programmed yet: {self._failures.get(family, 'no sync has ended')}"
                         for family in self._families
                         if family not in self._updated_at
                     ),
+                    *(
+                        f"{family} is not what is wanted: {failure}"
+                        for family, failure in self._failures.items()
+                        if family in self._updated_at
+                    ),
                     *(f"{family} has not been up to date for {self._timeout_s:g} s" for family in late),
+                    *(
+                        f"a change of {kind} could not be taken in, a defect in kproxy: restart the agent"
+                        for kind in sorted(self._missed)
+                    ),
                     *stuck,
                     *outdated,
                 ),
@@ -146,6 +178,20 @@ class Health(Follower):
                 self._node = next(
                     (node for node in nodes if isinstance(node, Node) and node.key == self._node_key), known
                 )
+
+
+def _kind(event: Event) -> Kind:
+    return KIND_OF[type(event.object)] if isinstance(event, Changed) else event.kind
+
+
+def _failure(outcome: Outcome) -> str:
+    """One line: the log has all of it."""
+    report = outcome.report
+    if report is None or report.error is None:
+        return "its last sync failed and is tried again; the log says why"
+    drift = f", {report.drifted} changes by others are not put right yet" if report.drifted else ""
+    said = " ".join(str(report.error).partition("\n")[0].split())
+    return f"its last sync failed and is tried again{drift}: {said[:_LONGEST_EXCUSE]}"
 
 
 def _is_eligible(node: Node | None) -> bool:

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from kproxy.agent.family import Proxy, SyncReport
 from kproxy.agent.follower import Follower, Outcome, tell_all
@@ -18,11 +19,15 @@ from kproxy.ruleset.tree import Layout
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
+from kproxy.threads import KeptThread, Need, tell_defect
 from kproxy.values import Address, Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
 _WAKE = None
+
+_MOST_ATTEMPTS = 3
+"""To take in one event. One that meets a defect each time must not hold up all that come after it."""
 
 _RECORDED_AT_ONCE = 1000
 """So many chains are read back in some milliseconds; more shall not hold up the other family."""
@@ -59,7 +64,11 @@ class Agent:
         self._clock = clock
         self._store = Store()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._in_hand: Event | None = _WAKE
+        self._attempts = 0
+        self._dirty: set[NamespacedName] = set()
         self._stopping = threading.Event()
+        self._main = KeptThread("the main loop", self._loop, Need.RULES)
         self._addresses: tuple[Address, ...] = ()
         self._verified_at = float("-inf")
         self._synced: set[Family] = set()
@@ -71,10 +80,14 @@ class Agent:
     def stop(self) -> None:
         """End `run` soon, from any thread; the rules stay."""
         self._stopping.set()
+        self._main.end()
         self._events.put(_WAKE)
 
     def run(self) -> None:
-        """Sync until `stop` is called."""
+        """Sync until `stop` is called; KproxyError where a defect does not let it go on."""
+        self._main.run_here()
+
+    def _loop(self) -> None:
         while not self._stopping.is_set():
             self._take_events()
             if self._stopping.is_set():
@@ -85,6 +98,14 @@ class Agent:
 
     def sync(self) -> None:
         """Bring every family to the newest state, one after the other, until `stop` is called."""
+        failed = True
+        try:
+            failed = self._sync()
+        finally:
+            self._schedule.ended(self._clock(), failed=failed)
+
+    def _sync(self) -> bool:
+        """Whether any family failed. What was dirty stays so until every family and follower has seen it."""
         now = self._clock()
         verify = now - self._verified_at >= self._schedule.max_interval_s
         if verify:
@@ -93,7 +114,8 @@ class Agent:
             self._look_at_addresses()
         self._schedule.began()
         tell_all(self._followers, lambda follower: follower.syncing())
-        dirty = self._store.take_dirty()
+        self._dirty |= self._store.take_dirty()
+        dirty = set(self._dirty)
         outcomes = {}
         for proxy in self._families:
             if self._stopping.is_set():
@@ -104,12 +126,13 @@ class Agent:
             if report and report.chains_written <= _RECORDED_AT_ONCE:
                 self._record(proxy)
         tell_all(self._followers, lambda follower: follower.synced(self._store, dirty, outcomes))
+        self._dirty.clear()
         failed = not all(outcome.succeeded for outcome in outcomes.values())
         for proxy in self._families:
             self._record(proxy)
         if verify:
             memory.give_back_what_is_free()
-        self._schedule.ended(self._clock(), failed=failed)
+        return failed
 
     def _sync_family(
         self, proxy: Proxy, dirty: set[NamespacedName], circumstances: Circumstances, *, verify: bool
@@ -122,8 +145,8 @@ class Agent:
             _log.error("%s: rules not applied, everything is tried again: %s", proxy.family, failed)
             return None
         except Exception:  # noqa: BLE001 # an agent that died would leave the rules stale for ever
-            _log.exception(
-                "%s: a defect in kproxy; the old rules stay and everything is tried again", proxy.family
+            tell_defect(
+                _log, "%s: a defect in kproxy; the old rules stay and everything is tried again", proxy.family
             )
             return None
         self._tell(proxy.family, report)
@@ -135,6 +158,8 @@ class Agent:
             proxy.record()
         except KproxyError as failed:
             _log.warning("%s: what was applied is not recorded: %s", proxy.family, failed)
+        except Exception:  # noqa: BLE001 # the record only spares the next agent work
+            tell_defect(_log, "%s: a defect in kproxy: what was applied is not recorded", proxy.family)
 
     def _tell(self, family: Family, report: SyncReport) -> None:
         if report.error is not None:
@@ -166,6 +191,12 @@ class Agent:
             self._addresses = self._read_addresses()
         except KproxyError as failed:
             _log.error("node ports stay on the addresses known so far (%d): %s", len(self._addresses), failed)
+        except Exception:  # noqa: BLE001 # rules that need no addresses must follow all the same
+            tell_defect(
+                _log,
+                "a defect in kproxy: node ports stay on the addresses known so far (%d)",
+                len(self._addresses),
+            )
 
     def _circumstances(self, family: Family) -> Circumstances:
         node = self._store.node(self._node_name)
@@ -177,16 +208,23 @@ class Agent:
         """Wait for the first event no longer than the next sync may; then take all that are there."""
         waiting_for_lists = not self._store.has_listed(self._kinds)
         timeout_s = None if waiting_for_lists else self._schedule.wait_s(self._clock())
-        try:
-            event = self._events.get(timeout=timeout_s)
+        with suppress(queue.Empty):
+            if self._in_hand is _WAKE:
+                self._in_hand = self._events.get(timeout=timeout_s)
             while True:
-                self._take(event)
-                event = self._events.get_nowait()
-        except queue.Empty:
-            pass
+                self._take(self._in_hand)
+                self._in_hand, self._attempts = _WAKE, 0
+                self._in_hand = self._events.get_nowait()
 
     def _take(self, event: Event | None) -> None:
         if event is _WAKE:
+            return
+        self._attempts += 1
+        if self._attempts > _MOST_ATTEMPTS:
+            _log.error(
+                "a defect in kproxy: an event cannot be taken in; a restart of the agent lists everything again"
+            )
+            tell_all(self._followers, lambda follower: follower.missed(event))
             return
         self._store.apply(event)
         tell_all(self._followers, lambda follower: follower.took(event))

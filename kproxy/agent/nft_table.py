@@ -54,7 +54,7 @@ class AppliedTable:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
         runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
         if len(runs) > 1 and self.in_place:  # else there is nothing that half a change could spoil
-            self.kernel.check(transaction.refusable)
+            self._check(transaction, runs)
         by_others = self._count_others() if self.in_place else self._found_at
         is_known = by_others == self._seen or not self.in_place
         was_in_place, self.in_place = self.in_place, False
@@ -62,7 +62,7 @@ class AppliedTable:
             try:
                 self._run(run)
             except ProgramFailed as failed:
-                self.in_place = was_in_place and not number and failed.exit_code is not None
+                self.in_place = was_in_place and not number and failed.is_verdict
                 raise
             is_last = run is runs[-1] and not transaction.last
             if was_in_place and run.commands and not is_last:  # `nft` takes its time
@@ -83,9 +83,20 @@ class AppliedTable:
             self._seen = by_others if is_known else self._seen
         self.in_place = is_clean
 
+    def _check(self, transaction: TableTransaction, runs: Iterable[Run]) -> None:
+        """An nft that crashes, or whose socket is too small, does not hinder a change that needs no nft."""
+        try:
+            self.kernel.check(transaction.refusable)
+        except ProgramFailed as failed:
+            if failed.is_verdict or not all(run.commands for run in runs):
+                raise
+
     def _run(self, run: Run) -> None:
-        self.kernel.apply(run)
-        self._ours.count += 1
+        before = self.kernel.commits
+        try:
+            self.kernel.apply(run)
+        finally:
+            self._ours.count += self.kernel.commits - before
 
     def _count_others(self) -> int:
         return self.kernel.generation() - self._ours.count

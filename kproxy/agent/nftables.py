@@ -4,40 +4,38 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import count
+from itertools import chain as chain_up
 
 from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import AppliedTable, Commits
+from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft import DoesNotFit, NftTable
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable, Plans
 from kproxy.state.store import Store
-from kproxy.transaction.halving import find_culprits
-from kproxy.transaction.nft_run import NO_RUN
+from kproxy.transaction.halving import Findings, Refusal, find_culprits
 from kproxy.transaction.nftables import (
     TableTransaction,
     anew,
     change_table,
     from_scratch,
     in_steps,
+    in_steps_instead,
     picks,
 )
+from kproxy.transaction.refusal import is_refusal
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
-
-_NOTHING = TableTransaction(NO_RUN, ())
-_MOST_CHECKS = 100
-"""A culprit among 10,000 Services is found with 30; one check of so many takes a second."""
 
 
 class NftablesProxy:
     """Keeps one family's table at the newest state.
 
     A transaction that is refused changes nothing. If some Services are at fault they keep their old rules, and all
-    others get theirs; those are tried again when they change, and with each `verify`.
+    others get theirs; see `Suspects` for when those are tried again.
     """
 
     def __init__(
@@ -48,10 +46,11 @@ class NftablesProxy:
         self._render = render
         self._clock = clock
         self._applied = AppliedTable(kernel, ours)
+        self._suspects = Suspects(kernel.family, clock)
         self._table: DesiredTable | None = None
         self._pending: set[NamespacedName] = set()
         self._were: dict[NamespacedName, Plans] = {}
-        self._quarantined: set[NamespacedName] = set()
+        self._untried: list[list[NamespacedName]] = []
         self._keeps_clients = True
 
     def sync(
@@ -65,120 +64,168 @@ class NftablesProxy:
             self._table = table
             self._pending |= store.services.keys()
         laid_out = observed = computed = self._clock()
-        done, error, drifted = _NOTHING, None, 0
+        done, error, drifted = list[TableTransaction](), None, 0
         try:
             if verify and table.is_settled:
                 drifted = self._applied.look(table)
             observed = self._clock()
-            self._take_in(table, store, circumstances, verify=verify)
+            second = self._take_in(table, store, circumstances)
             computed = self._clock()
-            done = self._bring(table)
+            error = self._bring(table, done)
+            if second and error is None:
+                self._place(table, store, second)
+                groups, self._untried = self._untried, []
+                error = self._bring(table, done, groups)
         except ProgramFailed as failed:
             error = failed
         return SyncReport(
             services=table.service_ports,
-            chains_written=len(done.written),
-            chains_deleted=len(done.deleted),
-            rules_written=done.line_count,
+            chains_written=sum(len(each.written) for each in done),
+            chains_deleted=sum(len(each.deleted) for each in done),
+            rules_written=sum(each.line_count for each in done),
             compute_s=computed - observed + laid_out - began,
             apply_s=self._clock() - computed + observed - laid_out,
             error=error,
             drifted=drifted,
             observe_s=observed - laid_out,
             left_something=error is None and not self._applied.in_place,
+            quarantined=self._suspects.rejections,
         )
 
     def record(self) -> None:
         """An agent that starts again writes the table anew, so there is nothing to note."""
 
     def _take_in(
-        self, table: DesiredTable, store: Store, circumstances: Circumstances, *, verify: bool
-    ) -> None:
+        self, table: DesiredTable, store: Store, circumstances: Circumstances
+    ) -> AbstractSet[NamespacedName]:
+        """All Services but those that were refused; the latter, as far as they are due, are the answer."""
         table.adopt(circumstances)
-        if verify:
-            self._pending |= self._quarantined
-            self._quarantined.clear()
-        # as API and memory have them: in the order of a set they take a tenth longer
-        for key in sorted(self._pending | table.stale):
-            self._were.setdefault(key, table.plans_of(key))
-            table.place(key, table.planned(store, key))
+        self._suspects.reconsider(self._pending | table.stale)
+        untried = set(chain_up.from_iterable(self._untried))
+        refused, due = self._suspects.refused | untried, self._suspects.due | untried
+        self._place(table, store, (self._pending | table.stale | due) - refused)
         self._pending.clear()
+        return due & refused
 
-    def _bring(self, table: DesiredTable) -> TableTransaction:
-        """What was applied in the end."""
+    def _place(self, table: DesiredTable, store: Store, keys: AbstractSet[NamespacedName]) -> None:
+        # as API and memory have them: in the order of a set they take a tenth longer
+        for key in sorted(keys):
+            self._were.setdefault(key, table.plans_of(key))
+            table.place_newest(store, key)
+        self._suspects.computed(keys, table.take_not_computed())
+
+    def _bring(
+        self,
+        table: DesiredTable,
+        done: list[TableTransaction],
+        groups: Sequence[Sequence[NamespacedName]] = (),
+    ) -> ProgramFailed | None:
+        """Adds to `done` what was applied; answers with a refusal if tries were used up before all Services had one.
+
+        Among the groups there are culprits, as far as an earlier search came.
+        """
         transaction = self._transaction(table)
         was_in_place = self._applied.in_place
         try:
             self._apply(table, transaction)
+        except DoesNotFit as failed:
+            transaction = self._bring_in_steps(table, failed)
         except ProgramFailed as failed:
-            if failed.exit_code is None:
+            if not is_refusal(failed):
                 raise
             if was_in_place and not self._applied.in_place:
-                return self._bring(table)
-            return self._recover(table, failed)
+                return self._bring(table, done, groups)
+            return self._recover(table, failed, done, groups)
+        self._suspects.release(self._were.keys() - self._suspects.not_computed_now)
+        self._were.clear()
+        done.append(transaction)
+        return None
+
+    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit) -> TableTransaction:
+        """Where the sockets of `nft` are too small for the change; on a node without our table that was what failed."""
+        if not self._applied.found():
+            raise failed
+        _log.warning(
+            "%s: our table is removed and written in steps, and new connections find no Services meanwhile: %s",
+            self.family,
+            failed,
+        )
+        self._applied.in_place = False
+        transaction = in_steps_instead(self.family, table.blocks, table.contents())
+        self._apply(table, transaction)
         return transaction
 
-    def _recover(self, table: DesiredTable, failed: ProgramFailed) -> TableTransaction:
+    def _recover(
+        self,
+        table: DesiredTable,
+        failed: ProgramFailed,
+        done: list[TableTransaction],
+        groups: Sequence[Sequence[NamespacedName]],
+    ) -> ProgramFailed | None:
         """After a refusal: is it what others did to the table, the table as a whole, or some Services?"""
         if self._applied.in_place and self._applied.is_uncertain:
             _log.warning(
                 "%s: our table, which somebody may have changed, is written anew: %s", self.family, failed
             )
             self._applied.in_place = False
-            return self._bring(table)
+            return self._bring(table, done, groups)
         if not self._applied.in_place and self._keeps_clients:
             self._keeps_clients = False
-            if not self._is_refused(table):
-                return self._bring(table)
+            if not self._refusal(table):
+                return self._bring(table, done, groups)
             self._keeps_clients = True
-        wanted = {key: table.plans_of(key) for key in sorted(self._were)}
-        culprits = self._culprits(table, wanted, failed)
-        if culprits is None:
-            raise failed
-        for key in culprits:
-            table.place(key, self._were[key])
-            self._quarantined.add(key)
-            _log.error(
-                "%s: the kernel refuses Service %s, which keeps the rules that it had and is tried again later: %s",
-                self.family,
-                key,
-                failed,
-            )
+        found = self._culprits(table, failed, groups)
+        left = {*found.culprits, *chain_up.from_iterable(found.untried)}
+        self._suspects.release(self._were.keys() - left - self._suspects.not_computed_now)
+        self._suspects.refuse(found.culprits)
+        self._untried += found.untried
         transaction = self._transaction(table)
         self._apply(table, transaction)
-        return transaction
+        self._were.clear()
+        done.append(transaction)
+        return failed if found.untried else None
 
     def _culprits(
-        self, table: DesiredTable, wanted: Mapping[NamespacedName, Plans], failed: ProgramFailed
-    ) -> list[NamespacedName] | None:
-        """The Services whose newest plans the kernel refuses; None if it refuses also what is left without any.
+        self, table: DesiredTable, failed: ProgramFailed, groups: Sequence[Sequence[NamespacedName]]
+    ) -> Findings[NamespacedName, ProgramFailed]:
+        """The Services whose newest plans the kernel refuses, which have their old ones then.
 
-        Raises `failed` where they are too many to be found in time.
+        Raises `failed`, and leaves all as they are, if it refuses also what is left without any.
         """
-        checks = count(1)
+        wanted = {key: table.plans_of(key) for key in sorted(self._were)}
 
-        def is_refused(part: Sequence[NamespacedName]) -> bool:
-            if next(checks) > _MOST_CHECKS:
-                raise failed
-            chosen = set(part)
-            for key, plans in wanted.items():
-                table.place(key, plans if key in chosen else self._were[key])
-            return self._is_refused(table)
+        def attempt(group: Sequence[NamespacedName]) -> Refusal[NamespacedName, ProgramFailed] | None:
+            self._place_all(table, {key: wanted[key] for key in group})
+            refused = self._refusal(table)
+            if refused is None:
+                return None
+            self._place_all(table, {key: self._were[key] for key in group})
+            return Refusal(refused)
 
+        others = wanted.keys() - set(chain_up.from_iterable(groups))
         try:
-            return None if is_refused(()) else find_culprits([*wanted], is_refused)
-        finally:
-            for key, plans in wanted.items():
-                table.place(key, plans)
+            self._place_all(table, self._were)
+            if not self._refusal(table):
+                return find_culprits([*groups, sorted(others)], attempt, limited(self._clock))
+        except BaseException:
+            self._place_all(table, wanted)
+            raise
+        self._place_all(table, wanted)
+        raise failed
 
-    def _is_refused(self, table: DesiredTable) -> bool:
+    @staticmethod
+    def _place_all(table: DesiredTable, plans_of: Mapping[NamespacedName, Plans]) -> None:
+        for key, plans in plans_of.items():
+            table.place(key, plans)
+
+    def _refusal(self, table: DesiredTable) -> ProgramFailed | None:
         try:
             self._kernel.check(self._transaction(table).refusable)
         except ProgramFailed as refused:
-            if refused.exit_code is None:
+            if not is_refusal(refused):
                 raise
-            return True
-        return False
+            return refused
+        return None
 
     def _transaction(self, table: DesiredTable) -> TableTransaction:
         if self._applied.in_place:
@@ -196,4 +243,3 @@ class NftablesProxy:
             self._applied.apply(transaction)
             self._keeps_clients = True
         table.settle()
-        self._were.clear()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from kproxy.threads import KeptThread, Need
+
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
@@ -29,7 +31,7 @@ class ConfigurationWatch:
         self._file = file
         self._changed = changed
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-configuration", daemon=True)
+        self._thread = KeptThread("watch-configuration", self._watch, Need.NODE)
         self.has_changed = False
 
     def start(self) -> None:
@@ -37,6 +39,7 @@ class ConfigurationWatch:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._thread.end()
 
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):

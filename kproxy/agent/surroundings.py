@@ -1,5 +1,6 @@
 """What surrounds the syncs: who is told of them, and the servers that answer for the agent."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -10,18 +11,23 @@ from kproxy.agent.health import Health
 from kproxy.agent.healthchecks import HealthCheckPorts
 from kproxy.agent.metrics import Metrics
 from kproxy.agent.pages import metrics_pages
+from kproxy.agent.presence import Presence
 from kproxy.agent.probes import probe_pages
 from kproxy.agent.quarantine import Quarantine
-from kproxy.agent.servers import Servers
+from kproxy.agent.servers import AddressRefused, Servers
 from kproxy.agent.unserved import UnservedPorts
 from kproxy.agent.watches import Watches
 from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
+from kproxy.errors import KproxyError
 from kproxy.kernel.accounting import packets
 from kproxy.kernel.addresses import local_addresses
 from kproxy.ruleset.desired import DesiredRuleset
 from kproxy.sources.recorder import Happening
+from kproxy.threads import Need, lacking, tell_defect
 from kproxy.values import Family
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +42,62 @@ class Surroundings:
     flows: FlowCleaner
     node_ports: WebServer
     web: WebServer
+    metrics_web: WebServer
     servers: Servers
+    metrics_servers: Servers
 
     def start(self) -> None:
-        """EnvironmentLacking where bindAddressHardFail is set and an address cannot be had."""
-        self.flows.start()
-        self.node_ports.start()
-        self.web.start()
+        """What cannot start is told, and costs no rules. AddressRefused where bindAddressHardFail asks for that."""
+        for what, start in (
+            ("the removal of stale UDP flows", self.flows.start),
+            ("the health-check node ports", self.node_ports.start),
+            ("the health server", self.web.start),
+            ("the metrics server", self.metrics_web.start),
+            ("the health server", self._open_health),
+            ("the metrics server", self._open_metrics),
+        ):
+            start_optional(what, start)
+
+    def stop(self) -> None:
+        self.servers.stop()
+        self.metrics_servers.stop()
+        for web in (self.web, self.metrics_web, self.node_ports):
+            web.stop()
+        self.flows.stop()
+
+    def _open_health(self) -> None:
         self.servers.open(
             "health",
             self.configuration.healthz_bind_address,
             probe_pages(self.health, self.metrics.probed),
             failure="FailedToStartProxierHealthcheck",
         )
-        self.servers.open(
+
+    def _open_metrics(self) -> None:
+        self.metrics_servers.open(
             "metrics",
             self.configuration.metrics_bind_address,
             metrics_pages(self.configuration, self.metrics.page, self.quarantine.page),
             failure="FailedToStartMetricServer",
         )
 
-    def stop(self) -> None:
-        self.servers.stop()
-        self.web.stop()
-        self.node_ports.stop()
-        self.flows.stop()
-
     def watch_programmed(self, desired: Mapping[Family, DesiredRuleset]) -> None:
         """Let metrics count what the agent wants in the kernel."""
         self.metrics.series.registry.register(Programmed(desired))
+
+
+def start_optional(what: str, start: Callable[[], None]) -> None:
+    """Start what the rules do not need: an agent without it keeps them up to date. AddressRefused passes."""
+    try:
+        start()
+    except AddressRefused:
+        raise
+    except KproxyError as failed:
+        _log.error("%s cannot start; the rules are kept up to date all the same: %s", what, failed)
+    except Exception:  # noqa: BLE001 # whatever it is, rules come first
+        tell_defect(
+            _log, "a defect in kproxy: %s cannot start; the rules are kept up to date all the same", what
+        )
 
 
 def surround(
@@ -73,26 +106,48 @@ def surround(
     node_name: str,
     watches: Watches,
     record: Callable[[Happening], bool],
+    other_nodes: Callable[[], Collection[str]] | None = None,
 ) -> Surroundings:
-    """All of it for an agent that is going to run; nothing listens yet. `record` is how Events are made."""
+    """All of it for an agent that is going to run; nothing listens yet.
+
+    `record` is how Events are made; `other_nodes` asks the cluster for the names of its Nodes, None for a directory.
+    """
+    presence = Presence(
+        node_name,
+        lambda told: record(Happening("NodeNotFound", "StartKubeProxy", told)),
+        other_nodes,
+    )
     nftables = configuration.mode is Mode.NFTABLES
     health = Health(
         families,
         node_name,
         2 * configuration.rule_options.sync_period_s,
-        stuck=watches.stuck,
-        outdated=watches.outdated,
+        stuck=lambda: (*watches.stuck(), *lacking(Need.RULES)),
+        outdated=lambda: (*watches.outdated(), *presence.missing(), *lacking(Need.NODE)),
     )
     metrics = Metrics(families, nftables=nftables)
     metrics.series.registry.register(WatchAges(watches.ages_s))
     if not nftables:
         metrics.series.registry.register(CountedPackets(packets))
-    web, node_ports = WebServer(), WebServer()  # whoever crowds the ones holds up no probe of the others
+    # a crowd at one of them, or a large page of metrics, holds up no probe of the others
+    web, metrics_web, node_ports = (
+        WebServer("web-health"),
+        WebServer("web-metrics"),
+        WebServer("web-services"),
+    )
     checks = HealthCheckPorts(
         node_ports,
         lambda: health.condition().healthy,
         lambda service, told: record(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
+
+    def servers(of: WebServer) -> Servers:
+        return Servers(
+            of,
+            configuration.bind_address_hard_fail,
+            lambda reason, told: record(Happening(reason, "StartKubeProxy", told)),
+        )
+
     quarantine = Quarantine(record, metrics.quarantined)
     flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
@@ -100,13 +155,19 @@ def surround(
         health=health,
         metrics=metrics,
         quarantine=quarantine,
-        followers=(health, metrics, quarantine, checks, flows, UnservedPorts(metrics.lacks_local_endpoints)),
+        followers=(
+            health,
+            presence,
+            metrics,
+            quarantine,
+            checks,
+            flows,
+            UnservedPorts(metrics.lacks_local_endpoints),
+        ),
         flows=flows,
         node_ports=node_ports,
         web=web,
-        servers=Servers(
-            web,
-            configuration.bind_address_hard_fail,
-            lambda reason, told: record(Happening(reason, "StartKubeProxy", told)),
-        ),
+        metrics_web=metrics_web,
+        servers=servers(web),
+        metrics_servers=servers(metrics_web),
     )

@@ -23,9 +23,7 @@ _OOM_SCORE = Path("/proc/self/oom_score_adj")
 def set_up_conntrack(conntrack: Conntrack) -> None:
     """Set what is configured; what cannot be set is a warning that says what follows, and no more."""
     wanted = conntrack_limit(conntrack, os.cpu_count() or 1)
-    if wanted and _set(
-        sysctl.CONNTRACK_MAX, wanted, "new connections are dropped once the kernel's own limit is reached"
-    ):
+    if wanted and _raise_limit(wanted):
         _grow_hash(wanted // _ENTRIES_A_BUCKET)
     idle = "idle connections are forgotten after the kernel's own time"
     for name, length_s in (
@@ -42,6 +40,16 @@ def set_up_conntrack(conntrack: Conntrack) -> None:
             1,
             "packets that conntrack calls invalid are not rewritten, and may reset connections",
         )
+
+
+def _raise_limit(wanted: int) -> bool:
+    """Whether the kernel tracks at least so many connections; a higher limit is the host's own choice, and stays."""
+    held = sysctl.read(sysctl.CONNTRACK_MAX) or ""
+    if held.isdecimal() and int(held) >= wanted:
+        return True
+    return _set(
+        sysctl.CONNTRACK_MAX, wanted, "new connections are dropped once the kernel's own limit is reached"
+    )
 
 
 def conntrack_limit(conntrack: Conntrack, cores: int) -> int:

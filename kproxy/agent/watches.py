@@ -1,12 +1,28 @@
-"""How long the cluster has not been heard of, and whether that is our own fault."""
+"""How long the cluster has not been understood, and whether that is our own fault."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from kproxy.sources.listwatch import Freshness
 
+if TYPE_CHECKING:
+    from kproxy.state.objects import Kind
+
 _LONGEST_SILENCE_S = 300.0
 """A watch that is silent for 150 s is given up and begun anew; twice that is more than an unlucky moment."""
+
+_LONGEST_MISUNDERSTANDING_S = 300.0
+"""The server answers, and nothing of it can be used: ten lists have failed in that time. A restart may end what is
+wrong with this process; it comes late enough not to add the lists of every node to the troubles of a server that
+starts."""
+
+
+class _Misunderstanding(NamedTuple):
+    """Since `since` the server has said something newer than what was understood at `understood_at`."""
+
+    understood_at: float | None
+    since: float
 
 
 class Watches:
@@ -18,27 +34,65 @@ class Watches:
         self._freshness = freshness
         self._clock = clock
         self._began_at = clock()
+        self._misunderstandings: dict[Kind, _Misunderstanding] = {}
 
     def stuck(self) -> tuple[str, ...]:
-        """Loops that neither hear anything nor try to: a defect that only a restart ends."""
-        return self._silent("the watch of {} has hung for {:.0f} s", lambda each: each.tried_at)
+        """Loops that neither hear nor try, or hear and do not understand: defects that a restart may end."""
+        hung = self._old(
+            "the watch of {} has hung for {:.0f} s; restart the agent",
+            lambda each: each.tried_at,
+        )
+        return (*hung, *self._misunderstood())
 
     def outdated(self) -> tuple[str, ...]:
-        """Kinds of which the API server has not told anything, whatever we tried."""
-        return self._silent("nothing was heard of {} for {:.0f} s", lambda each: each.heard_at)
+        """Kinds of which the API server has not told anything that was understood, whatever we tried."""
+        now = self._clock()
+        sentences = []
+        for each in self._freshness():
+            age_s = self._age_s(each.understood_at, now)
+            if age_s < _LONGEST_SILENCE_S:
+                continue
+            if self._age_s(each.heard_at, now) < _LONGEST_SILENCE_S:
+                sentences.append(
+                    f"nothing of {each.kind} was understood for {age_s:.0f} s, although the API server answers; "
+                    "the log says what is wrong with its answers"
+                )
+            else:
+                sentences.append(
+                    f"nothing was heard of {each.kind} for {age_s:.0f} s; "
+                    "see whether the API server can be reached from this node"
+                )
+        return tuple(sentences)
 
     def ages_s(self) -> Mapping[str, float]:
         """By kind, how long ago the last word came; since the start, if none came yet."""
         now = self._clock()
-        return {
-            str(each.kind): now - (self._began_at if each.heard_at is None else each.heard_at)
-            for each in self._freshness()
-        }
+        return {str(each.kind): self._age_s(each.heard_at, now) for each in self._freshness()}
 
-    def _silent(self, sentence: str, last: Callable[[Freshness], float | None]) -> tuple[str, ...]:
+    def _misunderstood(self) -> tuple[str, ...]:
+        """Kinds of which nothing is understood although the server tells of them. Silence ends that: it is no defect."""
         now = self._clock()
-        ages = [
-            (each.kind, now - (self._began_at if (at := last(each)) is None else at))
-            for each in self._freshness()
-        ]
+        sentences = []
+        for each in self._freshness():
+            heard_at, understood_at = each.heard_at, each.understood_at
+            is_silent = self._age_s(heard_at, now) >= _LONGEST_SILENCE_S
+            if heard_at is None or is_silent or (understood_at is not None and understood_at >= heard_at):
+                self._misunderstandings.pop(each.kind, None)
+                continue
+            began = self._misunderstandings.get(each.kind)
+            if began is None or began.understood_at != understood_at:
+                began = self._misunderstandings[each.kind] = _Misunderstanding(understood_at, now)
+            if now - began.since >= _LONGEST_MISUNDERSTANDING_S:
+                sentences.append(
+                    f"the API server's answers about {each.kind} have not been understood for {now - began.since:.0f} s; "
+                    "the log says why, and a restart of the agent may help"
+                )
+        return tuple(sentences)
+
+    def _old(self, sentence: str, last: Callable[[Freshness], float | None]) -> tuple[str, ...]:
+        now = self._clock()
+        ages = ((each.kind, self._age_s(last(each), now)) for each in self._freshness())
         return tuple(sentence.format(kind, age_s) for kind, age_s in ages if age_s >= _LONGEST_SILENCE_S)
+
+    def _age_s(self, at: float | None, now: float) -> float:
+        return now - (self._began_at if at is None else at)

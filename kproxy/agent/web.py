@@ -1,4 +1,8 @@
-"""A small HTTP server: one thread that accepts for every address, and a bounded number that answer."""
+"""A small HTTP server: one thread accepts, reads and answers for every address, and waits for nobody.
+
+Most clients have sent their request by the time they are accepted: they are answered at once, and nothing else is kept
+of them. So thousands that connect in a second and say nothing cost an honest probe some milliseconds.
+"""
 
 import errno
 import io
@@ -6,7 +10,6 @@ import logging
 import re
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,17 +17,41 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple, cast
 
+from kproxy.kernel.descriptors import clients_end, limit_told, listeners_end
+from kproxy.state.validate import quoted
+from kproxy.threads import KeptThread, Need, tell_defect
+
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 64
-"""At once; for one more the oldest is cut: an honest client is answered within milliseconds."""
+"""That are waited for at once; for one more the oldest is cut: an honest client says what it wants within milliseconds."""
+
+_MOST_LISTENERS = 16_384
+"""Addresses x Services is a product: each listener takes a descriptor and some KiB of the kernel's memory."""
 
 _HEAD_TIMEOUT_S = 3.0
 _LONGEST_HEAD = 8192
 _HEAD_END = re.compile(rb"\n\r?\n")
 _ANSWER_TIMEOUT_S = 10.0
-_BACKLOG = 128
-_PAUSE_S = 0.1
+_BACKLOG = 4096
+"""As many as net.core.somaxconn usually allows: the kernel holds back no silent clients beyond it, and a sync may keep
+this thread waiting."""
+
+_CROWD = 200
+"""Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back their like for a
+while, so that they do not stand in the line of those with a request. Probes of a node are a handful a second."""
+
+_CROWD_STAYS_S = 10.0
+_HELD_BACK_S = 1
+"""tcp(7) wants whole seconds. A client that says nothing is accepted after that, and has 3 s then."""
+
+_AT_ONCE = 64
+"""Connections are taken from one listener before it is the others' turn."""
+
+_LOOK_EVERY_S = 0.1
+"""At who has not said in time what it wants, and at the listeners after the system gave no descriptor."""
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -40,126 +67,224 @@ class Page(NamedTuple):
 Listener = socket.socket
 
 Answer = Callable[[str], Page | None]
-"""The page at a path, without its query; None if there is none."""
+"""The page at a path, without its query; None if there is none. It must be quick: all others wait for it."""
+
+
+class _Client:
+    """A connection, what it has said so far, and what is still to be said to it."""
+
+    __slots__ = ("answer", "connection", "head", "late_at", "reply")
+
+    def __init__(self, connection: socket.socket, answer: Answer) -> None:
+        self.connection = connection
+        self.answer = answer
+        self.head = b""
+        self.reply = memoryview(b"")
+        self.late_at = time.monotonic() + _HEAD_TIMEOUT_S
+
+    def advance(self) -> bool:
+        """Read and write what is possible now; whether there is more to come. OSError if the client is to be cut."""
+        if not self.reply and not self._has_asked():
+            return True
+        with suppress(BlockingIOError):
+            self.reply = self.reply[self.connection.send(self.reply, socket.MSG_DONTWAIT) :]
+        return bool(self.reply)
+
+    def _has_asked(self) -> bool:
+        """Whether the head is complete, so that there is a reply; OSError if it is too long, or will not come."""
+        try:
+            more = self.connection.recv(_LONGEST_HEAD - len(self.head), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        if not more:
+            raise ConnectionAbortedError
+        self.head += more
+        if not _HEAD_END.search(self.head):
+            return False
+        self.reply = memoryview(_Request(self.head, self.answer).reply)
+        self.late_at = time.monotonic() + _ANSWER_TIMEOUT_S
+        return True
+
+
+class _Door:
+    """A listener with its pages, and whether a crowd stands before it."""
+
+    __slots__ = ("_calm_at", "_counted_since", "_silent", "answer", "listener")
+
+    def __init__(self, listener: Listener, answer: Answer) -> None:
+        self.listener = listener
+        self.answer = answer
+        self._silent = 0
+        self._counted_since = self._calm_at = 0.0
+
+    def opens(self) -> None:
+        """Some clients are going to be accepted: what was done against a crowd ends after a while."""
+        now = time.monotonic()
+        if now - self._counted_since >= _LOOK_EVERY_S:
+            self._counted_since, self._silent = now, 0
+        if self._calm_at and now >= self._calm_at:
+            self._calm_at = 0.0
+            self._hold_back(0)
+
+    def came_silent(self) -> None:
+        self._silent += 1
+        if self._silent == _CROWD and not self._calm_at:
+            self._calm_at = time.monotonic() + _CROWD_STAYS_S
+            self._hold_back(_HELD_BACK_S)
+
+    def _hold_back(self, at_most_s: int) -> None:
+        with suppress(OSError):  # it has been closed just now
+            self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, at_most_s)
 
 
 class WebServer:
     """Answers on any number of addresses, from `start` to `stop`; safe to use from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "web") -> None:
         self._selector = selectors.DefaultSelector()
-        self._open: dict[socket.socket, None] = {}
-        self._lock = threading.Lock()
+        self._clients: dict[_Client, None] = {}
+        self._listeners: set[Listener] = set()
         self._woken, self._wake = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._accept_all, name="web", daemon=True)
+        self._thread = KeptThread(name, self._serve, Need.NODE)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """Close every address; answers that are being written are not waited for."""
+        self._thread.end()
         self._wake.close()
         self._thread.join()
-        for key in list(self._selector.get_map().values()):
-            cast("Listener", key.fileobj).close()
+        for client in tuple(self._clients):
+            client.connection.close()
+        for listener in tuple(self._listeners):
+            listener.close()
+        self._woken.close()
         self._selector.close()
 
     def listen(self, address: str, port: int, answer: Answer) -> Listener:
-        """Answer there from now on; OSError if that address cannot be had.
+        """Answer there from now on; OSError if that address cannot be had, EMFILE while others need the descriptors.
 
         A wildcard stands for every address of its family, empty text for those of both.
         """
+        if len(self._listeners) >= _MOST_LISTENERS:
+            raise OSError(errno.EMFILE, f"{_MOST_LISTENERS} addresses with ports are open already")
         listener = _listener(address, port)
-        self._selector.register(listener, selectors.EVENT_READ, answer)
+        if listener.fileno() >= listeners_end():
+            listener.close()
+            raise OSError(errno.EMFILE, limit_told())
+        self._selector.register(listener, selectors.EVENT_READ, _Door(listener, answer))
+        self._listeners.add(listener)
         return listener
 
     def close(self, listener: Listener) -> None:
+        self._listeners.discard(listener)
         self._selector.unregister(listener)
         listener.close()
 
-    def _accept_all(self) -> None:
+    def _serve(self) -> None:
+        look_at = 0.0
         while True:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(_LOOK_EVERY_S if self._clients else None):
                 if key.fileobj is self._woken:
                     return
-                self._accept(cast("Listener", key.fileobj), key.data)
+                if isinstance(key.data, _Client):
+                    self._advance(key.data)
+                else:
+                    self._accept(cast("_Door", key.data))
+            if self._clients and time.monotonic() >= look_at:
+                self._cut_late()
+                look_at = time.monotonic() + _LOOK_EVERY_S
 
-    def _accept(self, listener: Listener, answer: Answer) -> None:
-        try:
-            connection, _ = listener.accept()
-        except OSError as failed:
-            if failed.errno in (errno.EMFILE, errno.ENFILE):
-                time.sleep(_PAUSE_S)  # the client still waits, and would be asked for again at once
-            return  # or the client left again, or the address was closed just now
-        with self._lock:
-            if len(self._open) >= _MOST_CONNECTIONS:
-                oldest = next(iter(self._open))
-                del self._open[oldest]
-                _cut(oldest)
-            self._open[connection] = None
-        responding = threading.Thread(
-            target=self._respond, args=(connection, answer), name="web-request", daemon=True
-        )
-        try:
-            responding.start()
-        except RuntimeError:  # no room for one more thread; the accepting one must go on
-            _log.warning("an HTTP client gets no answer: the system gives no more threads")
-            self._forget(connection)
+    def _accept(self, door: _Door) -> None:
+        door.opens()
+        limit = clients_end()
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = door.listener.accept()
+            except OSError as failed:
+                if failed.errno in _NO_ROOM:
+                    time.sleep(_LOOK_EVERY_S)  # the client still waits, and would be asked for again at once
+                return  # or there is nobody, or the address was closed just now
+            client = _Client(connection, door.answer)
+            self._welcome(client, has_room=connection.fileno() < limit)
+            if not client.head:
+                door.came_silent()
 
-    def _respond(self, connection: socket.socket, answer: Answer) -> None:
+    def _welcome(self, client: _Client, *, has_room: bool) -> None:
+        """Answer at once, or remember the client: then the oldest one is cut if there are too many.
+
+        Without room, since programs need the descriptors that are left, the client is not remembered either.
+        """
+        if not self._goes_on(client):
+            client.connection.close()
+            return
+        if self._clients and (len(self._clients) >= _MOST_CONNECTIONS or not has_room):
+            self._forget(next(iter(self._clients)))
+        if not has_room:
+            client.connection.close()
+            return
+        self._clients[client] = None
+        events = selectors.EVENT_WRITE if client.reply else selectors.EVENT_READ
+        self._selector.register(client.connection, events, client)
+
+    def _advance(self, client: _Client) -> None:
+        if client not in self._clients:
+            return  # cut just now, for another one
+        if not self._goes_on(client):
+            self._forget(client)
+        elif client.reply:
+            self._selector.modify(client.connection, selectors.EVENT_WRITE, client)
+
+    @staticmethod
+    def _goes_on(client: _Client) -> bool:
         try:
-            _Request(connection, answer)
+            return client.advance()
         except OSError:
-            _log.debug("an HTTP client left early, or did not say in time what it wants")
-        finally:
-            self._forget(connection)
+            return False  # it left early, or said too much
+        except Exception:  # noqa: BLE001 # one client must not end the server
+            tell_defect(_log, "a defect in kproxy: an HTTP client gets no answer")
+            return False
+        except BaseException:
+            client.connection.close()
+            raise
 
-    def _forget(self, connection: socket.socket) -> None:
-        connection.close()
-        with self._lock:
-            self._open.pop(connection, None)
+    def _cut_late(self) -> None:
+        now = time.monotonic()
+        for client in [each for each in self._clients if each.late_at <= now]:
+            self._forget(client)
 
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _read_head(connection: socket.socket) -> bytes:
-    """What comes up to the first empty line; OSError if that is too much, too late, or not to come."""
-    deadline = time.monotonic() + _HEAD_TIMEOUT_S
-    head = b""
-    while not _HEAD_END.search(head):
-        connection.settimeout(max(deadline - time.monotonic(), 0.0))
-        more = connection.recv(_LONGEST_HEAD - len(head))
-        if not more:
-            raise ConnectionAbortedError
-        head += more
-    return head
+    def _forget(self, client: _Client) -> None:
+        del self._clients[client]
+        self._selector.unregister(client.connection)
+        client.connection.close()
 
 
 class _Request(BaseHTTPRequestHandler):
     """One request; whatever its method, the page is the same."""
 
-    timeout = _ANSWER_TIMEOUT_S
     server_version = "kproxy"
     sys_version = ""
 
-    def __init__(self, connection: socket.socket, answer: Answer) -> None:
+    def __init__(self, head: bytes, answer: Answer) -> None:
+        self._head = head
         self._answer = answer
-        super().__init__(connection, None, None)  # type: ignore[arg-type] # we look at neither
+        self._said = io.BytesIO()
+        super().__init__(None, None, None)  # type: ignore[arg-type] # it reads and writes bytes alone
 
     def setup(self) -> None:
-        head = _read_head(self.request)
-        super().setup()
-        self.rfile = io.BytesIO(head)
+        self.rfile = io.BytesIO(self._head)
+        self.wfile = self._said
+
+    def finish(self) -> None:
+        self.reply = self._said.getvalue()
 
     def do_GET(self) -> None:
         try:
             page = self._answer(self.path.partition("?")[0])
         except Exception:  # noqa: BLE001 # one page that fails must not end the server
-            _log.exception("a defect in kproxy: %s cannot be answered", self.path)
+            tell_defect(_log, "a defect in kproxy: %s cannot be answered", quoted(self.path))
             page = Page("a defect in kproxy; its log says more\n", HTTPStatus.INTERNAL_SERVER_ERROR, TEXT)
         self._write(page or Page("404 page not found\n", HTTPStatus.NOT_FOUND, TEXT))
 

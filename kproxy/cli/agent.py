@@ -17,7 +17,8 @@ from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, flag_of, override
 from kproxy.configuration.idle import idle_fields
-from kproxy.errors import InputError, KproxyError
+from kproxy.configuration.units import EXTERNAL_IPS_GATE
+from kproxy.errors import InputError
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.ruleset.tree import LAYOUTS
@@ -50,8 +51,7 @@ def command(context: click.Context, /, **_: object) -> None:
         _write(flags["write-config-to"], configuration)
     elif flags["cleanup"]:
         require_net_admin()
-        if not clean_up():
-            raise KproxyError("some rules are still there, see above; solve that and run this again")
+        clean_up()
     else:
         run(_options(flags, configuration, file))
 
@@ -87,7 +87,8 @@ def _configuration(
     for flag in sorted(given & WITHOUT_EFFECT):
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:
-        tell(f"the feature gate {gate} has no effect in kproxy")
+        if gate != EXTERNAL_IPS_GATE:
+            tell(f"the feature gate {gate} has no effect in kproxy")
     for field, reason in idle_fields(configuration):
         tell(f"{field if file else flag_of(field)} has no effect in kproxy: {reason}")
     return configuration

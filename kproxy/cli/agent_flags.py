@@ -152,7 +152,11 @@ _CLUSTER = (
         "config-sync-period",
         "Accepted, and named in a warning; watches need no regular refresh.  [default: 15m]",
     ),
-    _list("feature-gates", "Accepted, and named in a warning; no gate changes anything here.", _gates),
+    _list(
+        "feature-gates",
+        "AllowServiceExternalIPs=false: no rules for externalIPs; others are named in a warning.",
+        _gates,
+    ),
 )
 
 _SERVERS = (
@@ -171,7 +175,7 @@ _RULES = (
     _text("detect-local-mode", f"{', '.join(DetectLocalMode)}.  [default: ClusterCIDR]"),
     _text("pod-bridge-interface", "For BridgeInterface: the bridge that this node's pods are on."),
     _text("pod-interface-name-prefix", "For InterfaceNamePrefix: how names of pod interfaces begin."),
-    _list("nodeport-addresses", "CIDRs of addresses with node ports, or 'primary'."),
+    _list("nodeport-addresses", "CIDRs of addresses with node ports, or the words primary, localhost, all."),
     _switch("masquerade-all", "Masquerade all traffic to cluster IPs."),
     _switch("iptables-localhost-nodeports", "Node ports answer on 127.0.0.1 too.  [default: true]"),
     _number("iptables-masquerade-bit", "The bit of the packet mark.  [default: 14]"),
@@ -211,13 +215,14 @@ _OURS = (
     ),
     _text(
         "templates",
-        "A directory whose templates win over ours.",
+        "A directory whose templates, in iptables/ or nftables/, win over ours.",
         type=click.Path(path_type=Path, exists=True, file_okay=False),
     ),
     _text(
         "state-dir",
         "Where an agent that starts again finds what it wrote; of use only if it outlives the container.",
-        type=click.Path(path_type=Path, file_okay=False),
+        # whether it can be used is for the agent to find out: --version needs no directory
+        type=click.Path(path_type=Path, file_okay=False, readable=False),
         default=Path("/run/kproxy"),
         show_default=True,
     ),

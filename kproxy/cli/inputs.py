@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from kproxy.configuration import Configuration, decode_configuration
-from kproxy.errors import InputError
+from kproxy.errors import InputError, InvalidField
 from kproxy.ruleset.tree import LAYOUTS
 from kproxy.sources import manifests, yaml
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
+from kproxy.state.validate import dns_subdomain
 
 dispatch_option = click.option(
     "--dispatch",
@@ -52,8 +53,28 @@ def decode_file(path: Path, text: bytes) -> Configuration:
 
 
 def node_name(configuration: Configuration, chosen: str | None = None) -> str:
-    """The chosen one, else hostnameOverride, else this host's name; in lower case as kube-proxy has it."""
-    return (chosen or configuration.hostname_override or socket.gethostname()).strip().lower()
+    """The chosen one, else hostnameOverride, else this host's name; in lower case as kube-proxy has it.
+
+    InputError where that is no name of a Node. An empty hostnameOverride stands for none, as kube-proxy has it.
+    """
+    if chosen is not None:
+        return _node_name(chosen, "--node", "give the name of a Node, as `kubectl get nodes` shows it")
+    override = configuration.hostname_override
+    if override:
+        return _node_name(override, "hostnameOverride", "give the name of this Node, or leave it out")
+    return _node_name(
+        socket.gethostname(),
+        "this host's name",
+        "give the name of its Node with --hostname-override or --node",
+    )
+
+
+def _node_name(text: str, origin: str, remedy: str) -> str:
+    """Blanks around it do not count, as kube-proxy has it; what it holds otherwise goes into requests and log lines."""
+    try:
+        return dns_subdomain(text.strip(" ").lower(), origin)
+    except InvalidField as wrong:
+        raise InputError(f"{wrong}; {remedy}") from wrong
 
 
 def store_from_files(files: Sequence[str]) -> Store:

@@ -1,7 +1,7 @@
 """`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
@@ -23,9 +23,11 @@ from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.failures import place_of, why
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.tree import LAYOUTS
+from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
 from kproxy.transaction.nftables import change_table, clean_table
@@ -75,7 +77,7 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A directory whose templates win over ours.",
+    help="A directory whose templates, in iptables/ or nftables/, win over ours.",
 )
 def command(
     files: tuple[str, ...],
@@ -98,7 +100,7 @@ def command(
     kproxy render -f cluster.yaml --node node-1 --mode nftables | nft -f -
     kproxy render -f new/ --before old/ --node node-1
 
-    Needs no root and touches nothing. Exit code 1 means that an object was left out; stderr says which, and why.
+    Needs no root and touches nothing. Exit code 1 means that an object was left out, or its newest rules; stderr says which, and why.
     """  # noqa: D301 # click takes the backspace as: do not wrap
     if bool(files) == use_cluster:
         raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
@@ -123,36 +125,43 @@ def command(
         else store_from_files(files)
     )
     known = store_from_files(before) if before else None
-    print_rules = _nftables if nftables else _iptables
-    click.echo(print_rules(store, known, circumstances, render), nl=False)
+    rules, not_computed = (_nftables if nftables else _iptables)(store, known, circumstances, render)
+    click.echo(rules, nl=False)
+    for key, failed in sorted(not_computed.items()):
+        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
+        tell(Rejection(place_of(_FAMILY[family]), "Service", str(key), *why(failed), key, cost))
     for remark in _remarks(store, name, _FAMILY[family]):
         tell(remark)
-    if store.rejections:
+    if store.rejections or not_computed:
         raise click.exceptions.Exit(1)
 
 
 _Depend = Callable[[Store], Circumstances]
+_Rendered = tuple[str, Mapping[NamespacedName, Exception]]
+"""The rules, and the Services of which none or old ones are in them, each with the reason."""
 
 
-def _iptables(store: Store, before: Store | None, depend: _Depend, render: Render) -> str:
-    wanted, known = DesiredRuleset(render), DesiredRuleset(render)
-    wanted.update(store, store.services, depend(store))
+def _iptables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
+    ruleset = DesiredRuleset(render)
     if before is None:
-        return clean_node(wanted.chains, wanted.jumps)
-    known.update(before, before.services, depend(before))
-    return str(plan(known.chains, wanted.chains, {}, section_size=None))
+        ruleset.update(store, store.services, depend(store))
+        return clean_node(ruleset.chains, ruleset.jumps), ruleset.take_not_computed()
+    ruleset.update(before, before.services, depend(before))
+    known = dict(ruleset.chains)
+    ruleset.update(store, {*store.services, *before.services}, depend(store))
+    return str(plan(known, ruleset.chains, {}, section_size=None)), ruleset.take_not_computed()
 
 
-def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> str:
+def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
     first = store if before is None else before
     table = DesiredTable(render, depend(first))
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
-        return str(clean_table(family, table.blocks, table.contents()))
+        return str(clean_table(family, table.blocks, table.contents())), table.take_not_computed()
     table.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return str(change_table(family, table.blocks, table.changes()))
+    return str(change_table(family, table.blocks, table.changes())), table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

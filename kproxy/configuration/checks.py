@@ -1,7 +1,7 @@
 """What kube-proxy demands of a configuration beyond the types of its fields."""
 
 from kproxy.configuration.schema import Configuration, Mode, RuleOptions
-from kproxy.configuration.units import IFNAMSIZ, PRIMARY, check_interface
+from kproxy.configuration.units import IFNAMSIZ, check_interface
 from kproxy.errors import InvalidField
 from kproxy.model.settings import DetectLocalMode
 
@@ -22,7 +22,6 @@ def check_configuration(configuration: Configuration) -> None:
     _check_range("conntrack.min", configuration.conntrack.min, 0, _INT32_MAX)
     _check_range("clientConnection.burst", configuration.client_connection.burst, 0, _INT32_MAX)
     _check_range("logging.verbosity", configuration.logging.verbosity, 0, _INT32_MAX)
-    _check_node_port_addresses(configuration)
     _check_local_detection(configuration)
 
 
@@ -44,14 +43,6 @@ def _check_positive(field: str, length_s: float) -> None:
 def _check_range(field: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InvalidField(field, f"{value} is not from {low} to {high}")
-
-
-def _check_node_port_addresses(configuration: Configuration) -> None:
-    addresses = configuration.node_port_addresses
-    if PRIMARY in addresses and len(addresses) > 1:
-        raise InvalidField(
-            "nodePortAddresses", f"{PRIMARY} stands among CIDRs; write it alone, or just CIDRs"
-        )
 
 
 def _check_local_detection(configuration: Configuration) -> None:

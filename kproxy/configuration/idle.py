@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from kproxy.configuration.encode import encode_configuration, value_at
-from kproxy.configuration.schema import Configuration
+from kproxy.configuration.schema import Configuration, Mode
+from kproxy.configuration.units import NodePortAddress
+from kproxy.values import Address, is_loopback
 
 _JSON = "application/json"
 _SPEAKS_JSON = "it speaks JSON"
@@ -20,7 +22,15 @@ _IDLE = {
 
 def idle_fields(configuration: Configuration) -> Iterator[tuple[str, str]]:
     """Each field that asks for more than its default and changes nothing, with the reason."""
+    if configuration.mode is Mode.NFTABLES:
+        for at, chosen in enumerate(configuration.node_port_addresses):
+            if _is_localhost(chosen):
+                yield f"nodePortAddresses[{at}]", "node ports never answer on localhost in mode nftables"
     document, default = encode_configuration(configuration), encode_configuration(Configuration())
     for field, reason in _IDLE.items():
         if value_at(document, field) not in (value_at(default, field), _JSON):
             yield field, reason
+
+
+def _is_localhost(chosen: NodePortAddress) -> bool:
+    return any(is_loopback(Address(network.partition("/")[0])) for network in chosen.networks)

@@ -1,9 +1,9 @@
 """From the configuration to what the rules depend on."""
 
 from kproxy.configuration.schema import Configuration, Mode
-from kproxy.configuration.units import PRIMARY, UNSPECIFIED
+from kproxy.configuration.units import EXTERNAL_IPS_GATE, PRIMARY, UNSPECIFIED
 from kproxy.model.settings import Settings
-from kproxy.values import Address, Network
+from kproxy.values import Address
 
 
 def rule_settings(
@@ -22,8 +22,9 @@ def rule_settings(
         masquerade_bit=options.masquerade_bit,
         masquerade_all=options.masquerade_all,
         localhost_node_ports=configuration.iptables.localhost_node_ports and not nftables,
-        node_port_networks=() if primary else tuple(map(Network, chosen)),
+        node_port_networks=tuple(network for each in chosen for network in each.networks),
         node_port_primary=primary,
+        external_ips=configuration.feature_gates.get(EXTERNAL_IPS_GATE, True),
         detect_local_mode=configuration.detect_local_mode,
         cluster_cidrs=tuple(configuration.cluster_cidrs),
         bridge_interface=configuration.detect_local.bridge_interface,

@@ -12,6 +12,16 @@ from kproxy.values import Address, Family, Network, family_of, parse_address, pa
 PRIMARY = "primary"
 """In `nodePortAddresses`: the node's primary address of each family."""
 
+NODE_PORT_WORDS = {
+    PRIMARY: (),
+    "localhost": (Network("127.0.0.0/8"), Network("::1/128")),
+    "all": (Network("0.0.0.0/0"), Network("::/0")),
+}
+"""The words of `nodePortAddresses`, with the networks that each stands for (KEP-6032, kube-proxy 1.37)."""
+
+EXTERNAL_IPS_GATE = "AllowServiceExternalIPs"
+"""The feature gate that, turned off, leaves `externalIPs` of Services without rules (KEP-5707, kube-proxy 1.36)."""
+
 UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
 """In `bindAddress`: the node's address is the one that its Node object names."""
 
@@ -75,17 +85,23 @@ class ClusterCidrs(tuple[Network, ...]):
 
 
 class NodePortAddress(str):
-    """A CIDR in canonical text, or the word `primary`."""
+    """A CIDR in canonical text, or one of `NODE_PORT_WORDS`."""
 
     __slots__ = ()
-    EXAMPLE: ClassVar[str] = f"CIDRs such as 10.0.0.0/8, or {PRIMARY} alone"
+    EXAMPLE: ClassVar[str] = f"CIDRs such as 10.0.0.0/8, or the words {', '.join(NODE_PORT_WORDS)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
+        word = text.strip()
         try:
-            return cls(PRIMARY if text.strip() == PRIMARY else parse_network(text))
+            return cls(word if word in NODE_PORT_WORDS else parse_network(text))
         except ValueError as wrong:
             raise ValueError(f"{wrong}; write {cls.EXAMPLE}") from wrong
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """What it stands for, but for the primary address, which only the node knows."""
+        return NODE_PORT_WORDS.get(self, (Network(self),))
 
 
 class BindAddress(str):

@@ -1,17 +1,21 @@
 """iptables and ip6tables, by either backend: observe, check jumps, restore."""
 
+import errno
 import math
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 
-from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
+from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.lockwait import LockWait
+from kproxy.kernel.nfnetlink import send_room, too_long
+from kproxy.kernel.nft_rules import count_rules, delete_jumps, jumps_in
 from kproxy.kernel.nftables import chain_names
-from kproxy.ruleset.chains import Chain, Ruleset
+from kproxy.ruleset.chains import BUILT_IN, Chain, Ruleset
 from kproxy.values import Family
 
 LOCK_WAIT_S = 5
@@ -24,12 +28,17 @@ _SMALLEST_SECTION = 200
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TARGET = re.compile(r" -[jg] ([^\s-]\S*)")
 
+_COMMENT = re.compile(r' --comment (?:"((?:[^"\\]|\\.)*)"|(\S+))')
+
 _NO_SUCH_RULE = (1, 2)
 """Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
 
 
 _INCOMPATIBLE = 3
 """The exit code where the kernel lacks the table or its module (xtables.h, VERSION_PROBLEM)."""
+
+
+_NO_CHAIN = Chain("nat", "KUBE-PROXY-NO-CHAIN")
 
 
 class Backend(StrEnum):
@@ -67,9 +76,12 @@ class Iptables:
         return self._lock_wait.waited_s
 
     def refusal(self) -> str:
-        """Why this family cannot be programmed here at all, or nothing. A held lock is no reason: it passes."""
+        """Why this family cannot be programmed here at all, or nothing. A held lock is no reason: it passes.
+
+        The program is asked for a chain that does not exist, since rules of others keep it from listing those that do.
+        """
         try:
-            self._list(Chain("nat", "POSTROUTING"))
+            self._list(_NO_CHAIN)
         except EnvironmentLacking as lacking:
             return str(lacking)
         except ProgramFailed as failed:
@@ -86,12 +98,28 @@ class Iptables:
         saved = process.run([f"{self.program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
         return [line[1:].partition(" ")[0] for line in saved.splitlines() if line.startswith(":")]
 
-    def rules(self, chain: Chain) -> list[str]:
-        """The rules of a chain that exists, as `-A CHAIN ...`."""
-        return [line for line in self._list(chain) if line.startswith("-A ")]
+    def is_empty(self, chain: Chain) -> bool:
+        """Whether a chain that exists holds no rule."""
+        if self.backend is Backend.NFT:
+            return not count_rules(self.family, chain)
+        return not self._rules(chain)
+
+    def delete_jumps(self, table: str, targets: Collection[str]) -> None:
+        """Remove the rules of built-in chains that lead to these chains."""
+        built_in = [Chain(table, name) for name in self.chain_names(table) if name in BUILT_IN]
+        if self.backend is Backend.NFT:
+            delete_jumps(self.family, built_in, targets)
+            return
+        jumps = [rule for chain in built_in for rule in self._rules(chain) if target(rule) in targets]
+        if jumps:
+            deletions = "".join(f"-D{rule.removeprefix('-A')}\n" for rule in jumps)
+            self.restore([f"*{table}\n{deletions}COMMIT\n"])
 
     def lacks_jumps(self, jumps: Ruleset) -> bool:
-        """Whether any of these rules seems to be missing from the kernel; one program run in all."""
+        """Whether any of these rules seems to be missing from the kernel; one program run in all.
+
+        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot read.
+        """
         checks = "".join(
             f"*{table}\n{_as_checks(rules for chain, rules in jumps.items() if chain.table == table)}COMMIT\n"
             for table in ("filter", "nat")
@@ -100,7 +128,7 @@ class Iptables:
             with self._noting_lock_wait():
                 process.run(self._restoring, stdin=checks, timeout_s=RESTORE_TIMEOUT_S)
         except ProgramFailed as failed:
-            if failed.exit_code not in _NO_SUCH_RULE:
+            if self.backend is Backend.LEGACY and failed.exit_code not in _NO_SUCH_RULE:
                 raise
             return True
         return False
@@ -108,16 +136,32 @@ class Iptables:
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
         """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
 
-        A check that fails also for other reasons than a missing rule, and with the same exit code: taken for
-        an answer, it would have rules added that are there.
+        A rule that has to stand after others that are there comes as an insertion at its place. A check that fails also
+        for other reasons than a missing rule, and with the same exit code: taken for an answer, it would have rules
+        added that are there.
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
-            held = set(self._list(chain))
-            gone = [rule for rule in rules.splitlines() if rule not in held]
+            gone = _missing(rules.splitlines(), self._places(chain, rules.splitlines()))
             if gone:
                 missing.setdefault(chain.table, []).extend(gone)
         return missing
+
+    def _places(self, chain: Chain, jumps: Sequence[str]) -> dict[str, int]:
+        """Where in a chain, counted from 1, those of the rules stand that it holds."""
+        try:
+            return {rule: place for place, rule in enumerate(self._rules(chain), start=1) if rule in jumps}
+        except ProgramFailed:
+            if self.backend is Backend.LEGACY:
+                raise
+        # it fails for rules that others made with nft; ours are known by where they lead and by their comment
+        found = {(jump.target, jump.comment): jump.place for jump in jumps_in(self.family, chain)}
+        known = {rule: found.get((target(rule), comment(rule))) for rule in jumps}
+        return {rule: place for rule, place in known.items() if place is not None}
+
+    def _rules(self, chain: Chain) -> list[str]:
+        """The rules of a chain that exists, as `-A CHAIN ...`."""
+        return [line for line in self._list(chain) if line.startswith("-A ")]
 
     def restore(self, sections: Iterable[str]) -> None:
         """Apply texts of one or more COMMITs each, leaving alone every chain that they do not name.
@@ -126,7 +170,20 @@ class Iptables:
         and the sections before it stay in effect. A section may be made while those before are applied.
         """
         with self._noting_lock_wait():
-            process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+            try:
+                process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+            except ProgramFailed as failed:
+                raise self._explained(failed) from failed
+
+    def _explained(self, failed: ProgramFailed) -> ProgramFailed:
+        if os.strerror(errno.EMSGSIZE) not in failed.stderr or (room := self.commit_room()) is None:
+            return failed
+        said = f"{failed.stderr.strip()}; {too_long(2 * room, room)}"
+        return ProgramFailed(failed.program, failed.exit_code, said, failed.excerpt, signal=failed.signal)
+
+    def commit_room(self) -> int | None:
+        """How many bytes of messages a COMMIT may need; None for any number. Legacy sends none."""
+        return send_room() if self.backend is Backend.NFT else None
 
     @property
     def _restoring(self) -> list[str]:
@@ -142,6 +199,23 @@ class Iptables:
         return self._lock_wait if self.backend is Backend.LEGACY else nullcontext()
 
 
+def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
+    """Those without a place; each comes after those before it that have one, be it by an insertion."""
+    missing = []
+    after = 0
+    for rule in jumps:
+        if rule in places:
+            after = max(after, places[rule])
+        else:
+            missing.append(_at_place(rule, after + 1) if after else rule)
+    return missing
+
+
+def _at_place(rule: str, place: int) -> str:
+    _, chain, rest = rule.split(" ", 2)
+    return f"-I {chain} {place} {rest}"
+
+
 def _as_checks(rules: Iterable[str]) -> str:
     return "".join(
         f"-C{line.removeprefix('-A')}" for text in rules for line in text.splitlines(keepends=True)
@@ -154,47 +228,7 @@ def target(rule: str) -> str:
     return found[1] if found else ""
 
 
-def find_backend() -> Backend:
-    """The backend that this host's other programs use, so that all rules meet in one place.
-
-    As iptables-wrappers decides: the kubelet's hint chains in mangle tell; without them, rules of
-    a service proxy, then the greater number of rules; nft if all else is equal.
-    """
-    for backend in Backend:
-        if _has_kubelet_hint(backend):
-            return backend
-    if _has_proxy_rules(Backend.NFT):
-        return Backend.NFT
-    legacy, nft = (_count_rules(backend) for backend in (Backend.LEGACY, Backend.NFT))
-    return Backend.LEGACY if legacy > nft else Backend.NFT
-
-
-def _has_kubelet_hint(backend: Backend) -> bool:
-    # Looking at one legacy table would create it, so legacy is asked for the tables that exist.
-    only = ("-t", "mangle") if backend is Backend.NFT else ()
-    return any(
-        line.startswith((":KUBE-IPTABLES-HINT", ":KUBE-KUBELET-CANARY"))
-        for program in ("iptables", "ip6tables")
-        for line in _saved(program, backend, *only)
-    )
-
-
-def _has_proxy_rules(backend: Backend) -> bool:
-    try:
-        process.run([f"iptables-{backend}", "-w", str(LOCK_WAIT_S), "-t", "nat", "-S", "KUBE-SERVICES"])
-    except KproxyError:
-        return False
-    return True
-
-
-def _count_rules(backend: Backend) -> int:
-    return sum(
-        line.startswith("-A") for program in ("iptables", "ip6tables") for line in _saved(program, backend)
-    )
-
-
-def _saved(program: str, backend: Backend, *options: str) -> list[str]:
-    try:
-        return process.run([f"{program}-{backend}-save", *options]).splitlines()
-    except KproxyError:
-        return []  # a host without one family or backend has no rules there
+def comment(rule: str) -> str:
+    """The comment of a rule, as iptables prints it; empty if it has none."""
+    found = _COMMENT.search(rule)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found and found[1] is not None else found[2] if found else ""

@@ -11,7 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from kproxy.errors import KproxyError
 from kproxy.kernel import process
+from kproxy.threads import KeptThread, Need
 
 _LOOK_EVERY_S = 0.005
 _SLEEPS_IN = ("locks_lock_inode_wait", "flock_lock_inode_wait")
@@ -28,12 +30,15 @@ class LockWait:
         self.waited_s = 0.0
         self._entered_at = self._seen_s = 0.0
         self._at_work = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="lock-wait", daemon=True)
+        self._thread = KeptThread("lock-wait", self._watch, Need.REPORTS)
 
     def __enter__(self) -> None:
         self._entered_at, self._seen_s = time.monotonic(), 0.0
         if not self._thread.is_alive():
-            self._thread.start()
+            with suppress(
+                KproxyError
+            ):  # without it a figure is missing, and the next block asks for it again
+                self._thread.start()
         self._at_work.set()
 
     def __exit__(self, *_: object) -> None:

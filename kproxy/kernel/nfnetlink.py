@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Self, TypeVar
 
@@ -33,6 +33,9 @@ _LARGEST_READ = 1 << 17
 _TRIES = 20
 _USUAL_ROOM = 100_000
 _SO_SNDBUFFORCE = 32
+_PAGE = 4096
+_KEPT_FOR_THE_KERNEL = 32
+"""So many bytes less than its buffer has a socket takes (net/netlink/af_netlink.c, netlink_sendmsg)."""
 
 FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 """Where the attributes of a message begin; what stands before differs from one answer to the next."""
@@ -77,6 +80,16 @@ def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, 
         at += (length + 3) & ~3
 
 
+def first_but(kinds: Collection[int], message: bytes, at: int) -> int:
+    """Where the first attribute begins, from a place on where one does, that is of none of these types."""
+    while at < len(message):
+        length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
+        if kind & _TYPE_BITS not in kinds:
+            break
+        at += (length + 3) & ~3
+    return at
+
+
 class Message(NamedTuple):
     """One of a batch."""
 
@@ -88,6 +101,25 @@ class Message(NamedTuple):
     @property
     def body(self) -> bytes:
         return _FAMILY_HEADER.pack(self.family, 0, 0) + self.attributes
+
+
+def send_room() -> int | None:
+    """How many bytes a program of this process can send to netfilter at once; None where it can have as many as it needs.
+
+    Only who is root in the initial user namespace can: others have what net.core.wmem_default gives to each socket.
+    """
+    with Netlink() as netlink:
+        return netlink.room_of_others()
+
+
+def too_long(needed: int, room: int) -> str:
+    """Words for a change of up to `needed` bytes that a socket of a program does not take."""
+    held = room + _KEPT_FOR_THE_KERNEL
+    enough = -(-(needed + _KEPT_FOR_THE_KERNEL) // _PAGE) * _PAGE
+    return (
+        f"net.core.wmem_default is {held}, up to {needed} bytes are sent at once, and only root in the initial user namespace "
+        f"may exceed that setting; on the host: sysctl -w net.core.wmem_default={enough}"
+    )
 
 
 class Netlink:
@@ -156,10 +188,31 @@ class Netlink:
             raise OSError(errno.EPROTO, "the kernel did not answer a batch")
 
     def _make_room(self, size: int) -> None:
-        """A socket sends no more at once than it may hold. Only who is root in the namespace may have it hold more."""
-        if size > _USUAL_ROOM:
-            with suppress(PermissionError):
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        """A socket sends no more at once than it may hold.
+
+        Only who is root in the initial user namespace may have it hold any number of bytes; for others net.core.wmem_max
+        is the bound.
+        """
+        if size <= _USUAL_ROOM:
+            return
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    @property
+    def room(self) -> int:
+        """How many bytes this socket can send at once as it is."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _KEPT_FOR_THE_KERNEL
+
+    def room_of_others(self) -> int | None:
+        """As `send_room`, for sockets like this one."""
+        usual = self.room
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, usual)
+        except PermissionError:
+            return usual
+        return None
 
     def _verdicts(self) -> Iterator[tuple[int, int]]:
         """To which messages the kernel said what. It works on a batch while that is sent, so all is there afterwards.

@@ -2,10 +2,11 @@
 
 import errno
 import logging
+import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -14,7 +15,16 @@ from weakref import finalize
 
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
-from kproxy.kernel.nfnetlink import NFPROTO, Interrupted, Netlink, attributes, patiently, text_attribute
+from kproxy.kernel.nfnetlink import (
+    NFPROTO,
+    Interrupted,
+    Netlink,
+    attributes,
+    patiently,
+    send_room,
+    text_attribute,
+    too_long,
+)
 from kproxy.kernel.nft_elements import (
     SUBSYSTEM,
     RawElement,
@@ -23,10 +33,11 @@ from kproxy.kernel.nft_elements import (
     named,
     removal,
 )
+from kproxy.kernel.nft_foreign import explained
 from kproxy.kernel.nftables import RuleReader, chain_names, generation_by
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.transaction.nft_run import ElementCommand, Run
+from kproxy.transaction.nft_run import ElementCommand, Run, apart
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
@@ -49,12 +60,15 @@ class NftTable:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self.commits = 0
+        """How many transactions took effect."""
         self._needs_nft = False
 
     def apply(self, run: Run) -> None:
         """Let it take effect as one transaction; ProgramFailed says which line was refused, and then nothing is changed.
 
-        Commands go straight to the kernel. What it does not take is left to `nft`, which does it or says why not.
+        Commands go straight to the kernel. What it does not take is left to `nft`, which does it or says why not. Where
+        sockets, those of `nft` too, are too small for all commands, they take effect in several transactions.
         """
         if not run.commands or self._needs_nft:
             self._run_nft(run.text)
@@ -62,8 +76,11 @@ class NftTable:
         try:
             self.commit(run.commands)
         except (OSError, struct.error) as refused:
+            if _is_too_long(refused) and send_room() is not None:
+                self._commit_divided(apart(run.commands))
+                return
             self._run_nft(run.text)
-            if getattr(refused, "errno", None) == errno.EMSGSIZE:  # more than one batch can hold
+            if _is_too_long(refused):
                 return
             self._needs_nft = True
             message = "%s: the kernel refused what it took from nft, by which all goes from now on: %s"
@@ -72,6 +89,20 @@ class NftTable:
     def commit(self, commands: Iterable[ElementCommand]) -> None:
         """Let them take effect as one transaction, without `nft`; OSError or struct.error if the kernel does not say that it took them."""
         self._netlink.commit(SUBSYSTEM, messages(commands))
+        self.commits += 1
+
+    def _commit_divided(self, parts: Sequence[Sequence[ElementCommand]]) -> None:
+        """In this order, as many parts at once as the socket takes; ProgramFailed, no verdict, may come after some took effect."""
+        try:
+            self.commit(chain.from_iterable(parts))
+        except (OSError, struct.error) as refused:
+            if not _is_too_long(refused) or len(parts) == 1:
+                raise NoVerdict(
+                    "a part of a netlink batch", getattr(refused, "errno", 0), str(refused)
+                ) from refused
+            middle = len(parts) // 2
+            self._commit_divided(parts[:middle])
+            self._commit_divided(parts[middle:])
 
     @cached_property
     def _netlink(self) -> Netlink:
@@ -90,11 +121,12 @@ class NftTable:
         Netlink().close()
 
     def _run_nft(self, text: str) -> None:
-        process.run(["nft", "-f", "-"], stdin=text, timeout_s=_LONGEST_S)
+        _nft(["nft", "-f", "-"], text, _LONGEST_S)
+        self.commits += 1
 
     def check(self, text: str) -> None:
         """Let the kernel look at a text without acting on it; ProgramFailed if it would refuse it."""
-        process.run(["nft", "--check", "-f", "-"], stdin=text, timeout_s=_LONGEST_S)
+        check(text, timeout_s=_LONGEST_S)
 
     def generation(self) -> int:
         """A number that every transaction in this network namespace, whoever runs it, moves on by one."""
@@ -173,6 +205,50 @@ class NftTable:
                 return list(netlink.dump(kind, NFPROTO[self.family], asked))
 
         return _read_or(dump, [])
+
+
+def check(text: str, *, timeout_s: float) -> None:
+    """The same for a text about any tables."""
+    _nft(["nft", "--check", "-f", "-"], text, timeout_s)
+
+
+def _nft(command: Sequence[str], text: str, timeout_s: float) -> None:
+    try:
+        process.run(command, stdin=text, timeout_s=timeout_s)
+    except ProgramFailed as failed:
+        if os.strerror(errno.EMSGSIZE) in failed.stderr and (room := send_room()) is not None:
+            raise DoesNotFit(failed, _size(text), room) from failed
+        raise explained(failed) from failed
+
+
+class NoVerdict(ProgramFailed):
+    """A failure that says nothing about any Service."""
+
+    @property
+    def is_verdict(self) -> bool:
+        return False
+
+
+class DoesNotFit(NoVerdict):
+    """A change is more than a socket of `nft` takes at once, and this process may not enlarge it; nothing is changed."""
+
+    def __init__(self, failed: ProgramFailed, needed: int, room: int) -> None:
+        super().__init__(
+            failed.program, failed.exit_code, f"{failed.stderr.strip()}; {too_long(needed, room)}"
+        )
+
+
+def _size(text: str) -> int:
+    """How many bytes nft 1.0.6 sends at most for a text: an element is shorter there than a rule of the same length."""
+    lines = text.splitlines()
+    elements = [line for line in lines if line.startswith("\t") and line.endswith(",")]
+    others = len(lines) - len(elements)
+    characters = sum(map(len, elements))
+    return 64 * len(elements) + 2 * characters + 256 * others + 8 * (len(text) - characters)
+
+
+def _is_too_long(refused: Exception) -> bool:
+    return isinstance(refused, OSError) and refused.errno == errno.EMSGSIZE
 
 
 def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:

@@ -5,10 +5,14 @@ from string import Template
 from typing import NamedTuple
 
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft import NftTable, check
 from kproxy.values import Family
 
 _WORDS = {Family.IPV4: {"ip": "ip", "version": "IPV4"}, Family.IPV6: {"ip": "ip6", "version": "IPV6"}}
+
+
+_LONGEST_S = 60.0
+"""So few commands take milliseconds; an nft that needs longer than this hangs."""
 
 
 class _Part(NamedTuple):
@@ -87,10 +91,17 @@ def require_expressions(table: NftTable) -> None:
 
 
 def _complaint(table: NftTable, commands: Sequence[str]) -> str:
-    """What nft says first against the commands; empty if it takes them."""
+    """The first line of what nft says against the commands; empty if it takes them.
+
+    EnvironmentLacking if it crashes or hangs, which says nothing about them.
+    """
     text = Template("".join(f"{command}\n" for command in (*_FRAME, *commands)))
     try:
-        table.check(text.substitute(_WORDS[table.family]))
+        check(text.substitute(_WORDS[table.family]), timeout_s=_LONGEST_S)
     except ProgramFailed as refused:
+        if not refused.is_verdict:
+            raise EnvironmentLacking(
+                f"nftables mode cannot run here ({table.family}): {refused}"
+            ) from refused
         return next(iter(refused.stderr.splitlines()), str(refused))
     return ""

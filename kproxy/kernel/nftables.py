@@ -5,14 +5,16 @@ import hashlib
 import re
 import struct
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.kernel.nfnetlink import (
     FIRST_ATTRIBUTE,
     NFPROTO,
     NFPROTO_UNSPEC,
     Interrupted,
+    Message,
     Netlink,
     attributes,
+    first_but,
     patiently,
     text_attribute,
 )
@@ -21,10 +23,15 @@ from kproxy.values import Family
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
+_DELETE_TABLE = _SUBSYSTEM | 2
+_NO_NFTABLES = frozenset({errno.EINVAL, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
+"""The answers of a kernel without nftables, or without netfilter's netlink, to whoever asks for tables."""
+
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
 _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
+_RULE_PLACE = {_RULE_HANDLE, 6, 8}  # and NFTA_RULE_POSITION, the handle of the rule before it, _PAD
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
@@ -45,13 +52,32 @@ def generation_by(netlink: Netlink) -> int:
     raise ProgramFailed("the kernel's answer to NFT_MSG_GETGEN", None, "it holds no generation")
 
 
+def delete_table(family: Family, name: str) -> bool:
+    """Delete a table with all that it holds, and look into no other; whether it was there.
+
+    KproxyError where the kernel refuses. Where there is no such table, nothing is committed.
+    """
+    if not has_table(family, name):
+        return False
+    asked = Message(_DELETE_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
+    try:
+        with Netlink() as netlink:
+            netlink.commit(_SUBSYSTEM >> 8, [asked])
+    except OSError as refused:
+        if refused.errno == errno.ENOENT:  # somebody else was faster
+            return False
+        why = ": a program that runs owns it" if refused.errno == errno.EPERM else ""
+        raise KproxyError(f"table {name} cannot be deleted: {refused.strerror}{why}") from refused
+    return True
+
+
 def has_table(family: Family, name: str) -> bool:
     """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
     try:
         with Netlink() as netlink:
             netlink.ask(_GET_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
     except OSError as refused:
-        if refused.errno == errno.ENOENT:
+        if refused.errno == errno.ENOENT or refused.errno in _NO_NFTABLES:
             return False
         raise ProgramFailed(
             "the kernel's answer to NFT_MSG_GETTABLE", refused.errno, str(refused)
@@ -77,6 +103,8 @@ def chains(family: Family) -> list[Chain]:
     try:
         return patiently(dump)
     except OSError as refused:
+        if refused.errno in _NO_NFTABLES:
+            return []
         code = None if isinstance(refused, Interrupted) else refused.errno
         raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
 
@@ -113,6 +141,20 @@ class RuleReader:
             digest.update(_COUNTS.sub(b"counter", message[FIRST_ATTRIBUTE:]))
         return digest.digest()
 
+    def content(self, chain: Chain) -> bytes:
+        """A digest that changes if a rule of the chain does, but not with packets, nor if a rule is written anew as it was.
+
+        Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
+        at that moment.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        after_names = FIRST_ATTRIBUTE + len(asked)
+        for message in self._netlink.dump(_GET_RULE, self._family, asked):
+            begin = first_but(_RULE_PLACE, message, after_names)
+            digest.update(_COUNTS.sub(b"counter", message[begin:]))
+        return digest.digest()
+
     def place(self, chain: Chain) -> bytes:
         """What changes if the chain's hook, priority or policy does, whatever its rules."""
         asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
@@ -128,13 +170,3 @@ class RuleReader:
             for kind, begin, end in attributes(message)
             if kind == _RULE_EXPRESSIONS
         )
-
-    def handles(self, chain: Chain) -> list[int]:
-        """The numbers of the chain's rules: each new rule of a table gets one that is greater than all before."""
-        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
-        return [
-            int.from_bytes(message[begin:end])
-            for message in self._netlink.dump(_GET_RULE, self._family, asked)
-            for kind, begin, end in attributes(message)
-            if kind == _RULE_HANDLE
-        ]

@@ -27,9 +27,29 @@ _ending = threading.Event()
 
 
 def find(program: str) -> Path | None:
-    """Where the program is, also in the system directories that an unprivileged PATH leaves out."""
-    found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
+    """Where the program is, also in the system directories that an unprivileged PATH leaves out.
+
+    Elements of PATH that are empty or relative are passed over.
+    """
+    found = shutil.which(program, path=":".join(folder for folder in _folders() if _is_fixed(folder)))
     return Path(found) if found else None
+
+
+def _folders() -> list[str]:
+    return f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}".split(":")
+
+
+def _is_fixed(folder: str) -> bool:
+    """Whether it is the same from every current directory, where anybody may have put a program of that name."""
+    return Path(folder).is_absolute()
+
+
+def _passed_over(program: str) -> str:
+    """Words for a program that lies where PATH points with an empty or relative element; empty if none does."""
+    for folder in _folders():
+        if not _is_fixed(folder) and shutil.which(program, path=folder or os.curdir):
+            return f" (PATH has {folder!r}, which is no absolute path: the {program} there is not used)"
+    return ""
 
 
 def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> str:
@@ -93,7 +113,8 @@ def _started(
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
-            f"{command[0]} is not installed; on Debian: apt-get install iptables nftables iproute2"
+            f"{command[0]} is not installed{_passed_over(command[0])}; "
+            "on Debian: apt-get install iptables nftables iproute2"
         )
     try:
         started = subprocess.Popen(
@@ -128,7 +149,18 @@ def _require_success(
         raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
     if started.returncode != 0:
         said = _text(complaint)
-        raise ProgramFailed(" ".join(command), started.returncode, said, _excerpt(stdin, first_line, said))
+        named = _NAMED_LINE.search(said)
+        line = int(named[1]) if named else 0
+        excerpt = _excerpt(stdin, first_line, line) if line else ""
+        ended_by = _signal(-started.returncode)
+        raise ProgramFailed(" ".join(command), started.returncode, said, excerpt, line, signal=ended_by)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # no signal, or one of those for real time, of which few have a name
+        return ""
 
 
 def _expired(command: Sequence[str], timeout_s: float, complaint: bytes) -> ProgramFailed:
@@ -188,12 +220,8 @@ def _text(output: bytes) -> str:
     return output.decode(errors="backslashreplace")
 
 
-def _excerpt(text: str, first_line: int, complaint: str) -> str:
+def _excerpt(text: str, first_line: int, number: int) -> str:
     """The lines around the one that the program named, numbered."""
-    named = _NAMED_LINE.search(complaint)
-    if not named:
-        return ""
-    number = int(named[1])
     return "\n".join(
         f"{'>' if at == number else ' '}{at:6} {line}"
         for at, line in enumerate(text.splitlines(), first_line)

@@ -89,12 +89,13 @@ class _Here:
     def answers_node_ports(self, address: Address) -> bool:
         """Whether node ports answer on this address (`nodePortAddresses`, `localhostNodePorts`)."""
         settings = self.settings
-        if settings.node_port_primary:
-            return address == self.primary_address
+        if settings.node_port_primary and address == self.primary_address:
+            return True
         if is_loopback(address) and not self._may_answer_on_localhost:
             return False
         networks = [each for each in settings.node_port_networks if family_of(each) is self.family]
-        if not networks or any(network.endswith("/0") for network in networks):
+        named = networks or settings.node_port_primary
+        if not named or any(network.endswith("/0") for network in networks):
             return self.host.owns(address)
         on_interfaces = {*self.host.addresses, Address("127.0.0.1")}
         return address in on_interfaces and any(contains(network, address) for network in networks)
@@ -248,7 +249,7 @@ def _claims(store: Store, here: _Here, packet: Packet) -> Iterator[_Claim]:
         for port in service.ports:
             if port.protocol is not packet.protocol:
                 continue
-            accesses = list(_accesses(service, port, cluster_ip, here.host, packet))
+            accesses = list(_accesses(service, port, cluster_ip, here, packet))
             if not accesses:
                 continue
             endpoints = _endpoints(store.slices_of(key), port, here)
@@ -259,24 +260,24 @@ def _claims(store: Store, here: _Here, packet: Packet) -> Iterator[_Claim]:
 
 
 def _accesses(
-    service: Service, port: ServicePort, cluster_ip: Address, host: Host, packet: Packet
+    service: Service, port: ServicePort, cluster_ip: Address, here: _Here, packet: Packet
 ) -> Iterator[_Access]:
     if port.port == packet.port:
         if packet.destination == cluster_ip:
             yield _Access.CLUSTER_IP
-        if packet.destination in service.external_ips:
+        if packet.destination in service.external_ips and here.settings.external_ips:
             yield _Access.EXTERNAL_IP
         if packet.destination in service.load_balancer_vips:
             yield _Access.LOAD_BALANCER
-    if port.node_port == packet.port and host.owns(packet.destination):
+    if port.node_port == packet.port and here.host.owns(packet.destination):
         yield _Access.NODE_PORT
 
 
 def _endpoints(
     slices: Iterable[EndpointSlice], port: ServicePort, here: _Here
 ) -> dict[tuple[Address, int], Endpoint]:
-    """The service port's endpoints; of one that stands in two slices the local copy counts, then the ready."""
-    found: dict[tuple[Address, int], Endpoint] = {}
+    """The service port's endpoints, each address and port once."""
+    copies: dict[tuple[Address, int], list[Endpoint]] = {}
     for piece in slices:
         if piece.family is not here.family or piece.opt_out_label:
             continue
@@ -285,15 +286,18 @@ def _endpoints(
         ]
         for number in numbers:
             for endpoint in piece.endpoints:
-                where = endpoint.address, number
-                known = found.get(where)
-                if known is None or _worth(endpoint, here) > _worth(known, here):
-                    found[where] = endpoint
-    return found
+                copies.setdefault((endpoint.address, number), []).append(endpoint)
+    return {where: _believed(listed) for where, listed in copies.items()}
 
 
-def _worth(endpoint: Endpoint, here: _Here) -> tuple[bool, bool]:
-    return endpoint.node == here.name, endpoint.ready
+def _believed(copies: list[Endpoint]) -> Endpoint:
+    """The copy that counts where one address is listed several times, slices in the order of their names.
+
+    A pod that runs is believed rather than one that ends and had the address before: the last copy that is not
+    terminating, and the first if all are (kubernetes#135593).
+    """
+    running = [each for each in copies if not each.terminating]
+    return running[-1] if running else copies[0]
 
 
 def _foremost(claims: list[_Claim]) -> list[_Claim]:

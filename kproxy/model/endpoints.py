@@ -33,8 +33,10 @@ def backends_by_port(
 ) -> dict[ServicePortName, tuple[Backend, ...]]:
     """The backends of each service port that the slices name, sorted by target as text; `node` is this node.
 
-    While slices are rebalanced an endpoint may stand in two of them; it counts once, and the
-    copy that is local wins, then the one that is ready, then the one in the first slice by name.
+    An address may be listed several times: while an endpoint moves to another slice, or when a pod got the address
+    of one that has not ended yet (kubernetes#135266). It counts once, as kube-proxy 1.36 has it: of the copies that
+    are not terminating the last one decides, and if all are terminating, the first. Neither the node nor readiness
+    is asked. kube-proxy reads the slices in an order left to chance; here they are read as `slices` has them.
     """
     found: dict[ServicePortName, list[Backend]] = {}
     for piece in slices:
@@ -67,10 +69,6 @@ def _backends(piece: EndpointSlice, port: int, node: str) -> list[Backend]:
 def _one_a_target(backends: list[Backend]) -> tuple[Backend, ...]:
     by_target = {backend.target: backend for backend in backends}
     if len(by_target) < len(backends):
-        best_first = sorted(backends, key=_trust, reverse=True)
-        by_target = {backend.target: backend for backend in reversed(best_first)}
+        firsts = {backend.target: backend for backend in reversed(backends)}
+        by_target = firsts | {backend.target: backend for backend in backends if not backend.terminating}
     return tuple(sorted(by_target.values(), key=attrgetter("target")))
-
-
-def _trust(backend: Backend) -> tuple[bool, bool]:
-    return backend.is_local, backend.ready

@@ -1,34 +1,56 @@
 """What the health-check node ports answer: how many local endpoints each Service has here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kproxy.model.bounds import is_bounded
+from kproxy.model.endpoints import backends_by_port
 from kproxy.model.plan import is_proxied
 from kproxy.state.objects import EndpointSlice, Service
-from kproxy.values import NamespacedName
+from kproxy.values import Family, NamespacedName, family_of
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """`port` is the Service's health-check node port; the answer is 200 if `local_endpoints` is not 0."""
+    """`port` is the Service's health-check node port; `local_endpoints` has each family of its cluster IPs."""
 
     service: NamespacedName
     port: int
-    local_endpoints: int
+    local_endpoints: Mapping[Family, int]
+
+    def count_for(self, family: Family) -> int:
+        """The local endpoints that count for a load balancer that asks by this family; with 0 it goes elsewhere.
+
+        Those of the other family would not serve what it sends, unless the Service has only that one.
+        """
+        return self.local_endpoints.get(family, max(self.local_endpoints.values()))
 
 
 def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -> HealthCheck | None:
     """The Service's health check on this node, or None if it has no health-check node port or another proxy.
 
-    Counts each local ready address once, whatever the number of ports, over both families.
-    Terminating endpoints are not ready, so a draining node leaves the load balancer in time.
+    Counts each local ready address once, whatever the number of ports, in each family on its own, as kube-proxy 1.36.
+    Terminating endpoints are not ready, so a draining node leaves the load balancer in time. None count for a Service
+    that asks for too many rules.
     """
     if not service.health_check_node_port or not is_proxied(service):
         return None
-    local = {
-        endpoint.address
-        for piece in slices
-        for endpoint in piece.endpoints
-        if endpoint.ready and endpoint.node == node
+    known = tuple(slices)
+    counts = {
+        family: _local_ready(service, known, node, family) for family in map(family_of, service.cluster_ips)
     }
-    return HealthCheck(service.key, service.health_check_node_port, len(local))
+    return HealthCheck(service.key, service.health_check_node_port, counts)
+
+
+def _local_ready(service: Service, slices: Iterable[EndpointSlice], node: str, family: Family) -> int:
+    if not is_bounded(service, slices, family):
+        return 0
+    by_port = backends_by_port(service.key, slices, node, family)
+    return len(
+        {
+            backend.address
+            for backends in by_port.values()
+            for backend in backends
+            if backend.ready and backend.is_local
+        }
+    )

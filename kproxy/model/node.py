@@ -37,7 +37,10 @@ class NodePortDispatch:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """This node, as one family's rules see it. `address` is its primary one, None if it has none."""
+    """This node, as one family's rules see it. `address` is its primary one, None if it has none.
+
+    `serves_external_ips` says whether Services are served on their external IPs.
+    """
 
     name: str
     family: Family
@@ -45,6 +48,7 @@ class NodeView:
     address: Address | None
     local: LocalDetector
     node_ports: NodePortDispatch
+    serves_external_ips: bool = True
 
 
 def view_node(
@@ -60,6 +64,7 @@ def view_node(
         address=primary,
         local=local_detector(settings, node, family),
         node_ports=node_port_dispatch(settings, primary, local_addresses, family),
+        serves_external_ips=settings.external_ips,
     )
 
 
@@ -88,21 +93,22 @@ def node_port_dispatch(
     a family without an address has no node ports; kube-proxy 1.36 would open all of them.
     """
     networks = tuple(network for network in settings.node_port_networks if family_of(network) is family)
-    if settings.node_port_primary:
-        return NodePortDispatch(False, None, (primary,) if primary else (), on_localhost=False)
-    if not networks or any(network.endswith("/0") for network in networks):
+    is_open = not networks and not settings.node_port_primary
+    if is_open or any(network.endswith("/0") for network in networks):
         on_localhost = family is Family.IPV4 and settings.localhost_node_ports
         return NodePortDispatch(True, None if on_localhost else _LOOPBACK[family], (), on_localhost)
     on_localhost = settings.localhost_node_ports and any(
         contains(network, _IPV4_LOOPBACK_START) or is_loopback(_base(network)) for network in networks
     )
-    chosen = tuple(
+    chosen = [
         address
         for address in local_addresses
         if any(contains(network, address) for network in networks)
         and (not is_loopback(address) or (on_localhost and family is Family.IPV4))
-    )
-    return NodePortDispatch(False, None, chosen, on_localhost and family is Family.IPV4)
+    ]
+    if settings.node_port_primary and primary and primary not in chosen:
+        chosen.insert(0, primary)
+    return NodePortDispatch(False, None, tuple(chosen), on_localhost and family is Family.IPV4)
 
 
 def _first_of(networks: tuple[Network, ...], family: Family) -> Network | None:

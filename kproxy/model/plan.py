@@ -128,7 +128,7 @@ def _plan_port(
     node: NodeView,
 ) -> ServicePortPlan:
     vips = _in_family(service.load_balancer_vips, node.family)
-    external_ips = _in_family(service.external_ips, node.family)
+    external_ips = _in_family(service.external_ips, node.family) if node.serves_external_ips else ()
     ranges = _restricting(_in_family(service.source_ranges, node.family))
     is_external = bool(port.node_port or vips or external_ips)
     usable = usable_backends(

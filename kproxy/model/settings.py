@@ -19,8 +19,8 @@ class DetectLocalMode(StrEnum):
 class Settings:
     """Each default is kube-proxy's.
 
-    `node_port_networks` is empty for all local addresses; `node_port_primary` stands for the word
-    `primary` and is exclusive with it. `accounting` adds the nfacct matches, whose counters must
+    Node ports answer in `node_port_networks`, and on the node's primary address with `node_port_primary`; with
+    neither, on all local addresses. Without `external_ips`, Services are not served on theirs. `accounting` adds the nfacct matches, whose counters must
     exist in the kernel before a rule may name them. `node_address` is the node's primary address of its
     family, whatever the Node object says. `is_nftables` is the mode, which decides a few things otherwise.
     """
@@ -31,6 +31,7 @@ class Settings:
     localhost_node_ports: bool = True
     node_port_networks: tuple[Network, ...] = ()
     node_port_primary: bool = False
+    external_ips: bool = True
     detect_local_mode: DetectLocalMode = DetectLocalMode.CLUSTER_CIDR
     cluster_cidrs: tuple[Network, ...] = ()
     bridge_interface: str = ""

@@ -1,8 +1,8 @@
 """Which UDP flows may go on: each frontend of a Service with the endpoints that still serve it.
 
 A UDP flow stays with its endpoint for as long as packets keep its conntrack entry alive, so an entry has to be
-removed when its endpoint goes (as kube-proxy 1.36 does). Policies, topology and termination are not asked: like
-a TCP connection, a flow may go on with any endpoint that serves.
+removed when its endpoint goes (as kube-proxy 1.36 does), also if it was the last one (as 1.37 does). Policies,
+topology and termination are not asked: like a TCP connection, a flow may go on with any endpoint that serves.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,19 +29,17 @@ class Frontend(NamedTuple):
 
 
 Targets = frozenset[Target]
-Changes = Mapping[Frontend, Targets | None]
-"""Each frontend that changed, with the targets that serve it now, or None where it is gone."""
+Changes = Mapping[Frontend, Targets]
+"""Each frontend that changed, with the targets that serve it now: none where the frontend itself is gone."""
 
 
-def is_stale(frontend: Target, target: Target, serving: Targets | None) -> bool:
+def is_stale(frontend: Target, target: Target, serving: Targets) -> bool:
     """Whether a flow to `frontend` that is answered by `target` has to end.
 
-    Where nobody serves, a flow may wait for its endpoint to come back, as kube-proxy lets it. Where the frontend is
-    gone, only what was once rewritten is stale: the rest goes to a host of that address.
+    Where nobody serves, only a flow that was rewritten is stale: its endpoint is gone, and its packets would go there
+    for as long as the client sends. A flow that was not rewritten goes to a host of that address.
     """
-    if serving is None:
-        return target != frontend
-    return bool(serving) and target not in serving
+    return target not in serving if serving else target != frontend
 
 
 class UdpFrontends:
@@ -52,19 +50,22 @@ class UdpFrontends:
         self._by_service: dict[NamespacedName, dict[Frontend, Targets]] = {}
         self._holders: dict[Frontend, dict[NamespacedName, Targets]] = {}
 
-    def update(self, store: Store, dirty: Iterable[NamespacedName]) -> Changes:
+    def update(
+        self, store: Store, dirty: Iterable[NamespacedName], *, serves_external_ips: bool = True
+    ) -> Changes:
         """Take in what changed of these Services; where two claim one address, the targets of both may serve."""
-        touched: dict[Frontend, Targets | None] = {}
+        touched: set[Frontend] = set()
         for key in dirty:
             service = store.services.get(key)
-            newest = _frontends(service, store.slices_of(key), self._family) if service else {}
+            external_ips = service.external_ips if service and serves_external_ips else ()
+            newest = _frontends(service, external_ips, store.slices_of(key), self._family) if service else {}
             known = self._by_service.pop(key, {})
             if newest:
                 self._by_service[key] = newest
             for frontend in known.keys() | newest.keys():
                 if known.get(frontend) != newest.get(frontend):
                     self._hold(frontend, key, newest.get(frontend))
-                    touched[frontend] = None
+                    touched.add(frontend)
         return {frontend: self._targets(frontend) for frontend in touched}
 
     def _hold(self, frontend: Frontend, key: NamespacedName, targets: Targets | None) -> None:
@@ -76,19 +77,20 @@ class UdpFrontends:
         if not holders:
             del self._holders[frontend]
 
-    def _targets(self, frontend: Frontend) -> Targets | None:
-        holders = self._holders.get(frontend)
-        return None if holders is None else frozenset().union(*holders.values())
+    def _targets(self, frontend: Frontend) -> Targets:
+        return frozenset().union(*self._holders.get(frontend, {}).values())
 
 
-def _frontends(service: Service, slices: Iterable[EndpointSlice], family: Family) -> dict[Frontend, Targets]:
+def _frontends(
+    service: Service, external_ips: tuple[Address, ...], slices: Iterable[EndpointSlice], family: Family
+) -> dict[Frontend, Targets]:
     ports = [port for port in service.ports if port.protocol is Protocol.UDP]
     slices = tuple(slices)
     if not ports or not is_proxied(service) or not is_bounded(service, slices, family):
         return {}
     addresses = [
         address
-        for address in (*service.cluster_ips, *service.load_balancer_vips, *service.external_ips)
+        for address in (*service.cluster_ips, *service.load_balancer_vips, *external_ips)
         if family_of(address) is family
     ]
     if not addresses:

@@ -1,30 +1,89 @@
-"""The rule templates: found, compiled once, rendered strictly."""
+"""The rule templates: found, compiled once, rendered strictly and in a sandbox."""
 
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from types import TracebackType
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.render.safety import require_safe
 from kproxy.ruleset.iptables import Render
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 """Inside the package in a wheel, beside it in a source tree."""
 
+MOST_CHARACTERS = 1 << 25
+"""Of one rendering. The longest of ours, a flat chain of 100,000 Services, has two thirds of it; more can only be a loop
+that somebody did not mean, and would fill the node's memory."""
+
+_PIECES = 10_000
+"""So many pieces of text are joined before their length is looked at."""
+
 
 def rule_templates(override: Path | None = None) -> Render:
-    """A function that renders a template by name; a file in `override` wins over ours.
+    """A function that renders a template by name; a file in `override` of the same path below it wins over ours.
 
-    A value that a template names and nobody gave is an error (StrictUndefined), never a blank in
-    a rule. The function raises InputError for a template that cannot be rendered. EnvironmentLacking is raised when the installation holds no templates.
+    A value that a template names and nobody gave is an error (StrictUndefined), never a blank in a rule. The function
+    raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line.
+    InputError is raised at once for a directory that overrides nothing, or that others may write. EnvironmentLacking is
+    raised when the installation holds no templates.
     """
     ours = next((place for place in _PLACES if (place / "iptables").is_dir()), None)
     if ours is None:
         raise EnvironmentLacking(
             f"kproxy's templates are neither in {_PLACES[0]} nor in {_PLACES[1]}; install kproxy again"
         )
-    environment = Environment(
-        loader=FileSystemLoader([*([override] if override else []), ours]),
+    if override is not None:
+        _require_overriding(override, ours)
+        require_safe(override)
+    places = [*([override] if override else []), ours]
+    trusted, guarded = _environment(Environment, [ours]), _environment(_Sandbox, places)
+    theirs = {name for name in _names(ours) if override is not None and (override / name).is_file()}
+
+    def render(name: str, values: dict[str, object]) -> str:
+        try:
+            if name in theirs:
+                return _bounded(guarded.get_template(name).generate(values))
+            return trusted.get_template(name).render(values)
+        except TemplateSyntaxError as wrong:
+            raise InputError(f"{wrong.filename}, line {wrong.lineno}: {wrong.message}") from wrong
+        except Exception as wrong:
+            raise InputError(f"{_place(wrong, places, name)}: {_reason(wrong)}") from wrong
+
+    return render
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Templates of others run with our privileges: they see values, and neither Python nor anything that they could change.
+
+    Ours are not in it: each access to a value would be checked, and rendering would take four times as long.
+
+    A rule needs neither powers nor texts that are repeated: a large one takes hours, or all memory.
+    """
+
+    intercepted_binops = frozenset({"**", "*"})
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        if operator == "**" or not isinstance(left, int | float) or not isinstance(right, int | float):
+            raise InputError(f"{operator} stands between numbers only, and ** nowhere")
+        return super().call_binop(context, operator, left, right)
+
+
+def _environment(kind: type[Environment], places: Sequence[Path]) -> Environment:
+    return kind(
+        loader=FileSystemLoader(places),
         undefined=StrictUndefined,
         autoescape=False,  # rules are no HTML; what goes in was validated at decode
         trim_blocks=True,
@@ -33,12 +92,64 @@ def rule_templates(override: Path | None = None) -> Render:
         auto_reload=False,
     )
 
-    def render(name: str, values: dict[str, object]) -> str:
-        try:
-            return environment.get_template(name).render(values)
-        except TemplateSyntaxError as wrong:
-            raise InputError(f"{wrong.filename}, line {wrong.lineno}: {wrong.message}") from wrong
-        except TemplateError as wrong:
-            raise InputError(f"template {name}: {wrong.message}") from wrong
 
-    return render
+def _bounded(pieces: Iterator[str]) -> str:
+    texts: list[str] = []
+    length = 0
+    while some := list(islice(pieces, _PIECES)):
+        texts.append("".join(some))
+        length += len(texts[-1])
+        if length > MOST_CHARACTERS:
+            raise InputError(f"it makes more than {MOST_CHARACTERS} characters")
+    return "".join(texts)
+
+
+def _reason(wrong: Exception) -> str:
+    if isinstance(wrong, TemplateNotFound):
+        return f"there is no template {wrong.name}"
+    said = " ".join(str(wrong).split())
+    name = type(wrong).__name__
+    is_plain = type(wrong).__module__.startswith("jinja2") or isinstance(wrong, InputError)
+    return said if is_plain and said else f"{name}: {said}" if said else name
+
+
+def _place(wrong: Exception, places: Iterable[Path], name: str) -> str:
+    """The file and line of the innermost template that was at work; the template's name where none was."""
+    roots = tuple(f"{place}{os.sep}" for place in places)
+    found = ""
+    for file, line in _frames(wrong.__traceback__):
+        if file.startswith(roots):
+            found = f"{file}, line {line}"
+    if found:
+        return found
+    holding = next((place / name for place in places if (place / name).is_file()), None)
+    return str(holding or f"template {name}")
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
+    while traceback is not None:
+        yield traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def _require_overriding(override: Path, ours: Path) -> None:
+    """A template is found by its path below the directory; one that stands elsewhere changes nothing, without a word."""
+    names = _names(ours)
+    for name in names:
+        flat = override / Path(name).name
+        if flat.is_file():
+            raise InputError(
+                f"{flat} overrides nothing: templates of the same name exist for each mode; move it to "
+                f"{override / 'iptables' / flat.name} or {override / 'nftables' / flat.name}"
+                if sum(Path(other).name == flat.name for other in names) > 1
+                else f"{flat} overrides nothing; move it to {override / name}"
+            )
+    if not any((override / name).is_file() for name in names):
+        raise InputError(
+            f"{override} overrides nothing: it holds none of {', '.join(names)}; "
+            "a template wins over ours if it stands there by the same path"
+        )
+
+
+def _names(ours: Path) -> list[str]:
+    return sorted(str(file.relative_to(ours)) for file in ours.glob("*/*.j2"))

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from kproxy.errors import InputError
 
+TABLES = ("filter", "nat")
+"""Those in which a service proxy has chains."""
+
 BUILT_IN = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from kproxy.errors import InputError
 from kproxy.model.endpoints import Backend
 from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan, Unserved
 from kproxy.model.settings import Settings
 from kproxy.ruleset import names
-from kproxy.ruleset.chains import Chain, parse_chains
+from kproxy.ruleset.chains import TABLES, Chain, parse_chains
 from kproxy.ruleset.picks import BackendRules, policy_rules
 from kproxy.ruleset.tree import Layout, TreeChain
 from kproxy.values import Family
@@ -19,7 +20,8 @@ Render = Callable[[str, dict[str, object]], str]
 def node_chains(node: NodeView, settings: Settings, render: Render) -> dict[Chain, str]:
     """The chains that every node has, and the jumps from the built-in chains."""
     dispatch = node.node_ports
-    text = render(
+    return _chains(
+        render,
         "iptables/node.j2",
         {
             "mark": f"{1 << settings.masquerade_bit:#x}",
@@ -32,7 +34,6 @@ def node_chains(node: NodeView, settings: Settings, render: Render) -> dict[Chai
             "node_port_addresses": dispatch.addresses,
         },
     )
-    return parse_chains(text)
 
 
 def dispatch_chain(chain: TreeChain, render: Render) -> str:
@@ -63,7 +64,8 @@ def service_port_chains(
             chain, [rules_of[backend] for backend in backends], layout.picks, has_affinity=has_affinity
         )
     ]
-    text = render(
+    chains = _chains(
+        render,
         "iptables/service-port.j2",
         {
             "name": plan.name,
@@ -105,7 +107,27 @@ def service_port_chains(
             "counts_localhost_node_ports": settings.accounting and node.node_ports.on_localhost,
         },
     )
-    return parse_chains(text)
+    foreign = [chain for chain in chains if not chain.name.startswith("KUBE-")]
+    if foreign:
+        raise InputError(
+            f"template iptables/service-port.j2: chain {foreign[0].name!r} is not for Services: "
+            "what is written loses all other rules, and only chains named KUBE-... are ours"
+        )
+    return chains
+
+
+def _chains(render: Render, template: str, values: dict[str, object]) -> dict[Chain, str]:
+    text = render(template, values)
+    try:
+        chains = parse_chains(text)
+    except InputError as wrong:
+        raise InputError(f"template {template}: {wrong}") from wrong
+    for chain in chains:
+        if chain.table not in TABLES:
+            raise InputError(
+                f"template {template}: chain {chain.name!r} is in table {chain.table!r}; {' and '.join(TABLES)} are ours"
+            )
+    return chains
 
 
 _HOST_MASK = {Family.IPV4: "255.255.255.255", Family.IPV6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}

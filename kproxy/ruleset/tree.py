@@ -87,9 +87,9 @@ class DispatchTree:
 
     def replace(self, owner: NamespacedName, old: str, new: str) -> None:
         """Instead of the lines `old` of an owner, `-A ROOT ...` each, those in `new`."""
-        for path, lines in _by_path(old).items():
+        for path, lines in _by_path(old, self._family).items():
             self._take(self._root, path, 0, owner, len(lines))
-        for path, lines in _by_path(new).items():
+        for path, lines in _by_path(new, self._family).items():
             self._put(self._root, path, 0, owner, lines)
 
     def changes(self) -> dict[str, TreeChain | None]:
@@ -172,6 +172,9 @@ class DispatchTree:
         )
 
 
+_HIGHEST_PORT = 0xFFFF
+
+
 def _nearest_chain(branch: _Branch, path: str) -> str:
     """The path of the first chain at or below: a branch with one way on and no rule needs no chain."""
     while len(branch.below) == 1 and not branch.held:
@@ -180,21 +183,29 @@ def _nearest_chain(branch: _Branch, path: str) -> str:
     return path
 
 
-def _by_path(text: str) -> dict[str, list[str]]:
+def _by_path(text: str, family: Family) -> dict[str, list[str]]:
     """The rules of a text by what they ask for, without their `-A CHAIN`."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
-        found.setdefault(_path(line), []).append(line.split(" ", 2)[2])
+        found.setdefault(_path(line, family), []).append((*line.split(" ", 2), "")[2])
     return found
 
 
-def _path(line: str) -> str:
-    """Empty for a rule that asks for neither an address nor a port; it stays in the root."""
-    if address := _ADDRESS.search(line):
-        return ipaddress.ip_address(address[1]).packed.hex()
-    if port := _PORT.search(line):
+def _path(line: str, family: Family) -> str:
+    """Empty for a rule that asks for neither an address nor a port, or for one that cannot be; it stays in the root."""
+    if found := _ADDRESS.search(line):
+        return _digits(found[1], family)
+    if (port := _PORT.search(line)) and int(port[2]) <= _HIGHEST_PORT:
         return f"{port[1][0]}{int(port[2]):04x}"
     return ""
+
+
+def _digits(address: str, family: Family) -> str:
+    try:
+        digits = ipaddress.ip_address(address).packed.hex()
+    except ValueError:
+        return ""
+    return digits if 4 * len(digits) == family.host_prefix else ""
 
 
 def _network(digits: str, family: Family) -> str:

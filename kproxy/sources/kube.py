@@ -4,14 +4,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
-from kproxy.errors import ApiFailed
+import msgspec
+
+from kproxy.errors import ApiFailed, InvalidField
 from kproxy.sources.connection import Answer, Connection
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace
+from kproxy.sources.wire import decode_meta, decode_page
 from kproxy.state.events import Event, Listed
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.objects import Kind
+from kproxy.state.validate import dns_subdomain
 
 SERVICES = Resource(Kind.SERVICE, "/api/v1/services", (("labelSelector", f"!{PROXY_NAME_LABEL}"),))
 """What is meant for another proxy never reaches the node."""
@@ -35,10 +39,39 @@ SERVICE_CIDRS = Resource(
 
 _STOP_WITHIN_S = 2.0
 
+_MOST_NAMES = 500
+"""Of Nodes, as many as a page of any list has: some MB, asked for only when ours does not exist."""
+
+_MOST_NAME_BYTES = 64 << 20
+"""A Node has some 20 kB, one with 250 images of long names six times that."""
+
 
 def node(name: str) -> Resource:
     """The one Node of this name."""
     return Resource(Kind.NODE, "/api/v1/nodes", (("fieldSelector", f"metadata.name={name}"),))
+
+
+def node_names(connection: Connection) -> tuple[str, ...]:
+    """The names of a cluster's Nodes, of a large one only some: a hint for somebody who has chosen another.
+
+    ApiFailed if the list cannot be had.
+    """
+    query = {"limit": str(_MOST_NAMES)}
+    with connection.get("/api/v1/nodes", query, read_timeout_s=Pace().list_timeout_s) as answer:
+        body = answer.body(_MOST_NAME_BYTES)
+    try:
+        names = [decode_meta(item).name for item in decode_page(body).items or ()]
+    except msgspec.DecodeError as error:
+        raise ApiFailed(f"the list of nodes cannot be understood: {error}") from error
+    return tuple(filter(_is_name, names))
+
+
+def _is_name(text: str) -> bool:
+    try:
+        dns_subdomain(text)
+    except InvalidField:
+        return False
+    return True
 
 
 def list_once(connection: Connection, node_name: str, *, service_cidrs: bool = False) -> Iterator[Listed]:

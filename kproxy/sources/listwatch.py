@@ -25,6 +25,7 @@ from kproxy.sources.pace import Pace
 from kproxy.sources.wire import Meta, decode_event, decode_meta, decode_status, split_lines
 from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.objects import Kind
+from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class ListWatch:
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"watch-{resource.name}", daemon=True)
+        self._thread = KeptThread(f"watch-{resource.name}", self._run, Need.RULES)
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._resource_version = ""
@@ -106,6 +107,7 @@ class ListWatch:
     def stop(self) -> None:
         """Ask the loop to end, and wake it if it is blocked in reading; `join` waits for the end."""
         self._stopping.set()
+        self._thread.end()
         answer = self._answer
         if answer is not None:
             answer.sever()

@@ -7,9 +7,10 @@ kind again.
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +18,16 @@ from kproxy.errors import InputError
 from kproxy.sources.contents import Found, Held, PassedOver, contents_of
 from kproxy.state.events import Event, Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
+from kproxy.threads import KeptThread, Need, tell_defect
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MOST_BYTES = 256 << 20
 _LOOK_EVERY_S = 0.1
+_SHORTEST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+"""Between two attempts to read a file that met a defect of ours: as long as between two attempts of a watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +140,16 @@ class _Signature(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none."""
+    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none.
+
+    After a defect of ours it is read again at `again_at`, `pause_s` after the last attempt, even if it does not change.
+    """
 
     signature: _Signature
     contents: tuple[Found, ...] = ()
     problem: Rejection | None = None
+    again_at: float = float("inf")
+    pause_s: float = 0.0
 
 
 class ManifestDirectory:
@@ -155,10 +165,11 @@ class ManifestDirectory:
         self._path = path
         self._emit = emit
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-manifests", daemon=True)
+        self._thread = KeptThread("watch-manifests", self._watch, Need.RULES)
         self._seen: dict[Path, _Signature] = {}
         self._files: dict[Path, _File] = {}
         self._told: dict[Kind, Listed] = {}
+        self._has_news = False
 
     freshness = ()
     """A directory is never out of date: it is looked at ten times a second."""
@@ -173,8 +184,8 @@ class ManifestDirectory:
     def stop(self) -> None:
         """End the watching; nothing is emitted afterwards."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.end()
+        self._thread.join()
 
     def _watch(self) -> None:
         complaint = ""
@@ -189,9 +200,10 @@ class ManifestDirectory:
 
     def _look(self) -> None:
         now = self._signatures()
-        if self._take_in(now):
-            self._tell()
+        self._take_in(now)
         self._seen = now
+        if self._has_news:
+            self._tell()
 
     def _signatures(self) -> dict[Path, _Signature]:
         found = {}
@@ -203,19 +215,17 @@ class ManifestDirectory:
             found[path] = _Signature(status.st_mtime_ns, status.st_size, status.st_ino)
         return found
 
-    def _take_in(self, now: Mapping[Path, _Signature]) -> bool:
-        """Whether any file changed and has come to rest."""
-        changed = False
+    def _take_in(self, now: Mapping[Path, _Signature]) -> None:
+        """Each file that changed and has come to rest, or that is to be read again."""
         for path in now.keys() | self._files.keys():
             known, signature = self._files.get(path), now.get(path)
-            if signature != self._seen.get(path) or signature == (known.signature if known else None):
+            if signature != self._seen.get(path) or _stands(known, signature):
                 continue
-            changed = True
+            self._has_news = True
             if signature is None:
                 del self._files[path]
             else:
                 self._files[path] = _newer(path, signature, known)
-        return changed
 
     def _tell(self) -> None:
         files = [self._files[path] for path in sorted(self._files)]
@@ -223,8 +233,16 @@ class ManifestDirectory:
         for kind in Kind:
             listed = manifests.listed(kind)
             if listed != self._told.get(kind):
-                self._told[kind] = listed
                 self._emit(listed)
+                self._told[kind] = listed
+        self._has_news = False
+
+
+def _stands(known: _File | None, signature: _Signature | None) -> bool:
+    """Whether the file is taken in as it is now."""
+    if known is None:
+        return signature is None
+    return signature == known.signature and time.monotonic() < known.again_at
 
 
 def _newer(path: Path, signature: _Signature, known: _File | None) -> _File:
@@ -234,6 +252,13 @@ def _newer(path: Path, signature: _Signature, known: _File | None) -> _File:
         contents = contents_of(str(path), _text_of(path))
     except InputError as error:
         return _kept(path, signature, earlier, str(error))
+    except Exception as defect:  # noqa: BLE001 # one file must not keep the others from being read
+        tell_defect(logger, "a defect in kproxy: %s cannot be read now and is tried again", path)
+        pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+        kept = _kept(
+            path, signature, earlier, f"a defect in kproxy: {type(defect).__name__}; it is read again"
+        )
+        return replace(kept, again_at=time.monotonic() + pause_s, pause_s=pause_s)
     if earlier and not signature.size:
         return _kept(path, signature, earlier, "the file is empty; remove it if its objects are to go")
     return _File(signature, contents)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from kproxy.errors import ApiFailed, KproxyError
 from kproxy.sources.connection import Connection
+from kproxy.threads import KeptThread, Need, tell_defect
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class EventRecorder:
         self._waiting: queue.Queue[Happening | None] = queue.Queue(_MOST_WAITING)
         self._told: dict[tuple[str, str, NamespacedName | None], float] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread = KeptThread("events", self._run, Need.REPORTS)
 
     def start(self) -> None:
         self._thread.start()
@@ -73,8 +74,8 @@ class EventRecorder:
         self._stopping.set()
         with suppress(queue.Full):
             self._waiting.put_nowait(None)
-        if self._thread.is_alive():
-            self._thread.join(within_s)
+        self._thread.end()
+        self._thread.join(within_s)
 
     def record(self, happening: Happening) -> bool:
         """From any thread; returns at once. False if too many others wait, and this one is dropped."""
@@ -103,8 +104,8 @@ class EventRecorder:
         while going_on:
             try:
                 going_on = self.post_next()
-            except Exception:  # noqa: BLE001 # a thread that died would post no Event ever again
-                _log.exception("a defect in kproxy: an Event is not posted")
+            except Exception:  # noqa: BLE001 # a defect costs one Event, and not those after it
+                tell_defect(_log, "a defect in kproxy: an Event is not posted")
 
     def _is_repeated(self, happening: Happening) -> bool:
         now = self._clock()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.ruleset.desired import DISPATCH
+from kproxy.ruleset.contributions import DISPATCH
 from kproxy.transaction.order import children_first, in_sections, jumps_in
 from kproxy.transaction.transaction import Section
 

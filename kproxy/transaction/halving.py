@@ -1,16 +1,61 @@
-"""Which of many things is at fault, when only their sum can be tried."""
+"""Which of many things are refused, when only sums of them can be tried."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
 
-_Thing = TypeVar("_Thing")
+Thing = TypeVar("Thing")
+Reason = TypeVar("Reason")
 
 
-def find_culprits(things: Sequence[_Thing], is_refused: Callable[[Sequence[_Thing]], bool]) -> list[_Thing]:
-    """The things that are refused also alone; `is_refused` is asked of ever smaller parts that are refused together."""
-    if not things or not is_refused(things):
-        return []
-    if len(things) == 1:
-        return list(things)
-    middle = len(things) // 2
-    return find_culprits(things[:middle], is_refused) + find_culprits(things[middle:], is_refused)
+class Refusal(NamedTuple, Generic[Thing, Reason]):
+    """Why a group is refused; `named` is the one at fault, where the refusal tells."""
+
+    reason: Reason
+    named: Thing | None = None
+
+
+@dataclass(slots=True)
+class Findings(Generic[Thing, Reason]):
+    """The things that are refused, each with the reason; and groups of which nobody knows, since the tries were used up."""
+
+    culprits: dict[Thing, Reason] = field(default_factory=dict)
+    untried: list[list[Thing]] = field(default_factory=list)
+
+
+def find_culprits(
+    groups: Iterable[Sequence[Thing]],
+    attempt: Callable[[Sequence[Thing]], Refusal[Thing, Reason] | None],
+    may_try: Callable[[], bool],
+) -> Findings[Thing, Reason]:
+    """Try the groups, and parts of those that are refused, down to single things; what passed stays.
+
+    The largest come first: most things pass soon, and each stage of a search that is cut short has gained something. Where
+    a refusal names the thing at fault, the rest is tried as a whole once; if more are at fault, halves of it pass sooner.
+    """
+    found = Findings[Thing, Reason]()
+    order = count()
+    waiting = [(-len(group), next(order), list(group)) for group in groups if group]
+    heapq.heapify(waiting)
+    while waiting and may_try():
+        _, _, group = heapq.heappop(waiting)
+        refusal = attempt(group)
+        if refusal is None:
+            continue
+        culprit = group[0] if len(group) == 1 else refusal.named if refusal.named in group else None
+        is_lone = culprit is not None and not found.culprits
+        if culprit is not None:
+            found.culprits[culprit] = refusal.reason
+            group.remove(culprit)
+        for part in [group] if is_lone else _halves(group):
+            if part:
+                heapq.heappush(waiting, (-len(part), next(order), part))
+    found.untried = [group for _, _, group in sorted(waiting)]
+    return found
+
+
+def _halves(group: list[Thing]) -> list[list[Thing]]:
+    middle = len(group) // 2
+    return [group[:middle], group[middle:]]

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block, Blocks, Contents, Element, Numbered
+from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
+from kproxy.ruleset.nftables.table import (
+    FAMILY_WORD,
+    TABLE,
+    Block,
+    Blocks,
+    Contents,
+    Element,
+    Numbered,
+    spelled_out,
+)
 from kproxy.values import Family
 
 _EXPRESSION = r"(?:ip6? [sd]addr|meta l4proto|th dport|numgen random mod 2)"
@@ -103,3 +113,34 @@ def commands_of(verb: str, family: Family, contents: Contents) -> Iterator[Eleme
         held[each.holder].append(each)
     for holder, those in held.items():
         yield ElementCommand(verb, family, holder, tuple(those))
+
+
+def apart(commands: Iterable[ElementCommand]) -> list[tuple[ElementCommand, ...]]:
+    """The same change in small parts, in an order in which each state between them is harmless.
+
+    New elements come first, and verdicts last among them; an element that gets another value does so within one part, so
+    that nobody misses it; what only goes comes last.
+    """
+    commands = tuple(commands)
+    deleted = {
+        (each.holder, one.key): _alone(each, one)
+        for each in commands
+        if each.verb == "delete"
+        for one in spelled_out(each.elements)
+    }
+    new, replaced = [], []
+    for each in commands:
+        if each.verb == "create":
+            for one in spelled_out(each.elements) if deleted else each.elements:
+                old = deleted.pop((each.holder, one.key), None)
+                if old:
+                    replaced.append((old, _alone(each, one)))
+                else:
+                    new.append((_alone(each, one),))
+    verdicts = [part for part in new if part[0].holder in VERDICT_MAPS]
+    others = [part for part in new if part[0].holder not in VERDICT_MAPS]
+    return [*others, *replaced, *verdicts, *((each,) for each in deleted.values())]
+
+
+def _alone(command: ElementCommand, element: Element | Numbered) -> ElementCommand:
+    return command._replace(elements=(element,))

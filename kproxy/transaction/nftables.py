@@ -87,6 +87,15 @@ def in_steps(family: Family, blocks: Blocks, contents: Contents) -> TableTransac
     )
 
 
+def in_steps_instead(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
+    """The same instead of whatever is in the table: packets meet no table meanwhile."""
+    table = f"{FAMILY_WORD[family]} {TABLE}"
+    transaction = in_steps(family, blocks, contents)
+    return replace(
+        transaction, first=Run(f"add table {table}\ndelete table {table}\n{transaction.first.text}")
+    )
+
+
 def clean_table(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
     """The same in one run."""
     return _whole("", family, blocks, contents)

@@ -11,7 +11,7 @@ class Section:
     """What one COMMIT changes in one table, at once or not at all.
 
     `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of
-    built-in chains, in the order in which they shall stand. `deleted` chains are removed, `edited` ones
+    built-in chains, in the order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones
     keep most of their rules.
     """
 
@@ -31,6 +31,10 @@ class Section:
             + sum(rules.count("\n") for rules in self.written.values())
             + sum(len(edit.lines) for edit in self.edited.values())
         )
+
+    @property
+    def only_deletes(self) -> bool:
+        return bool(self.deleted) and not (self.written or self.jumps or self.edited)
 
     @property
     def changes_rules(self) -> bool:
@@ -53,8 +57,8 @@ class Section:
 
 
 def _at_head(rule: str) -> str:
-    """`-A CHAIN ...` as an insert; jumps go first, before what others put there."""
-    return "-I" + rule.removeprefix("-A")
+    """`-A CHAIN ...` as an insert; jumps go first, before rules of others. `-I CHAIN PLACE ...` as it is."""
+    return rule if rule.startswith("-I ") else "-I" + rule.removeprefix("-A")
 
 
 @dataclass(frozen=True, slots=True)

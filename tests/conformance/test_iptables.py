@@ -1,7 +1,9 @@
 """Recorded clusters, rendered, restored into a kernel and dumped: equal to kube-proxy's own dump."""
 
+import json
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,14 +21,14 @@ from kproxy.kernel.recorded import RecordedRules
 from kproxy.model.node import view_node
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
-from kproxy.sources import manifests
 from kproxy.sources.yaml import load_documents
 from kproxy.state.events import Changed, Deleted
-from kproxy.state.objects import KIND_OF, Kind, Object
+from kproxy.state.objects import KIND_OF, Object
 from kproxy.state.store import Store
 from kproxy.values import Address, Family
 from namespaces import fresh_namespace, inside
-from recordings import CLUSTERS, DIRECTORY, DUMP, comparable
+from recordings import CLUSTERS, DIRECTORY, DUMP, comparable, objects_of
+from scenarios import converted
 
 pytestmark = pytest.mark.netns
 
@@ -66,9 +68,10 @@ def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
     rendered = CliRunner().invoke(
         render_command,
         [
-            *("-f", str(cluster / "objects.json"), "--config", str(cluster / "config.yaml")),
+            *("-f", "-", "--config", str(cluster / "config.yaml")),
             *("--family", family.lower(), "--dispatch", "flat", "--nfacct", "on"),
         ],
+        input=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects_of(cluster)}),
         catch_exceptions=False,
     )
     assert 0 == rendered.exit_code, rendered.stderr
@@ -85,16 +88,14 @@ def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
 def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_proxys(
     node: str, cluster: Path, family: Family
 ) -> None:
-    objects = [thing for kind in Kind for thing in manifests.read([cluster / "objects.json"]).objects[kind]]
+    objects = [converted(thing) for thing in objects_of(cluster)]
     configured = load_documents((cluster / "config.yaml").read_bytes())[0].data
     configuration, _ = decode_configuration(configured)
     settings = rule_settings(configuration, accounting=True, conntrack_tcp_be_liberal=False)
     shuffled = random.Random(cluster.name)
-    with inside(node):
+    with inside(node), closing(Record(None)) as record:
         process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
-        proxy = FamilyProxy(
-            Iptables(Backend.NFT, family), RecordedRules(family, Record(None)), rule_templates()
-        )
+        proxy = FamilyProxy(Iptables(Backend.NFT, family), RecordedRules(family, record), rule_templates())
         store = Store()
         for round_of_events in (
             added(objects),
@@ -119,4 +120,4 @@ def removed(objects: list[Object]) -> list[Deleted]:
 
 
 def test_recordings_are_all_here() -> None:
-    assert 102 == len(CLUSTERS)
+    assert 123 == len(CLUSTERS)

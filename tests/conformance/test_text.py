@@ -8,15 +8,13 @@ from kproxy.configuration import decode_configuration
 from kproxy.configuration.rules import rule_settings
 from kproxy.model.node import view_node
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
-from kproxy.sources import manifests
 from kproxy.sources.yaml import load_documents
 from kproxy.state.events import Changed
-from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.transaction.plan import clean_node
 from kproxy.values import Address, Family
-from recordings import CLUSTERS, DIRECTORY, DUMP, comparable
-from scenarios import RENDER
+from recordings import CLUSTERS, DIRECTORY, DUMP, comparable, objects_of
+from scenarios import RENDER, converted
 
 NODE_ADDRESSES = tuple(map(Address, ("127.0.0.1", "10.199.0.2", "::1", "fd00:199::2")))
 EMPTY = {"nat INPUT"}
@@ -30,10 +28,8 @@ def test_text_of_rules_is_what_iptables_save_shows(cluster: Path, family: Family
     configuration, _ = decode_configuration(configured)
     settings = rule_settings(configuration, accounting=True, conntrack_tcp_be_liberal=False)
     store = Store()
-    found = manifests.read([cluster / "objects.json"])
-    for kind in Kind:
-        for thing in found.objects[kind]:
-            store.apply(Changed(thing))
+    for thing in objects_of(cluster):
+        store.apply(Changed(converted(thing)))
     view = view_node("node-1", store.node("node-1"), NODE_ADDRESSES, settings, family)
     desired = DesiredRuleset(RENDER)
     desired.update(store, store.services, Circumstances(view, settings))

@@ -135,3 +135,21 @@ def test_no_request_fails_when_the_mode_changes(backend: Backend, tmp_path: Path
         for outcomes in (from_outside, from_a_pod):
             assert len(outcomes) > 50
             assert {"pod-1", "pod-2", "far-1"} == {outcome[0] for outcome in outcomes}
+
+
+def test_no_request_fails_when_the_backend_changes_and_the_one_before_holds_no_rules_of_ours(
+    tmp_path: Path,
+) -> None:
+    manifests, log = a_cluster(tmp_path), tmp_path / "agent.log"
+    with Lab() as lab:
+        with agent(lab, manifests, Backend.LEGACY, log):
+            assert (False, False, True) == rules(lab)
+        with asking(lab, CLIENT, VIP) as from_outside, asking(lab, "pod-4", CLUSTER_IP) as from_a_pod:
+            for _ in range(2):
+                with agent(lab, manifests, Backend.NFT, log):
+                    eventually(lambda: rules(lab) == (False, True, False), "the end of the rules in legacy")
+                with agent(lab, manifests, Backend.LEGACY, log):
+                    eventually(lambda: rules(lab) == (False, False, True), "the end of the rules in nft")
+        for outcomes in (from_outside, from_a_pod):
+            assert len(outcomes) > 50
+            assert {"pod-1", "pod-2", "far-1"} == {outcome[0] for outcome in outcomes}

@@ -229,6 +229,10 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
             "unknown field conntrack.maxPerCor is ignored; did you mean maxPerCore?",
         ),
         ("featureGates: {Some: true}", "the feature gate Some has no effect in kproxy"),
+        (
+            "mode: nftables\nnodePortAddresses: [primary, localhost]",
+            "nodePortAddresses[1] has no effect in kproxy: node ports never answer on localhost",
+        ),
         ("enableProfiling: true", "enableProfiling has no effect in kproxy: it has no profiling pages"),
         ("clientConnection: {qps: 50}", "clientConnection.qps has no effect in kproxy: it lists and watches"),
         ("configSyncPeriod: 1m", "configSyncPeriod has no effect in kproxy: its watches need no regular"),
@@ -238,6 +242,11 @@ def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> No
     config = tmp_path / "config.yaml"
     config.write_text(f"apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n{line}\n")
     assert says in written(tmp_path, f"--config={config}")[1]
+
+
+def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
+    said = written(tmp_path, "--feature-gates=AllowServiceExternalIPs=false,Some=true")[1]
+    assert ["the feature gate Some has no effect in kproxy"] == re.findall("the feature gate .*", said)
 
 
 @pytest.mark.parametrize(
@@ -411,13 +420,14 @@ def test_init_only_sets_the_kernel_up_and_ends(here: None, log: Path) -> None:
 
 
 @pytest.mark.netns
+@pytest.mark.parametrize(("held", "limited_to"), [("1000", "300000"), ("400000", "400000")])
 @pytest.mark.parametrize(("buckets", "expected"), [("1024", "75000"), ("80000", "80000")])
-def test_conntrack_limit_is_set_and_its_table_grown_only(
-    here: None, log: Path, buckets: str, expected: str
+def test_conntrack_limit_is_raised_and_its_table_grown_only(
+    here: None, log: Path, held: str, limited_to: str, buckets: str, expected: str
 ) -> None:
     """Both are the machine's own; so the agent finds files of ours in their places."""
     limit, table = log.with_name("limit"), log.with_name("table")
-    limit.write_text("1000")
+    limit.write_text(held)
     table.write_text(buckets)
     mounting = (
         'mount --bind "$0" /proc/sys/net/netfilter/nf_conntrack_max && '
@@ -433,13 +443,13 @@ def test_conntrack_limit_is_set_and_its_table_grown_only(
         "--conntrack-min=300000",
     ]
     subprocess.run(["unshare", "--mount", "sh", "-c", mounting, str(limit), str(table), *agent], check=True)
-    assert ("300000", expected) == (limit.read_text(), table.read_text())
+    assert (limited_to, expected) == (limit.read_text(), table.read_text())
 
 
 @pytest.mark.netns
 def test_setting_that_cannot_be_written_is_a_warning_with_its_consequence(here: None, log: Path) -> None:
     with running_agent(
-        "--init-only", log=log
+        "--init-only", "--conntrack-min=2000000000", log=log
     ) as running:  # a namespace other than the first may not set the limit
         assert 0 == running.wait(timeout=BOUND_S)
     assert "cannot set net.netfilter.nf_conntrack_max=" in log.read_text()
@@ -582,3 +592,23 @@ def test_agent_in_nftables_mode_answers_as_in_the_other(here: None, log: Path) -
     with running_agent("--cleanup", log=log, named=False) as running:
         assert 0 == running.wait(timeout=BOUND_S)
     assert "kproxy" not in process.run(["nft", "list", "tables"])
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("turned_off", [False, True])
+def test_nftables_mode_refuses_an_old_kernel_unless_told_otherwise(
+    here: None, log: Path, monkeypatch: pytest.MonkeyPatch, turned_off: bool
+) -> None:
+    """A process whose personality says so is told of Linux 2.6."""
+    monkeypatch.setenv("KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK", "1" if turned_off else "")
+    old = subprocess.run(
+        ["setarch", "--uname-2.6", "uname", "-r"], check=True, capture_output=True, text=True
+    )
+    flags = ["--manifests", str(DEMO), "--proxy-mode=nftables"]
+    with running_agent(*flags, log=log, before=("setarch", "--uname-2.6")) as running:
+        if turned_off:
+            eventually(lambda: "IPv6: synced" in log.read_text(), "the first sync", log)
+        else:
+            assert 3 == running.wait(timeout=BOUND_S)
+    assert f"kernel {old.stdout.strip()} is older than 5.13" in log.read_text()
+    assert turned_off == ("kproxy" in process.run(["nft", "list", "tables"]))

@@ -53,6 +53,13 @@ def test_packages_of_python_come_from_the_locks_alone() -> None:
     ]
 
 
+def test_base_has_an_nft_that_survives_the_tables_of_newer_ones() -> None:
+    """Debian 12 has 1.0.6, which crashes over them, Debian 13 has 1.1.3."""
+    (release,) = re.findall(r"^ARG BASE=debian:(\d+)\.\d+-slim$", TEXT, re.MULTILINE)
+    assert int(release) >= 13
+    assert ["${BASE} AS build", "${BASE}"] == re.findall(r"^FROM (.*)$", TEXT, re.MULTILINE)
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program_that_kproxy_starts_is_in_a_package_of_the_image(program: str) -> None:
     listed = subprocess.run(

@@ -2,6 +2,8 @@
 
 import re
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +16,7 @@ from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from pods import node_and_pods
 from recordings import DIRECTORY
-from running import BOUND_S, eventually, running_agent
+from running import BOUND_S, eventually, metric, running_agent
 
 pytestmark = pytest.mark.netns
 
@@ -114,3 +116,57 @@ def test_agent_writes_only_what_differs_from_kube_proxys_rules(
         with running_agent(*cluster, "--iptables-backend", "nft", log=log, named=False):
             eventually(partial(has_synced, log), "the first sync", log)
     assert "IPv4: synced 3 service ports: 1 chains and 4 rules written, 1 chains deleted" == syncs(log)[0]
+
+
+@contextmanager
+def busy_nftables() -> Iterator[list[float]]:
+    """Another program that commits to nftables all the while, in this thread's network namespace; when it did."""
+    commits: list[float] = []
+    ending = threading.Event()
+
+    def commit() -> None:
+        while not ending.wait(0.01):
+            process.run(["nft", "add table ip busy; delete table ip busy"])
+            commits.append(time.monotonic())
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    try:
+        yield commits
+    finally:
+        ending.set()
+        thread.join()
+
+
+def test_agent_takes_over_rules_without_a_record_while_others_commit_and_finds_no_hand_of_others(
+    cluster: tuple[str, ...], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    config = tmp_path / "often.yaml"
+    config.write_text(
+        (CLUSTER / "config.yaml").read_text() + "iptables: {syncPeriod: 1s, minSyncPeriod: 50ms}\n"
+    )
+    with node_and_pods(ENDPOINTS):
+        restore_recorded("nft")
+        before = {program: process.run([f"{program}-nft-save"]) for program in PROGRAMS.values()}
+        with (
+            busy_nftables() as commits,
+            running_agent(*cluster, "--config", str(config), log=log, named=False),
+        ):
+            eventually(
+                lambda: len(re.findall("a service|synced", log.read_text())) >= 2, "the first sync", log
+            )
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                time.sleep(0.1)
+            assert 0.0 == metric('kproxy_drift_found_total{ip_family="IPv4"}')
+        assert len(commits) > 50
+        after = {program: process.run([f"{program}-nft-save"]) for program in PROGRAMS.values()}
+    assert NOTHING == syncs(log)
+    assert "somebody else" not in log.read_text()
+    for program in PROGRAMS.values():
+        assert uncounted(before[program]) == uncounted(after[program])
+
+
+def uncounted(saved: str) -> list[str]:
+    return [re.sub(r"\[\d+:\d+\]", "", line) for line in saved.splitlines() if not line.startswith("#")]

@@ -163,14 +163,43 @@ def test_endpoint_that_moves_to_another_port_is_another_endpoint(here: None, fam
     assert set() == left(family)
 
 
-def test_flows_wait_while_nobody_serves_and_go_when_others_do(here: None, family: Family) -> None:
+@pytest.mark.parametrize("is_listed", [True, False], ids=["serves no longer", "is gone"])
+def test_flow_whose_last_endpoint_went_is_removed_and_what_was_never_rewritten_stays(
+    here: None, family: Family, is_listed: bool
+) -> None:
+    cleaner = Cleaner(family)
+    cleaner.sync(dns(family), endpoints(family, 1))
+    unrewritten = flow(family, None, client=4001)
+    put_flows([flow(family, 1), unrewritten])
+    cleaner.sync(endpoints(family, 1, down=[1]) if is_listed else endpoints(family))
+    assert {as_left(unrewritten)} == left(family)
+    assert 1 == cleaner.removed
+
+
+def test_flow_to_a_node_port_whose_last_endpoint_went_is_removed(here: None, family: Family) -> None:
+    here_address, outside = ADDRESSES[family][2:]
+    cleaner = Cleaner(family)
+    cleaner.sync(dns(family, node_port=30053), endpoints(family, 1))
+    through = flow(family, 1, to=(outside, 30053), client=4001)
+    put_flows([flow(family, 1, to=(here_address, 30053)), through])
+    cleaner.sync(endpoints(family))
+    assert {as_left(through)} == left(family)
+
+
+def test_flow_of_an_endpoint_listed_twice_stays_while_one_copy_is_not_terminating(
+    here: None, family: Family
+) -> None:
     cleaner = Cleaner(family)
     cleaner.sync(dns(family), endpoints(family, 1))
     seen = flow(family, 1)
     put_flows([seen])
-    cleaner.sync(endpoints(family, 1, down=[1]))
-    assert {as_left(seen)} == left(family)
-    cleaner.sync(endpoints(family, 2))
+    address = ADDRESSES[family][1].format(1)
+    dead = an_endpoint(address, ready=False, serving=False, terminating=True)
+    ports = (EndpointPort("", Protocol.UDP, 5353),)
+    for copies in ((dead, an_endpoint(address, "node-2")), (an_endpoint(address, "node-2"), dead)):
+        cleaner.sync(Changed(a_slice(*copies, name="dns-a", service="dns", ports=ports, family=family)))
+        assert {as_left(seen)} == left(family)
+    cleaner.sync(Changed(a_slice(dead, name="dns-a", service="dns", ports=ports, family=family)))
     assert set() == left(family)
 
 

@@ -9,7 +9,8 @@ from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process, sysctl
 from kproxy.kernel.accounting import ensure_counters, have_counters
 from kproxy.kernel.addresses import local_addresses
-from kproxy.kernel.iptables import Backend, find_backend
+from kproxy.kernel.backend import find_backend
+from kproxy.kernel.iptables import Backend
 from namespaces import fresh_namespace, inside
 
 pytestmark = pytest.mark.netns
@@ -23,10 +24,6 @@ def _kernel() -> Iterator[None]:
 
 def iptables(backend: Backend, *arguments: str) -> None:
     process.run([f"iptables-{backend}", *arguments])
-
-
-def test_backend_of_an_untouched_host_is_nft() -> None:
-    assert Backend.NFT is find_backend()
 
 
 @pytest.mark.parametrize("backend", Backend)
@@ -43,6 +40,60 @@ def test_backend_without_a_hint_is_the_one_with_more_rules() -> None:
     for _ in range(2):
         iptables(Backend.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
     assert Backend.LEGACY is find_backend()
+
+
+@pytest.mark.parametrize(
+    ("version", "backend"),
+    [
+        ("iptables v1.8.9 (nf_tables)", Backend.NFT),
+        ("iptables v1.8.9 (legacy)", Backend.LEGACY),
+        ("iptables v1.6.1", Backend.LEGACY),
+        ("", Backend.NFT),
+        ("BusyBox v1.36", Backend.NFT),
+    ],
+)
+def test_backend_where_nobody_has_rules_is_the_one_of_the_program_iptables(
+    version: str, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "iptables"
+    program.write_text(f"#!/bin/sh\necho '{version}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert backend is find_backend()
+    iptables(backend, "-t", "nat", "-N", "EMPTY")
+    assert backend is find_backend()
+    iptables(Backend.NFT, "-A", "INPUT", "-j", "ACCEPT")
+    assert Backend.NFT is find_backend()
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_backend_of_an_alternative_is_told_by_the_real_program(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "iptables").symlink_to(process.find(f"iptables-{backend}") or "")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert backend is find_backend()
+
+
+def test_backend_of_a_program_whose_backend_is_not_installed_is_nft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "iptables"
+    program.write_text("#!/bin/sh\necho iptables v1.6.1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "find", lambda name: program if name == "iptables" else None)
+    assert Backend.NFT is find_backend()
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("program", ["iptables", "ip6tables"])
+def test_backend_without_a_hint_is_nft_where_a_service_proxy_has_rules_there(
+    backend: Backend, program: str
+) -> None:
+    for _ in range(3):
+        iptables(Backend.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
+    process.run([f"{program}-{backend}", "-t", "nat", "-N", "KUBE-SERVICES"])
+    assert backend is find_backend()
 
 
 def test_backend_search_creates_no_legacy_table() -> None:

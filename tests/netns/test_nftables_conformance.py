@@ -1,6 +1,5 @@
 """Packets through what kube-proxy 1.36 programs in nftables mode fare as ours do, and otherwise than in iptables mode in four ways."""
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from kproxy.ruleset.tree import FLAT
 from kproxy.values import Address, Family, Protocol
 from namespaces import inside
 from packetfilters import ByIptables, ByNftables
-from recordings import CLUSTERS, DIRECTORY, DUMP
+from recordings import CLUSTERS, DIRECTORY, DUMP, objects_of
 from scenarios import NODE, Scenario, probes
 from seeds import DRAWN_SEED
 from strategies import SERVICE_CIDR
@@ -26,8 +25,8 @@ from wire import LOCAL_PODS, Wire
 
 pytestmark = pytest.mark.netns
 
-CATALOGUE = [cluster for cluster in CLUSTERS if cluster.parent.name == "catalogue"]
-PACKETS = 80
+RECORDED = [cluster for cluster in CLUSTERS if (cluster / "nftables.nft").exists()]
+PACKETS = 400
 """Of each cluster."""
 
 BY_IPTABLES = ByIptables(Backend.NFT)
@@ -43,9 +42,8 @@ def wire() -> Iterator[Wire]:
 
 def recorded(cluster: Path) -> Scenario:
     """As kube-proxy was told in nftables mode, where what the file says for iptables mode does not act."""
-    objects = json.loads((cluster / "objects.json").read_text())["items"]
     configuration = yaml.safe_load((cluster / "config.yaml").read_text()) | {"mode": "nftables"}
-    return Scenario((*objects, SERVICE_CIDR), configuration)
+    return Scenario((*objects_of(cluster, "nftables"), SERVICE_CIDR), configuration)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +59,7 @@ def load(wire: Wire, cluster: Path) -> None:
         process.run(["nft", "-f", str(cluster / "nftables.nft")])
 
 
-@pytest.mark.parametrize("cluster", CATALOGUE, ids=lambda path: path.name)
+@pytest.mark.parametrize("cluster", RECORDED, ids=lambda path: path.name)
 def test_packets_through_kube_proxys_recorded_rules_fare_as_the_oracle_says(
     wire: Wire, cluster: Path
 ) -> None:

@@ -1,6 +1,5 @@
 """Packets through the rules of nftables mode: of recorded clusters, and what no oracle tells."""
 
-import json
 import random
 import re
 import time
@@ -20,7 +19,7 @@ from kproxy.ruleset.tree import FLAT
 from kproxy.values import Address, Family, Protocol
 from namespaces import inside
 from packetfilters import ByNftables
-from recordings import CLUSTERS, DIRECTORY
+from recordings import CLUSTERS, DIRECTORY, objects_of
 from scenarios import NODE, REGRESSIONS, RENDER, Scenario, probes
 from seeds import DRAWN_SEED
 from strategies import SERVICE_CIDR
@@ -43,9 +42,8 @@ def wire() -> Iterator[Wire]:
 def test_packets_of_a_recorded_cluster_fare_as_the_oracle_says(
     wire: Wire, cluster: Path, family: Family
 ) -> None:
-    objects = json.loads((cluster / "objects.json").read_text())["items"]
     configuration = yaml.safe_load((cluster / "config.yaml").read_text())
-    scenario = Scenario((*objects, SERVICE_CIDR), configuration).in_nftables_mode()
+    scenario = Scenario((*objects_of(cluster), SERVICE_CIDR), configuration).in_nftables_mode()
     tracer = ByNftables().load(wire, scenario, family, FLAT)
     store, chosen = scenario.store(), scenario.settings()
     packets = probes(store, wire.host, family)

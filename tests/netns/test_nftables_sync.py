@@ -18,15 +18,18 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
+from kproxy.agent import suspects
 from kproxy.agent.cleanup import end_nftables_mode
 from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.suspects import FIRST_PAUSE_S
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import Netlink
 from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings
+from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.nftables.blocks import remembered
@@ -53,6 +56,8 @@ SETTINGS = Settings(
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
 CLIENTS = "ip kproxy affinity/default/web/tcp/"
 """The set of who stays with an endpoint of `web`."""
+
+WEB = NamespacedName("default", "web")
 
 NO_PORT = 70_000
 """No Service that was decoded has it; nft refuses it."""
@@ -118,6 +123,7 @@ class Node:
         self.store = Store()
         self.render = render
         self.ours = Commits()
+        self.now_s = 0.0
         for number, name in enumerate(("web", "api")):
             self.serve(name, number)
             self.endpoints(
@@ -137,7 +143,7 @@ class Node:
 
     def restart(self) -> None:
         self.table = RecordingTable()
-        self.proxy = NftablesProxy(self.table, self.render, self.ours)
+        self.proxy = NftablesProxy(self.table, self.render, self.ours, lambda: self.now_s)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         self.table.applied.clear()
@@ -669,33 +675,42 @@ def test_tables_of_others_are_left_alone_and_ours_too(node: Node) -> None:
     nft("list", "table", "inet", "other")
 
 
-def test_refused_service_keeps_its_rules_and_holds_up_nobody(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_refused_service_keeps_its_rules_and_holds_up_nobody(node: Node) -> None:
     for number in range(2, 9):
         node.serve(f"more-{number}", number)
         node.endpoints(f"more-{number}", an_endpoint(f"10.128.1.{number}"))
     node.serve("web", 0, NO_PORT)
-    assert node.sync().error is None
+    report = node.sync()
+    assert report.error is None
     assert [f"10.96.0.{number}" for number in range(10, 19)] == node.holds()
-    assert "the kernel refuses Service default/web" in caplog.text
+    assert [WEB] == [each.key for each in report.quarantined]
+    assert "70000" in report.quarantined[0].reason
     node.serve("late", 9)
     node.endpoints("late", an_endpoint("10.128.1.9"))
     assert (None, 1) == (node.sync().error, len(node.table.applied))
+    assert [WEB] == [each.key for each in node.sync().quarantined]
     node.serve("web", 0, 81)
-    assert node.sync().error is None
+    report = node.sync()
+    assert (None, ()) == (report.error, report.quarantined)
     assert "10.96.0.10 . tcp . 81" in nft("list", "map", "ip", "kproxy", "service-ips")
 
 
-def test_refused_service_is_tried_again_with_the_next_look(node: Node) -> None:
+def test_refused_service_is_tried_again_after_pauses_that_grow(node: Node) -> None:
     node.table.refused = "10.96.0.12"
     node.serve("more", 2)
     node.endpoints("more", an_endpoint("10.128.1.2"))
     node.sync()
-    node.table.refused = "never"
-    node.sync()
-    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+    node.now_s += FIRST_PAUSE_S - 1
     node.sync(verify=True)
+    assert [] == node.table.applied
+    node.now_s += 1
+    assert 1 == len(node.sync().quarantined)
+    node.table.refused = "never"
+    node.now_s += 2 * FIRST_PAUSE_S - 1
+    node.sync(verify=True)
+    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+    node.now_s += 1
+    assert () == node.sync().quarantined
     assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
 
 
@@ -710,18 +725,113 @@ def test_refused_service_at_the_start_leaves_the_old_table_until_the_others_are_
     assert ["10.96.0.11"] == node.holds()
 
 
-def test_refused_service_on_a_clean_node_holds_up_nobody(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_refused_service_on_a_clean_node_holds_up_nobody(node: Node) -> None:
     nft("delete", "table", "ip", "kproxy")
     node.serve("web", 0, NO_PORT)
     node.restart()
-    assert node.sync().error is None
+    report = node.sync()
+    assert (None, [WEB]) == (report.error, [each.key for each in report.quarantined])
     assert ["10.96.0.11"] == node.holds()
-    assert "the kernel refuses Service default/web" in caplog.text
     node.serve("web", 0)
     assert node.sync().error is None
     assert ["10.96.0.10", "10.96.0.11"] == node.holds()
+
+
+def with_service_template(directory: Path, text: str) -> Render:
+    """The templates, with this in front of those of Services that have chains of their own."""
+    ours = Path(__file__).resolve().parents[2] / "templates" / "nftables" / "service-port.j2"
+    (directory / "nftables").mkdir(exist_ok=True)
+    (directory / "nftables" / "service-port.j2").write_text(text + ours.read_text())
+    return rule_templates(directory)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "{{ nosuch }}",
+        "{{ 1 / 0 }}",
+        "no block",
+        "chain x {\n\tnonsense\n}\n",
+        "chain x {\n\tjump nowhere\n}\n",
+    ],
+    ids=["undefined", "division", "no block", "refused by nft", "refused by the kernel"],
+)
+def test_service_that_a_template_fails_keeps_its_rules_and_costs_no_other(
+    kernel: None, tmp_path: Path, fault: str
+) -> None:
+    render = with_service_template(tmp_path, f"{{% if affinity_timeout_s == 13 %}}\n{fault}{{% endif %}}\n")
+    node = Node(render)
+    node.serve("web", 0, affinity_timeout_s=13)
+    node.endpoints("web", an_endpoint("10.128.1.77"))
+    node.serve("late", 2)
+    node.endpoints("late", an_endpoint("10.128.1.9"))
+    report = node.sync()
+    assert (None, [WEB]) == (report.error, [each.key for each in report.quarantined])
+    assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
+    assert "10.128.1.0 . 8080" in nft("list", "table", "ip", "kproxy")
+    node.restart()
+    nft("delete", "table", "ip", "kproxy")
+    node.proxy = NftablesProxy(node.table, render, node.ours, lambda: node.now_s)
+    report = node.sync()
+    assert (None, [WEB]) == (report.error, [each.key for each in report.quarantined])
+    assert ["10.96.0.11", "10.96.0.12"] == node.holds()
+    node.serve("web", 0, affinity_timeout_s=14)
+    report = node.sync()
+    assert (None, ()) == (report.error, report.quarantined)
+    assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
+
+
+def test_shared_chain_that_cannot_be_rendered_costs_only_those_that_need_it(
+    kernel: None, tmp_path: Path
+) -> None:
+    ours = Path(__file__).resolve().parents[2] / "templates" / "nftables" / "picks.j2"
+    (tmp_path / "nftables").mkdir()
+    (tmp_path / "nftables" / "picks.j2").write_text("{% set x = 1 / (count - 3) %}" + ours.read_text())
+    node = Node(rule_templates(tmp_path))
+    node.endpoints("web", *(an_endpoint(f"10.128.1.{number}") for number in range(3)))
+    node.endpoints("api", *(an_endpoint(f"10.128.1.{number}") for number in range(4)))
+    report = node.sync()
+    assert (None, [WEB]) == (report.error, [each.key for each in report.quarantined])
+    assert "pick-4" in nft("list", "table", "ip", "kproxy")
+    node.endpoints("web", *(an_endpoint(f"10.128.1.{number}") for number in range(5)))
+    assert () == node.sync().quarantined
+    assert "pick-5" in nft("list", "table", "ip", "kproxy")
+
+
+def test_more_culprits_than_one_search_has_tries_for_hold_up_others_no_longer_than_a_sync(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspects, "MOST_TRIES", 4)
+    for number in range(2, 8):
+        node.serve(f"culprit-{number}", number, NO_PORT)
+    errors = [node.sync().error]
+    node.serve("late", 9)
+    node.endpoints("late", an_endpoint("10.128.1.9"))
+    while errors[-1] is not None and len(errors) < 20:
+        errors.append(node.sync().error)
+        assert "10.96.0.19" in node.holds()
+    report = node.sync()
+    assert (True, None) == (errors[0] is not None, report.error)
+    assert [f"culprit-{number}" for number in range(2, 8)] == [
+        each.key.name for each in report.quarantined if each.key
+    ]
+
+
+@pytest.mark.parametrize("code", [None, -11])
+def test_nft_that_died_blames_no_service(
+    node: Node, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    def die(_table: NftTable, _text: object) -> None:
+        raise ProgramFailed("nft -f -", code, "")
+
+    node.serve("web", 0, 81)
+    with monkeypatch.context() as dying:
+        dying.setattr(RecordingTable, "apply", die)
+        dying.setattr(RecordingTable, "check", die)
+        report = node.sync()
+    assert (True, ()) == (report.error is not None, report.quarantined)
+    assert (None, ()) == ((again := node.sync()).error, again.quarantined)
+    assert "10.96.0.10 . tcp . 81" in nft("list", "map", "ip", "kproxy", "service-ips")
 
 
 def test_table_that_is_refused_as_a_whole_changes_nothing_and_is_tried_again(node: Node) -> None:

@@ -1,10 +1,15 @@
 """What a change of mode takes away, and what it leaves."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.agent.cleanup import (
+    end_iptables_mode,
+    end_nftables_mode,
+    end_other_backend_and_nftables_mode,
+)
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
@@ -29,6 +34,26 @@ FOREIGN = """*filter
 -A FORWARD -p 47 -m comment --comment "looks like -j KUBE-SERVICES" -j DROP
 COMMIT
 *nat
+COMMIT
+"""
+
+
+KUBELETS = """*mangle
+:KUBE-IPTABLES-HINT - [0:0]
+:KUBE-KUBELET-CANARY - [0:0]
+COMMIT
+*filter
+:KUBE-FIREWALL - [0:0]
+-A INPUT -j KUBE-FIREWALL
+-A OUTPUT -j KUBE-FIREWALL
+-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+COMMIT
+*nat
+:KUBE-MARK-DROP - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:CNI-HOSTPORT-SETMARK - [0:0]
+-A CNI-HOSTPORT-SETMARK -j KUBE-MARK-MASQ
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
 COMMIT
 """
 
@@ -67,6 +92,47 @@ def test_chains_of_iptables_mode_go_and_those_of_others_stay(
     end_iptables_mode(family)
     assert not ours(saved(backend, family) - before)
     assert before <= saved(backend, family)
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("rules", ["ours", "kube-proxys"])
+def test_chains_in_the_other_backend_go_and_those_of_others_and_of_this_one_stay(
+    backend: Backend, family: Family, rules: str
+) -> None:
+    (other,) = (each for each in Backend if each is not backend)
+    ours_there = Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, FLAT)
+    if rules == "kube-proxys":
+        assert ensure_counters()
+        ours_there = (RECORDED / DUMP[family]).read_text()
+    restore(other, family, FOREIGN)
+    before = saved(other, family)
+    for each in Backend:
+        restore(each, family, ours_there)
+    here = saved(backend, family)
+    end_other_backend_and_nftables_mode(backend, family)
+    assert not ours(saved(other, family) - before)
+    assert before <= saved(other, family)
+    assert here == saved(backend, family)
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_nothing_is_made_or_committed_where_the_other_backend_holds_nothing(backend: Backend) -> None:
+    before = generation()
+    for family in Family:
+        end_other_backend_and_nftables_mode(backend, family)
+    assert before == generation()
+    assert "" == Path("/proc/thread-self/net/ip_tables_names").read_text()
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_chains_of_the_kubelet_and_marks_that_others_use_stay_in_the_other_backend(backend: Backend) -> None:
+    (other,) = (each for each in Backend if each is not backend)
+    restore(other, Family.IPV4, KUBELETS)
+    before = saved(other, Family.IPV4)
+    restore(other, Family.IPV4, "*nat\n:KUBE-SERVICES - [0:0]\n-A OUTPUT -j KUBE-SERVICES\nCOMMIT\n")
+    end_other_backend_and_nftables_mode(backend, Family.IPV4)
+    assert before == saved(other, Family.IPV4)
 
 
 @pytest.mark.parametrize("family", Family)

@@ -23,7 +23,7 @@ from kproxy.state.store import Store
 from kproxy.values import Address, Family, Protocol, family_of
 from namespaces import inside
 from packetfilters import ByIptables, ByNftables, PacketFilter, Tracer
-from recordings import CLUSTERS, DIRECTORY, DUMP
+from recordings import CLUSTERS, DIRECTORY, DUMP, objects_of
 from scenarios import NODE, REGRESSIONS, SMALL_TREE, Scenario, probes
 from seeds import DRAWN_SEED, FIXED_SEED
 from strategies import THEMES, scenarios
@@ -116,8 +116,7 @@ def test_packets_of_a_remembered_scenario_fare_as_the_oracle_says(
 def test_packets_through_kube_proxys_recorded_rules_fare_as_the_oracle_says(
     wire: Wire, packet_filter: ByIptables, cluster: Path, family: Family
 ) -> None:
-    objects = yaml.safe_load((cluster / "objects.json").read_text())["items"]
-    scenario = Scenario(tuple(objects), yaml.safe_load((cluster / "config.yaml").read_text()))
+    scenario = Scenario(tuple(objects_of(cluster)), yaml.safe_load((cluster / "config.yaml").read_text()))
     dump = packet_filter.restore(wire, family, (cluster / DUMP[family]).read_text())
     walker = Walker(parse_tables(dump), wire.host)
     store = scenario.store()

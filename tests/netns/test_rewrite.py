@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -59,8 +60,8 @@ class Node:
     def sync(self, settings: Settings, layout: Layout) -> SyncReport:
         local = (Address("127.0.0.1"), *sorted(self.wire.host.addresses))
         view = view_node(NODE, self.store.node(NODE), local, settings, Family.IPV4)
-        rules = RecordedRules(Family.IPV4, Record(None))
-        with inside(self.wire.namespace):
+        with inside(self.wire.namespace), closing(Record(None)) as record:
+            rules = RecordedRules(Family.IPV4, record)
             proxy = FamilyProxy(Iptables(Backend.NFT, Family.IPV4), rules, rule_templates())
             return proxy.sync(
                 self.store, set(self.store.services), Circumstances(view, settings, layout), verify=True
@@ -79,7 +80,7 @@ class Node:
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     for size in ("section_size", "section_size_ahead"):
         monkeypatch.setattr(Backend, size, lambda _backend, _held: CHAINS_A_SECTION)
-    monkeypatch.setattr("kproxy.kernel.recorded.READABLE_CHAINS", 0)
+    monkeypatch.setattr("kproxy.kernel.recorded.listed_chains", lambda _program, _chains: {})
     with Wire() as wire:
         yield Node(wire)
 

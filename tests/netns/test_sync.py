@@ -2,10 +2,14 @@
 
 import fcntl
 import os
+import re
+import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from kproxy.agent.family import FamilyProxy, SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
+from kproxy.kernel.listed import listed_chains
 from kproxy.kernel.nfnetlink import Interrupted
 from kproxy.kernel.nftables import RuleReader
 from kproxy.kernel.record import Record
@@ -53,8 +58,21 @@ def kernel() -> Iterator[None]:
 
 
 @pytest.fixture(params=Backend)
-def node(request: pytest.FixtureRequest, kernel: None) -> "Node":
-    return Node(request.param)
+def node(request: pytest.FixtureRequest, kernel: None) -> Iterator["Node"]:
+    with closing(Node(request.param)) as node:
+        yield node
+
+
+@pytest.fixture
+def nft_node(kernel: None) -> Iterator["Node"]:
+    with closing(Node(Backend.NFT)) as node:
+        yield node
+
+
+@pytest.fixture
+def legacy_node(kernel: None) -> Iterator["Node"]:
+    with closing(Node(Backend.LEGACY)) as node:
+        yield node
 
 
 class Node:
@@ -70,6 +88,15 @@ class Node:
             self.store.apply(
                 Changed(a_slice(an_endpoint(f"10.128.1.{number}"), name=f"{name}-a", service=name))
             )
+        self.proxy = self.new_proxy()
+
+    def close(self) -> None:
+        self.record.close()
+
+    def use_record(self, record: Record) -> None:
+        """A new agent, which has this one."""
+        self.record.close()
+        self.record = record
         self.proxy = self.new_proxy()
 
     def new_proxy(self, render: Render = RENDER) -> FamilyProxy:
@@ -117,22 +144,21 @@ def succeeded(report: SyncReport) -> SyncReport:
 
 
 def test_first_sync_commits_chains_while_others_are_computed(
-    kernel: None, monkeypatch: pytest.MonkeyPatch
+    nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 4)
-    node = Node(Backend.NFT)
     were_there: list[bool] = []
 
     def render(template: str, values: dict[str, object]) -> str:
         if "dispatch" in template and not were_there:
-            were_there.append(node.comes(WEB_CHAIN))
+            were_there.append(nft_node.comes(WEB_CHAIN))
         return RENDER(template, values)
 
-    node.proxy = node.new_proxy(render)
-    succeeded(node.sync())
+    nft_node.proxy = nft_node.new_proxy(render)
+    succeeded(nft_node.sync())
     assert [True] == were_there
-    assert 0 == succeeded(node.sync(verify=True)).chains_written
-    assert node.wanted().items() <= parse_chains(node.rules()).items()
+    assert 0 == succeeded(nft_node.sync(verify=True)).chains_written
+    assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
 
 
 def test_wait_for_the_lock_is_told_apart_from_work(
@@ -155,45 +181,44 @@ def test_wait_for_the_lock_is_told_apart_from_work(
     assert report.took_s > report.lock_wait_s
 
 
-def test_all_is_written_again_after_a_failure_where_others_emptied_the_kernel(kernel: None) -> None:
-    node = Node(Backend.NFT)
+def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nft_node: Node) -> None:
+    node = nft_node
     circumstances = Circumstances(node.view(), node.settings)
     succeeded(node.proxy.sync(node.store, node.store.take_dirty(), circumstances, verify=False))
     node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
     node.proxy.record()
     process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
     node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-    assert [True, False] == [node.sync().error is not None for _ in range(2)]
+    succeeded(node.sync())
     assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
 def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
-    kernel: None, monkeypatch: pytest.MonkeyPatch
+    nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 2)
     monkeypatch.setattr("kproxy.ruleset.desired._BATCH", 1)
-    node = Node(Backend.NFT)
     killed: list[bool] = []
 
     def render(template: str, values: dict[str, object]) -> str:
         if WEB_CHAIN in str(values) and not killed:
-            killed.append(node.comes(API_CHAIN))
+            killed.append(nft_node.comes(API_CHAIN))
             process.end_all()
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         return RENDER(template, values)
 
-    node.proxy = node.new_proxy(render)
+    nft_node.proxy = nft_node.new_proxy(render)
     with monkeypatch.context() as about_to_end:
         about_to_end.setattr(process, "_ending", threading.Event())
-        report = node.sync()
+        report = nft_node.sync()
     assert isinstance(report.error, ProgramFailed)
     assert [True] == killed
-    assert (API_CHAIN in node.rules(), WEB_CHAIN in node.rules()) == (True, False)
+    assert (API_CHAIN in nft_node.rules(), WEB_CHAIN in nft_node.rules()) == (True, False)
     assert report.took_s >= report.compute_s >= report.render_s > 0
-    assert 0 <= report.chains_written - node.rules().count(":KUBE-") <= 2
-    succeeded(node.sync())
-    assert node.wanted().items() <= parse_chains(node.rules()).items()
-    assert 0 == succeeded(node.sync(verify=True)).chains_written
+    assert 0 <= report.chains_written - nft_node.rules().count(":KUBE-") <= 2
+    succeeded(nft_node.sync())
+    assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
+    assert 0 == succeeded(nft_node.sync(verify=True)).chains_written
 
 
 def test_what_an_error_of_another_kind_interrupted_is_looked_at_again(
@@ -218,7 +243,9 @@ def test_what_an_error_of_another_kind_interrupted_is_looked_at_again(
     assert before == node.rules()
 
 
-def test_services_beside_one_that_cannot_be_computed_are_made_good(node: Node) -> None:
+def test_service_that_a_defect_keeps_from_being_computed_keeps_its_rules_and_costs_no_other(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     ill = [False]
 
     def render(template: str, values: dict[str, object]) -> str:
@@ -231,10 +258,14 @@ def test_services_beside_one_that_cannot_be_computed_are_made_good(node: Node) -
     for name in ("api", "web"):
         node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"), name=f"{name}-a", service=name)))
     ill[0] = True
-    with pytest.raises(ZeroDivisionError):
-        node.sync()
+    (rejection,) = succeeded(node.sync()).quarantined
+    assert NamespacedName("default", "web") == rejection.key
+    assert "ZeroDivisionError" in rejection.reason
+    assert "ZeroDivisionError" in caplog.text
+    assert ("10.128.1.0:8080" in node.rules(), "10.128.1.77:8080" in node.rules()) == (True, True)
     ill[0] = False
-    succeeded(node.sync())
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.78"))))
+    assert () == succeeded(node.sync()).quarantined
     assert node.wanted().items() <= parse_chains(node.rules()).items()
 
 
@@ -326,6 +357,35 @@ def test_deleted_jump_is_put_back_at_the_head(node: Node) -> None:
     assert before == node.rules()
 
 
+BUILT_IN = [("filter", "INPUT"), ("filter", "FORWARD"), ("filter", "OUTPUT"), ("nat", "OUTPUT")]
+
+
+@pytest.mark.parametrize("gone", [(1,), (2,), (3,), (4,), (1, 2), (2, 4), (1, 3, 4)], ids=str)
+@pytest.mark.parametrize("foreign", [0, 1, 3])
+def test_jumps_that_are_put_back_keep_their_order_among_rules_of_others(
+    node: Node, gone: tuple[int, ...], foreign: int
+) -> None:
+    node.settings = replace(SETTINGS, localhost_node_ports=True)
+    succeeded(node.sync())
+    for table, chain in BUILT_IN:
+        if foreign:
+            node.iptables("-t", table, "-I", chain, str(min(foreign, 2)), "-p", "47")
+    before = {table: jumps_of(node, table) for table in ("nat", "filter")}
+    for table, chain in BUILT_IN:
+        rules = [line for line in node.iptables("-t", table, "-S", chain).splitlines() if "KUBE" in line]
+        for number in gone:
+            if number <= len(rules):
+                node.iptables("-t", table, "-D", *shlex.split(rules[number - 1])[1:])
+    succeeded(node.sync(verify=True))
+    assert before == {table: jumps_of(node, table) for table in ("nat", "filter")}
+    assert 0 == succeeded(node.sync(verify=True)).rules_written
+
+
+def jumps_of(node: Node, table: str) -> list[str]:
+    """Ours in built-in chains, in order."""
+    return [line for line in node.rules(table).splitlines() if re.match("-A [A-Z]+ .*-j KUBE-", line)]
+
+
 def test_flushed_tables_are_filled_again(node: Node) -> None:
     succeeded(node.sync())
     before = node.rules(), node.rules("filter")
@@ -385,240 +445,318 @@ def test_stale_chain_that_a_foreign_rule_holds_does_not_hold_up_other_changes(no
     assert "-A KUBE-SERVICES -d 10.96.0.10/32" not in node.rules()
 
 
-def test_chain_that_someone_deleted_is_found_out_after_a_failure(node: Node) -> None:
-    """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it."""
+def test_chain_that_someone_deleted_is_found_out_when_a_change_is_refused(node: Node) -> None:
+    """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it in the same sync."""
     ext = "KUBE-EXT" + WEB_CHAIN.removeprefix("KUBE-SVC")
     succeeded(node.sync())
     node.iptables("-t", "nat", "-F", "KUBE-SERVICES")
     node.iptables("-t", "nat", "-F", WEB_CHAIN)
     node.iptables("-t", "nat", "-X", WEB_CHAIN)
     node.store.apply(Changed(a_service("web", external_ips=(Address("203.0.113.5"),))))
-    errors = [node.sync().error is not None for _ in range(2)]
-    assert [True, False] == errors
+    assert () == succeeded(node.sync()).quarantined
     assert f":{ext}" in node.rules()
     assert "default/api cluster IP" in node.rules()
 
 
-def test_held_xtables_lock_fails_the_sync_and_a_later_one_succeeds(kernel: None) -> None:
-    node = Node(Backend.LEGACY)
-    succeeded(node.sync())
-    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+def test_held_xtables_lock_fails_the_sync_and_a_later_one_succeeds(legacy_node: Node) -> None:
+    succeeded(legacy_node.sync())
+    legacy_node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
     with Path("/run/xtables.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        error = node.sync().error
+        error = legacy_node.sync().error
         assert isinstance(error, ProgramFailed)
         assert "xtables lock" in error.stderr
-    succeeded(node.sync())
-    assert "10.128.1.77:8080" in node.rules()
+    succeeded(legacy_node.sync())
+    assert "10.128.1.77:8080" in legacy_node.rules()
 
 
-def test_held_xtables_lock_while_jumps_are_checked_adds_no_jump_twice(kernel: None) -> None:
-    node = Node(Backend.LEGACY)
-    succeeded(node.sync())
-    before = node.rules(), node.rules("filter")
+def test_held_xtables_lock_while_jumps_are_checked_adds_no_jump_twice(legacy_node: Node) -> None:
+    succeeded(legacy_node.sync())
+    before = legacy_node.rules(), legacy_node.rules("filter")
     with Path("/run/xtables.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert isinstance(node.sync(verify=True).error, ProgramFailed)
-    succeeded(node.sync(verify=True))
-    assert before == (node.rules(), node.rules("filter"))
+        assert isinstance(legacy_node.sync(verify=True).error, ProgramFailed)
+    succeeded(legacy_node.sync(verify=True))
+    assert before == (legacy_node.rules(), legacy_node.rules("filter"))
 
 
 @pytest.fixture
-def unreadable(kernel: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Node:
-    """A node on nft, synced, with so many chains that iptables-save would take too long, and a record on disk."""
-    monkeypatch.setattr("kproxy.kernel.recorded.READABLE_CHAINS", 3)
-    node = Node(Backend.NFT)
-    node.record = Record(tmp_path / "record")
-    node.proxy = node.new_proxy()
-    succeeded(node.sync())
-    return node
+def recorded(nft_node: Node, tmp_path: Path) -> Node:
+    """A node on nft, synced, with a record on disk."""
+    nft_node.use_record(Record(tmp_path / "record"))
+    succeeded(nft_node.sync())
+    return nft_node
 
 
 def test_new_agent_knows_recorded_rules_without_reading_them_and_writes_nothing(
-    unreadable: Node, tmp_path: Path
+    recorded: Node, tmp_path: Path
 ) -> None:
-    unreadable.record.close()
-    unreadable.record = Record(tmp_path / "record")
-    unreadable.proxy = unreadable.new_proxy()
-    before = unreadable.rules()
-    assert 0 == succeeded(unreadable.sync()).rules_written
-    assert before == unreadable.rules()
+    recorded.record.close()
+    recorded.use_record(Record(tmp_path / "record"))
+    before = recorded.rules()
+    assert 0 == succeeded(recorded.sync()).rules_written
+    assert before == recorded.rules()
 
 
 def test_new_agent_on_a_kernel_that_nobody_touched_reads_no_rule(
-    unreadable: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unreadable.record.close()
-    unreadable.record = Record(tmp_path / "record")
-    unreadable.proxy = unreadable.new_proxy()
+    recorded.record.close()
+    recorded.use_record(Record(tmp_path / "record"))
     read: list[Chain] = []
 
-    def digest(_reader: RuleReader, chain: Chain) -> bytes:
+    def content(_reader: RuleReader, chain: Chain) -> bytes:
         read.append(chain)
         return b""
 
     def no_names(_family: Family) -> list[Chain]:
         raise AssertionError
 
-    monkeypatch.setattr(RuleReader, "digest", digest)
+    monkeypatch.setattr(RuleReader, "content", content)
     with monkeypatch.context() as without_names:
         without_names.setattr("kproxy.kernel.recorded.chains", no_names)
-        assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
-        assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
+        assert 0 == succeeded(recorded.sync(verify=True)).chains_written
+        assert 0 == succeeded(recorded.sync(verify=True)).chains_written
     assert [] == read
-    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
-    succeeded(unreadable.sync(verify=True))
+    recorded.iptables("-t", "nat", "-N", "CNI-OTHER")
+    succeeded(recorded.sync(verify=True))
     assert [] != read
 
 
-def test_new_agent_deletes_what_went_while_there_was_none(unreadable: Node) -> None:
-    unreadable.proxy = unreadable.new_proxy()
-    unreadable.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
-    assert succeeded(unreadable.sync()).chains_deleted >= 2
-    assert WEB_CHAIN not in unreadable.rules()
+def test_new_agent_deletes_what_went_while_there_was_none(recorded: Node) -> None:
+    recorded.proxy = recorded.new_proxy()
+    recorded.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "web")))
+    assert succeeded(recorded.sync()).chains_deleted >= 2
+    assert WEB_CHAIN not in recorded.rules()
 
 
-def test_change_by_others_is_mended_though_the_agent_that_found_it_was_killed(unreadable: Node) -> None:
-    before = unreadable.rules()
-    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
-    found = RecordedRules(Family.IPV4, unreadable.record).look(unreadable.wanted())
-    assert found[Chain("nat", WEB_CHAIN)] is None
-    unreadable.proxy = unreadable.new_proxy()
-    succeeded(unreadable.sync())
-    assert before == unreadable.rules()
+def test_change_by_others_is_mended_though_the_agent_that_found_it_was_killed(recorded: Node) -> None:
+    before = recorded.rules()
+    recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    found = RecordedRules(Family.IPV4, recorded.record).look(recorded.wanted())
+    assert "" == found[Chain("nat", WEB_CHAIN)]
+    recorded.proxy = recorded.new_proxy()
+    succeeded(recorded.sync())
+    assert before == recorded.rules()
 
 
 def test_reading_that_a_commit_of_others_interrupts_once_is_repeated(
-    unreadable: Node, monkeypatch: pytest.MonkeyPatch
+    recorded: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
-    unreadable.proxy = unreadable.new_proxy()
+    recorded.iptables("-t", "nat", "-N", "CNI-OTHER")
+    recorded.proxy = recorded.new_proxy()
     interrupted: set[Chain] = set()
-    read = RuleReader.digest
+    read = RuleReader.content
 
-    def digest(reader: RuleReader, chain: Chain) -> bytes:
+    def content(reader: RuleReader, chain: Chain) -> bytes:
         if chain not in interrupted:
             interrupted.add(chain)
             raise Interrupted
         return read(reader, chain)
 
-    monkeypatch.setattr(RuleReader, "digest", digest)
-    assert 0 == succeeded(unreadable.sync()).chains_written
+    monkeypatch.setattr(RuleReader, "content", content)
+    assert 0 == succeeded(recorded.sync()).chains_written
     assert len(interrupted) > 10
 
 
 def test_chain_that_commits_of_others_keep_from_being_read_is_not_believed_to_be_ours(
-    unreadable: Node, monkeypatch: pytest.MonkeyPatch
+    recorded: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kproxy.kernel.recorded.FEW_CHAINS", 0)
-    read = RuleReader.digest
+    read = RuleReader.content
 
-    def digest(reader: RuleReader, chain: Chain) -> bytes:
+    def content(reader: RuleReader, chain: Chain) -> bytes:
         if chain.name == WEB_CHAIN:
             raise Interrupted
         return read(reader, chain)
 
-    monkeypatch.setattr(RuleReader, "digest", digest)
-    unreadable.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-    circumstances = Circumstances(unreadable.view(), unreadable.settings)
-    dirty = unreadable.store.take_dirty()
-    succeeded(unreadable.proxy.sync(unreadable.store, dirty, circumstances, verify=False))
-    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
-    unreadable.proxy.record()
-    before = unreadable.rules()
-    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
-    unreadable.proxy = unreadable.new_proxy()
-    succeeded(unreadable.sync())
-    assert before == unreadable.rules()
+    monkeypatch.setattr(RuleReader, "content", content)
+    recorded.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    circumstances = Circumstances(recorded.view(), recorded.settings)
+    dirty = recorded.store.take_dirty()
+    succeeded(recorded.proxy.sync(recorded.store, dirty, circumstances, verify=False))
+    recorded.iptables("-t", "nat", "-N", "CNI-OTHER")
+    recorded.proxy.record()
+    before = recorded.rules()
+    recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    recorded.proxy = recorded.new_proxy()
+    succeeded(recorded.sync())
+    assert before == recorded.rules()
 
 
 def test_change_behind_a_check_that_looks_at_some_chains_each_time_is_found(
-    unreadable: Node, monkeypatch: pytest.MonkeyPatch
+    recorded: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kproxy.kernel.recorded._CHAINS_A_LOOK", 4)
-    before = unreadable.rules("filter")
-    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
-    succeeded(unreadable.sync(verify=True))
-    unreadable.iptables("-F", "KUBE-FORWARD")
-    assert 1 == sum(succeeded(unreadable.sync(verify=True)).chains_written for _ in range(8))
-    assert before == unreadable.rules("filter")
+    before = recorded.rules("filter")
+    recorded.iptables("-t", "nat", "-N", "CNI-OTHER")
+    succeeded(recorded.sync(verify=True))
+    recorded.iptables("-F", "KUBE-FORWARD")
+    assert 1 == sum(succeeded(recorded.sync(verify=True)).chains_written for _ in range(8))
+    assert before == recorded.rules("filter")
 
 
-def test_new_agent_without_a_record_writes_all_anew(unreadable: Node) -> None:
-    unreadable.record = Record(None)
-    unreadable.proxy = unreadable.new_proxy()
-    before = unreadable.rules()
-    assert succeeded(unreadable.sync()).chains_written > 10
-    assert before == unreadable.rules()
+def test_new_agent_without_a_record_writes_nothing(recorded: Node) -> None:
+    recorded.use_record(Record(None))
+    before = recorded.rules()
+    assert 0 == succeeded(recorded.sync()).chains_written
+    assert before == recorded.rules()
 
 
-def test_new_agent_mends_just_the_chain_that_was_changed_while_none_ran(unreadable: Node) -> None:
-    before = unreadable.rules()
-    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
-    unreadable.iptables("-t", "nat", "-N", "CNI-OTHER")
-    unreadable.iptables("-t", "nat", "-X", "CNI-OTHER")
-    unreadable.proxy = unreadable.new_proxy()
-    assert 1 == succeeded(unreadable.sync()).chains_written
-    assert before == unreadable.rules()
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program commits to nftables whenever our agent reads its rules."""
+
+    def commit_and_list(program: str, chains: Sequence[Chain]) -> dict[Chain, str | None]:
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        listed = listed_chains(program, chains)
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        return listed
+
+    monkeypatch.setattr("kproxy.kernel.recorded.listed_chains", commit_and_list)
 
 
-def test_new_agent_writes_what_its_predecessor_was_killed_before_recording(unreadable: Node) -> None:
-    key = Chain("nat", WEB_CHAIN)
-    unreadable.record.forget(Family.IPV4, [key])
-    unreadable.proxy = unreadable.new_proxy()
-    assert 1 == succeeded(unreadable.sync()).chains_written
-
-
-def test_rules_replaced_one_for_one_are_found_and_put_right(unreadable: Node) -> None:
-    before = unreadable.rules()
-    unreadable.iptables("-t", "nat", "-R", WEB_CHAIN, "2", "-j", "RETURN")
-    assert before != unreadable.rules()
-    assert 1 == succeeded(unreadable.sync(verify=True)).chains_written
-    assert before == unreadable.rules()
-    assert 0 == succeeded(unreadable.sync(verify=True)).chains_written
-
-
-@pytest.mark.parametrize(("few", "rewritten"), [(1000, 14), (0, 1)], ids=["few", "many"])
-def test_what_others_did_before_rules_were_read_back_is_not_taken_for_ours(
-    unreadable: Node, monkeypatch: pytest.MonkeyPatch, few: int, rewritten: int
+def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
+    recorded: Node, busy: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = unreadable.rules()
+    recorded.use_record(Record(None))
+    before = recorded.rules(), recorded.rules("filter")
+    reports = [succeeded(recorded.sync())]
+    for _ in range(3):
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        reports.append(succeeded(recorded.sync(verify=True)))
+    assert [(0, 0)] * 4 == [(report.chains_written, report.drifted) for report in reports]
+    assert before == (recorded.rules(), recorded.rules("filter"))
+    assert [] == caplog.records
+
+
+def test_rules_that_lose_their_record_while_the_agent_runs_are_not_changed_by_others(recorded: Node) -> None:
+    for chain in parse_chains(recorded.rules()):
+        recorded.record.forget(Family.IPV4, [chain])
+    process.run(["nft", "add table ip busy; delete table ip busy"])
+    report = succeeded(recorded.sync(verify=True))
+    assert (0, 0) == (report.chains_written, report.drifted)
+    recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    report = succeeded(recorded.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
+
+
+def test_rules_that_no_program_lists_are_neither_changed_by_others_nor_forgotten(
+    recorded: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for chain in parse_chains(recorded.rules()):
+        recorded.record.forget(Family.IPV4, [chain])
+    with monkeypatch.context() as without_program:
+        without_program.setattr("kproxy.kernel.recorded.listed_chains", lambda _program, _chains: {})
+        for _ in range(2):
+            process.run(["nft", "add table ip busy; delete table ip busy"])
+            report = succeeded(recorded.sync(verify=True))
+            assert (0, 0) == (report.chains_written, report.drifted)
+        recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    report = succeeded(recorded.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
+
+
+def test_two_agents_side_by_side_leave_each_others_equal_rules_alone(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Node(node.backend)) as other:
+        succeeded(node.sync())
+        assert 0 == succeeded(other.sync()).chains_written
+        for address in ("10.128.1.77", "10.128.1.78"):
+            for each in (node, other):
+                each.store.apply(Changed(a_slice(an_endpoint(address))))
+            assert succeeded(node.sync()).chains_written > 0
+            settled = [succeeded(each.sync(verify=True)) for _ in range(3) for each in (other, node)]
+            assert [0] * 6 == [report.drifted for report in settled]
+            assert [0] * 6 == [report.chains_written for report in settled]
+    assert [] == caplog.records
+
+
+def test_two_agents_that_both_wrote_a_change_leave_it_alone_afterwards(node: Node) -> None:
+    with closing(Node(node.backend)) as other:
+        for each in (node, other):
+            succeeded(each.sync())
+        for each in (node, other):
+            each.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+            succeeded(each.sync())
+        reports = [succeeded(each.sync(verify=True)) for _ in range(3) for each in (node, other)]
+        assert [(0, 0)] * 6 == [(report.chains_written, report.drifted) for report in reports]
+        assert node.wanted().items() <= parse_chains(node.rules()).items()
+
+
+def test_chain_that_others_put_a_rule_of_nft_into_is_put_right(recorded: Node) -> None:
+    before = recorded.rules()
+    process.run(["nft", f"insert rule ip nat {WEB_CHAIN} ct state vmap {{ established : accept }}"])
+    report = succeeded(recorded.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
+    assert before == recorded.rules()
+
+
+def test_new_agent_mends_just_the_chain_that_was_changed_while_none_ran(recorded: Node) -> None:
+    before = recorded.rules()
+    recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    recorded.iptables("-t", "nat", "-N", "CNI-OTHER")
+    recorded.iptables("-t", "nat", "-X", "CNI-OTHER")
+    recorded.proxy = recorded.new_proxy()
+    assert 1 == succeeded(recorded.sync()).chains_written
+    assert before == recorded.rules()
+
+
+def test_new_agent_writes_what_its_predecessor_was_killed_before_recording(recorded: Node) -> None:
+    key = Chain("nat", WEB_CHAIN)
+    recorded.record.forget(Family.IPV4, [key])
+    recorded.proxy = recorded.new_proxy()
+    assert 1 == succeeded(recorded.sync()).chains_written
+
+
+def test_rules_replaced_one_for_one_are_found_and_put_right(recorded: Node) -> None:
+    before = recorded.rules()
+    recorded.iptables("-t", "nat", "-R", WEB_CHAIN, "2", "-j", "RETURN")
+    assert before != recorded.rules()
+    assert 1 == succeeded(recorded.sync(verify=True)).chains_written
+    assert before == recorded.rules()
+    assert 0 == succeeded(recorded.sync(verify=True)).chains_written
+
+
+def test_what_others_did_before_rules_were_read_back_is_not_taken_for_ours(
+    nft_node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     restore = Iptables.restore
 
     def restore_and_spoil(iptables: Iptables, sections: Iterable[str]) -> None:
         restore(iptables, sections)
-        unreadable.iptables("-t", "nat", "-D", WEB_CHAIN, "2")
-        unreadable.iptables("-t", "nat", "-I", WEB_CHAIN, "2", "-j", "RETURN")
+        nft_node.iptables("-t", "nat", "-R", WEB_CHAIN, "2", "-j", "RETURN")
 
-    monkeypatch.setattr("kproxy.kernel.recorded.FEW_CHAINS", few)
-    unreadable.record = Record(None)
-    unreadable.proxy = unreadable.new_proxy()
     with monkeypatch.context() as patched:
         patched.setattr(Iptables, "restore", restore_and_spoil)
-        assert succeeded(unreadable.sync()).chains_written == 14
-    assert rewritten == succeeded(unreadable.sync(verify=True)).chains_written
-    assert before == unreadable.rules()
+        assert succeeded(nft_node.sync()).chains_written > 10
+    spoilt = nft_node.rules()
+    report = succeeded(nft_node.sync(verify=True))
+    assert (1, 1) == (report.chains_written, report.drifted)
+    assert spoilt != nft_node.rules()
+    nft_node.use_record(Record(None))
+    assert 0 == succeeded(nft_node.sync()).chains_written
 
 
-def test_deleted_chain_and_one_that_nobody_knows_are_found(unreadable: Node) -> None:
-    before = unreadable.rules()
-    unreadable.iptables("-t", "nat", "-F", "KUBE-SERVICES")
-    unreadable.iptables("-t", "nat", "-F", WEB_CHAIN)
-    unreadable.iptables("-t", "nat", "-X", WEB_CHAIN)
-    unreadable.iptables("-t", "nat", "-N", "KUBE-SEP-OLDOLDOLDOLDOLDO")
-    succeeded(unreadable.sync(verify=True))
-    assert before == unreadable.rules()
+def test_deleted_chain_and_one_that_nobody_knows_are_found(recorded: Node) -> None:
+    before = recorded.rules()
+    recorded.iptables("-t", "nat", "-F", "KUBE-SERVICES")
+    recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
+    recorded.iptables("-t", "nat", "-X", WEB_CHAIN)
+    recorded.iptables("-t", "nat", "-N", "KUBE-SEP-OLDOLDOLDOLDOLDO")
+    succeeded(recorded.sync(verify=True))
+    assert before == recorded.rules()
 
 
-def test_packets_that_are_counted_change_no_rule(unreadable: Node) -> None:
+def test_packets_that_are_counted_change_no_rule(recorded: Node) -> None:
     process.run(
         ["iptables-nft-restore", "--noflush", "--counters"], stdin="*nat\n[7:700] -A KUBE-MARK-MASQ\nCOMMIT\n"
     )
-    unreadable.iptables("-t", "nat", "-D", "KUBE-MARK-MASQ", "2")
-    assert 0 == succeeded(unreadable.sync(verify=True)).rules_written
+    recorded.iptables("-t", "nat", "-D", "KUBE-MARK-MASQ", "2")
+    assert 0 == succeeded(recorded.sync(verify=True)).rules_written
 
 
-def test_record_that_another_agent_holds_is_refused(unreadable: Node, tmp_path: Path) -> None:
+def test_record_that_another_agent_holds_is_refused(recorded: Node, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentLacking, match="locked"):
         Record(tmp_path / "record")
 

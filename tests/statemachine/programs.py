@@ -24,6 +24,9 @@ _NFT = {"nft": Purpose.WRITE}
 _ONLY_CHECKS = "--check"
 """A program that writes does not with this as its first argument."""
 
+_ONLY_LISTS = "--noflush"
+"""With this as its first argument, iptables-nft-restore is asked to list chains."""
+
 LATE_S = 1.5
 """By when a killed agent's program works late: a new agent has looked at the rules then."""
 
@@ -31,6 +34,7 @@ _WRAPPER = """#!/bin/sh
 fault=none
 due='{due}'
 if [ "$1" = {only_checks} ]; then due=/nowhere; fi
+if [ "$1" = {only_lists} ]; then due='{due_to_read}'; fi
 for token in "$due"/*; do
   befallen='{begun}'/"${{token##*/}}"
   if mv "$token" "$befallen" 2>/dev/null; then
@@ -123,6 +127,8 @@ class Programs:
                     due=due,
                     begun=self._begun,
                     only_checks=_ONLY_CHECKS,
+                    only_lists=_ONLY_LISTS,
+                    due_to_read=self._due[Purpose.READ],
                 )
             )
             wrapper.chmod(0o755)

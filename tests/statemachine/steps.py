@@ -2,6 +2,8 @@
 
 import fcntl
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -197,6 +199,7 @@ class Harm(StrEnum):
     GARBAGE = "garbage"
     TORN = "torn"
     OLDER = "older"
+    OF_ANOTHER_VERSION = "of-another-version"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +232,13 @@ class RecordHarmed(Step):
             case Harm.TORN:
                 third = len(left) // 3
                 path.write_bytes(left[:third] + b"Z" * third + left[2 * third :])
+            case Harm.OF_ANOTHER_VERSION if path.suffix == ".sqlite":
+                with closing(sqlite3.connect(path, isolation_level=None)) as file:
+                    file.execute("pragma user_version = 99")
+                    file.execute("drop table chain")
+                    file.execute("create table chain (family text, name text)")
+            case Harm.OF_ANOTHER_VERSION:
+                pass
             case Harm.OLDER if older is not None:
                 path.write_bytes(older)
             case _:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kproxy.errors import InputError
 from kproxy.model.endpoints import Backend
 from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan
@@ -145,7 +146,12 @@ class BlockWriter:
         return FAMILY_WORD[self.node.family]
 
     def _blocks(self, template: str, **values: object) -> dict[Block, str]:
-        return parse_blocks(self.render(f"nftables/{template}.j2", {"ip": self._ip, **values}))
+        name = f"nftables/{template}.j2"
+        text = self.render(name, {"ip": self._ip, **values})
+        try:
+            return parse_blocks(text)
+        except InputError as wrong:
+            raise InputError(f"template {name}: {wrong}") from wrong
 
 
 def _remembering(plan: ServicePortPlan, backend: Backend) -> _Remembering:

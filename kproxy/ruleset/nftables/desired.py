@@ -57,6 +57,7 @@ class DesiredTable:
         self.stale: set[NamespacedName] = set()
         """Services that were placed in other circumstances, and must be placed again."""
         self._placed: dict[NamespacedName, _Placed] = {}
+        self._not_computed: dict[NamespacedName, Exception] = {}
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picks] = Counter()
         self._marks: Counter[Element] = Counter()
@@ -74,7 +75,7 @@ class DesiredTable:
         """Take in what changed: the Services named, or all of them if the circumstances did."""
         self.adopt(circumstances)
         for key in {*dirty, *self.stale}:
-            self.place(key, self.planned(store, key))
+            self.place_newest(store, key)
 
     def adopt(self, circumstances: Circumstances) -> None:
         """Take in what all rules depend on; where it changed, every Service is stale."""
@@ -86,9 +87,24 @@ class DesiredTable:
         """How the Service is placed."""
         return self._placed.get(key, _NOTHING).plans
 
-    def planned(self, store: Store, key: NamespacedName) -> Plans:
+    def place_newest(self, store: Store, key: NamespacedName) -> None:
+        """Let a Service be what the state asks for; it stays as it is if that cannot be computed."""
         service = store.services.get(key)
-        return plan_service(service, store.slices_of(key), self._circumstances.node) if service else ()
+        try:
+            node = self._circumstances.node
+            plans = plan_service(service, store.slices_of(key), node) if service else ()
+            self.place(key, plans)
+        except MemoryError:
+            raise
+        except Exception as failed:  # noqa: BLE001 # whatever is wrong with one Service costs no other its rules
+            self._not_computed[key] = failed
+        else:
+            self._not_computed.pop(key, None)
+
+    def take_not_computed(self) -> dict[NamespacedName, Exception]:
+        """The Services whose newest elements and chains could not be computed, and why, since this was last asked."""
+        taken, self._not_computed = self._not_computed, {}
+        return taken
 
     def _enter(self, circumstances: Circumstances) -> None:
         """What cannot be rendered leaves the circumstances as they were, so that they are entered again."""
@@ -111,6 +127,9 @@ class DesiredTable:
         if plans == old.plans and key not in self.stale:
             return
         new, blocks = self._compiled(plans)
+        for served in new.frontends.values():
+            if served.way and served.way not in self._uses:
+                self._require(served.way)
         self.stale.discard(key)
         self.service_ports += len(plans) - len(old.plans)
         if plans:
@@ -122,6 +141,12 @@ class DesiredTable:
             self._put_block(block, None)
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
+
+    def _require(self, part: Way | Picks) -> None:
+        """What cannot be rendered fails here, before anything is changed."""
+        self._written(part)
+        for needed in part.needed:
+            self._require(needed)
 
     def elements(self) -> Iterator[Element]:
         """Every element that should be there."""

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import time
 from kproxy.agent import ending
@@ -15,14 +17,15 @@ while True:
 """
 
 
-def test_process_whose_main_thread_hangs_ends_and_says_where() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_process_whose_main_thread_hangs_ends_and_says_where(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         try:
             assert running.stdout is not None
             assert "ready\n" == running.stdout.readline()
-            running.send_signal(signal.SIGTERM)
+            running.send_signal(number)
             _, complaint = running.communicate(timeout=30)
         finally:
             running.kill()

@@ -13,7 +13,7 @@ from kproxy.agent.follower import Outcome
 from kproxy.agent.health import TO_BE_DELETED_TAINT, Health
 from kproxy.agent.probes import probe_pages
 from kproxy.errors import ProgramFailed
-from kproxy.state.events import Changed, Deleted, Event, Listed, Refused, Rejection
+from kproxy.state.events import Changed, Cost, Deleted, Event, Listed, Refused, Rejection
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
@@ -84,7 +84,8 @@ def test_synced_proxy_is_healthy_and_ready(world: World) -> None:
 def test_family_that_was_never_synced_is_not_ready(world: World) -> None:
     world.sync(failing={Family.IPV6: True})
     code, answer = world.get("/readyz")
-    assert (503, ["IPv6 is not programmed yet"]) == (code, answer["reasons"])
+    failure = "its last sync failed and is tried again: iptables-restore failed with exit code 1: refused"
+    assert (503, [f"IPv6 is not programmed yet: {failure}"]) == (code, answer["reasons"])
 
 
 @pytest.mark.parametrize(("age_s", "code"), [(TIMEOUT_S - 1, 200), (TIMEOUT_S, 503)])
@@ -172,3 +173,42 @@ def test_answers_are_counted(world: World) -> None:
     world.health.heard(Listed(Kind.NODE, ()))
     world.code("/healthz")
     assert world.counted == [("livez", HTTPStatus.OK), ("healthz", HTTPStatus.SERVICE_UNAVAILABLE)]
+
+
+def test_family_whose_last_sync_failed_is_not_ready_at_once_and_lives(world: World) -> None:
+    world.sync()
+    world.sync(failing={Family.IPV6: True})
+    code, answer = world.get("/readyz")
+    reason = str(answer["reasons"])
+    assert 503 == code
+    assert "IPv6 is not what is wanted: its last sync failed and is tried again: iptables-restore" in reason
+    assert [200, 200] == [world.code("/livez"), world.code("/healthz")]
+    world.sync()
+    assert 200 == world.code("/readyz")
+
+
+def test_drift_that_was_found_and_not_put_right_is_a_reason(world: World) -> None:
+    world.sync()
+    failed = SyncReport(1, 0, 0, 0, 0.0, 0.0, ProgramFailed("nft", 1, "no\nmore"), drifted=3)
+    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), failed, verified=True)})
+    reason = str(world.get("/readyz")[1]["reasons"])
+    assert "3 changes by others are not put right yet: nft failed with exit code 1: no" in reason
+    repaired = SyncReport(1, 3, 0, 3, 0.0, 0.0, drifted=3)
+    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), repaired, verified=True)})
+    assert 200 == world.code("/readyz")
+
+
+def test_sync_that_met_a_defect_is_a_reason(world: World) -> None:
+    world.sync()
+    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), None, verified=True)})
+    reason = str(world.get("/readyz")[1]["reasons"])
+    assert "IPv4 is not what is wanted" in reason
+    assert "the log says why" in reason
+
+
+def test_service_in_quarantine_makes_no_node_unready(world: World) -> None:
+    quarantined = (Rejection("IPv4 rules", "Service", "default/web", "", "refused", cost=Cost.CHANGE),)
+    world.sync()
+    left_behind = SyncReport(1, 0, 0, 0, 0.0, 0.0, quarantined=quarantined)
+    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), left_behind, verified=True)})
+    assert 200 == world.code("/readyz")

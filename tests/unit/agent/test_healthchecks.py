@@ -109,6 +109,17 @@ def test_port_stays_open_in_a_family_that_fails(node: Node) -> None:
     assert {"127.0.0.2", "::1"} == node.open_at()
 
 
+def test_each_family_is_told_of_its_own_endpoints(node: Node) -> None:
+    both = (Address("10.96.0.10"), Address("fd00:10:96::10"))
+    node.store.apply(Changed(a_service(health_check_node_port=node.port, cluster_ips=both)))
+    node.sync({family: a_view(family) for family in Family})
+    assert {"127.0.0.1", "127.0.0.2"} == node.open_at()
+    node.store.apply(Changed(a_slice(an_endpoint("fd00:10:128:1::1"), name="web-b")))
+    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.1", "node-2"))))
+    node.sync({family: a_view(family) for family in Family})
+    assert {"::1"} == node.open_at()
+
+
 def test_port_is_closed_until_rules_are_in_force(node: Node) -> None:
     node.sync(narrow_ipv4(), failed=frozenset(Family))
     assert set() == node.open_at()

@@ -1,11 +1,14 @@
 """The small HTTP server: any method, many addresses, clients that say nothing."""
 
+import errno
+import multiprocessing
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +119,122 @@ def test_head_may_come_in_pieces_and_its_lines_end_either_way(web: WebServer) ->
                 client.sendall(piece)
                 time.sleep(0.01)
             assert client.recv(100).startswith(b"HTTP/1.0 202 ")
+
+
+def connects(port: int, until: float, stays: int) -> None:
+    """As fast as this process can: each connection is closed once `stays` newer ones are open."""
+    opened: list[socket.socket] = []
+    while time.monotonic() < until:
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", port))
+        opened.append(client)
+        if len(opened) > stays:
+            opened.pop(0).close()
+
+
+FLOOD_S = 3.0
+
+
+@pytest.mark.parametrize("stays", [0, 500], ids=["and leave", "and stay without a word"])
+def test_probes_are_answered_while_thousands_connect(web: WebServer, stays: int) -> None:
+    listener = web.listen("127.0.0.1", 0, answer)
+    until = time.monotonic() + FLOOD_S
+    forked = multiprocessing.get_context("fork")
+    crowd = [
+        forked.Process(target=connects, args=(port(listener), until, stays), daemon=True) for _ in range(2)
+    ]
+    for each in crowd:
+        each.start()
+    statuses, slowest_s = [], 0.0
+    while time.monotonic() < until:
+        began_at = time.monotonic()
+        statuses.append(ask(listener, "/page")[0])
+        slowest_s = max(slowest_s, time.monotonic() - began_at)
+        time.sleep(0.02)
+    for each in crowd:
+        each.join(10)
+    assert {202} == set(statuses)
+    assert len(statuses) >= 2, f"the slowest of {len(statuses)} took {slowest_s:.1f} s"
+
+
+def test_client_that_reads_slowly_gets_all_of_a_large_page_and_holds_up_nobody(web: WebServer) -> None:
+    large = "x" * (8 << 20)
+    listener = web.listen("127.0.0.1", 0, lambda path: Page(large) if path == "/large" else answer(path))
+    with socket.create_connection(("127.0.0.1", port(listener)), 10) as slow:
+        slow.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        assert slow.recv(1000).startswith(b"HTTP/1.0 200 ")
+        assert 202 == ask(listener, "/page")[0]
+        received = b""
+        while more := slow.recv(1 << 20):
+            received += more
+    assert received.endswith(b"x" * 1000)
+
+
+def test_client_that_does_not_read_its_page_is_cut_in_time(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_module, "_ANSWER_TIMEOUT_S", 0.2)
+    listener = web.listen("127.0.0.1", 0, lambda _: Page("x" * (64 << 20)))
+    with socket.create_connection(("127.0.0.1", port(listener)), 10) as slow:
+        slow.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        received = len(slow.recv(1))
+        time.sleep(1.0)
+        try:
+            while more := slow.recv(1 << 20):
+                received += len(more)
+        except ConnectionError:
+            """It is cut."""
+    assert received < 64 << 20
+
+
+def test_listeners_leave_descriptors_to_clients_and_programs(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_module, "listeners_end", lambda: 0)
+    before = open_files()
+    with pytest.raises(OSError, match="programs and HTTP clients need some of them") as refused:
+        web.listen("127.0.0.1", 0, answer)
+    assert (errno.EMFILE, before) == (refused.value.errno, open_files())
+
+
+def test_client_beyond_the_reserve_is_answered_at_once_or_not_at_all(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_module, "clients_end", lambda: 0)
+    listener = web.listen("127.0.0.1", 0, answer)
+    with socket.create_connection(("127.0.0.1", port(listener)), 10) as silent:
+        assert b"" == silent.recv(1)
+    assert any(says_at_once(listener) for _ in range(50))
+
+
+def says_at_once(listener: Listener) -> bool:
+    """Whether a request came in together with its connection, or was too late for that."""
+    try:
+        return ask(listener, "/page")[0] == 202
+    except OSError:
+        return False
+
+
+def test_listeners_are_bounded_in_number(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_module, "_MOST_LISTENERS", 3)
+    listeners = [web.listen("127.0.0.1", 0, answer) for _ in range(3)]
+    with pytest.raises(OSError, match="3 addresses with ports are open already"):
+        web.listen("127.0.0.1", 0, answer)
+    web.close(listeners[0])
+    assert 202 == ask(web.listen("127.0.0.1", 0, answer), "/page")[0]
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def test_stopped_server_leaves_nothing_open() -> None:
+    before = open_files()
+    server = WebServer()
+    server.start()
+    listener = server.listen("127.0.0.1", 0, answer)
+    with socket.create_connection(("127.0.0.1", port(listener)), 10):
+        assert 202 == ask(listener, "/page")[0]
+        server.stop()
+    assert before == open_files()

@@ -56,6 +56,31 @@ def test_wrong_input_ends_with_2_and_one_sentence(tmp_path: Path) -> None:
     assert "kproxy: mode: 'ipvs' is not a mode of kproxy; write iptables or nftables\n" == done.stderr
 
 
+AFFINITY = RECORDED.parent / "session-affinity" / "objects.json"
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+@pytest.mark.parametrize("fault", ["{{ nosuch }}", "{{ 1 / 0 }}"])
+def test_service_for_which_a_template_fails_is_told_with_its_file_and_line_and_all_others_are_printed(
+    tmp_path: Path, mode: str, fault: str
+) -> None:
+    template = tmp_path / mode / "service-port.j2"
+    template.parent.mkdir()
+    template.write_text(fault)
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    (objects / "ill.json").write_text(AFFINITY.read_text())
+    rendered = ("render", "--node", "node-1", "--nfacct", "off", "--mode", mode)
+    done = kproxy(*rendered, "-f", str(objects), "--templates", str(tmp_path))
+    assert 1 == done.returncode
+    assert "KUBE-MARK-MASQ" in done.stdout or "table ip kproxy" in done.stdout
+    assert f"is left out: {template}, line 1: " in done.stderr
+    assert "Traceback" not in done.stderr
+    change = kproxy(*rendered, "-f", str(objects), "--before", str(objects), "--templates", str(tmp_path))
+    assert (1, "") == (change.returncode, change.stdout)
+    assert f"keeps the rules that it had: {template}, line 1: " in change.stderr
+
+
 def test_lacking_environment_ends_with_3_and_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -208,6 +208,9 @@ def test_node_port_addresses_are_canonical_cidrs_or_the_word_primary() -> None:
         nodePortAddresses=["10.0.0.7/24", "FD00::1/64"]
     ).node_port_addresses
     assert ("primary",) == decoded(nodePortAddresses=["primary"]).node_port_addresses
+    assert ("primary", "localhost", "10.0.0.0/8", "all") == decoded(
+        nodePortAddresses=["primary", " localhost", "10.0.0.0/8", "all"]
+    ).node_port_addresses
 
 
 @pytest.mark.parametrize(
@@ -299,7 +302,6 @@ def test_configuration_of_a_recorded_cluster_decodes_without_a_warning(cluster: 
         ({"iptables": {"minSyncPeriod": "31s"}}, "iptables.minSyncPeriod", "31s is longer"),
         ({"mode": "nftables", "nftables": {"masqueradeBit": 40}}, "nftables.masqueradeBit", "40"),
         ({"nodePortAddresses": ["10.0.0.0/8", "here"]}, "nodePortAddresses[1]", "primary"),
-        ({"nodePortAddresses": ["primary", "10.0.0.0/8"]}, "nodePortAddresses", "alone"),
         ({"nodePortAddresses": "primary"}, "nodePortAddresses", "'primary' is not a list"),
         ({"nodePortAddresses": [None]}, "nodePortAddresses[0]", "null is not text"),
         ({"clusterCIDR": "10.0.0.0"}, "clusterCIDR", "10.0.0.0/32"),

@@ -38,6 +38,17 @@ def settings_of(flags: dict[str, Any]) -> Settings:
         ),
         ({"nodeport-addresses": ["primary"]}, Settings(node_port_primary=True)),
         (
+            {"nodeport-addresses": ["primary", "localhost", "10.0.0.0/8"]},
+            Settings(
+                node_port_primary=True,
+                node_port_networks=tuple(map(Network, ("127.0.0.0/8", "::1/128", "10.0.0.0/8"))),
+            ),
+        ),
+        (
+            {"nodeport-addresses": ["all"]},
+            Settings(node_port_networks=(Network("0.0.0.0/0"), Network("::/0"))),
+        ),
+        (
             {"detect-local-mode": "BridgeInterface", "pod-bridge-interface": "cni0"},
             Settings(detect_local_mode=DetectLocalMode.BRIDGE_INTERFACE, bridge_interface="cni0"),
         ),
@@ -46,6 +57,8 @@ def settings_of(flags: dict[str, Any]) -> Settings:
             Settings(detect_local_mode=DetectLocalMode.INTERFACE_NAME_PREFIX, interface_name_prefix="cali"),
         ),
         ({"conntrack-tcp-be-liberal": True}, Settings(conntrack_tcp_be_liberal=True)),
+        ({"feature-gates": {"AllowServiceExternalIPs": False}}, Settings(external_ips=False)),
+        ({"feature-gates": {"AllowServiceExternalIPs": True, "Some": False}}, Settings()),
         ({"bind-address": "10.0.0.7"}, Settings(node_address=Address("10.0.0.7"))),
         ({"bind-address": "::"}, Settings()),
         (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kproxy.kernel.iptables import target
+from kproxy.kernel.iptables import comment, target
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,20 @@ from kproxy.kernel.iptables import target
 )
 def test_target_is_what_the_rule_does_and_not_what_it_says(rule: str, expected: str) -> None:
     assert expected == target(rule)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("-A INPUT -j KUBE-FIREWALL", ""),
+        (
+            '-A INPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES',
+            "kubernetes service portals",
+        ),
+        ("-A INPUT -m comment --comment portals -j KUBE-SERVICES", "portals"),
+        (r'-A INPUT -m comment --comment "say \"hi\" \\ twice" -j KUBE-SERVICES', 'say "hi" \\ twice'),
+        ('-A INPUT -m comment --comment "" -j KUBE-SERVICES', ""),
+    ],
+)
+def test_comment_is_the_text_without_its_quotes(rule: str, expected: str) -> None:
+    assert expected == comment(rule)

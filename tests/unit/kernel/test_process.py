@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,52 @@ def test_missing_program_asks_for_no_piece() -> None:
     with pytest.raises(EnvironmentLacking):
         process.feed(["no-such-program"], pieces, timeout_s=1)
     assert ["only\n"] == list(pieces)
+
+
+@pytest.mark.parametrize(("number", "named"), [("SEGV", "SIGSEGV"), ("KILL", "SIGKILL"), ("40", "40")])
+@pytest.mark.parametrize("fed", [False, True])
+def test_program_that_dies_by_a_signal_is_told_by_its_name_and_is_no_verdict(
+    number: str, named: str, fed: bool
+) -> None:
+    run = partial(process.feed, pieces=["some\n"], timeout_s=30) if fed else process.run
+    with pytest.raises(ProgramFailed) as failed:
+        run(["sh", "-c", f"kill -{number} $$"])
+    assert str(failed.value).endswith(f"ended by signal {named}")
+    assert not failed.value.is_verdict
+
+
+@pytest.mark.parametrize(("exit_code", "is_verdict"), [(1, True), (139, True), (None, False), (-11, False)])
+def test_verdict_is_what_a_program_says_that_ends_by_itself(exit_code: int | None, is_verdict: bool) -> None:
+    assert is_verdict == ProgramFailed("nft", exit_code, "").is_verdict
+
+
+@pytest.mark.parametrize("element", ["", ".", "bin", "../here/bin"])
+@pytest.mark.parametrize("where", ["{}:/usr/bin", "/usr/bin:{}"])
+def test_program_in_a_relative_element_of_path_is_passed_over_and_that_is_told(
+    element: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    program = here / element / "own-program"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PATH", where.format(element))
+    assert process.find("own-program") is None
+    with pytest.raises(EnvironmentLacking, match="own-program is not installed") as lacking:
+        process.run(["own-program"])
+    assert f"PATH has {element!r}, which is no absolute path" in str(lacking.value)
+
+
+def test_path_is_not_spoken_of_where_its_relative_elements_hold_no_such_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", ":.:bin:/usr/bin")
+    with pytest.raises(EnvironmentLacking, match="no-such-program is not installed; on Debian"):
+        process.run(["no-such-program"])
+
+
+def test_missing_path_is_the_systems_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATH")
+    assert process.find("sh") is not None

@@ -1,8 +1,10 @@
 """Slices to backends: ports, duplicates, order."""
 
+import pytest
+
 from facts import NODE, WEB, a_slice, an_endpoint, targets
 from kproxy.model.endpoints import backends_by_port
-from kproxy.state.objects import EndpointPort
+from kproxy.state.objects import Endpoint, EndpointPort
 from kproxy.values import Family, Protocol, ServicePortName
 
 
@@ -27,38 +29,46 @@ def test_ports_of_one_name_and_two_protocols_are_two_service_ports() -> None:
     } == found.keys()
 
 
-def test_duplicate_endpoint_counts_once_and_the_local_copy_wins() -> None:
-    slices = [a_slice(an_endpoint("10.128.1.1", "")), a_slice(an_endpoint("10.128.1.1", NODE), name="web-b")]
-    for order in (slices, slices[::-1]):
-        (backend,) = backends_by_port(WEB, order, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
-        assert backend.is_local
+READY = an_endpoint("10.128.1.1", "node-2")
+NOT_READY = an_endpoint("10.128.1.1", "node-3", ready=False, serving=False)
+LEAVING = an_endpoint("10.128.1.1", NODE, ready=False, terminating=True)
+GONE = an_endpoint("10.128.1.1", NODE, ready=False, serving=False, terminating=True)
 
 
-def test_duplicate_endpoint_is_ready_if_one_copy_is() -> None:
-    slices = [
-        a_slice(an_endpoint("10.128.1.1", ready=False)),
-        a_slice(an_endpoint("10.128.1.1"), name="web-b"),
-    ]
+@pytest.mark.parametrize("is_spread", [False, True], ids=["in one slice", "one a slice"])
+@pytest.mark.parametrize(
+    ("copies", "decides"),
+    [
+        pytest.param([GONE, READY], READY, id="a pod got the address of a dead one of this node"),
+        pytest.param([READY, GONE], READY, id="the same, listed the other way round"),
+        pytest.param([NOT_READY, LEAVING], NOT_READY, id="a pod that starts counts before one that still serves"),
+        pytest.param([GONE, READY, LEAVING, NOT_READY], NOT_READY, id="of those that run, the last"),
+        pytest.param([NOT_READY, GONE, READY], READY, id="of those that run, the last, if it is ready"),
+        pytest.param([LEAVING, GONE], LEAVING, id="of those that end, the first"),
+        pytest.param([GONE, LEAVING], GONE, id="of those that end, the first, if it does not serve"),
+    ],
+)  # fmt: skip
+def test_address_listed_several_times_counts_once_as_the_copy_that_decides(
+    copies: list[Endpoint], decides: Endpoint, is_spread: bool
+) -> None:
+    spread = [a_slice(each, name=f"web-{at}") for at, each in enumerate(copies)]
+    slices = spread if is_spread else [a_slice(*copies)]
     (backend,) = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
-    assert backend.ready
+    assert (decides.ready, decides.serving, decides.terminating, decides.node == NODE) == (
+        backend.ready,
+        backend.serving,
+        backend.terminating,
+        backend.is_local,
+    )
 
 
-def test_duplicate_endpoint_is_local_before_it_is_ready() -> None:
-    slices = [
-        a_slice(an_endpoint("10.128.1.1", "")),
-        a_slice(an_endpoint("10.128.1.1", NODE, ready=False), name="web-b"),
+def test_address_listed_several_times_at_different_ports_is_several_backends() -> None:
+    ports = (EndpointPort("", Protocol.TCP, 9090),)
+    slices = [a_slice(READY), a_slice(GONE, name="web-b", ports=ports)]
+    found = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
+    assert [("10.128.1.1:8080", True), ("10.128.1.1:9090", False)] == [
+        (each.target, each.ready) for each in found
     ]
-    (backend,) = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
-    assert (True, False) == (backend.is_local, backend.ready)
-
-
-def test_duplicate_endpoints_that_differ_in_nothing_that_counts_leave_the_first_slices_copy() -> None:
-    slices = [
-        a_slice(an_endpoint("10.128.1.1", zone_hints=("zone-a",))),
-        a_slice(an_endpoint("10.128.1.1", zone_hints=("zone-b",)), name="web-b"),
-    ]
-    (backend,) = backends_by_port(WEB, slices, NODE, Family.IPV4)[ServicePortName(WEB, "", Protocol.TCP)]
-    assert ("zone-a",) == backend.zone_hints
 
 
 def test_ipv6_target_is_bracketed() -> None:

@@ -105,6 +105,36 @@ def networks(*texts: str) -> dict[str, Any]:
         pytest.param(V4, networks("192.0.2.0/24"), just(), id="no address there"),
         pytest.param(V4, {"node_port_primary": True}, just("10.199.0.2"), id="primary"),
         pytest.param(V6, {"node_port_primary": True}, just("fd00:199::2"), id="primary v6"),
+        pytest.param(
+            V4,
+            {**networks("127.0.0.0/8", "::1/128"), "node_port_primary": True},
+            just("10.199.0.2", "127.0.0.1", on_localhost=True),
+            id="primary and localhost",
+        ),
+        pytest.param(
+            V6,
+            {**networks("127.0.0.0/8", "::1/128"), "node_port_primary": True},
+            just("fd00:199::2"),
+            id="primary and localhost v6",
+        ),
+        pytest.param(
+            V6,
+            {**networks("10.0.0.0/8"), "node_port_primary": True},
+            just("fd00:199::2"),
+            id="primary and a cidr of the other",
+        ),
+        pytest.param(
+            V4,
+            {**networks("10.199.0.0/24"), "node_port_primary": True},
+            just("10.199.0.2"),
+            id="primary and a cidr that has it",
+        ),
+        pytest.param(
+            V4,
+            {**networks("0.0.0.0/0", "::/0"), "node_port_primary": True},
+            everywhere(None, on_localhost=True),
+            id="primary and all",
+        ),
     ],
 )
 def test_node_ports_answer_where_the_settings_say(

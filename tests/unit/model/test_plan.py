@@ -42,6 +42,16 @@ def test_local_external_policy_of_a_service_without_external_addresses_uses_no_l
     assert [f"{HERE}:8080", f"{THERE}:8080"] == targets(plan.usable.reachable)
 
 
+def test_external_ips_that_are_switched_off_have_no_rules_and_need_no_local_endpoints() -> None:
+    service = a_service(external_ips=(Address("192.0.2.9"),), external_policy_local=True)
+    served, switched_off = (
+        a_plan(service, LOCAL, REMOTE, view=a_view(external_ips=allowed)) for allowed in (True, False)
+    )
+    assert (("192.0.2.9",), True) == (served.external_ips, served.is_externally_accessible)
+    assert ((), False) == (switched_off.external_ips, switched_off.is_externally_accessible)
+    assert () == switched_off.usable.local
+
+
 def test_local_internal_policy_alone_has_no_use_for_remote_backends() -> None:
     plan = a_plan(a_service(internal_policy_local=True), LOCAL, REMOTE)
     assert [f"{HERE}:8080"] == targets(plan.usable.reachable)

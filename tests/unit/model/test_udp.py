@@ -37,7 +37,9 @@ def test_services_that_share_an_address_keep_each_others_flows() -> None:
     put(store, "two", THERE, "10.96.0.2")
     assert frozenset({HERE, THERE}) == changed(store, frontends)[SHARED]
     store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "one")))
-    assert {Frontend(Address("10.96.0.1"), 53): None, SHARED: frozenset({THERE})} == changed(store, frontends)
+    assert {Frontend(Address("10.96.0.1"), 53): frozenset(), SHARED: frozenset({THERE})} == changed(
+        store, frontends
+    )
 
 
 def test_nothing_changes_with_tcp_services_and_other_families() -> None:
@@ -68,6 +70,31 @@ def test_flow_is_stale_by_who_serves() -> None:
     frontend = Target(Address("10.96.0.1"), 53)
     assert is_stale(frontend, HERE, frozenset({THERE}))
     assert not is_stale(frontend, HERE, frozenset({HERE, THERE}))
-    assert not is_stale(frontend, HERE, frozenset())
-    assert is_stale(frontend, HERE, None)
-    assert not is_stale(frontend, frontend, None)
+    assert is_stale(frontend, frontend, frozenset({HERE}))
+    assert is_stale(frontend, HERE, frozenset())
+    assert not is_stale(frontend, frontend, frozenset())
+
+
+def test_flow_of_an_address_listed_twice_goes_on_as_long_as_the_copy_that_decides_serves() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV4)
+    put(store, "one", HERE, "10.96.0.1")
+    put(store, "two", THERE, "10.96.0.2")
+    ports = (EndpointPort("", Protocol.UDP, HERE.port),)
+    starting = an_endpoint(HERE.address, ready=False, serving=False)
+    running, leaving, gone = (
+        an_endpoint(THERE.address),
+        an_endpoint(HERE.address, ready=False, terminating=True),
+        an_endpoint(THERE.address, ready=False, serving=False, terminating=True),
+    )
+    for name, copies in (("one", (leaving, starting)), ("two", (running, gone))):
+        store.apply(Changed(a_slice(*copies, name=f"{name}-a", service=name, ports=ports)))
+    told = changed(store, frontends)
+    assert frozenset() == told[Frontend(Address("10.96.0.1"), 53)]
+    assert frozenset({THERE}) == told[Frontend(Address("10.96.0.2"), 53)]
+
+
+def test_external_ip_that_is_switched_off_is_no_frontend() -> None:
+    store, frontends = Store(), UdpFrontends(Family.IPV4)
+    put(store, "one", HERE, "10.96.0.1")
+    told = frontends.update(store, store.take_dirty(), serves_external_ips=False)
+    assert {Frontend(Address("10.96.0.1"), 53): frozenset({HERE})} == dict(told)

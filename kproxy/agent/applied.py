@@ -1,0 +1,236 @@
+"""What the kernel holds of one family's chains: known by what was committed, looked at where that does not tell."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import chain as chain_up
+from typing import Protocol, TypeVar
+
+from kproxy.agent.course import Course
+from kproxy.errors import ProgramFailed
+from kproxy.kernel.iptables import Iptables
+from kproxy.ruleset.chains import Chain, Ruleset
+from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.transaction.fit import fitting
+from kproxy.transaction.plan import Known, is_ours, plan
+from kproxy.transaction.transaction import Section, Transaction
+from kproxy.values import NamespacedName
+
+_log = logging.getLogger(__name__)
+
+
+class Rules(Protocol):
+    """What the kernel holds, as one of its two packet filters can tell."""
+
+    def look(self, desired: Ruleset) -> Known: ...
+    def look_again(self, known: Known) -> Known: ...
+    def may_write_ahead(self) -> bool: ...
+    def begins(self) -> None: ...
+    def before(self, section: Section) -> None: ...
+    def took_effect(self, transaction: Transaction) -> None: ...
+    def record(self, transaction: Transaction) -> None: ...
+
+
+class AppliedChains:
+    """`known` is None where only a look tells.
+
+    Sections are committed one after the other, and a refusal names a line: so what is in effect is known also then.
+    """
+
+    def __init__(self, iptables: Iptables, rules: Rules, desired: DesiredRuleset) -> None:
+        self._iptables = iptables
+        self._rules = rules
+        self._desired = desired
+        self.known: dict[Chain, str | None] | None = None
+        self.unsettled: set[Chain] = set()
+        """Chains that may differ from what is desired; all others do not."""
+        self.drifted = 0
+        self._unrecorded: tuple[Section, ...] = ()
+
+    def forget(self) -> None:
+        """Anything may be in the kernel."""
+        self.known, self._unrecorded = None, ()
+
+    def commit(self, sections: Iterator[Section], course: Course) -> None:
+        """Let them take effect; ProgramFailed where one is refused, which the course then has as `refused`."""
+        course.refused = None
+        sections = fitting(sections, self._iptables.commit_room())
+        first = next(sections, None)
+        if first is None:
+            return
+        begun = len(course.sections)
+        if not self._unrecorded:
+            self._rules.begins()
+        try:
+            self._iptables.restore(self._texts(chain_up((first,), sections), course))
+        except ProgramFailed as failed:
+            self._took_part(course, begun, failed.line)
+            raise
+        self._took_effect(course.sections[begun:], course)
+
+    def rest(self, course: Course, *, deletes_apart: bool) -> Iterator[Section]:
+        """What the kernel lacks, as far as is known."""
+        known = self.known or {}
+        return iter(
+            plan(
+                only(known, self.unsettled),
+                only(self._desired.chains, self.unsettled),
+                course.missing_jumps or {},
+                section_size=self._iptables.backend.section_size(len(known)),
+                deletes_apart=deletes_apart,
+            ).sections
+        )
+
+    def commit_rest(self, course: Course, more: Iterable[Section] = ()) -> None:
+        """Let what the kernel is known to lack take effect, and then these sections."""
+        course.known = self.known or {}
+        self.commit(chain_up(self.rest(course, deletes_apart=True), more), course)
+
+    def look_anew(self, course: Course) -> None:
+        """At the kernel, whatever was known."""
+        self.record()  # it tells what was committed since
+        self.forget()
+        course.missing_jumps = self.missing_jumps()
+        self.observed(None, verify=False)
+
+    def take_stock(self, course: Course) -> None:
+        """What was committed before a refusal is known; what was to follow is yet to be decided on."""
+        known, self.known = self.known or {}, None
+        if course.missing_jumps is None:
+            course.missing_jumps = self.missing_jumps()
+        self.known = self._only_ours(known)
+        self.unsettled = _differing(self.known, self._desired.chains)
+
+    def settle(self, keys: Iterable[NamespacedName]) -> None:
+        """The kernel holds what is desired, and these Services stay as they are."""
+        known = self.known or {}
+        wanted = only(self._desired.chains, self.unsettled)
+        # what was equal already need not be held twice
+        known.update({chain: rules for chain, rules in wanted.items() if known.get(chain) == rules})
+        self.unsettled.clear()
+        self._desired.settle(keys)
+
+    def missing_jumps(self) -> dict[str, list[str]]:
+        if not self._iptables.lacks_jumps(self._desired.jumps):
+            return {}
+        missing = self._iptables.missing_jumps(self._desired.jumps)
+        if missing and self.known is not None:
+            _log.warning(
+                "%s: jumps to our chains are gone; all rules are checked again", self._iptables.family
+            )
+            self.known = None
+            self.drifted += sum(map(len, missing.values()))
+        return missing
+
+    def observed(self, held: Known | None, *, verify: bool) -> dict[Chain, str | None]:
+        """What the kernel holds of ours, which is `held` if that was found out before."""
+        known = self.known
+        if known is None:
+            known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
+            self.known = known
+            self.unsettled = _differing(known, self._desired.chains)
+        elif verify:
+            known = self._take_in(known, self._only_ours(self._rules.look_again(known)))
+        return known
+
+    def _only_ours(self, found: Known) -> dict[Chain, str | None]:
+        return {
+            chain: rules for chain, rules in found.items() if is_ours(chain) or chain in self._desired.chains
+        }
+
+    def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> dict[Chain, str | None]:
+        """This sync puts right the rules that others changed. Another agent may have changed them to those wanted now."""
+        differing = _differing(known, newest)
+        wanted = self._desired.chains
+        altered = [
+            chain
+            for chain in differing
+            if known.get(chain) is not None and newest.get(chain) != wanted.get(chain)
+        ]
+        self.drifted += len(altered)
+        if altered:
+            _log.warning(
+                "%s: somebody else changed %d of our chains, such as %s; they are put right",
+                self._iptables.family,
+                len(altered),
+                min(altered).name,
+            )
+        self.unsettled |= differing
+        self.known = newest
+        return newest
+
+    def record(self) -> None:
+        """Note what was committed since the last time."""
+        applied, self._unrecorded = Transaction(self._unrecorded), ()
+        if applied:
+            self._rules.record(applied)
+
+    def _texts(self, sections: Iterable[Section], course: Course) -> Iterator[str]:
+        for section in sections:
+            self._rules.before(section)
+            course.sections.append(section)
+            yield str(section)
+
+    def _took_effect(self, sections: Sequence[Section], course: Course) -> None:
+        transaction = Transaction(tuple(sections))
+        self._rules.took_effect(transaction)
+        self._unrecorded += transaction.sections
+        for section in sections:
+            if section.jumps and course.missing_jumps:
+                course.missing_jumps.pop(section.table, None)
+        if self.known is not None:
+            self.known.update(transaction.written)
+            for chain in transaction.deleted:
+                self.known.pop(chain, None)
+
+    def _took_part(self, course: Course, begun: int, line: int) -> None:
+        """Some of the sections since `begun` are in effect: those before the one with this line of their text."""
+        tried = course.sections[begun:]
+        number = _section_at(tried, line)
+        if number is None:
+            self.forget()
+            return
+        course.refused = tried[number]
+        del course.sections[begun + number :]
+        self.known = course.known
+        self._took_effect(tried[:number], course)
+        self._keep_records(tried[number:])
+
+    def _keep_records(self, sections: Iterable[Section]) -> None:
+        """What was about to change is what it was, and shall be recorded as that."""
+        known = self.known or {}
+        touched = {
+            chain
+            for each in sections
+            for chain in (*each.written, *each.edited, *each.deleted)
+            if chain in known
+        }
+        as_they_are = {chain: rules for chain in touched if (rules := known[chain]) is not None}
+        if len(as_they_are) < len(touched):
+            self._unrecorded = ()  # what is not known cannot be recorded; the next agent looks
+            return
+        for table in sorted({chain.table for chain in as_they_are}):
+            rules_of = {chain: rules for chain, rules in as_they_are.items() if chain.table == table}
+            self._unrecorded += (Section(table, rules_of),)
+
+
+def _section_at(sections: Iterable[Section], line: int) -> int | None:
+    end = 0
+    for number, section in enumerate(sections):
+        end += str(section).count("\n")
+        if 0 < line <= end:
+            return number
+    return None
+
+
+def _differing(known: Known, other: Known) -> set[Chain]:
+    """The chains that only one has, or that they have with different rules."""
+    gone = known.keys() - other.keys()
+    return gone | {chain for chain, rules in other.items() if chain not in known or known[chain] != rules}
+
+
+_Rules = TypeVar("_Rules", str, str | None)
+
+
+def only(chains: Mapping[Chain, _Rules], of: AbstractSet[Chain]) -> dict[Chain, _Rules]:
+    return {chain: chains[chain] for chain in of if chain in chains}

@@ -1,0 +1,114 @@
+"""Services whose newest rules are left out: why, and when each is tried again."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from itertools import count
+
+from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.ruleset.failures import place_of, why
+from kproxy.state.events import Cost, Rejection
+from kproxy.transaction.refusal import in_words
+from kproxy.values import Family, NamespacedName
+
+_log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 60.0
+"""A template that was put right, or a kernel module that was loaded, is noticed within a minute."""
+
+LONGEST_PAUSE_S = 3600.0
+"""What was refused for hours stays so, most likely; a try costs the others a write of their table in iptables-legacy."""
+
+MOST_TRIES = 100
+"""Of one search for Services at fault. One among 10,000 is found in 15 to 30; where there are more, the next sync goes on."""
+
+LONGEST_SEARCH_S = 20.0
+"""So long, and not much longer, changes of others wait for a search; a try of 100,000 chains in iptables-legacy takes seconds."""
+
+
+def limited(clock: Callable[[], float]) -> Callable[[], bool]:
+    """Whether a search that begins now may make one more try, each time that this is asked."""
+    tries, ends_at = count(1), clock() + LONGEST_SEARCH_S
+    return lambda: next(tries) <= MOST_TRIES and clock() < ends_at
+
+
+@dataclass(slots=True)
+class _Suspect:
+    field: str
+    reason: str
+    is_refused: bool
+    due_at: float
+    pause_s: float
+
+
+class Suspects:
+    """Those of one family, of which each keeps the rules that it had.
+
+    One that changes is due at once; else after pauses that grow from `FIRST_PAUSE_S` to `LONGEST_PAUSE_S`.
+    """
+
+    def __init__(self, family: Family, clock: Callable[[], float] = time.monotonic) -> None:
+        self._place = place_of(family)
+        self._clock = clock
+        self._held: dict[NamespacedName, _Suspect] = {}
+        self.not_computed_now: AbstractSet[NamespacedName] = frozenset()
+        """Those of the last that were to be computed."""
+
+    @property
+    def refused(self) -> AbstractSet[NamespacedName]:
+        """Those that the kernel does not take; a try of theirs must hold up nobody else."""
+        return {key for key, suspect in self._held.items() if suspect.is_refused}
+
+    @property
+    def due(self) -> AbstractSet[NamespacedName]:
+        """Those to be tried now."""
+        now = self._clock()
+        return {key for key, suspect in self._held.items() if suspect.due_at <= now}
+
+    def reconsider(self, keys: AbstractSet[NamespacedName]) -> None:
+        """These have changed, so the reasons may be gone."""
+        for key in self._held.keys() & keys:
+            suspect = self._held[key]
+            suspect.due_at, suspect.pause_s = self._clock(), 0.0
+
+    def reconsider_all(self) -> None:
+        """What all rules depend on has changed."""
+        self.reconsider(self._held.keys())
+
+    def computed(
+        self, keys: AbstractSet[NamespacedName], failures: Mapping[NamespacedName, Exception]
+    ) -> None:
+        """The newest rules of these were made, but for those that cannot be, for which there is a reason."""
+        self.not_computed_now = failures.keys()
+        self.release(
+            {key for key in self._held.keys() & keys if not self._held[key].is_refused} - failures.keys()
+        )
+        for key, failed in failures.items():
+            if not isinstance(failed, KproxyError):
+                _log.error("%s: Service %s meets a defect in kproxy", self._place, key, exc_info=failed)
+            field, reason = why(failed)
+            self._hold(key, field, reason, is_refused=False)
+
+    def refuse(self, refusals: Mapping[NamespacedName, ProgramFailed]) -> None:
+        """The kernel does not take the newest rules of these."""
+        for key, failed in refusals.items():
+            self._hold(key, "", f"its rules are refused: {in_words(failed)}", is_refused=True)
+
+    def release(self, keys: Iterable[NamespacedName]) -> None:
+        """The newest rules of these are in effect."""
+        for key in keys:
+            self._held.pop(key, None)
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        return tuple(
+            Rejection(self._place, "Service", str(key), held.field, held.reason, key, Cost.CHANGE)
+            for key, held in sorted(self._held.items())
+        )
+
+    def _hold(self, key: NamespacedName, field: str, reason: str, *, is_refused: bool) -> None:
+        before = self._held.get(key)
+        pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S) if before and before.pause_s else FIRST_PAUSE_S
+        self._held[key] = _Suspect(field, reason, is_refused, self._clock() + pause_s, pause_s)

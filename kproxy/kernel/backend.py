@@ -1,0 +1,89 @@
+"""Which of the kernel's two packet filters this host's other programs use."""
+
+import re
+
+from kproxy.errors import KproxyError
+from kproxy.kernel import process
+from kproxy.kernel.iptables import Backend
+from kproxy.kernel.nft_rules import count_iptables_rules
+from kproxy.kernel.nftables import chains
+from kproxy.ruleset.chains import Chain
+from kproxy.values import Family
+
+_HINTS = ("KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY")
+_PROGRAMS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+_NFT_TABLES = ("filter", "nat", "mangle", "raw", "security")
+_VERSION = re.compile(r"iptables v\d\S*( \(nf_tables\))?")
+
+
+def find_backend() -> Backend:
+    """The backend that this host's other programs use, so that all rules meet in one place.
+
+    As iptables-wrappers decides: the kubelet's hint chains in mangle tell; without them, rules of
+    a service proxy, then the greater number of rules; nft if they are equal. Where nobody has any rule, it is the
+    backend of the program `iptables`.
+    """
+    nft = _NftRules()
+    if nft.has_hint():
+        return Backend.NFT
+    legacy = _LegacyRules()
+    if legacy.has_hint():
+        return Backend.LEGACY
+    if nft.has_services():
+        return Backend.NFT
+    by_legacy, by_nft = legacy.count(), nft.count()
+    if by_legacy or by_nft:
+        return Backend.LEGACY if by_legacy > by_nft else Backend.NFT
+    return _backend_of_program()
+
+
+class _NftRules:
+    """The chains and rules of iptables-nft, read by netlink: iptables-nft-save prints nothing beside some rules of others."""
+
+    def __init__(self) -> None:
+        self._families = [family for family, name in _PROGRAMS.items() if process.find(f"{name}-nft")]
+        self._chains: set[Chain] = set()
+        for family in self._families:
+            try:
+                self._chains.update(chains(family))
+            except KproxyError:  # a kernel without nf_tables holds none
+                self._families = []
+
+    def has_hint(self) -> bool:
+        return any(chain.table == "mangle" and chain.name.startswith(_HINTS) for chain in self._chains)
+
+    def has_services(self) -> bool:
+        return Chain("nat", "KUBE-SERVICES") in self._chains
+
+    def count(self) -> int:
+        return sum(count_iptables_rules(family, table) for family in self._families for table in _NFT_TABLES)
+
+
+class _LegacyRules:
+    """What iptables-legacy-save prints of the tables that exist: looking at one by its name would create it."""
+
+    def __init__(self) -> None:
+        self._lines = [line for name in _PROGRAMS.values() for line in _saved(f"{name}-legacy-save")]
+
+    def has_hint(self) -> bool:
+        return any(line.startswith(tuple(f":{hint}" for hint in _HINTS)) for line in self._lines)
+
+    def count(self) -> int:
+        return sum(line.startswith("-A") for line in self._lines)
+
+
+def _saved(program: str) -> list[str]:
+    try:
+        return process.run([program]).splitlines()
+    except KproxyError:
+        return []  # a host without one family or backend has no rules there
+
+
+def _backend_of_program() -> Backend:
+    """Alternatives of the host tell. A program that does not name its backend is older than 1.8, and legacy."""
+    try:
+        version = _VERSION.search(process.run(["iptables", "--version"]))
+    except KproxyError:
+        return Backend.NFT
+    is_legacy = version is not None and not version[1] and process.find("iptables-legacy") is not None
+    return Backend.LEGACY if is_legacy else Backend.NFT

@@ -1,0 +1,73 @@
+"""The file descriptors of this process: as many as it may have, of which some stay free for programs.
+
+The kernel gives the lowest number that is free. So the number of a new descriptor tells, without counting, how many are
+taken at least.
+"""
+
+import logging
+import resource
+
+_log = logging.getLogger(__name__)
+
+_FOR_PROGRAMS = 64
+"""What the rules need at the same time: pipes of a program (7), connections to the API server (5), netlink sockets, the
+record, files that are read; twice that, since both families and the end of another mode may do so at once."""
+
+_FOR_CLIENTS = 64
+"""Listeners leave so many more to those who ask: a node whose probes find no place is taken for dead."""
+
+_ENOUGH = 1024
+"""A node with 500 health-check node ports in both families needs so many; with less, some of them stay closed."""
+
+
+def raise_limit() -> None:
+    """Let this process have as many as its hard limit allows; a low one is told, with its consequence."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as refused:
+            _log.warning("the limit of open files stays at %d instead of %d: %s", soft, hard, refused)
+            hard = soft
+        else:
+            _log.debug("the limit of open files is raised from %d to %d", soft, hard)
+    if hard != resource.RLIM_INFINITY and hard < _ENOUGH:
+        _log.warning(
+            "the hard limit of open files is %d: only some %d health-check node ports can be opened; "
+            "raise it to %d or more (LimitNOFILE of a unit, the container runtime's default)",
+            hard,
+            max(hard - _left_by_listeners(hard), 0),
+            _ENOUGH,
+        )
+
+
+def listeners_end() -> int:
+    """Below this a listener may keep its descriptor: enough are free then for HTTP clients and programs."""
+    limit = _limit()
+    return limit - _left_by_listeners(limit)
+
+
+def clients_end() -> int:
+    """Below this an HTTP client may keep its descriptor: enough are free then for programs."""
+    limit = _limit()
+    return limit - _left_by_clients(limit)
+
+
+def limit_told() -> str:
+    """The limit in words, for a message about its breach."""
+    return f"this process may have {_limit()} files open, and programs and HTTP clients need some of them"
+
+
+def _limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def _left_by_clients(limit: int) -> int:
+    """Of a very low limit a quarter."""
+    return min(_FOR_PROGRAMS, limit // 4)
+
+
+def _left_by_listeners(limit: int) -> int:
+    """Of a very low limit half."""
+    return min(_FOR_PROGRAMS + _FOR_CLIENTS, limit // 2)

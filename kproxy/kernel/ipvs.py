@@ -1,0 +1,84 @@
+"""Leftovers of kube-proxy's mode ipvs that are no rules: its interface, and virtual servers."""
+
+import socket
+from pathlib import Path
+
+import msgspec
+
+from kproxy.errors import KproxyError
+from kproxy.kernel import process
+
+INTERFACE = "kube-ipvs0"
+"""The name that kube-proxy gives to the dummy interface that holds all cluster IPs."""
+
+_SERVERS = Path("/proc/net/ip_vs")
+_PROTOCOLS = ("TCP ", "UDP ", "SCTP ", "FWM ")
+
+
+class _LinkInfo(msgspec.Struct):
+    info_kind: str = ""
+
+
+class _AddressInfo(msgspec.Struct):
+    prefixlen: int = 0
+    scope: str = ""
+
+
+class _Link(msgspec.Struct):
+    linkinfo: _LinkInfo = msgspec.field(default_factory=_LinkInfo)
+    addr_info: list[_AddressInfo] = []
+
+    @property
+    def is_of_kube_proxy(self) -> bool:
+        """Whether it is a dummy, or holds nothing but single addresses, as no interface to a network does."""
+        held = [each for each in self.addr_info if each.scope != "link"]
+        return self.linkinfo.info_kind == "dummy" or (
+            bool(held) and all(each.prefixlen in (32, 128) for each in held)
+        )
+
+
+_LINKS = msgspec.json.Decoder(list[_Link])
+
+
+def has_interface() -> bool:
+    try:
+        socket.if_nametoindex(INTERFACE)
+    except OSError:
+        return False
+    return True
+
+
+def remove_interface() -> bool:
+    """Remove it with all its addresses, on which processes of the node would answer; whether it was there.
+
+    KproxyError where it cannot be removed, or is not what kube-proxy makes.
+    """
+    if not has_interface():
+        return False
+    try:
+        _require_of_kube_proxy()
+        process.run(["ip", "link", "delete", "dev", INTERFACE])
+    except KproxyError:
+        if has_interface():  # else somebody else was faster
+            raise
+        return False
+    return True
+
+
+def _require_of_kube_proxy() -> None:
+    listed = process.run(["ip", "-json", "-details", "address", "show", "dev", INTERFACE])
+    try:
+        (link,) = (each for each in _LINKS.decode(listed) if each != _Link())
+    except (msgspec.DecodeError, ValueError) as wrong:
+        raise KproxyError(f"ip does not list {INTERFACE} as iproute2 does: {wrong}") from wrong
+    if not link.is_of_kube_proxy:
+        raise KproxyError(f"{INTERFACE} is not an interface as kube-proxy makes it, so it stays")
+
+
+def count_servers() -> int:
+    """How many virtual servers IPVS has here; 0 where the kernel has no IPVS."""
+    try:
+        lines = _SERVERS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return sum(line.startswith(_PROTOCOLS) for line in lines)

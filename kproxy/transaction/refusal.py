@@ -1,0 +1,59 @@
+"""What a program says when the kernel, or the program itself, does not take rules."""
+
+import re
+
+from kproxy.errors import ProgramFailed
+
+_NOT_HERE = (3, 4)
+"""Exit codes of iptables where the kernel lacks the table, or another program holds the lock (xtables.h). iptables-nft has the
+latter also for a line that the kernel refuses, which it names."""
+
+_NOT_THE_RULES = (
+    "another app is currently holding the xtables lock",
+    "cannot allocate memory",
+    "device or resource busy",
+    "interrupted system call",
+    "message too long",
+    "no buffer space available",
+    "operation not permitted",
+    "out of memory",
+    "permission denied",
+    "resource temporarily unavailable",
+    "too many open files",
+)
+"""What the system says for reasons of its own; the same rules may be taken the next time."""
+
+_PREFIX = re.compile(r"^(?:\S+:\d+:\d+(?:-\d+)?: Error: |ip6?tables\S*(?: v\S+ \([a-z_]+\))?: ?)")
+_NUMBER = re.compile(r"\bline:? \d+:? ?")
+_NAMED = re.compile(r"^> *\d+ (.*)$", re.MULTILINE)
+_SHOWN = re.compile(r"^\S+:\d+:\d+(?:-\d+)?: Error: .*\n\s*(.*\S)", re.MULTILINE)
+"""nft prints the line of its input below the error."""
+
+_LONGEST = 400
+
+
+def is_refusal(failed: ProgramFailed) -> bool:
+    """Whether rules may be at fault: not where a program was killed or took too long, nor where the system lacks something."""
+    if failed.exit_code is None or failed.exit_code <= 0:
+        return False
+    if failed.exit_code in _NOT_HERE and not failed.line:
+        return False
+    said = failed.stderr.lower()
+    return not any(each in said for each in _NOT_THE_RULES)
+
+
+def named_rule(failed: ProgramFailed) -> str:
+    """The line of the input that the program named, such as `-A CHAIN ...`; empty if that is a COMMIT, or it named none."""
+    found = _NAMED.search(failed.excerpt)
+    return found[1] if found and found[1].startswith(("-", ":")) else ""
+
+
+def in_words(failed: ProgramFailed) -> str:
+    """One line that stays the same for the same fault, though line numbers move."""
+    lines = (_NUMBER.sub("", _PREFIX.sub("", line)).strip() for line in failed.stderr.splitlines())
+    said = next(filter(None, lines), "")
+    if said in {"", "failed"}:
+        said = f"the kernel does not take them, and {failed.program.split(' ', 1)[0]} does not say why"
+    shown = _SHOWN.search(failed.stderr)
+    rule = shown[1] if shown else named_rule(failed)
+    return f"{said}: {rule}"[:_LONGEST] if rule else said[:_LONGEST]

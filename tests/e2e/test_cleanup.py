@@ -1,0 +1,192 @@
+"""`kproxy agent --cleanup` where a program is missing, where nothing is to be done, and what it says about the rest."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from socket import create_server
+
+import pytest
+
+from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
+from kproxy.kernel import process, sysctl
+from kproxy.kernel.iptables import Backend
+from kproxy.kernel.ipvs import has_interface
+from kproxy.kernel.nftables import generation, has_table
+from kproxy.values import Family
+from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
+from newer_nft import add_table_of_newer_nft, let_nft_crash
+from running import BOUND_S, eventually, running_agent
+
+pytestmark = pytest.mark.netns
+
+PROGRAM = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+NOTHING = "nothing of kproxy or kube-proxy was there"
+
+
+@pytest.fixture(autouse=True)
+def kernel() -> Iterator[None]:
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+WITHOUT_PROGRAMS = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs none /usr/sbin && PATH=/nowhere exec "$0" "$@"',
+)
+"""Before a command: neither PATH nor the directories of the system have any program of netfilter's or iproute2's."""
+
+
+def clean_up(*before: str) -> tuple[int, str]:
+    """Its exit code, and all that it said."""
+    command = [*DIES_WITH_ITS_PARENT, *before, sys.executable, "-m", "kproxy", "agent", "--cleanup"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return ended.returncode, ended.stderr
+
+
+def add_chain(backend: Backend, family: Family, chain: str, table: str = "nat") -> None:
+    process.run([f"{PROGRAM[family]}-{backend}", "-t", table, "-N", chain])
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("chain", ["KUBE-SERVICES", "KUBE-SVC-AAAAAAAAAAAAAAAA", "KUBE-MARK-MASQ"])
+def test_rules_whose_program_is_missing_are_told_with_exit_code_3(
+    backend: Backend, family: Family, chain: str
+) -> None:
+    add_chain(backend, family, chain)
+    code, said = clean_up(*WITHOUT_PROGRAMS)
+    assert 3 == code, said
+    assert f"{PROGRAM[family]}-{backend}" in said
+    assert "not installed" in said
+    assert (chain in said) == (backend is Backend.NFT)
+
+
+def test_one_program_that_is_missing_does_not_keep_the_other_rules() -> None:
+    for table in ("kproxy", "kube-proxy"):
+        process.run(["nft", f"add table ip {table}; add table ip6 {table}"])
+    add_chain(Backend.NFT, Family.IPV4, "KUBE-SERVICES")
+    code, said = clean_up(*WITHOUT_PROGRAMS)
+    assert 3 == code
+    assert 4 == said.count("removed table")
+
+
+def test_nothing_to_clean_up_is_told_and_needs_no_program() -> None:
+    before = generation()
+    code, said = clean_up(*WITHOUT_PROGRAMS)
+    assert (0, True) == (code, NOTHING in said), said
+    assert before == generation()
+
+
+def test_foreign_chains_alone_need_no_program() -> None:
+    add_chain(Backend.NFT, Family.IPV4, "MINE")
+    add_chain(Backend.NFT, Family.IPV6, "KUBE-KUBELET-CANARY")
+    add_chain(Backend.NFT, Family.IPV4, "KUBE-FIREWALL", "filter")
+    process.run(["iptables-nft", "-A", "KUBE-FIREWALL", "-p", "47", "-j", "DROP"])
+    code, said = clean_up(*WITHOUT_PROGRAMS)
+    assert (0, True) == (code, NOTHING in said), said
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_second_cleanup_finds_nothing(backend: Backend) -> None:
+    for family in Family:
+        add_chain(backend, family, "KUBE-SERVICES")
+    assert [(0, False), (0, True)] == [(code, NOTHING in said) for code, said in (clean_up(), clean_up())]
+
+
+def test_agent_that_still_runs_is_told_of() -> None:
+    assert "an agent seems to run here" not in clean_up()[1]
+    with closing(create_server(("127.0.0.1", 10256))):
+        assert "an agent seems to run here" in clean_up()[1]
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_what_stays_is_told(backend: Backend) -> None:
+    _, said = clean_up()
+    assert "stays" not in said
+    add_chain(backend, Family.IPV4, "KUBE-FIREWALL", "filter")
+    process.run([f"iptables-{backend}", "-A", "KUBE-FIREWALL", "-p", "47", "-j", "DROP"])
+    sysctl.ensure(sysctl.ROUTE_LOCALNET, "1", consequence="")
+    code, said = clean_up()
+    assert 0 == code
+    assert f"KUBE-FIREWALL stays in filter (iptables-{backend})" in said
+    assert "net.ipv4.conf.all.route_localnet stays 1" in said
+    assert "sysctl -w net.ipv4.conf.all.route_localnet=0" in said
+
+
+def test_tables_go_where_nft_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process.run(["nft", "add table ip kproxy; add table ip6 kube-proxy"])
+    add_table_of_newer_nft()
+    let_nft_crash(tmp_path, monkeypatch)
+    code, said = clean_up()
+    assert (0, 2) == (code, said.count("removed table")), said
+
+
+def add_interface(name: str, *addresses: str) -> None:
+    """Where a kernel has no dummies, a bridge without ports stands for one."""
+    process.run(["ip", "link", "add", name, "type", "bridge"])
+    for address in addresses:
+        process.run(["ip", "address", "add", address, "dev", name])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [clean_up, lambda: end_iptables_mode(Family.IPV4), lambda: end_nftables_mode(Family.IPV6)],
+    ids=["cleanup", "nftables mode begins", "iptables mode begins"],
+)
+def test_interface_of_mode_ipvs_goes_with_its_addresses(end: Callable[[], object]) -> None:
+    add_interface("kube-ipvs0", "10.96.0.1/32", "10.96.0.10/32", "fd00:10:96::1/128")
+    add_interface("kube-ipvs1", "10.96.0.99/32")
+    end()
+    assert not has_interface()
+    left = process.run(["ip", "-oneline", "address", "show"])
+    assert "10.96.0.99/32" in left
+    assert "10.96.0.1/32" not in left
+
+
+@pytest.mark.parametrize("addresses", [(), ("10.1.0.1/24",), ("10.96.0.1/32", "10.1.0.1/24")])
+def test_interface_of_that_name_to_a_network_stays_and_that_is_told(addresses: tuple[str, ...]) -> None:
+    add_interface("kube-ipvs0", *addresses)
+    code, said = clean_up()
+    assert (1, True) == (code, has_interface())
+    assert "kube-ipvs0 is not an interface as kube-proxy makes it, so it stays" in said
+
+
+def test_interface_of_mode_ipvs_without_iproute2_is_told() -> None:
+    add_interface("kube-ipvs0", "10.96.0.1/32")
+    code, said = clean_up(*WITHOUT_PROGRAMS)
+    assert (3, True) == (code, has_interface())
+    assert "kube-ipvs0: ip is not installed" in said
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_interface_of_mode_ipvs_goes_when_an_agent_starts(mode: str, tmp_path: Path) -> None:
+    add_interface("kube-ipvs0", "10.96.0.10/32")
+    log = tmp_path / "log"
+    demo = Path(__file__).parents[2] / "examples" / "demo"
+    with running_agent("--manifests", str(demo), f"--proxy-mode={mode}", log=log):
+        eventually(lambda: "removed kube-ipvs0" in log.read_text(), "kube-ipvs0 goes", log)
+    assert not has_interface()
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_agent_beside_a_table_of_a_newer_nft_works_or_says_why_not(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.run(["nft", "add table ip kproxy"])
+    add_table_of_newer_nft()
+    let_nft_crash(tmp_path, monkeypatch)
+    log = tmp_path / "log"
+    demo = Path(__file__).parents[2] / "examples" / "demo"
+    with running_agent("--manifests", str(demo), f"--proxy-mode={mode}", log=log) as running:
+        if mode == "nftables":
+            assert 3 == running.wait(timeout=BOUND_S)
+        else:
+            eventually(lambda: not has_table(Family.IPV4, "kproxy"), "the table of nftables mode goes", log)
+    said = log.read_text()
+    assert "kernel options" not in said
+    assert (mode == "nftables") == ("nft 1.1.2 or newer wrote table inet host" in said)
