@@ -68,7 +68,7 @@ FAULTS = (
     Fault(
         "source range",
         Kind.SERVICE,
-        lambda thing: thing["spec"].update(loadBalancerSourceRanges=["192.0.2.0/24", "anywhere"]),
+        lambda thing: thing["spec"].update(loadBalancerSourceRanges=["anywhere"]),
         replaces=True,
     ),
 )
