@@ -53,8 +53,9 @@ class AppliedChains:
 
     def commit(self, sections: Iterator[Section], course: Course) -> None:
         """Let them take effect; ProgramFailed where one is refused, which the course then has as `refused`."""
-        course.refused = None
-        sections = fitting(sections, self._iptables.commit_room())
+        course.refused, course.refused_line = None, ""
+        room = self._iptables.commit_room()
+        sections = fitting(sections, room)
         first = next(sections, None)
         if first is None:
             return
@@ -65,6 +66,8 @@ class AppliedChains:
             self._iptables.restore(self._texts(chain_up((first,), sections), course))
         except ProgramFailed as failed:
             self._took_part(course, begun, failed.line)
+            if room is not None:
+                self.forget()  # a chain may have been divided
             raise
         self._took_effect(course.sections[begun:], course)
 
@@ -186,10 +189,11 @@ class AppliedChains:
     def _took_part(self, course: Course, begun: int, line: int) -> None:
         """Some of the sections since `begun` are in effect: those before the one with this line of their text."""
         tried = course.sections[begun:]
-        number = _section_at(tried, line)
-        if number is None:
+        found = _find_line(tried, line)
+        if found is None:
             self.forget()
             return
+        number, course.refused_line = found
         course.refused = tried[number]
         del course.sections[begun + number :]
         self.known = course.known
@@ -214,12 +218,14 @@ class AppliedChains:
             self._unrecorded += (Section(table, rules_of),)
 
 
-def _section_at(sections: Iterable[Section], line: int) -> int | None:
+def _find_line(sections: Iterable[Section], line: int) -> tuple[int, str] | None:
+    """In which section that line of their text is, and what it says."""
     end = 0
     for number, section in enumerate(sections):
-        end += str(section).count("\n")
-        if 0 < line <= end:
-            return number
+        begin, text = end, str(section)
+        end += text.count("\n")
+        if begin < line <= end:
+            return number, text.split("\n")[line - begin - 1]
     return None
 
 

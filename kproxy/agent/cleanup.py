@@ -6,49 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import process, sysctl
+from kproxy.agent.chain_removal import GUARD, remove_chains
+from kproxy.errors import EnvironmentLacking, KproxyError
+from kproxy.kernel import sysctl
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.ipvs import INTERFACE, count_servers, remove_interface
 from kproxy.kernel.nftables import delete_table
-from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE
-from kproxy.transaction.fit import fitting
 from kproxy.transaction.nftables import MODEL
-from kproxy.transaction.order import parents_first
-from kproxy.transaction.plan import is_ours
-from kproxy.transaction.transaction import Section
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
 
-_SHARED = frozenset(
-    {
-        "KUBE-EXTERNAL-SERVICES",
-        "KUBE-FORWARD",
-        "KUBE-IPVS-FILTER",
-        "KUBE-IPVS-OUT-FILTER",
-        "KUBE-LOAD-BALANCER",
-        "KUBE-NODE-PORT",
-        "KUBE-NODEPORTS",
-        "KUBE-POSTROUTING",
-        "KUBE-PROXY-CANARY",
-        "KUBE-PROXY-FIREWALL",
-        "KUBE-SERVICES",
-        "KUBE-SOURCE-RANGES-FIREWALL",
-    }
-)
-"""The chains that stand whatever the Services, in iptables mode and in kube-proxy's mode ipvs."""
-
-_MARKING = "KUBE-MARK-MASQ"
-"""Ours, but plugins that open host ports may send packets there too."""
-
-_GUARD = "KUBE-FIREWALL"
-"""Where the kubelet and we both keep strangers from 127.0.0.1. With rules in it, it stays, as route_localnet does."""
-
-_MOST_NAMED = 3
-
-_TABLES = ("filter", "nat", "mangle")
 _KUBE_PROXYS_TABLE = "kube-proxy"
 _NFT_TABLES = (_KUBE_PROXYS_TABLE, TABLE, MODEL)
 
@@ -123,7 +92,7 @@ def _parts() -> Iterator[_Part]:
 
 
 def _by_iptables(backend: Backend, family: Family) -> Callable[[], bool]:
-    return partial(_clean_iptables, Iptables(backend, family))
+    return partial(remove_chains, Iptables(backend, family))
 
 
 def _end(*parts: _Part) -> None:
@@ -143,73 +112,6 @@ def _all_done(parts: Iterable[_Part]) -> tuple[bool, list[tuple[str, KproxyError
         except KproxyError as failed:
             failures.append((name, failed))
     return removed, failures
-
-
-def _clean_iptables(iptables: Iptables) -> bool:
-    removed = False
-    for table in _TABLES:
-        chains = [Chain(table, name) for name in _chain_names(iptables, table)]
-        ours = [chain for chain in chains if _goes(iptables, chain)]
-        if not ours:  # then no rule can jump to them
-            continue
-        _require_program(iptables, ours)
-        iptables.delete_jumps(table, {chain.name for chain in ours})
-        sections = _deletion(table, ours, iptables.backend.section_size(len(chains)))
-        iptables.restore(map(str, fitting(sections, iptables.commit_room())))
-        _log.info("%s: removed %d chains from %s", iptables.program, len(ours), table)
-        removed = True
-    if _MARKING in _chain_names(iptables, "nat"):
-        marking = Chain("nat", _MARKING)
-        _require_program(iptables, [marking])
-        removed |= _delete_unless_in_use(iptables, marking)
-    return removed
-
-
-def _chain_names(iptables: Iptables, table: str) -> list[str]:
-    """As `iptables` lists them; EnvironmentLacking says so where a table is there and nothing can list it."""
-    try:
-        return iptables.chain_names(table)
-    except EnvironmentLacking as lacking:
-        raise EnvironmentLacking(
-            f"table {table} of {iptables.program} is there and may hold rules of kproxy or kube-proxy, but {lacking}"
-        ) from lacking
-
-
-def _require_program(iptables: Iptables, ours: Sequence[Chain]) -> None:
-    for program in (iptables.program, f"{iptables.program}-restore"):
-        if not process.find(program):
-            names = ", ".join(chain.name for chain in ours[:_MOST_NAMED])
-            more = f" and {len(ours) - _MOST_NAMED} more" if len(ours) > _MOST_NAMED else ""
-            raise EnvironmentLacking(
-                f"chains of kproxy or kube-proxy are in table {ours[0].table} ({names}{more}), "
-                f"but {program} is not installed or not on PATH"
-            )
-
-
-def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> bool:
-    """Whether it could be: the kernel tells by refusing all of it."""
-    try:
-        iptables.restore([str(Section(chain.table, deleted=(chain,)))])
-    except ProgramFailed as failed:
-        _log.info(
-            "%s: %s stays, because rules of others jump to it: %s", iptables.program, chain.name, failed
-        )
-        return False
-    return True
-
-
-def _goes(iptables: Iptables, chain: Chain) -> bool:
-    if chain == Chain("filter", _GUARD):
-        return iptables.is_empty(chain)
-    return chain.name in _SHARED or is_ours(chain)
-
-
-def _deletion(table: str, chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
-    """Those first that jump to the others, so that none is deleted while it is in use."""
-    ordered = parents_first(chains)
-    step = size or max(len(ordered), 1)
-    for start in range(0, len(ordered), step):
-        yield Section(table, deleted=tuple(ordered[start : start + step]))
 
 
 def _clean_nft(family: Family, *tables: str) -> bool:
@@ -242,7 +144,7 @@ def _tell_what_stays() -> None:
         _log.info(
             "%s stays in filter (%s): the kubelet uses it too, and it keeps strangers from 127.0.0.1 while "
             "net.ipv4.conf.all.route_localnet is 1; a restart of the node removes it",
-            _GUARD,
+            GUARD,
             ", ".join(guarded),
         )
     if sysctl.read(sysctl.ROUTE_LOCALNET) == "1":
@@ -256,7 +158,7 @@ def _guarding(backend: Backend, family: Family) -> str:
     """The name of the program whose table still has the guard; empty if none, or if that cannot be told."""
     iptables = Iptables(backend, family)
     with suppress(KproxyError):
-        if _GUARD in iptables.chain_names("filter"):
+        if GUARD in iptables.chain_names("filter"):
             return iptables.program
     return ""
 

@@ -34,9 +34,9 @@ class Stage(Enum):
 class Course:
     """Of one sync of one family: the sections that were committed so far, and what was known before the last ones.
 
-    `refused` is the section that was not taken, if the last commit failed and told. `missing_jumps` are rules that built-in
-    chains still lack, by table; None before they were looked at. `not_deleted` says
-    why chains that nothing leads to are still there.
+    `refused` is the section that was not taken, if the last commit failed and told, and `refused_line` the line that it
+    told. `missing_jumps` are rules that built-in chains still lack, by table; None before they were looked at.
+    `not_deleted` says why chains that nothing leads to are still there.
     """
 
     not_deleted: ProgramFailed | None = None
@@ -50,6 +50,7 @@ class Course:
         self.known = dict[Chain, str | None]()
         self.missing_jumps: dict[str, list[str]] | None = None
         self.refused: Section | None = None
+        self.refused_line = ""
 
     def enter(self, stage: Stage) -> None:
         now = self._clock()

@@ -18,6 +18,7 @@ from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
+from kproxy.agent.silent import SilentServices
 from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
@@ -42,7 +43,7 @@ from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.connection import Asked, Connection, connect
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
-from kproxy.sources.manifests import ManifestDirectory
+from kproxy.sources.manifest_directory import ManifestDirectory
 from kproxy.sources.recorder import EventRecorder, Happening
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
@@ -80,6 +81,7 @@ class Source(Protocol):
 
     @property
     def freshness(self) -> Sequence[Freshness]: ...
+    def outdated(self) -> tuple[str, ...]: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
@@ -147,7 +149,7 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
 
     source = _source(options, emit, connect_noted)
     recorder = EventRecorder(connect_noted, options.node_name)
-    watches = Watches(lambda: source.freshness)
+    watches = Watches(lambda: source.freshness, source.outdated)
 
     def other_nodes() -> tuple[str, ...]:
         connection = connect_noted()
@@ -250,8 +252,16 @@ def _agent(
         kinds=tuple(Kind) if options.manifests else _CLUSTER_KINDS,
         layout=options.layout,
         read_addresses=addresses.local_addresses,
-        followers=around.followers,
+        followers=(*around.followers, *_silent_services(options)),
     )
+
+
+def _silent_services(options: Options) -> list[SilentServices]:
+    """In a cluster, Services without rules or endpoints are every day's business: only verbose logs tell of them."""
+    if options.manifests:
+        return [SilentServices(logging.INFO)]
+    configured = options.configuration.logging
+    return [SilentServices(logging.DEBUG)] if configured.verbosity or configured.vmodule else []
 
 
 def _rules(family: Family, record: Record | None) -> Rules:

@@ -139,6 +139,7 @@ class FamilyProxy:
         except BaseException as failed:
             self._applied.forget()  # whatever it was, all is compared again
             if not isinstance(failed, ProgramFailed):
+                self._desired.begin_anew()
                 raise
             error = failed
         self._failed_before = error is not None
@@ -321,7 +322,7 @@ class FamilyProxy:
         changed = self._desired.changed
         if not changed:
             raise failed
-        refusal = Refusal(failed, self._desired.owner(named_rule(failed)))
+        refusal = Refusal(failed, self._desired.owner(course.refused_line))
         self._applied.unsettled |= self._desired.withdraw(changed)
         if refusal.named is None:
             try:
@@ -329,7 +330,9 @@ class FamilyProxy:
             except ProgramFailed:
                 self._applied.unsettled |= self._desired.admit(changed)
                 raise failed from None
-        return self._search([changed], course, refusal)
+        # one alone is tried again: what failed may be over
+        is_certain = refusal.named is not None or len(changed) > 1
+        return self._search([changed], course, refusal if is_certain else None)
 
     def _search(
         self,
@@ -369,7 +372,7 @@ class FamilyProxy:
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
-            refusal = Refusal(failed, self._desired.owner(named_rule(failed)))
+            refusal = Refusal(failed, self._desired.owner(course.refused_line))
             self._applied.unsettled |= self._desired.withdraw(group)
             return refusal
         self._applied.settle(group)

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nft import NftTable
+from kproxy.kernel.nft import DoesNotFit, NftTable
 from kproxy.kernel.nft_elements import RawElement, raw
 from kproxy.ruleset.nftables.blocks import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
@@ -50,6 +50,14 @@ class AppliedTable:
         self._found_at = self._count_others()
         return set(self.kernel.blocks())
 
+    def remove(self) -> None:
+        """Delete the table with all that is in it, whoever put it there."""
+        self.in_place = False
+        before = self.kernel.commits
+        self.kernel.delete()
+        self._ours.count += self.kernel.commits - before
+        self._found_at = self._count_others()
+
     def apply(self, transaction: TableTransaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
         runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
@@ -60,7 +68,7 @@ class AppliedTable:
         was_in_place, self.in_place = self.in_place, False
         for number, run in enumerate(runs):
             try:
-                self._run(run)
+                self._run_or_divide(run, transaction.divided if run is transaction.first else ())
             except ProgramFailed as failed:
                 self.in_place = was_in_place and not number and failed.is_verdict
                 raise
@@ -91,6 +99,17 @@ class AppliedTable:
             if failed.is_verdict or not all(run.commands for run in runs):
                 raise
 
+    def _run_or_divide(self, run: Run, parts: Sequence[str]) -> None:
+        """In as few runs as the sockets of `nft` take; without parts in one."""
+        try:
+            self._run(run)
+        except DoesNotFit:
+            middle = len(parts) // 2
+            if not middle:
+                raise
+            for half in (parts[:middle], parts[middle:]):
+                self._run_or_divide(Run("".join(half)), half)
+
     def _run(self, run: Run) -> None:
         before = self.kernel.commits
         try:
@@ -106,7 +125,7 @@ class AppliedTable:
         for pause_s in _PAUSES_S:
             time.sleep(pause_s)
             try:
-                self._run(run)
+                self._run_or_divide(run, run.commands_of_text)
             except ProgramFailed as failed:
                 refused = failed
                 if "busy" not in failed.stderr:

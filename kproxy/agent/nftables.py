@@ -22,7 +22,6 @@ from kproxy.transaction.nftables import (
     change_table,
     from_scratch,
     in_steps,
-    in_steps_instead,
     picks,
 )
 from kproxy.transaction.refusal import is_refusal
@@ -129,19 +128,24 @@ class NftablesProxy:
         try:
             self._apply(table, transaction)
         except DoesNotFit as failed:
-            transaction = self._bring_in_steps(table, failed)
+            self._bring_in_steps(table, failed, done)
+            return None
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
             if was_in_place and not self._applied.in_place:
                 return self._bring(table, done, groups)
             return self._recover(table, failed, done, groups)
+        self._took_effect(transaction, done)
+        return None
+
+    def _took_effect(self, transaction: TableTransaction, done: list[TableTransaction]) -> None:
+        """All Services have their newest rules, as far as these could be computed."""
         self._suspects.release(self._were.keys() - self._suspects.not_computed_now)
         self._were.clear()
         done.append(transaction)
-        return None
 
-    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit) -> TableTransaction:
+    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit, done: list[TableTransaction]) -> None:
         """Where the sockets of `nft` are too small for the change; on a node without our table that was what failed."""
         if not self._applied.found():
             raise failed
@@ -150,10 +154,10 @@ class NftablesProxy:
             self.family,
             failed,
         )
-        self._applied.in_place = False
-        transaction = in_steps_instead(self.family, table.blocks, table.contents())
+        self._applied.remove()
+        transaction = in_steps(self.family, table.blocks, table.contents())
         self._apply(table, transaction)
-        return transaction
+        self._took_effect(transaction, done)
 
     def _recover(
         self,
@@ -208,6 +212,7 @@ class NftablesProxy:
             if not self._refusal(table):
                 return find_culprits([*groups, sorted(others)], attempt, limited(self._clock))
         except BaseException:
+            self._pending |= wanted.keys()  # what follows may fail too
             self._place_all(table, wanted)
             raise
         self._place_all(table, wanted)

@@ -29,9 +29,13 @@ class Watches:
     """Judges the list/watch loops by the times that they leave behind; may be asked from any thread."""
 
     def __init__(
-        self, freshness: Callable[[], Sequence[Freshness]], clock: Callable[[], float] = time.monotonic
+        self,
+        freshness: Callable[[], Sequence[Freshness]],
+        source_outdated: Callable[[], tuple[str, ...]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._freshness = freshness
+        self._source_outdated = source_outdated
         self._clock = clock
         self._began_at = clock()
         self._misunderstandings: dict[Kind, _Misunderstanding] = {}
@@ -45,7 +49,7 @@ class Watches:
         return (*hung, *self._misunderstood())
 
     def outdated(self) -> tuple[str, ...]:
-        """Kinds of which the API server has not told anything that was understood, whatever we tried."""
+        """Kinds of which the API server has not told anything that was understood, and what the source says of itself."""
         now = self._clock()
         sentences = []
         for each in self._freshness():
@@ -62,7 +66,7 @@ class Watches:
                     f"nothing was heard of {each.kind} for {age_s:.0f} s; "
                     "see whether the API server can be reached from this node"
                 )
-        return tuple(sentences)
+        return (*sentences, *self._source_outdated())
 
     def ages_s(self) -> Mapping[str, float]:
         """By kind, how long ago the last word came; since the start, if none came yet."""

@@ -23,8 +23,13 @@ from kproxy.threads import KeptThread, Need, tell_defect
 
 _log = logging.getLogger(__name__)
 
-_MOST_CONNECTIONS = 64
-"""That are waited for at once; for one more the oldest is cut: an honest client says what it wants within milliseconds."""
+_MOST_CONNECTIONS = 256
+"""That are waited for at once; for one more the oldest is cut: an honest client says what it wants within milliseconds,
+and among 10,000 new ones in a second it has 25 of them."""
+
+_IN_ANY_CASE = 4
+"""Clients are waited for also while descriptors are so few that the rest is kept for programs: a probe says what it wants
+some microseconds after it is accepted."""
 
 _MOST_LISTENERS = 16_384
 """Addresses x Services is a product: each listener takes a descriptor and some KiB of the kernel's memory."""
@@ -215,16 +220,13 @@ class WebServer:
     def _welcome(self, client: _Client, *, has_room: bool) -> None:
         """Answer at once, or remember the client: then the oldest one is cut if there are too many.
 
-        Without room, since programs need the descriptors that are left, the client is not remembered either.
+        Without room, since programs need the descriptors that are left, only a few are remembered.
         """
         if not self._goes_on(client):
             client.connection.close()
             return
-        if self._clients and (len(self._clients) >= _MOST_CONNECTIONS or not has_room):
+        while len(self._clients) >= (_MOST_CONNECTIONS if has_room else _IN_ANY_CASE):
             self._forget(next(iter(self._clients)))
-        if not has_room:
-            client.connection.close()
-            return
         self._clients[client] = None
         events = selectors.EVENT_WRITE if client.reply else selectors.EVENT_READ
         self._selector.register(client.connection, events, client)

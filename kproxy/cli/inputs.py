@@ -42,14 +42,21 @@ def read_file(path: Path) -> bytes:
 
 
 def decode_file(path: Path, text: bytes) -> Configuration:
-    """The configuration that was read there; warnings go to stderr."""
-    documents = yaml.load_documents(text)
-    if len(documents) != 1:
-        raise InputError(f"{path} holds {len(documents)} documents; a configuration is one")
-    configuration, warnings = decode_configuration(documents[0][1])
+    """The configuration that was read there; warnings go to stderr. InputError begins with the path."""
+    try:
+        configuration, warnings = decode_configuration(_only_document(text))
+    except InputError as wrong:
+        raise InputError(f"{path}: {wrong}") from wrong
     for warning in warnings:
         tell(f"{path}: {warning}")
     return configuration
+
+
+def _only_document(text: bytes) -> object:
+    documents = yaml.load_documents(text)
+    if len(documents) != 1:
+        raise InputError(f"this holds {len(documents)} documents; a configuration is one")
+    return documents[0].data
 
 
 def node_name(configuration: Configuration, chosen: str | None = None) -> str:
@@ -77,18 +84,34 @@ def _node_name(text: str, origin: str, remedy: str) -> str:
         raise InputError(f"{wrong}; {remedy}") from wrong
 
 
-def store_from_files(files: Sequence[str]) -> Store:
-    """All objects of the files and directories; what is left out or passed over is told on stderr."""
-    stdin = sys.stdin.buffer.read() if "-" in files else None
+def store_from_files(files: Sequence[str], *, may_be_nothing: bool = False) -> Store:
+    """All objects of the files and directories; what is left out or passed over is told on stderr.
+
+    InputError where they hold no object at all, unless they may.
+    """
+    stdin = _read_stdin() if "-" in files else None
     found = manifests.read([Path(name) for name in files if name != "-"], stdin=stdin)
+    if found.is_nothing and not may_be_nothing:
+        raise InputError(f"there is nothing to render: {'; '.join(map(str, found.remarks))}")
     for rejection in found.rejections:
         tell(rejection)
-    for kind, count in sorted(found.unknown.items()):
-        tell(f"{count} of kind {kind} passed over: they decide no rule")
+    for sentence in found.sentences():
+        tell(sentence)
     store = Store()
     for kind in Kind:
         store.apply(found.listed(kind))
     return store
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:  # it was closed before this program began
+        raise InputError("-f - reads stdin, and stdin is closed; pipe manifests into it, or name a file")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as failed:
+        raise InputError(
+            f"-f - cannot read stdin: {failed.strerror}; pipe manifests into it, or name a file"
+        ) from failed
 
 
 def store_from_cluster(kubeconfig: Path | None, node: str, *, service_cidrs: bool) -> Store:

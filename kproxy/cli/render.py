@@ -1,7 +1,8 @@
 """`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -21,6 +22,7 @@ from kproxy.errors import InputError
 from kproxy.kernel.accounting import have_counters
 from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
+from kproxy.model.silent import silences, yields_rules
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.failures import place_of, why
@@ -35,6 +37,9 @@ from kproxy.transaction.plan import clean_node, plan
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
 _LOOPBACK = (Address("127.0.0.1"), Address("::1"))
+_MOST_SILENCES = 100
+"""So many fit in what a terminal scrolls back; the rest is counted."""
+
 _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 
 
@@ -100,10 +105,10 @@ def command(
     kproxy render -f cluster.yaml --node node-1 --mode nftables | nft -f -
     kproxy render -f new/ --before old/ --node node-1
 
-    Needs no root and touches nothing. Exit code 1 means that an object was left out, or its newest rules; stderr says which, and why.
+    Needs no root and touches nothing. Exit code 1 means that an object was left out, or its newest rules, or that no
+    Service of the manifests yields a rule; stderr says which, and why. Manifests without any object are exit code 2.
     """  # noqa: D301 # click takes the backspace as: do not wrap
-    if bool(files) == use_cluster:
-        raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
+    _check_sources(files, before, use_cluster=use_cluster)
     configuration = load_configuration(config)
     if mode:
         configuration = msgspec.structs.replace(configuration, mode=Mode(mode))
@@ -124,16 +129,26 @@ def command(
         if use_cluster
         else store_from_files(files)
     )
-    known = store_from_files(before) if before else None
+    known = store_from_files(before, may_be_nothing=True) if before else None
     rules, not_computed = (_nftables if nftables else _iptables)(store, known, circumstances, render)
     click.echo(rules, nl=False)
     for key, failed in sorted(not_computed.items()):
         cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
         tell(Rejection(place_of(_FAMILY[family]), "Service", str(key), *why(failed), key, cost))
-    for remark in _remarks(store, name, _FAMILY[family]):
+    for remark in (*_remarks(store, name, _FAMILY[family]), *_silences(store, is_cluster=use_cluster)):
         tell(remark)
-    if store.rejections or not_computed:
+    is_left_out = bool(store.rejections or not_computed or (known and known.rejections))
+    if is_left_out or (not use_cluster and _is_bare(store)):
         raise click.exceptions.Exit(1)
+
+
+def _check_sources(files: Sequence[str], before: Sequence[str], *, use_cluster: bool) -> None:
+    if files and use_cluster:
+        raise InputError("-f and --from-cluster exclude each other: leave out one of them")
+    if not files and not use_cluster:
+        raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
+    if "-" in files and "-" in before:
+        raise InputError("-f - and --before - would both read stdin; write one of the two into a file")
 
 
 _Depend = Callable[[Store], Circumstances]
@@ -190,17 +205,25 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
     elsewhere = [s for s in proxied if all(family_of(ip) is not family for ip in s.cluster_ips)]
     if elsewhere:
         other = "ipv6" if family is Family.IPV4 else "ipv4"
-        remarks.append(f"{len(elsewhere)} Services have no {family} address; see them with --family {other}")
-    unsliced = [s for s in proxied if s.selector and not store.slices_of(s.key)]
-    for service in unsliced:
-        matching = [
-            pod
-            for pod in store.pods.values()
-            if pod.key.namespace == service.key.namespace and set(service.selector) <= set(pod.labels)
-        ]
-        if matching:
-            remarks.append(
-                f"{len(matching)} Pods match the selector of Service {service.key}, but no EndpointSlice lists them, "
-                "so traffic is refused; kproxy does not play the EndpointSlice controller: give its slices too"
-            )
+        counted = (
+            f"{len(elsewhere)} Services have" if len(elsewhere) > 1 else f"Service {elsewhere[0].key} has"
+        )
+        remarks.append(f"{counted} no {family} address; --family {other} prints what there is")
     return remarks
+
+
+def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
+    """Why objects yield no rule; in a cluster only those that healthy clusters do not have."""
+    keys = sorted({*store.services, *store.services_of_slices()})
+    told = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
+    yield from map(str, islice(told, _MOST_SILENCES))
+    more = sum(1 for _ in told)
+    if more:
+        yield f"{more} more objects yield no rule or have no endpoints; give fewer of them to see why"
+    if not is_cluster and not store.rejections and _is_bare(store):
+        lacking = "no Service yields a rule" if store.services else "no Service is among what was given"
+        yield f"{lacking}, so these are only the rules that every node has"
+
+
+def _is_bare(store: Store) -> bool:
+    return not any(map(yields_rules, store.services.values()))

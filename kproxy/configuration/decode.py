@@ -1,5 +1,6 @@
 """From parsed YAML or JSON to a Configuration, with a warning for each field that nobody knows."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
@@ -29,6 +30,7 @@ _OTHER_MODES = {
     "ipvs": "'ipvs' is not a mode of kproxy; write iptables or nftables",
     "kernelspace": "'kernelspace' is a mode of Windows; on Linux write iptables or nftables",
 }
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _SHOWN_LENGTH = 100
 _INTEGER_BITS = 64
 
@@ -53,6 +55,8 @@ def decode(data: object, *, zero_means_default: frozenset[str]) -> tuple[Configu
     """As `decode_configuration`, with the paths of the fields whose zero value stands for the default."""
     if not isinstance(data, Mapping):
         raise InputError(f"a {KIND} is a mapping of fields, not {_shown(data)}")
+    if data.get("kind") == "ConfigMap":
+        raise InputError(_instead_of_config_map(data))
     for field, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
         if data.get(field) != expected:
             found = _shown(data.get(field))
@@ -62,6 +66,29 @@ def decode(data: object, *, zero_means_default: frozenset[str]) -> tuple[Configu
     configuration = Configuration(**{**_servers(given), **given})
     check_configuration(configuration)
     return configuration, reading.warnings
+
+
+def _instead_of_config_map(config_map: Mapping[Any, object]) -> str:
+    """How to get at the configuration that kubeadm and others keep in a ConfigMap."""
+    found = config_map.get("data")
+    texts = found if isinstance(found, Mapping) else {}
+    keys = [
+        key for key, text in texts.items() if isinstance(key, str) and isinstance(text, str) and KIND in text
+    ]
+    if not keys:
+        return f"this is a ConfigMap, and no text in its data is a {KIND}; write the configuration itself into a file"
+    metadata = config_map.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    path = keys[0].replace(".", r"\.")
+    return (
+        f"this is a whole ConfigMap; the configuration is the text in its data, under {_shown(keys[0])}: write that alone "
+        f"into a file, with kubectl -n kube-system get configmap {name if _is_plain(name) else 'NAME'} -o jsonpath='{{.data.{path}}}'"
+    )
+
+
+def _is_plain(name: object) -> bool:
+    """Whether a shell and a terminal take the name as it is; those of Kubernetes are so."""
+    return isinstance(name, str) and _PLAIN_NAME.fullmatch(name) is not None
 
 
 def _servers(given: Mapping[str, Any]) -> dict[str, object]:

@@ -1,6 +1,8 @@
 """Which of the kernel's two packet filters this host's other programs use."""
 
 import re
+from contextlib import suppress
+from itertools import chain as chain_up
 
 from kproxy.errors import KproxyError
 from kproxy.kernel import process
@@ -41,22 +43,21 @@ class _NftRules:
     """The chains and rules of iptables-nft, read by netlink: iptables-nft-save prints nothing beside some rules of others."""
 
     def __init__(self) -> None:
-        self._families = [family for family, name in _PROGRAMS.items() if process.find(f"{name}-nft")]
-        self._chains: set[Chain] = set()
-        for family in self._families:
-            try:
-                self._chains.update(chains(family))
-            except KproxyError:  # a kernel without nf_tables holds none
-                self._families = []
+        self._chains: dict[Family, list[Chain]] = {}
+        for family, name in _PROGRAMS.items():
+            if process.find(f"{name}-nft"):
+                with suppress(KproxyError):  # a kernel without nf_tables, or without this family, holds none
+                    self._chains[family] = chains(family)
 
     def has_hint(self) -> bool:
-        return any(chain.table == "mangle" and chain.name.startswith(_HINTS) for chain in self._chains)
+        found = chain_up.from_iterable(self._chains.values())
+        return any(chain.table == "mangle" and chain.name.startswith(_HINTS) for chain in found)
 
     def has_services(self) -> bool:
-        return Chain("nat", "KUBE-SERVICES") in self._chains
+        return any(Chain("nat", "KUBE-SERVICES") in found for found in self._chains.values())
 
     def count(self) -> int:
-        return sum(count_iptables_rules(family, table) for family in self._families for table in _NFT_TABLES)
+        return sum(count_iptables_rules(family, table) for family in self._chains for table in _NFT_TABLES)
 
 
 class _LegacyRules:

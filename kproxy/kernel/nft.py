@@ -34,7 +34,7 @@ from kproxy.kernel.nft_elements import (
     removal,
 )
 from kproxy.kernel.nft_foreign import explained
-from kproxy.kernel.nftables import RuleReader, chain_names, generation_by
+from kproxy.kernel.nftables import RuleReader, chain_names, delete_table, generation_by
 from kproxy.ruleset.chains import Chain
 from kproxy.ruleset.nftables.table import TABLE, Block
 from kproxy.transaction.nft_run import ElementCommand, Run, apart
@@ -123,6 +123,10 @@ class NftTable:
     def _run_nft(self, text: str) -> None:
         _nft(["nft", "-f", "-"], text, _LONGEST_S)
         self.commits += 1
+
+    def delete(self) -> None:
+        """Without `nft`; KproxyError where the kernel refuses."""
+        self.commits += delete_table(self.family, TABLE)
 
     def check(self, text: str) -> None:
         """Let the kernel look at a text without acting on it; ProgramFailed if it would refuse it."""

@@ -1,9 +1,11 @@
-"""Why `nft` may crash over tables that other programs wrote: it reads the sets of all tables before it writes to one.
+"""Why `nft` may fail over what other programs wrote: it reads the sets of all tables before it writes to one.
 
 From 1.1.2 on nft notes in the user data of each set the expression that its keys are made of, also where the set names a
 plain data type. Up to 1.1.1 it calls the reader for that kind of expression, which it does not have, and ends by SIGSEGV.
 """
 
+import errno
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +23,7 @@ _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV"})
 
 _MOST_NAMED = 5
 _GET_TABLE, _GET_SET = 10 << 8 | 1, 10 << 8 | 10  # NFNL_SUBSYS_NFTABLES, NFT_MSG_*
-_TABLE_NAME = 1  # NFTA_TABLE_NAME
+_TABLE_NAME, _TABLE_OWNER = 1, 7  # NFTA_TABLE_*
 _SET_TABLE, _SET_USERDATA = 1, 13  # NFTA_SET_*
 _FAMILY_NAMES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _KEY_EXPRESSION, _DATA_EXPRESSION = 3, 4  # NFTNL_UDATA_SET_*
@@ -30,7 +32,11 @@ _PLAIN_TYPE, _CONCATENATION = 4, 13  # nft's own numbers of kinds of expressions
 
 
 def explained(failed: ProgramFailed) -> ProgramFailed:
-    """The same failure of `nft`, with the likely cause and the way out if it crashed."""
+    """The same failure of `nft`, with the cause and the way out if it crashed, or if our table is not ours to write."""
+    if os.strerror(errno.EPERM) in failed.stderr and (owned := _owned()):
+        first = failed.stderr.partition("\n")[0]
+        said = f"{first}: {_listed(owned)} belongs to a program that runs (flag owner); end that program"
+        return ProgramFailed(failed.program, failed.exit_code, said)
     if failed.signal not in _CRASHES:
         return failed
     said = " ".join(filter(None, (failed.stderr.strip(), _cause())))
@@ -60,6 +66,16 @@ def _listed(tables: list[str]) -> str:
     more = f" and {len(tables) - _MOST_NAMED} more" if len(tables) > _MOST_NAMED else ""
     noun = "table" if len(tables) == 1 else "tables"
     return f"{noun} {', '.join(tables[:_MOST_NAMED])}{more}"
+
+
+def _owned() -> list[str]:
+    """The tables of this program that another one keeps for itself as long as it runs."""
+    owned = {
+        _named(message, _TABLE_NAME)
+        for message in _dump(_GET_TABLE)
+        if any(kind == _TABLE_OWNER for kind, _, _ in attributes(message))
+    }
+    return sorted(name for name in owned if name.endswith(f" {TABLE}"))
 
 
 def foreign_tables() -> list[str]:

@@ -73,7 +73,7 @@ class Record:
         try:
             self._open()
         except _UNREADABLE as unreadable:
-            if _is_locked(unreadable):
+            if self._path is None or _is_locked(unreadable):
                 raise
             self._begin_anew(unreadable)
 

@@ -46,9 +46,8 @@ class RecordedRules:
         """Every chain named KUBE-..., with its rules, but for those that are to go and those that cannot be read."""
         by_others = self._count_others()
         as_recorded = self._as_recorded(desired)
-        is_sure = (
-            self._record.sure_at(self._family) == by_others
-        )  # asked last: a record that cannot be read forgets it
+        # asked after the rows: a record that cannot be read has forgotten it by then
+        is_sure = self._record.sure_at(self._family) == by_others
         known = as_recorded if is_sure else self._confirmed(as_recorded)
         for piece in self._in_pieces(_unknown(known, desired)):
             known.update(_shared_with(desired, self._read(piece)))

@@ -118,6 +118,10 @@ class DesiredRuleset:
         yield self._redispatched()
         self._circumstances, self._comments, self._stood = circumstances, comments, None
 
+    def begin_anew(self) -> None:
+        """Let the next update look at all Services: what there is may be half done."""
+        self._circumstances = None
+
     def is_new(self, circumstances: Circumstances) -> bool:
         """Whether an update in these has to look at all Services."""
         return circumstances != self._circumstances

@@ -9,7 +9,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kproxy.errors import InputError, InvalidField, Irrelevant
-from kproxy.sources.yaml import load_documents
+from kproxy.sources.defaults import set_defaults
+from kproxy.sources.exact import is_exact
+from kproxy.sources.near_misses import field_missed, kind_meant, slips
+from kproxy.sources.yaml import read_documents
+from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection, flawed
 from kproxy.state.objects import Kind, Object
@@ -43,32 +47,70 @@ class Held(NamedTuple):
 class PassedOver(NamedTuple):
     """An object that decides no rule; its kind is followed by the API group, as in `Ingress.networking.k8s.io`.
 
-    `reason` says why one of a known kind does not.
+    `reason` says why one of a known kind does not; `meant` is the kind or group that its author may have meant.
     """
 
     kind: str
-    place: str = ""
+    place: str
     reason: str = ""
+    meant: str = ""
 
 
-Found = Held | PassedOver | Rejection
+class Remark(NamedTuple):
+    """What the author of an object should know about it, although it can be used."""
+
+    place: str
+    kind: str
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{' '.join(filter(None, (f'{self.place}:', self.kind, self.name))).rstrip(':')}: {self.text}"
+
+
+class Nothing(NamedTuple):
+    """The text holds no document at all: it is empty, or only comments."""
+
+    place: str
+
+
+class Malformed(NamedTuple):
+    """A document, or a whole text, that is neither YAML nor JSON."""
+
+    place: str
+    reason: str
+
+
+Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing
 
 
 def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
     """All that stands in the text, in its order; `place` names it in what is reported.
 
-    Objects without a namespace get `default`. InputError, with line and column, for a text that is neither
-    YAML nor JSON.
+    Objects without a namespace get `default`, and other fields the defaults that an API server would write. InputError
+    for a text of which nothing can be told.
     """
     if not _BEGINS_AS_JSON.match(text):
-        return _in_documents(_DATA, place, _yaml_documents(text))
+        documents = read_documents(text)
+        return tuple(_in_yaml(place, documents)) if documents else (Nothing(place),)
     try:
         values = _json_values(text)
     except msgspec.DecodeError as error:
-        return _in_documents(_DATA, place, _yaml_after_all(text, error))
+        return tuple(_in_yaml(place, _yaml_after_all(text, error)))
     if len(values) == 1:
         return tuple(_objects(_JSON, values[0], place))
     return _in_documents(_JSON, place, values)
+
+
+def _in_yaml(place: str, documents: Sequence[Document | Unreadable]) -> Iterator[Found]:
+    for number, document in enumerate(documents, start=1):
+        where = f"{place}, document {number}"
+        if isinstance(document, Unreadable):
+            yield Malformed(where if len(documents) > 1 else place, document.reason)
+            continue
+        if document.cut:
+            yield Remark(where, "", "", f"{document.cut}; deeper values are ignored")
+        yield from _objects(_DATA, document.data, where)
 
 
 def _json_values(text: bytes) -> list[msgspec.Raw]:
@@ -78,20 +120,23 @@ def _json_values(text: bytes) -> list[msgspec.Raw]:
         return _JSON_VALUES.decode_lines(shallow(text))
 
 
-def _yaml_documents(text: bytes) -> list[object]:
-    return [document.data for document in load_documents(text)]
-
-
-def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[object]:
+def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[Document | Unreadable]:
     """YAML may begin with a brace too, and JSON documents may be set apart as YAML's are."""
-    try:
-        return _yaml_documents(text)
-    except InputError:
-        raise _malformed_json(text, str(error)) from None
+    documents = read_documents(text)
+    if all(isinstance(document, Unreadable) for document in documents):
+        raise _malformed_json(text, str(error))
+    return documents
 
 
 def _malformed_json(text: bytes, reason: str) -> InputError:
     byte = _BYTE.search(reason)
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        return InputError(
+            f"line {line}: the text is not UTF-8: it has the byte 0x{text[error.start]:02x}; save it as UTF-8"
+        )
     if byte is None:
         return InputError(f"{reason}; the JSON text is not complete")
     before = text[: int(byte["at"])]
@@ -119,6 +164,8 @@ class _Form:
     head: Callable[[Any], _Head]
     items: Callable[[Any], Sequence[object] | None]
     fact: Callable[..., Object]
+    plain: Callable[[Any], object]
+    is_exact: Callable[[Kind, Any], bool]
 
 
 _JSON_VALUES = msgspec.json.Decoder(msgspec.Raw)
@@ -127,11 +174,15 @@ _JSON = _Form(
     head=msgspec.json.Decoder(_Head).decode,
     items=lambda raw: _JSON_LIST.decode(raw).items,
     fact=decode,
+    plain=msgspec.json.decode,
+    is_exact=is_exact,
 )
 _DATA = _Form(
     head=partial(msgspec.convert, type=_Head),
     items=lambda data: msgspec.convert(data, _DataList).items,
     fact=convert,
+    plain=lambda data: data,
+    is_exact=lambda _kind, _data: False,
 )
 
 
@@ -158,16 +209,22 @@ def _objects(
         return
     version, kind = head.api_version or listed_as[0], head.kind or listed_as[1]
     if not kind:
-        yield Rejection(place, "", "", "kind", "is missing; say what the object is, such as Service")
+        slip = field_missed("kind", _plain(form, thing))
+        told = f"write kind instead of {slip}" if slip else "say what the object is, such as Service"
+        yield Rejection(place, "", "", "kind", f"is missing; {told}")
     elif kind.endswith("List"):
         yield from _items(form, thing, place, (version, kind), depth)
     elif kind not in _API_VERSION or _group(version) not in ("", _group(_API_VERSION[kind])):
-        yield PassedOver(_full_kind(version, kind))
+        groups = {known: _group(its_version) for known, its_version in _API_VERSION.items()}
+        meant = kind_meant(_group(version), kind, groups)
+        yield PassedOver(_full_kind(version, kind), place, meant=meant)
     elif version != _API_VERSION[kind]:
+        slip = field_missed("apiVersion", _plain(form, thing))
         told = f"{quoted(version)} is not understood" if version else "is missing"
+        told = f"{told}, and {slip} is no field" if slip else told
         yield _rejection(thing, place, Kind(kind), "apiVersion", f"{told}; write {_API_VERSION[kind]}")
     else:
-        yield _decoded(form, thing, place, Kind(kind))
+        yield from _decoded(form, thing, place, Kind(kind))
 
 
 def _items(
@@ -185,28 +242,52 @@ def _items(
         )
         return
     if items is None and kind != "List":
-        yield PassedOver(_full_kind(version, kind))
+        yield PassedOver(_full_kind(version, kind), place)
     item_kind = kind.removesuffix("List")
     inherited = (version, item_kind) if item_kind else (None, None)
     for at, item in enumerate(items or ()):
         yield from _objects(form, item, f"{place}, items[{at}]", inherited, depth + 1)
 
 
-def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Found:
+def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Found]:
+    plain = None if form.is_exact(kind, thing) else _plain(form, thing)
+    fact = convert if plain is not None and set_defaults(kind, plain) else form.fact
+    found = _judged(fact, plain if fact is convert else thing, place, kind)
+    yield found
+    name = str(found.object.key) if isinstance(found, Held) else _name(kind, thing)
+    yield from (Remark(place, kind.value, name, text) for text in slips(kind, plain))
+
+
+def _judged(
+    fact: Callable[..., Object], thing: object, place: str, kind: Kind
+) -> Held | PassedOver | Rejection:
     flaws: list[InvalidField] = []
     try:
-        held = form.fact(kind, thing, namespace=_DEFAULT_NAMESPACE, flaws=flaws)
+        held = fact(kind, thing, namespace=_DEFAULT_NAMESPACE, flaws=flaws)
     except Irrelevant as error:
-        return PassedOver(kind, place, str(error))
+        return PassedOver(f"{kind} {_name(kind, thing)}".rstrip(), place, str(error))
     except InvalidField as error:
         return _rejection(thing, place, kind, error.field, error.reason)
     return Held(place, held, flawed(place, kind, held.key, flaws) if flaws else None)
 
 
+def _plain(form: _Form, thing: object) -> object:
+    """The object as plain data; None where it is nested too deep for that."""
+    try:
+        return form.plain(thing)
+    except _UNREADABLE:
+        return None
+
+
 def _rejection(thing: object, place: str, kind: Kind, field: str, reason: str) -> Rejection:
     key = identify(kind, thing, namespace=_DEFAULT_NAMESPACE)
-    name = str(key) if key else ""
-    return Rejection(place, kind.value, name if name.isprintable() else quoted(name), field, reason, key)
+    return Rejection(place, kind.value, _name(kind, thing), field, reason, key)
+
+
+def _name(kind: Kind, thing: object) -> str:
+    """As a message shows it; empty if it cannot be read."""
+    name = str(identify(kind, thing, namespace=_DEFAULT_NAMESPACE) or "")
+    return name if name.isprintable() else quoted(name)
 
 
 def _group(version: str | None) -> str:

@@ -129,6 +129,10 @@ class KubeSource:
         for loop in self._loops:
             loop.join(max(0.0, deadline - time.monotonic()))
 
+    def outdated(self) -> tuple[str, ...]:
+        """Nothing beyond what `freshness` tells."""
+        return ()
+
     @property
     def freshness(self) -> tuple[Freshness, ...]:
         """How current each kind is that no cluster lacks; may be read from any thread."""

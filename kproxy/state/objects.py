@@ -40,7 +40,8 @@ class Service(Struct, frozen=True, kw_only=True):
     """One Service.
 
     `cluster_ips` is empty for a headless Service; it holds at most one address of each family, the
-    primary first. `load_balancer_vips` are the ingress addresses whose ipMode is VIP (the default).
+    primary first. `awaits_cluster_ip` is whether it names none and an API server would assign one.
+    `load_balancer_vips` are the ingress addresses whose ipMode is VIP (the default).
     `affinity_timeout_s` is None without session affinity. `opt_out_label` is the label by which the
     Service asks for another proxy (service-proxy-name), or empty; the headless label on a Service
     with a cluster IP only takes its EndpointSlices away.
@@ -50,6 +51,7 @@ class Service(Struct, frozen=True, kw_only=True):
     resource_version: str = ""
     type: ServiceType = ServiceType.CLUSTER_IP
     cluster_ips: tuple[Address, ...] = ()
+    awaits_cluster_ip: bool = False
     ports: tuple[ServicePort, ...] = ()
     external_ips: tuple[Address, ...] = ()
     load_balancer_vips: tuple[Address, ...] = ()

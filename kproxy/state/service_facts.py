@@ -30,6 +30,7 @@ def service_fact(shape: wire.Service, flaws: Flaws) -> Service:
         resource_version=shape.metadata.resource_version or "",
         type=kind,
         cluster_ips=_cluster_ips(spec, flaws),
+        awaits_cluster_ip=kind is not ServiceType.EXTERNAL_NAME and not (spec.cluster_ip or spec.cluster_ips),
         ports=_ports(spec.ports or (), flaws),
         external_ips=validate.usable(spec.external_ips, "spec.externalIPs", validate.address, flaws),
         load_balancer_vips=_load_balancer_vips(shape.status, flaws),

@@ -91,6 +91,10 @@ class Store:
         }
         return tuple(sorted(network for network in found if family_of(network) is family))
 
+    def services_of_slices(self) -> Collection[NamespacedName]:
+        """The Services that EndpointSlices and old Endpoints name, whether they are there or not."""
+        return self._slices_by_service.keys() | self._objects[Kind.ENDPOINTS].keys()
+
     def slices_of(self, service: NamespacedName) -> tuple[EndpointSlice, ...]:
         """The Service's EndpointSlices in name order; without any, those of its old Endpoints object."""
         slices = self._slices_by_service.get(service)

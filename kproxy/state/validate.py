@@ -71,10 +71,14 @@ def _within(place: str, wrong: InvalidField) -> InvalidField:
 
 
 def quoted(text: str) -> str:
-    """The text as a message shows it: in quotes, on one line, without control characters, not too long."""
+    """The text as a message shows it: in quotes, on one line, not too long.
+
+    Letters of every script stand as they are; characters that no terminal should see are escaped: controls, formats (those
+    that turn the direction of text among them), and separators other than the blank.
+    """
     if len(text) <= _QUOTED_CHARACTERS:
-        return ascii(text)
-    return f"{text[:_QUOTED_CHARACTERS]!a}... ({len(text)} characters)"
+        return repr(text)
+    return f"{text[:_QUOTED_CHARACTERS]!r}... ({len(text)} characters)"
 
 
 def dns_label(text: str, field: str = "") -> str:

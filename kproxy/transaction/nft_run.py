@@ -25,6 +25,10 @@ _PLAIN = re.compile(rf'\ttypeof {_CONCATENATION}(?: : (?:verdict|{_CONCATENATION
 """A set or map whose elements are just what they say. Templates of others may declare one with intervals or timeouts."""
 
 
+_COMMAND = re.compile(r"^[^\t}].*\n(?:[\t}].*\n)*", re.MULTILINE)
+"""A line, and those of the elements after it."""
+
+
 class ElementCommand(NamedTuple):
     """What becomes of some elements of one set or map: `verb` is create or delete, and what is deleted has no value.
 
@@ -61,6 +65,11 @@ class Run:
     @property
     def text(self) -> str:
         return self.words or "".join(map(str, self.commands))
+
+    @property
+    def commands_of_text(self) -> tuple[str, ...]:
+        """Each command of a text whose blocks are elements alone."""
+        return tuple(match[0] for match in _COMMAND.finditer(self.words))
 
     @property
     def line_count(self) -> int:

@@ -39,6 +39,9 @@ elsewhere, and guards guard until the end."""
 _GUARDS = "firewall-ips"
 """The map that packets ask before that one."""
 
+_RULES_A_PART, _BLOCKS_A_PART = 50, 100
+"""Some 25 KB of messages each. nft 1.0.6 takes as long for the frame of a part as for several rules."""
+
 _SENDS = re.compile(r" map @(\S+)\n")
 
 MODEL = f"{TABLE}-model"
@@ -54,6 +57,8 @@ class TableTransaction:
     deleted: tuple[str, ...] = ()
     first: Run = NO_RUN
     """Chains and maps that are needed before."""
+    divided: tuple[str, ...] = ()
+    """The text of `first` in many small parts of which any number may be one run, where no packet meets the table yet."""
     opening: Run = NO_RUN
     """What lets packets meet a table that was not there."""
     last: Run = NO_RUN
@@ -83,16 +88,8 @@ def in_steps(family: Family, blocks: Blocks, contents: Contents) -> TableTransac
         run_of(blocks, commands_of("create", family, contents)),
         tuple(block.name for block in blocks if block.is_chain),
         first=Run("".join(_block(family, others))),
+        divided=tuple(_divided(family, others)),
         opening=Run("".join(_block(family, asking))),
-    )
-
-
-def in_steps_instead(family: Family, blocks: Blocks, contents: Contents) -> TableTransaction:
-    """The same instead of whatever is in the table: packets meet no table meanwhile."""
-    table = f"{FAMILY_WORD[family]} {TABLE}"
-    transaction = in_steps(family, blocks, contents)
-    return replace(
-        transaction, first=Run(f"add table {table}\ndelete table {table}\n{transaction.first.text}")
     )
 
 
@@ -247,6 +244,25 @@ def _block(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[str]:
     for block, text in blocks.items():
         yield f"{block.kind} {block.name} {{\n{text}}}\n"
     yield "}\n"
+
+
+def _divided(family: Family, blocks: Blocks) -> Iterator[str]:
+    """Sets, maps and chains, which are empty before any rule leads to them, then some rules at a time; but `picks` with their maps."""
+    chosen = picks(blocks)
+    maps = {*chosen.values()}
+    declared = [
+        (block, "" if block.is_chain else text) for block, text in blocks.items() if block not in maps
+    ]
+    for begin in range(0, len(declared), _BLOCKS_A_PART):
+        yield "".join(_block(family, dict(declared[begin : begin + _BLOCKS_A_PART])))
+    for asked in sorted(maps):
+        chains = [chain for chain, its in chosen.items() if its == asked]
+        yield "".join(_block(family, {block: blocks[block] for block in (asked, *chains)}))
+    for block, text in blocks.items():
+        if block.is_chain and block not in chosen:
+            lines = text.splitlines(keepends=True)
+            for begin in range(0, len(lines), _RULES_A_PART):
+                yield "".join(_block(family, {block: "".join(lines[begin : begin + _RULES_A_PART])}))
 
 
 def _deletion(family: Family, elements: Iterable[Element]) -> Iterator[ElementCommand]:

@@ -4,10 +4,6 @@ import re
 
 from kproxy.errors import ProgramFailed
 
-_NOT_HERE = (3, 4)
-"""Exit codes of iptables where the kernel lacks the table, or another program holds the lock (xtables.h). iptables-nft has the
-latter also for a line that the kernel refuses, which it names."""
-
 _NOT_THE_RULES = (
     "another app is currently holding the xtables lock",
     "cannot allocate memory",
@@ -23,6 +19,8 @@ _NOT_THE_RULES = (
 )
 """What the system says for reasons of its own; the same rules may be taken the next time."""
 
+_NFT_ERROR = ": error: "
+
 _PREFIX = re.compile(r"^(?:\S+:\d+:\d+(?:-\d+)?: Error: |ip6?tables\S*(?: v\S+ \([a-z_]+\))?: ?)")
 _NUMBER = re.compile(r"\bline:? \d+:? ?")
 _NAMED = re.compile(r"^> *\d+ (.*)$", re.MULTILINE)
@@ -33,13 +31,15 @@ _LONGEST = 400
 
 
 def is_refusal(failed: ProgramFailed) -> bool:
-    """Whether rules may be at fault: not where a program was killed or took too long, nor where the system lacks something."""
-    if failed.exit_code is None or failed.exit_code <= 0:
-        return False
-    if failed.exit_code in _NOT_HERE and not failed.line:
+    """Whether rules may be at fault: iptables names a line then, and nft a place.
+
+    They are not where a program was killed or took too long, nor where the system lacks something.
+    """
+    if not failed.is_verdict or not failed.exit_code:
         return False
     said = failed.stderr.lower()
-    return not any(each in said for each in _NOT_THE_RULES)
+    names_place = failed.line or _NFT_ERROR in said
+    return bool(names_place) and not any(each in said for each in _NOT_THE_RULES)
 
 
 def named_rule(failed: ProgramFailed) -> str:

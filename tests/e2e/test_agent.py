@@ -314,6 +314,34 @@ def test_agent_killed_at_any_moment_and_started_again_ends_in_the_same_rules(
         assert comparable(survived) == comparable(rules())
 
 
+@pytest.mark.parametrize(("flags", "lines"), [((), 0), (("-v=3",), 1), (("--vmodule", "silent=4"), 1)])
+def test_service_of_a_cluster_that_yields_no_rule_is_told_once_and_only_by_verbose_logs(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path, flags: tuple[str, ...], lines: int
+) -> None:
+    headless = service("headless")
+    headless["spec"] |= {"clusterIP": "None", "clusterIPs": ["None"]}
+    api.put("Service", headless)
+    with agent(*by_kubeconfig, *flags, log=log):
+        eventually(has("default/web cluster IP"), "the first sync", log)
+        put_service(api, "shop", "10.96.0.11", "10.128.1.6")
+        eventually(has("default/shop cluster IP"), "another sync", log)
+    assert lines == log.read_text().count("Service default/headless yields no rule: it is headless")
+
+
+def test_render_of_a_cluster_tells_only_of_services_that_healthy_clusters_lack(
+    api: StubApi, by_kubeconfig: tuple[str, str]
+) -> None:
+    headless, portless = service("headless"), service("portless")
+    headless["spec"] |= {"clusterIP": "None", "clusterIPs": ["None"]}
+    portless["spec"] |= {"clusterIP": "10.96.0.12", "clusterIPs": ["10.96.0.12"], "ports": []}
+    api.put("Service", headless)
+    api.put("Service", portless)
+    command = [sys.executable, "-m", "kproxy", "render", "--from-cluster", *by_kubeconfig, "--node", NODE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    told = "kproxy: Service default/portless yields no rule: it has no ports; write spec.ports\n"
+    assert (0, told) == (done.returncode, done.stderr)
+
+
 def test_missing_manifest_directory_says_what_to_do(here: None, log: Path, tmp_path: Path) -> None:
     with agent("--manifests", str(tmp_path / "absent"), log=log) as running:
         assert 2 == running.wait(timeout=BOUND_S)

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -144,3 +147,42 @@ def test_agent_closes_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     run_until_synced(log := tmp_path / "agent.log")
     assert "ResourceWarning" not in log.read_text()
     assert {FILE} == {file.name for file in (tmp_path / "state").iterdir()}
+
+
+def has_changed(program: str) -> bool:
+    return "--dport 81 " in process.run([program, "-w", "5", "-t", "nat", "-S", "KUBE-SERVICES"])
+
+
+def nothing_changes(logs: Sequence[Path]) -> bool:
+    """For some sync periods."""
+
+    def changes() -> list[list[tuple[str, int]]]:
+        return [[sync for sync in syncs(log) if sync[1]] for log in logs]
+
+    before = changes()
+    time.sleep(4)
+    return before == changes()
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_two_agents_on_one_node_leave_each_others_rules_alone_and_follow_changes(
+    tmp_path: Path, backend: str
+) -> None:
+    manifests, logs = tmp_path / "manifests", [tmp_path / "one.log", tmp_path / "two.log"]
+    shutil.copytree(DEMO, manifests)
+    flags = ("--manifests", str(manifests), "--iptables-backend", backend, "--iptables-sync-period", "1s")
+    with running_agent(*flags, log=logs[0]):
+        eventually(lambda: len(syncs(logs[0])) == 2, "the first sync of the first agent", logs[0])
+        with running_agent(*flags, log=logs[1]):
+            eventually(lambda: len(syncs(logs[1])) == 2, "the first sync of the second agent", logs[1])
+            assert [("IPv4", 0), ("IPv6", 0)] == syncs(logs[1])
+            web = manifests / "web.yaml"
+            other = tmp_path / "web.yaml"
+            other.write_text(web.read_text().replace("port: 80", "port: 81"))
+            other.rename(web)
+            for program in (f"iptables-{backend}", f"ip6tables-{backend}"):
+                eventually(partial(has_changed, program), "the change", logs[0])
+            eventually(
+                partial(nothing_changes, logs), "rest: none of four sync periods writes anything", logs[0]
+            )
+    assert all("somebody else" not in log.read_text() for log in logs)

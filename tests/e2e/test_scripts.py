@@ -2,9 +2,13 @@
 
 import json
 import os
+import pwd
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +51,58 @@ def test_demo_interrupted_in_the_middle_cleans_up(number: signal.Signals) -> Non
     running.communicate(timeout=BOUND_S)
     assert 128 + number == running.returncode
     assert [] == leftovers_of(running.pid)
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    """As much of one as scripts/setup looks at, where everybody may look."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made)
+        path.chmod(0o755)
+        (path / "scripts").mkdir()
+        shutil.copy(SCRIPTS / "setup", path / "scripts")
+        shutil.copy(SCRIPTS.parent / "pyproject.toml", path)
+        shutil.copytree(SCRIPTS.parent / "requirements", path / "requirements")
+        yield path
+
+
+def set_up(checkout: Path, user: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(checkout / "scripts" / "setup")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        user=user,
+        group=pwd.getpwnam(user).pw_gid,
+        extra_groups=[],
+    )
+
+
+@pytest.mark.parametrize(("owner", "user"), [("root", "nobody"), ("nobody", "root")])
+@pytest.mark.parametrize("foreign", [".venv", ".venv/lib/module.pyc"])
+def test_setup_leaves_the_environment_of_another_user_alone_and_says_how_to_go_on(
+    checkout: Path, owner: str, user: str, foreign: str
+) -> None:
+    module = checkout / ".venv" / "lib" / "module.pyc"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    for path in (checkout, checkout / ".venv", module.parent, module):
+        shutil.chown(path, user)
+    shutil.chown(checkout / foreign, owner)
+    done = set_up(checkout, user)
+    assert 3 == done.returncode
+    assert (
+        f"setup: .venv must be made anew, but {foreign} belongs to {owner}, and you are {user}: run this as {owner}, "
+        f"or remove it first: sudo rm -r {checkout}/.venv\n"
+    ) == done.stderr
+    assert module.exists()
+
+
+def test_setup_in_a_checkout_that_belongs_to_another_says_so(checkout: Path) -> None:
+    done = set_up(checkout, "nobody")
+    told = f"setup: {checkout} belongs to root, and nobody cannot write there: use a checkout of your own\n"
+    assert (3, told) == (done.returncode, done.stderr)
 
 
 def bench(*options: str) -> str:

@@ -163,7 +163,7 @@ def patched_agent(patch: str, *flags: str, log: Path) -> Iterator[subprocess.Pop
 
 
 FAILING_LOOK = """
-from kproxy.sources.manifests import ManifestDirectory
+from kproxy.sources.manifest_directory import ManifestDirectory
 from kproxy import threads
 look = ManifestDirectory._look
 def failing(directory):

@@ -205,3 +205,32 @@ def test_backend_is_found_beside_native_rules(kernel: None) -> None:
     assert Backend.LEGACY is find_backend()
     process.run(["iptables-nft", "-t", "mangle", "-N", "KUBE-KUBELET-CANARY"])
     assert Backend.NFT is find_backend()
+
+
+FIREWALL = {
+    family: f"""
+table {word} filter {{
+  set known {{ type {address}; }}
+  chain input {{ type filter hook input priority filter; policy accept; ct state vmap {{ established : accept }}; }}
+  chain forward {{ type filter hook forward priority filter; policy accept; meta mark set 3; }}
+  chain theirs {{ {word} saddr @known drop; }}
+}}
+table {word} nat {{
+  chain prerouting {{ type nat hook prerouting priority dstnat; meta mark set 3; }}
+  chain postrouting {{ type nat hook postrouting priority srcnat; masquerade random; }}
+}}
+"""
+    for family, word, address in ((Family.IPV4, "ip", "ipv4_addr"), (Family.IPV6, "ip6", "ipv6_addr"))
+}
+
+
+def test_firewall_of_nft_in_tables_of_the_same_names_is_no_hindrance(kernel: None, family: Family) -> None:
+    process.run(["nft", "-f", "-"], stdin=FIREWALL[family])
+    with closing(Node(family, "")) as node:
+        before = node.natives()
+        node.sync()
+        node.proxy = node.new_proxy()
+        assert [0, 0] == [node.sync().rules_written for _ in range(2)]
+        assert node.wanted() == node.jumps()
+        end_iptables_mode(family)
+        assert set(before) <= set(node.natives())

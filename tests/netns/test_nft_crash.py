@@ -186,6 +186,20 @@ def test_table_that_a_running_program_owns_stays_and_that_is_told() -> None:
         assert has_table(Family.IPV4, "kproxy")
 
 
+def test_agent_whose_table_a_running_program_owns_says_so_and_goes_on_when_that_ends() -> None:
+    owned = text_attribute(1, "kproxy") + attribute(
+        2, struct.pack(">I", 2)
+    )  # NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER
+    node = Node()
+    with Netlink() as owner:
+        owner.commit(10, [Message(10 << 8, NFPROTO[Family.IPV4], owned, CREATE)])
+        report = node.sync()
+        assert "table ip kproxy belongs to a program that runs" in str(report.error)
+        assert () == report.quarantined
+    assert node.sync().error is None
+    assert {key(10)} == node.keys()
+
+
 def test_table_that_is_not_there_is_deleted_without_a_commit() -> None:
     before = generation()
     assert not delete_table(Family.IPV4, "kproxy")

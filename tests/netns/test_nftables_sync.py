@@ -103,7 +103,7 @@ class RecordingTable(NftTable):
 
     def _judge(self, text: str) -> None:
         if self.refused in text:
-            raise ProgramFailed("nft -f -", 1, f"{self.refused} is not wanted here")
+            raise ProgramFailed("nft -f -", 1, f"/dev/stdin:1:1-9: Error: {self.refused} is not wanted here")
 
 
 class ElementsByNetlink(NftTable):
@@ -815,6 +815,25 @@ def test_more_culprits_than_one_search_has_tries_for_hold_up_others_no_longer_th
     assert [f"culprit-{number}" for number in range(2, 8)] == [
         each.key.name for each in report.quarantined if each.key
     ]
+
+
+def test_shortage_of_memory_in_the_midst_of_a_search_loses_no_change(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.serve("late", 2)
+    node.endpoints("late", an_endpoint("10.128.1.9"))
+    node.serve("web", 0, NO_PORT)
+
+    def fail(_table: NftTable, _text: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(RecordingTable, "check", fail)
+        with pytest.raises(MemoryError):
+            node.sync()
+    report = node.sync()
+    assert (None, [WEB]) == (report.error, [each.key for each in report.quarantined])
+    assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
 
 
 @pytest.mark.parametrize("code", [None, -11])

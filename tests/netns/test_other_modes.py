@@ -1,5 +1,6 @@
 """What a change of mode takes away, and what it leaves."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kproxy.agent.cleanup import (
     end_nftables_mode,
     end_other_backend_and_nftables_mode,
 )
+from kproxy.errors import KproxyError
 from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
@@ -38,6 +40,7 @@ COMMIT
 """
 
 
+THEIRS = {"-A MINE -p gre -j KUBE-FORWARD", "-A MINE -p gre -j KUBE-SERVICES"}
 KUBELETS = """*mangle
 :KUBE-IPTABLES-HINT - [0:0]
 :KUBE-KUBELET-CANARY - [0:0]
@@ -133,6 +136,36 @@ def test_chains_of_the_kubelet_and_marks_that_others_use_stay_in_the_other_backe
     restore(other, Family.IPV4, "*nat\n:KUBE-SERVICES - [0:0]\n-A OUTPUT -j KUBE-SERVICES\nCOMMIT\n")
     end_other_backend_and_nftables_mode(backend, Family.IPV4)
     assert before == saved(other, Family.IPV4)
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("family", Family)
+def test_chains_that_rules_of_others_lead_to_stay_empty_and_are_told_and_all_others_go(
+    backend: Backend, family: Family
+) -> None:
+    restore(backend, family, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, FLAT))
+    restore(backend, family, "*filter\n:MINE - [0:0]\n-A MINE -p 47 -j KUBE-FORWARD\nCOMMIT\n")
+    restore(backend, family, "*nat\n:MINE - [0:0]\n-A MINE -p 47 -j KUBE-SERVICES\nCOMMIT\n")
+    with pytest.raises(KproxyError, match="lead to KUBE-FORWARD in filter, KUBE-SERVICES in nat"):
+        end_iptables_mode(family)
+    left = {line for line in ours(saved(backend, family)) if "KUBE-MARK" not in line}
+    assert {":KUBE-FORWARD -", ":KUBE-SERVICES -", *THEIRS} == left
+    restore(backend, family, "*filter\n:MINE - [0:0]\nCOMMIT\n*nat\n:MINE - [0:0]\nCOMMIT\n")
+    end_iptables_mode(family)
+    assert not ours(saved(backend, family))
+
+
+def test_chain_that_a_map_of_nft_leads_to_stays_and_all_others_go() -> None:
+    restore(
+        Backend.NFT, Family.IPV4, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), Family.IPV4, FLAT)
+    )
+    process.run(["nft", 'add rule ip filter FORWARD iifname vmap { "lo" : jump KUBE-FORWARD }'])
+    with pytest.raises(KproxyError, match="lead to KUBE-FORWARD in filter;"):
+        end_iptables_mode(Family.IPV4)
+    listed = process.run(["nft", "list", "ruleset"])
+    assert {"KUBE-FORWARD"} == {
+        word for word in re.findall("KUBE-[A-Z0-9-]+", listed) if word != "KUBE-FIREWALL"
+    }
 
 
 @pytest.mark.parametrize("family", Family)

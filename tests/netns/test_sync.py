@@ -182,15 +182,14 @@ def test_wait_for_the_lock_is_told_apart_from_work(
 
 
 def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nft_node: Node) -> None:
-    node = nft_node
-    circumstances = Circumstances(node.view(), node.settings)
-    succeeded(node.proxy.sync(node.store, node.store.take_dirty(), circumstances, verify=False))
-    node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
-    node.proxy.record()
+    circumstances = Circumstances(nft_node.view(), nft_node.settings)
+    succeeded(nft_node.proxy.sync(nft_node.store, nft_node.store.take_dirty(), circumstances, verify=False))
+    nft_node.iptables("-t", "nat", "-N", "CNI-OTHER")  # before it is recorded
+    nft_node.proxy.record()
     process.run(["iptables-nft-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
-    node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-    succeeded(node.sync())
-    assert node.wanted().items() <= parse_chains(node.rules()).items()
+    nft_node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
+    succeeded(nft_node.sync())
+    assert nft_node.wanted().items() <= parse_chains(nft_node.rules()).items()
 
 
 def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
@@ -627,6 +626,26 @@ def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
     assert [(0, 0)] * 4 == [(report.chains_written, report.drifted) for report in reports]
     assert before == (recorded.rules(), recorded.rules("filter"))
     assert [] == caplog.records
+
+
+def test_rules_of_many_chains_without_a_record_are_not_changed_by_others(
+    nft_node: Node, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kproxy.kernel.recorded._CHAINS_A_LOOK", 1000)
+    for number in range(1700):
+        name, address = f"many-{number}", f"{number // 250}.{number % 250 + 1}"
+        nft_node.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.97.{address}"),))))
+        nft_node.store.apply(Changed(a_slice(an_endpoint(f"10.129.{address}"), name=name, service=name)))
+    assert succeeded(nft_node.sync()).chains_written > 3400
+    nft_node.use_record(Record(None))
+    reports = [succeeded(nft_node.sync())]
+    for _ in range(5):
+        process.run(["nft", "add table ip busy; delete table ip busy"])
+        reports.append(succeeded(nft_node.sync(verify=True)))
+    assert [(0, 0, 0)] * 6 == [(each.chains_written, each.chains_deleted, each.drifted) for each in reports]
+    nft_node.iptables("-t", "nat", "-F", WEB_CHAIN)
+    reports = [succeeded(nft_node.sync(verify=True)) for _ in range(5)]
+    assert (1, 1) == (sum(each.chains_written for each in reports), sum(each.drifted for each in reports))
 
 
 def test_rules_that_lose_their_record_while_the_agent_runs_are_not_changed_by_others(recorded: Node) -> None:

@@ -3,9 +3,9 @@
 Each test runs itself in a namespace of its own, in which sockets of ours get no more than those of programs.
 """
 
+import re
 import subprocess
 import sys
-from itertools import pairwise
 
 import pytest
 
@@ -46,7 +46,8 @@ def fill(store: Store, family: Family, first_endpoint: int, endpoints: int) -> N
     kinds = range(first_endpoint, first_endpoint + endpoints)
     for number in range(SERVICES):
         name = f"s{number}"
-        store.apply(Changed(a_service(name, cluster_ips=(Address(address(family, 0, number)),))))
+        sticky = {"affinity_timeout_s": 10800} if number % 10 == 0 else {}
+        store.apply(Changed(a_service(name, cluster_ips=(Address(address(family, 0, number)),), **sticky)))
         held = [an_endpoint(address(family, kind, number), "node-2") for kind in kinds]
         store.apply(Changed(a_slice(*held, name=f"{name}-a", service=name)))
 
@@ -83,8 +84,8 @@ def program_and_change(mode: str, family: Family) -> None:
 def held_endpoints(mode: str, family: Family) -> set[str]:
     """All that stands where an endpoint's address does."""
     if mode == "nftables":
-        listed = process.run(["nft", "list", "ruleset"]).replace(",", " ").split()
-        return {word for before, word in pairwise(listed) if before == ":"}
+        listed = process.run(["nft", "list", "ruleset"])
+        return set(re.findall(r"(?: : | dnat (?:ip6? )?to \[?)([0-9a-f.:]+?)(?: \. 8080|\]?:8080)", listed))
     saved = process.run([f"{Iptables(Backend.NFT, family).program}-save", "-t", "nat"])
     ends = (line.split()[-1] for line in saved.splitlines() if "--to-destination" in line)
     return {end.rpartition(":")[0].strip("[]") for end in ends}

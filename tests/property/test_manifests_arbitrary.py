@@ -6,8 +6,11 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from kproxy.errors import InputError
+from kproxy.model.silent import silences
 from kproxy.sources.manifests import read
 from kproxy.sources.yaml import load_documents
+from kproxy.state.objects import Kind
+from kproxy.state.store import Store
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
@@ -63,7 +66,20 @@ SIGNS = st.sampled_from(
             "\u2028",
             "\x1b[31m",
             "\x85",
+            "\u202e",
         ),
+        *(
+            "[" * 150,
+            "[" * 5000,
+            "]" * 150,
+            "- " * 200,
+            "{a: " * 120,
+            "...",
+            "%TAG ! tag:x",
+            "\n---\n",
+            "\n...\n",
+        ),
+        *("kind: Servce", "externalIP: [x]", "nodePorts: 1", "clusterIP: None", "name: null", "labels: {}"),
     ]
 )
 TOKENS = SIGNS | st.sampled_from(WORDS) | st.text(max_size=6)
@@ -105,8 +121,39 @@ def edited(draw: st.DrawFn) -> bytes:
 def test_edited_manifest_is_read_or_left_out_with_its_reason(text: bytes) -> None:
     found = read([], stdin=text)
     event("left out" if found.rejections else "read")
-    assert [] == [str(rejection) for rejection in found.rejections if not str(rejection).isprintable()]
-    assert all(kind.isprintable() for kind in found.unknown)
+    store = Store()
+    for kind in Kind:
+        store.apply(found.listed(kind))
+    silent = silences(store, [*store.services, *store.services_of_slices()])
+    told = [*map(str, found.rejections), *found.sentences(), *map(str, silent)]
+    assert [] == [sentence for sentence in told if not sentence.isprintable()]
+
+
+SURVIVOR = (
+    "apiVersion: v1\nkind: Service\nmetadata: {{name: survivor-{name}}}\n"
+    "spec: {{clusterIP: 10.96.9.9, ports: [{{port: 80}}]}}\n"
+)
+
+
+@given(edited(), st.binary(max_size=3), st.data())
+def test_document_set_apart_from_an_edited_one_is_always_used(
+    text: bytes, noise: bytes, data: st.DataObject
+) -> None:
+    is_utf_16 = text.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encoding = "utf-16-le" if is_utf_16 else "utf-8"
+    if not is_utf_16:
+        at = data.draw(st.integers(0, len(text)))
+        text = text[:at] + noise + text[at:]
+    before, behind = (SURVIVOR.format(name=name) for name in "ab")
+    whole = [
+        b"\xff\xfe" if is_utf_16 else b"",
+        f"{before}---\n".encode(encoding),
+        text.removeprefix(b"\xff\xfe"),
+        f"\n...\n---\n{behind}".encode(encoding),
+    ]
+    found = read([], stdin=b"".join(whole))
+    event("left out" if found.rejections else "read")
+    assert {"survivor-a", "survivor-b"} <= {one.key.name for one in found.objects[Kind.SERVICE]}
 
 
 @given(edited())

@@ -35,10 +35,10 @@ from kproxy.kernel.lockwait import LockWait
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.tree import AUTO
-from kproxy.sources import contents, manifests
+from kproxy.sources import contents, manifest_directory, manifest_file
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.manifests import ManifestDirectory
+from kproxy.sources.manifest_directory import ManifestDirectory
 from kproxy.sources.pace import Pace
 from kproxy.sources.recorder import EventRecorder, Happening
 from kproxy.state.events import Changed, Event, Listed
@@ -104,25 +104,31 @@ spec: {{clusterIP: {address}, ports: [{{port: 80}}]}}
 
 
 def names(events: Sequence[Event]) -> set[str]:
-    newest = [one for one in events if isinstance(one, Listed) and one.kind is Kind.SERVICE][-1]
-    return {each.key.name for each in newest.objects}
+    lists = [one for one in events if isinstance(one, Listed) and one.kind is Kind.SERVICE]
+    return {each.key.name for each in lists[-1].objects} if lists else set()
 
 
 @pytest.mark.parametrize(
     "place",
-    ["ManifestDirectory._signatures", "ManifestDirectory._tell", "_text_of", "contents_of", "_merged"],
+    [
+        (ManifestDirectory, "_signatures"),
+        (ManifestDirectory, "_tell"),
+        (manifest_file, "text_of"),
+        (manifest_file, "contents_of"),
+        (manifest_directory, "merged"),
+    ],
+    ids=lambda place: place[1],
 )
 def test_manifests_are_read_on_after_a_failure_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, failure: BaseException
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], failure: BaseException
 ) -> None:
-    monkeypatch.setattr(manifests, "_SHORTEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(manifest_file, "_SHORTEST_PAUSE_S", 0.01)
     (tmp_path / "a.yaml").write_text(SERVICE.format(name="a", address="10.96.0.1"))
     events: list[Event] = []
     directory = ManifestDirectory(tmp_path, events.append)
     directory.start()
     try:
-        owner = ManifestDirectory if "." in place else manifests
-        name = place.rpartition(".")[2]
+        owner, name = place
         once = Once(getattr(owner, name), failure)
         monkeypatch.setattr(owner, name, once.method)
         (tmp_path / "b.yaml").write_text(SERVICE.format(name="b", address="10.96.0.2"))
@@ -135,7 +141,7 @@ def test_manifests_are_read_on_after_a_failure_anywhere(
 
 
 def test_file_that_fails_each_time_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifests, "_SHORTEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(manifest_file, "_SHORTEST_PAUSE_S", 0.01)
     real = contents.contents_of
 
     def contents_of(place: str, text: bytes) -> Any:
@@ -143,7 +149,7 @@ def test_file_that_fails_each_time_costs_only_itself(tmp_path: Path, monkeypatch
             raise MemoryError
         return real(place, text)
 
-    monkeypatch.setattr(manifests, "contents_of", contents_of)
+    monkeypatch.setattr(manifest_file, "contents_of", contents_of)
     (tmp_path / "bad.yaml").write_text("{}")
     events: list[Event] = []
     directory = ManifestDirectory(tmp_path, events.append)

@@ -13,9 +13,9 @@ RECORDED = Path(__file__).parents[2] / "conformance" / "recorded" / "catalogue" 
 RENDER = ("render", "-f", str(RECORDED / "objects.json"), "--node", "node-1", "--nfacct", "off")
 
 
-def kproxy(*arguments: str) -> subprocess.CompletedProcess[str]:
+def kproxy(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kproxy", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
 
 
 def test_version_is_printed() -> None:
@@ -53,7 +53,112 @@ def test_wrong_input_ends_with_2_and_one_sentence(tmp_path: Path) -> None:
     )
     done = kproxy(*RENDER, "--config", str(configuration))
     assert (2, "") == (done.returncode, done.stdout)
-    assert "kproxy: mode: 'ipvs' is not a mode of kproxy; write iptables or nftables\n" == done.stderr
+    told = f"kproxy: {configuration}: mode: 'ipvs' is not a mode of kproxy; write iptables or nftables\n"
+    assert told == done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-f", ".", "--from-cluster"), "-f and --from-cluster exclude each other: leave out one of them"),
+        ((), "say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster"),
+        (
+            ("-f", "-", "--before", "-"),
+            "-f - and --before - would both read stdin; write one of the two into a file",
+        ),
+        (("-f", "/dev/null"), "there is nothing to render: /dev/null: this holds no object"),
+        (("-f", "-"), "there is nothing to render: stdin: this holds no object"),
+        (
+            ("-f", "/nowhere"),
+            "cannot read /nowhere: No such file or directory; name a file or directory that can be read",
+        ),
+    ],
+)
+def test_render_of_nothing_ends_with_2_and_one_sentence(arguments: tuple[str, ...], says: str) -> None:
+    done = kproxy("render", *arguments, stdin="# nothing\n")
+    assert (2, "", f"kproxy: {says}\n") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_closed_stdin_ends_with_2_and_one_sentence() -> None:
+    command = f"exec {sys.executable} -m kproxy render -f - <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    told = "kproxy: -f - reads stdin, and stdin is closed; pipe manifests into it, or name a file\n"
+    assert (2, "", told) == (done.returncode, done.stdout, done.stderr)
+
+
+def test_stdin_that_cannot_be_read_ends_with_2_and_one_sentence() -> None:
+    command = f"exec {sys.executable} -m kproxy render -f - 0>/dev/null"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    told = "kproxy: -f - cannot read stdin: Bad file descriptor; pipe manifests into it, or name a file\n"
+    assert (2, "", told) == (done.returncode, done.stdout, done.stderr)
+
+
+SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {%s}}\n"
+SERVED = SERVICE % "clusterIP: 10.96.0.10, ports: [{port: 80}]"
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_manifests_without_rules_are_rendered_with_1_and_say_why(mode: str, family: str) -> None:
+    as_people_write_it = (
+        "{apiVersion: v1, kind: Pod, metadata: {name: nginx, labels: {app: nginx}}}\n---\n"
+        + SERVICE % "type: NodePort, selector: {app: nginx}, ports: [{port: 80, targetPort: http}]"
+    )
+    done = kproxy(
+        "render", "-f", "-", "--node", "n", "--mode", mode, "--family", family, stdin=as_people_write_it
+    )
+    assert 1 == done.returncode
+    assert done.stdout
+    for words in (
+        "default/web yields no rule: it has no spec.clusterIP",
+        "default/web has no node port for port 80",
+        "default/web has no endpoints: no EndpointSlice names it; Pods match its selector (1 of those given)",
+        "no Service yields a rule, so these are only the rules that every node has",
+    ):
+        assert words in done.stderr
+
+
+def test_service_of_the_other_family_is_no_reason_to_fail() -> None:
+    done = kproxy("render", "-f", "-", "--node", "n", "--family", "ipv6", stdin=SERVED)
+    assert 0 == done.returncode
+    assert "Service default/web has no IPv6 address; --family ipv4 prints what there is" in done.stderr
+
+
+def test_object_left_out_of_the_manifests_before_ends_with_1(tmp_path: Path) -> None:
+    before = tmp_path / "before.yaml"
+    before.write_text(SERVICE % "clusterIP: 10.96.0.10, ports: [{port: 0}]")
+    done = kproxy("render", "-f", "-", "--before", str(before), "--node", "n", stdin=SERVED)
+    assert 1 == done.returncode
+    assert "before.yaml, document 1: Service default/web is left out" in done.stderr
+
+
+def test_change_from_nothing_is_rendered(tmp_path: Path) -> None:
+    done = kproxy("render", "-f", "-", "--before", str(tmp_path), "--node", "n", stdin=SERVED)
+    assert 0 == done.returncode
+    assert "default/web" in done.stdout
+
+
+def test_thousands_of_silent_services_are_counted() -> None:
+    many = "---\n".join((SERVICE % "ports: [{port: 80}]").replace("web", f"web-{at}") for at in range(200))
+    said = kproxy("render", "-f", "-", "--node", "n", stdin=many).stderr.splitlines()
+    assert 102 == len(said)
+    assert (
+        "kproxy: 300 more objects yield no rule or have no endpoints; give fewer of them to see why"
+        == said[100]
+    )
+
+
+def test_configuration_with_an_error_is_named(tmp_path: Path) -> None:
+    configuration = tmp_path / "config.yaml"
+    for text, told in (
+        ("a: [", "line 2, column 1: while parsing"),
+        ("a: 1\n---\nb: 1\n", "this holds 2 documents"),
+        ("5", "a KubeProxyConfiguration is"),
+    ):
+        configuration.write_text(text)
+        done = kproxy(*RENDER, "--config", str(configuration))
+        assert (2, "") == (done.returncode, done.stdout)
+        assert done.stderr.startswith(f"kproxy: {configuration}: {told}")
 
 
 AFFINITY = RECORDED.parent / "session-affinity" / "objects.json"
@@ -123,8 +228,10 @@ def test_full_disk_ends_with_3_and_one_sentence() -> None:
 
 def test_missing_stdout_is_no_error() -> None:
     command = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'kproxy', *sys.argv[1:]])"
-    done = subprocess.run([sys.executable, "-c", command, *RENDER], stderr=subprocess.PIPE, check=False)
-    assert (0, b"") == (done.returncode, done.stderr)
+    done = subprocess.run(
+        [sys.executable, "-c", command, *RENDER], capture_output=True, text=True, check=False
+    )
+    assert (0, kproxy(*RENDER).stderr) == (done.returncode, done.stderr)
 
 
 def test_interrupt_ends_with_130_and_no_words() -> None:

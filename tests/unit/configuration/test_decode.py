@@ -380,3 +380,42 @@ def test_names_that_the_mode_does_not_use_are_no_error() -> None:
 def test_document_that_is_no_mapping_is_refused(document: object) -> None:
     with pytest.raises(InputError, match="mapping"):
         decode_configuration(document)
+
+
+@pytest.mark.parametrize(
+    ("config_map", "told"),
+    [
+        (
+            {
+                "kind": "ConfigMap",
+                "metadata": {"name": "kube-proxy"},
+                "data": {
+                    "kubeconfig.conf": "kind: Config",
+                    "config.conf": "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n",
+                },
+            },
+            (
+                "this is a whole ConfigMap; the configuration is the text in its data, under 'config.conf': write that alone "
+                "into a file, with kubectl -n kube-system get configmap kube-proxy -o jsonpath='{.data.config\\.conf}'"
+            ),
+        ),
+        (
+            {"kind": "ConfigMap", "data": {"a": "b"}},
+            (
+                "this is a ConfigMap, and no text in its data is a KubeProxyConfiguration; "
+                "write the configuration itself into a file"
+            ),
+        ),
+        (
+            {"kind": "ConfigMap", "data": None},
+            (
+                "this is a ConfigMap, and no text in its data is a KubeProxyConfiguration; "
+                "write the configuration itself into a file"
+            ),
+        ),
+    ],
+)
+def test_whole_config_map_is_refused_with_the_way_to_its_configuration(config_map: object, told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        decode_configuration(config_map)
+    assert told == str(refused.value)

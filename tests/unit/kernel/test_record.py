@@ -95,6 +95,7 @@ OF_BEFORE = (
         ("update chain set held = 'text' where name = 'KUBE-SEP-00077'",),
         ("update chain set applied = 17 where name = 'KUBE-SEP-00077'",),
         ("update chain set name = x'00ff' where name = 'KUBE-SEP-00077'",),
+        ("update chain set name = cast(x'ff' as text) where name = 'KUBE-SEP-00077'",),
         ("update node set commits = -1",),
         ("update node set commits = 'many'",),
         ("update node set commits = 1.5",),

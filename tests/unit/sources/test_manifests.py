@@ -3,20 +3,29 @@
 import os
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from kproxy.errors import InputError
-from kproxy.sources.manifests import ManifestDirectory, Manifests, read
+from kproxy.sources import manifest_directory
+from kproxy.sources.manifest_directory import ManifestDirectory
+from kproxy.sources.manifests import Manifests, read
+from kproxy.sources.yaml import load_documents
 from kproxy.state.events import Event, Listed
-from kproxy.state.objects import Kind, Service
-from kproxy.values import NamespacedName
+from kproxy.state.objects import EndpointPort, EndpointSlice, Kind, Service, ServicePort, ServiceType
+from kproxy.values import NamespacedName, Protocol
 from recordings import CLUSTERS
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+SLICE = (
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata: {name: web-1, labels: "
+    "{kubernetes.io/service-name: web}}\nendpoints: [{addresses: [10.128.1.5], conditions: null}]\n"
+)
 
 
 def service(name: str = "web", **metadata: str) -> str:
@@ -205,6 +214,17 @@ def test_malformed_file_leaves_the_others_in_force(tmp_path: Path) -> None:
     assert found.rejections == found.listed(Kind.SERVICE).rejections
 
 
+def test_file_that_cannot_be_read_leaves_the_others_of_its_directory_in_force(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("/proc/self/mem")
+    (tmp_path / "b.yaml").write_text(service())
+    found = read([tmp_path])
+    assert ["default/web"] == names(found)
+    (rejection,) = found.rejections
+    assert rejection.reason.startswith(f"cannot read {tmp_path}/a.yaml: Input/output error")
+    with pytest.raises(InputError, match="Input/output error"):
+        read([tmp_path / "a.yaml"])
+
+
 def test_path_that_does_not_exist_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read([tmp_path / "missing.yaml"])
@@ -220,6 +240,117 @@ def test_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         assert ["default/web"] == names(read([Path(f"/dev/fd/{reading}")]))
     finally:
         os.close(reading)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        ("{port: 80}", [EndpointPort("", Protocol.TCP, 80)]),
+        ("{port: 80, name: null, protocol: null}", [EndpointPort("", Protocol.TCP, 80)]),
+        ("{port: 53, protocol: UDP}", [EndpointPort("", Protocol.UDP, 53)]),
+        (
+            "{name: http, port: 80}, {port: 81}",
+            [EndpointPort("http", Protocol.TCP, 80), EndpointPort("", Protocol.TCP, 81)],
+        ),
+        ("{name: http}", []),
+    ],
+)
+def test_port_of_a_slice_in_a_file_has_the_defaults_of_the_api(
+    ports: str, expected: list[EndpointPort], as_json: bool
+) -> None:
+    text = f"{SLICE}ports: [{ports}]\n".encode()
+    if as_json:
+        text = msgspec.json.encode(load_documents(text)[0].data)
+    found = read([], stdin=text)
+    (piece,) = found.objects[Kind.ENDPOINT_SLICE]
+    assert isinstance(piece, EndpointSlice)
+    assert tuple(expected) == piece.ports
+    assert (True, True, False) == (
+        piece.endpoints[0].ready,
+        piece.endpoints[0].serving,
+        piece.endpoints[0].terminating,
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "expected"),
+    [
+        ("", "type", ServiceType.CLUSTER_IP),
+        ("type: null", "type", ServiceType.CLUSTER_IP),
+        ("ports: [{port: 80, targetPort: http}]", "ports", (ServicePort("", Protocol.TCP, 80),)),
+        ("sessionAffinity: ClientIP", "affinity_timeout_s", 10800),
+        ("sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {}}", "affinity_timeout_s", 10800),
+        ("type: LoadBalancer", "external_policy_local", False),
+        ("internalTrafficPolicy: null", "internal_policy_local", False),
+        ("clusterIP: 10.96.0.10", "cluster_ips", ("10.96.0.10",)),
+        ("clusterIPs: [10.96.0.10]", "cluster_ips", ("10.96.0.10",)),
+    ],
+)
+def test_service_in_a_file_has_the_defaults_of_the_api(spec: str, field: str, expected: object) -> None:
+    text = f"apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{{spec}}}\n"
+    (found,) = read_text(text).objects[Kind.SERVICE]
+    assert expected == getattr(found, field)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n---\n", "null\n"])
+def test_text_without_an_object_is_told(text: str) -> None:
+    found = read_text(text)
+    assert found.is_nothing
+    assert ["stdin: this holds no object"] == found.sentences()
+
+
+def test_directory_without_a_manifest_is_told(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    found = read([tmp_path])
+    assert found.is_nothing
+    assert [
+        (
+            f"{tmp_path}: this directory holds no manifest: no file that ends in .yaml, .yml, .json; "
+            "hidden files and subdirectories are not read"
+        )
+    ] == found.sentences()
+
+
+def test_one_empty_file_beside_others_is_told_and_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("")
+    (tmp_path / "b.yaml").write_text(service())
+    found = read([tmp_path])
+    assert not found.is_nothing
+    assert ["default/web"] == names(found)
+    assert [f"{tmp_path / 'a.yaml'}: this holds no object"] == found.sentences()
+
+
+def test_document_that_cannot_be_read_leaves_the_others_of_its_file_in_force() -> None:
+    found = read_text(f"{service('a')}---\nmetadata: {{name: x\n---\na: 1\na: 2\n---\n{service('b')}")
+    assert ["default/a", "default/b"] == names(found)
+    assert ["stdin, document 2", "stdin, document 3"] == [rejection.place for rejection in found.rejections]
+
+
+@pytest.mark.parametrize("levels", [101, 1000, 5000])
+def test_object_with_a_value_nested_too_deep_is_used_without_it(levels: int) -> None:
+    deep = "{f: " * levels + "}" * levels
+    found = read_text(service("a", managedFields=f"[{{fieldsV1: {deep}}}]") + "---\n" + service("b"))
+    assert ["default/a", "default/b"] == names(found)
+    assert () == found.rejections
+    assert [
+        "nested deeper than 100 levels; flatten it; deeper values are ignored" in found.sentences()[0]
+    ] == [True]
+
+
+def test_name_of_a_file_is_fit_for_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "caf\u00e9.yaml").write_text("a: [")
+    (tmp_path / "e\x1b[31m\n.yaml").write_text("a: [")
+    first, second = (rejection.place for rejection in read([tmp_path]).rejections)
+    assert f"{tmp_path}/caf\u00e9.yaml" == first
+    assert rf"'{tmp_path}/e\x1b[31m\n.yaml'" == second
+
+
+def test_json_that_is_not_utf_8_is_told_so() -> None:
+    found = read([], stdin=b'{"kind": "Service",\n "metadata": {"name": "caf\xe9"}')
+    assert ["line 2: the text is not UTF-8: it has the byte 0xe9; save it as UTF-8"] == [
+        rejection.reason for rejection in found.rejections
+    ]
 
 
 class Watched:
@@ -261,8 +392,17 @@ def test_watched_directory_tells_only_the_kind_that_changed(watched: Watched) ->
     assert (Kind.NODE, ["n"]) == ((listed := watched.next()).kind, told(listed))
 
 
-def test_watched_file_that_is_removed_takes_its_objects_along(watched: Watched) -> None:
+def test_watched_files_that_are_removed_one_after_the_other_take_their_objects_along(
+    watched: Watched,
+) -> None:
+    for name in ("b", "c"):
+        watched.write(f"{name}.yaml", service(name))
+        watched.next()
     (watched.path / "web.yaml").unlink()
+    assert ["default/b", "default/c"] == told(watched.next())
+    (watched.path / "b.yaml").unlink()
+    assert ["default/c"] == told(watched.next())
+    (watched.path / "c.yaml").unlink()
     assert [] == told(watched.next())
 
 
@@ -281,6 +421,108 @@ def test_watched_file_that_breaks_keeps_its_last_good_contents_and_is_told(
     (mended,) = listed.objects
     assert isinstance(mended, Service)
     assert 81 == mended.ports[0].port
+
+
+@pytest.mark.parametrize("broken", ["kind: [", "# nothing\n", "a: 1\na: 2\n"])
+def test_watched_file_that_never_held_an_object_is_not_said_to_keep_one(
+    watched: Watched, broken: str
+) -> None:
+    for text in (broken, broken + "#"):
+        watched.write("other.yaml", text)
+        if broken.startswith("#"):
+            continue
+        (rejection,) = watched.next().rejections
+        assert "last good contents" not in rejection.reason
+        watched.write("other.yaml", "apiVersion: v1\nkind: ConfigMap\n")
+        assert () == watched.next().rejections
+
+
+def test_watched_file_with_a_document_that_cannot_be_read_has_its_other_documents_in_force(
+    watched: Watched,
+) -> None:
+    watched.write("other.yaml", f"{service('a')}---\nkind: [\n---\n{service('b')}")
+    listed = watched.next()
+    assert ["default/a", "default/b", "default/web"] == told(listed)
+    assert [f"{watched.path / 'other.yaml'}, document 2"] == [
+        rejection.place for rejection in listed.rejections
+    ]
+    watched.write("other.yaml", f"{service('a')}---\nkind: [\n---\n{service('c')}")
+    assert {"default/a", "default/b", "default/c", "default/web"} == set(told(watched.next()))
+    watched.write("other.yaml", service("c"))
+    listed = watched.next()
+    assert (["default/c", "default/web"], ()) == (told(listed), listed.rejections)
+
+
+def test_watched_file_that_was_whole_keeps_all_of_it_when_one_document_breaks(watched: Watched) -> None:
+    watched.write("web.yaml", f"{service('a')}---\n{service('b')}")
+    assert ["default/a", "default/b"] == told(watched.next())
+    watched.write("web.yaml", f"{service('c')}---\nkind: [\n")
+    listed = watched.next()
+    assert ["default/a", "default/b"] == told(listed)
+    (rejection,) = listed.rejections
+    assert "its last good contents stay in force" in rejection.reason
+
+
+def complaint_in(caplog: pytest.LogCaptureFixture, words: str) -> str:
+    for _ in range(2000):
+        found = [message for message in caplog.messages if words in message]
+        if found:
+            (complaint,) = found
+            return complaint
+        time.sleep(0.01)
+    raise AssertionError(f"nothing says {words!r}: {caplog.messages}")
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_directory_that_turns_empty_at_once_keeps_what_is_known_and_is_told(
+    watched: Watched, caplog: pytest.LogCaptureFixture, files: int
+) -> None:
+    for name in ("b", "c")[: files - 1]:
+        watched.write(f"{name}.yaml", service(name))
+        watched.next()
+    for path in watched.path.iterdir():
+        path.unlink()
+    complaint = complaint_in(caplog, "holds no manifest any more")
+    assert complaint.endswith("what is known stays in force")
+    time.sleep(0.5)
+    assert watched.events.empty()
+    watched.write("other.yaml", service("other"))
+    assert ["default/other"] == told(watched.next())
+
+
+def test_list_without_items_takes_everything_away(watched: Watched) -> None:
+    watched.write("web.yaml", "apiVersion: v1\nkind: List\nitems: []\n")
+    assert [] == told(watched.next())
+
+
+@pytest.mark.parametrize("text", [None, "", "# nothing yet\n", "kind: [\n"])
+def test_directory_without_a_readable_manifest_at_start_tells_nothing_until_there_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    watched = Watched(tmp_path)
+    if text is not None:
+        watched.write("web.yaml", text)
+    watched.source.start()
+    try:
+        assert watched.events.empty()
+        assert [
+            f"{tmp_path}: no manifest can be read yet, so no rule is written or removed until one can"
+        ] == [message for message in caplog.messages if "until" in message]
+        watched.write("web.yaml", service())
+        assert list(Kind) == [watched.next().kind for _ in Kind]
+    finally:
+        watched.source.stop()
+
+
+def test_remarks_on_watched_files_are_logged_once_and_bounded(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.write("slip.yaml", service("slip").replace("{clusterIP", "{externalIP: x, clusterIP"))
+    watched.next()
+    complaint_in(caplog, "did you mean externalIPs?")
+    watched.write("other.yaml", "\n---\n".join("apiVersion: v1\nkind: Servce" for _ in range(500)))
+    complaint_in(caplog, "480 more remarks on manifests")
+    complaint_in(caplog, "did you mean externalIPs?")
 
 
 def test_watched_file_replaced_by_renaming_is_noticed(watched: Watched) -> None:
@@ -303,3 +545,32 @@ def test_directory_that_vanishes_keeps_what_is_known_and_is_told_once(
     assert ["default/other", "default/web"] == told(watched.next())
     (complaint,) = caplog.messages
     assert "what is known stays in force" in complaint
+
+
+def test_directory_that_cannot_be_read_for_long_is_outdated_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_directory, "_LONGEST_UNREAD_S", 0.2)
+    directory = tmp_path / "manifests"
+    directory.mkdir()
+    events: list[Event] = []
+    watched = ManifestDirectory(directory, events.append)
+    watched.start()
+    try:
+        assert () == watched.outdated()
+        directory.rename(tmp_path / "away")
+        assert eventually(lambda: bool(watched.outdated()))
+        (reason,) = watched.outdated()
+        assert f"cannot read the directory {directory}" in reason
+        assert "stays in force" in reason
+        (tmp_path / "away").rename(directory)
+        assert eventually(lambda: watched.outdated() == ())
+    finally:
+        watched.stop()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10.0
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()

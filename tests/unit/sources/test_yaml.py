@@ -3,7 +3,8 @@
 import pytest
 
 from kproxy.errors import InputError
-from kproxy.sources.yaml import Document, load_documents
+from kproxy.sources.yaml import load_documents, read_documents
+from kproxy.sources.yaml_builder import Document, Unreadable
 
 
 def value_of(text: str) -> object:
@@ -65,6 +66,7 @@ def billion_laughs(levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "part_of_reason"),
     [
+        ("a: x\x07\n", "line 1, column 5: the character U+0007 is not allowed in YAML"),
         ("a: 1\nb: 2\na: 3\n", "line 3, column 1: the key 'a' stands here a second time"),
         ("a: {x: 1, x: 2}\n", "line 1, column 11: the key 'x'"),
         ("a: &a {x: 1}\nb:\n  <<: *a\n", "line 3, column 3: merge keys"),
@@ -79,13 +81,13 @@ def billion_laughs(levels: int) -> str:
         ("a: &a [*a]\n", "the alias *a has no complete &a before it"),
         ("a: &a 1\n---\nb: *a\n", "line 3, column 4: the alias *a"),
         (billion_laughs(9), "aliases repeat more than 100000 values"),
-        ("[" * 5000, "nested deeper than 100 levels"),
+        ("[" * 5000 + "]" * 5000, "nested deeper than 100 levels"),
         ("- " * 5000, "nested deeper than 100 levels"),
-        ("{a: " * 5000, "nested deeper than 100 levels"),
+        ("{a: " * 5000 + "}" * 5000, "nested deeper than 100 levels"),
         ("a: [1, 2\n", "line 2, column 1: while parsing a flow sequence"),
         ("a:\n\tb: 1\n", "line 2, column 1"),
         ("a: 'x\n", "while scanning a quoted scalar"),
-        ("a: \x00\n", "characters are not allowed"),
+        ("a: \x00\n", "line 1, column 4: the character U+0000 is not allowed"),
         ("a: b: c\n", "line 1, column 5: mapping values are not allowed"),
     ],
 )
@@ -97,8 +99,10 @@ def test_yaml_that_cannot_be_trusted_is_refused_with_its_place(text: str, part_o
 
 
 def test_text_that_is_not_utf_8_is_refused() -> None:
-    with pytest.raises(InputError, match="no YAML text"):
-        load_documents(b"a: \xff\xfe\xfd\n")
+    with pytest.raises(
+        InputError, match="line 2, column 4: the text is not UTF-8: it has the byte 0xff; save it as UTF-8"
+    ):
+        load_documents(b"a: 1\nb: \xff\xfe\xfd\n")
 
 
 def test_nesting_as_deep_as_real_objects_is_read() -> None:
@@ -109,3 +113,61 @@ def test_nesting_as_deep_as_real_objects_is_read() -> None:
         assert isinstance(deep, list)
         deep, levels = deep[0], levels + 1
     assert 98 == levels
+
+
+FAULTS = {
+    "key twice": "a: 1\na: 2",
+    "tag": "a: !Ref x",
+    "alias": "a: *nowhere",
+    "merge": "a: &a {x: 1}\nb: {<<: *a}",
+    "too many aliases": billion_laughs(9),
+    "list unclosed": "a: [1",
+    "quote unclosed": "a: 'x",
+    "tab": "a:\n\tb: 1",
+    "mapping in a mapping": "a: b: c",
+    "control character": "a: \x07",
+    "two in one": "{a: 1}\nb: 2",
+    "list too deep and unclosed": "[" * 5000,
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_document_that_cannot_be_read_costs_only_itself(fault: str, encoding: str) -> None:
+    text = f"before: 1\n---\n{FAULTS[fault]}\n---\nafter: 2\n--- # and\nlast: 3\n"
+    before, bad, *behind = read_documents(text.encode(encoding))
+    lines = FAULTS[fault].count("\n")
+    assert Document(1, {"before": 1}) == before
+    assert isinstance(bad, Unreadable)
+    assert [Document(lines + 5, {"after": 2}), Document(lines + 7, {"last": 3})] == behind
+
+
+def test_document_that_is_not_utf_8_costs_only_itself() -> None:
+    bad = Unreadable("line 3, column 6: the text is not UTF-8: it has the byte 0xe9; save it as UTF-8")
+    assert [Document(1, {"a": 1}), bad, Document(5, {"c": 3})] == read_documents(
+        b"a: 1\n---\nb: caf\xe9\n---\nc: 3\n".replace(b"caf", b"ca")
+    )
+
+
+def test_directive_that_cannot_be_read_costs_the_document_behind_it() -> None:
+    text = b"a: 1\n...\n%YAML 3.0\n# for the next\n---\nb: 2\n...\n---\nc: 3\n"
+    assert [
+        Document(1, {"a": 1}),
+        Unreadable("line 3, column 1: found incompatible YAML document"),
+        Document(9, {"c": 3}),
+    ] == read_documents(text)
+
+
+@pytest.mark.parametrize("levels", [101, 150, 1000, 5000])
+@pytest.mark.parametrize("brackets", ["[]", "{a: }", "- "])
+def test_value_nested_too_deep_counts_as_null(levels: int, brackets: str) -> None:
+    if brackets == "- ":
+        deep = "\n  " + "- " * levels + "x"
+    else:
+        deep = brackets[:-1] * levels + brackets[-1] * levels
+    first, second = read_documents(f"deep: {deep}\nname: web\n---\nb: 2\n".encode())
+    assert isinstance(first, Document)
+    assert isinstance(first.data, dict)
+    assert "web" == first.data["name"]
+    assert "nested deeper than 100 levels" in first.cut
+    assert (3 + deep.count("\n") + 1, {"b": 2}, "") == second

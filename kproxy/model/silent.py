@@ -1,0 +1,245 @@
+"""Why a Service, or a slice without one, yields no rule that serves anybody.
+
+A cluster fills in what a manifest leaves open: cluster IPs, node port numbers, slices. Here nobody does, so each
+reason says what is missing, and what to write.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import islice
+from typing import NamedTuple
+
+from kproxy.model.plan import is_proxied
+from kproxy.state.objects import EndpointSlice, Kind, Service, ServicePort, ServiceType
+from kproxy.state.store import Store
+from kproxy.values import Family, NamespacedName, Protocol, family_of
+
+_MOST_COMPARED = 1000
+"""So many names are compared with one that is missing; a comparison takes some microseconds."""
+
+_MOST_HINTS = 50
+"""So many are looked for at a time, for each costs a walk over all Pods or Services; a person reads no more."""
+
+_MOST_NAMED = 5
+"""So many names stand in one sentence."""
+
+
+_NO_PORTS = "it has no ports; write spec.ports"
+
+
+class Silence(NamedTuple):
+    """An object that yields nothing, or less than it asks for, and why; `hint` says what to write instead.
+
+    `service` is the Service that it is or names. `is_usual` is whether healthy clusters have many objects like it.
+    """
+
+    service: NamespacedName
+    kind: str
+    key: NamespacedName
+    reason: str
+    hint: str = ""
+    is_usual: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key} {self.reason}" + (f"; {self.hint}" if self.hint else "")
+
+
+def silences(store: Store, keys: Iterable[NamespacedName]) -> Iterator[Silence]:
+    """Those of the Services of these keys, and of the slices that name them; found as they are asked for."""
+    hints = _Hints(store)
+    for key in keys:
+        service, slices = store.services.get(key), store.slices_of(key)
+        yield from _of_service(service, slices, hints) if service else _of_orphans(key, slices, hints)
+
+
+def yields_rules(service: Service) -> bool:
+    """Whether it has rules at all, in any family."""
+    return is_proxied(service) and bool(service.ports)
+
+
+def _of_service(service: Service, slices: Collection[EndpointSlice], hints: "_Hints") -> Iterator[Silence]:
+    if not service.cluster_ips and not service.awaits_cluster_ip and service.key in hints.told:
+        return  # its address may be the field that was left out
+    reason = _no_rule(service)
+    if reason:
+        yield _about(service, f"yields no rule: {reason}", is_usual=reason is not _NO_PORTS)
+        return
+    if service.awaits_cluster_ip:
+        told = "yields no rule: it has no spec.clusterIP, and an API server would assign one"
+        yield _about(service, told, "write one, such as 10.96.0.10")
+    yield from _unreachable(service)
+    if not slices:
+        told = "has no endpoints: no EndpointSlice names it"
+        yield _about(service, told, hints.for_service(service))
+        return
+    for told in _unserved(service, slices):
+        yield _about(service, f"has no endpoints{told}")
+
+
+def _about(service: Service, reason: str, hint: str = "", *, is_usual: bool = False) -> Silence:
+    return Silence(service.key, "Service", service.key, reason, hint, is_usual)
+
+
+def _no_rule(service: Service) -> str:
+    """Why it is not proxied at all; empty if it is, or would be with a cluster IP."""
+    if service.type is ServiceType.EXTERNAL_NAME:
+        return "an ExternalName is a name in DNS, and no address"
+    if service.opt_out_label:
+        return f"its label {service.opt_out_label} asks for another proxy"
+    if not service.cluster_ips and not service.awaits_cluster_ip:
+        return (
+            "it is headless (clusterIP: None), so its clients connect to its endpoints by their own addresses"
+        )
+    if not service.ports:
+        return _NO_PORTS
+    return ""
+
+
+def _unreachable(service: Service) -> Iterator[Silence]:
+    """Ways from outside that it asks for and does not have."""
+    if service.type is ServiceType.NODE_PORT:
+        for at, port in enumerate(service.ports):
+            if not port.node_port:
+                told = f"has no node port for {_named(port)}: an API server would assign one"
+                yield _about(service, told, f"write spec.ports[{at}].nodePort, such as 30080")
+    if service.type is ServiceType.LOAD_BALANCER and not service.load_balancer_vips:
+        told = "has no load-balancer address: status.loadBalancer.ingress has no ip, or none of ipMode VIP"
+        hint = "a controller writes it in a cluster; here write one, such as [{ip: 192.0.2.1}]"
+        yield _about(service, told, hint, is_usual=True)
+
+
+def _unserved(service: Service, slices: Collection[EndpointSlice]) -> Iterator[str]:
+    """Which of its ports have no endpoints, and why; the rest of a sentence."""
+    ours = [piece for piece in slices if not piece.opt_out_label]
+    if not ours:
+        label = next(iter(slices)).opt_out_label
+        names = _names(piece.key.name for piece in slices)
+        yield f": the label {label} of its EndpointSlices ({names}) asks for another proxy, or for none"
+        return
+    families = {family_of(address) for address in service.cluster_ips} or set(Family)
+    there = {piece.family for piece in ours}
+    if service.cluster_ips:
+        yield from (
+            f" in {family}: its EndpointSlices are {' and '.join(sorted(there))}"
+            for family in sorted(families - there)
+        )
+    matching = [piece for piece in ours if piece.family in families]
+    ports_of: dict[str, list[str]] = {}
+    for port in service.ports if matching else ():
+        ports_of.setdefault(_no_endpoint(port, matching), []).append(port.name or str(port.port))
+    for reason, ports in ports_of.items():
+        if reason:
+            yield f" for port {_names(ports)}: {reason}"
+
+
+def _no_endpoint(port: ServicePort, slices: Collection[EndpointSlice]) -> str:
+    named = [
+        piece for piece in slices if (port.name, port.protocol) in {(p.name, p.protocol) for p in piece.ports}
+    ]
+    if not named:
+        return _no_such_port(port, slices)
+    endpoints = [endpoint for piece in named for endpoint in piece.endpoints]
+    if not endpoints:
+        return f"no address stands in {_names(piece.key.name for piece in named)}"
+    if any(endpoint.ready or (endpoint.serving and endpoint.terminating) for endpoint in endpoints):
+        return ""
+    return (
+        f"none of its {len(endpoints)} endpoints is ready"
+        if len(endpoints) > 1
+        else "its only endpoint is not ready"
+    )
+
+
+def _no_such_port(port: ServicePort, slices: Iterable[EndpointSlice]) -> str:
+    """The Service's port and the slice's port are one by name and protocol; the numbers do not matter."""
+    there = sorted({(each.name, each.protocol) for piece in slices for each in piece.ports})
+    if not there:
+        return "its EndpointSlices have no port with a number; write ports"
+    wanted = f'named "{port.name}"' if port.name else "without a name"
+    shown = _names(
+        (f'"{name}"' if name else "one without a name") + f" ({protocol})" for name, protocol in there
+    )
+    return f"its EndpointSlices have no port {wanted} ({port.protocol}), only {shown}; {_port_meant(port, there)}"
+
+
+def _port_meant(port: ServicePort, there: Collection[tuple[str, Protocol]]) -> str:
+    protocol = next((protocol for name, protocol in there if name == port.name), None)
+    if protocol:
+        return f"did you mean protocol {protocol}?"
+    near = get_close_matches(port.name, [name for name, _ in there if name], 1)
+    return f"did you mean {near[0]}?" if near else "the two must have the same name"
+
+
+def _of_orphans(
+    missing: NamespacedName, slices: Iterable[EndpointSlice], hints: "_Hints"
+) -> Iterator[Silence]:
+    """The slices of a Service that is not there; one that was left out is told of already."""
+    for piece in slices if missing not in hints.told else ():
+        reason = f"yields no rule: there is no Service {missing}"
+        yield Silence(missing, "EndpointSlice", piece.key, reason, hints.for_slice(missing), is_usual=True)
+
+
+class _Hints:
+    """Finds what may be meant by names that lead nowhere, as long as that is worth its time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._left = _MOST_HINTS
+
+    @cached_property
+    def told(self) -> set[NamespacedName | None]:
+        """Services of which something was left out, which is told of already."""
+        return {rejection.key for rejection in self._store.rejections if rejection.kind == Kind.SERVICE}
+
+    @cached_property
+    def _orphans(self) -> list[NamespacedName]:
+        """Services that slices name, and that are not there."""
+        return sorted(key for key in self._store.services_of_slices() if key not in self._store.services)
+
+    def for_slice(self, missing: NamespacedName) -> str:
+        meant = self._meant(missing, self._store.services)
+        return f"did you mean {meant}?" if meant else ""
+
+    def for_service(self, service: Service) -> str:
+        """What there is instead of its slices."""
+        meant = self._meant(service.key, self._orphans)
+        if meant:
+            slices = _names(piece.key.name for piece in self._store.slices_of(meant))
+            return f"{slices} names a Service {meant}: did you mean {service.key}?"
+        pods = self._matching_pods(service)
+        found = f"Pods match its selector ({pods} of those given), but " if pods else ""
+        return (
+            f"{found}kproxy makes no slices from Pods or Deployments as a cluster does: give one with the label "
+            f"kubernetes.io/service-name: {service.key.name}"
+        )
+
+    def _meant(self, name: NamespacedName, others: Collection[NamespacedName]) -> NamespacedName | None:
+        """The same name in another namespace, or one like it in the same."""
+        self._left -= 1
+        if self._left < 0:
+            return None
+        here = (other.name for other in others if other.namespace == name.namespace)
+        near = get_close_matches(name.name, islice(here, _MOST_COMPARED), 1)
+        if near:
+            return NamespacedName(name.namespace, near[0])
+        return next((other for other in others if other.name == name.name), None)
+
+    def _matching_pods(self, service: Service) -> int:
+        wanted = set(service.selector)
+        if not wanted or self._left < 0:
+            return 0
+        return sum(
+            pod.key.namespace == service.key.namespace and wanted <= set(pod.labels)
+            for pod in self._store.pods.values()
+        )
+
+
+def _named(port: ServicePort) -> str:
+    return f'port "{port.name}"' if port.name else f"port {port.port}"
+
+
+def _names(names: Iterable[str]) -> str:
+    found = list(names)
+    more = len(found) - _MOST_NAMED
+    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,137 @@
+"""One file of manifests: its text, and what is in force of it while it changes."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from kproxy.errors import InputError
+from kproxy.sources.contents import Found, Held, Malformed, Nothing, contents_of
+from kproxy.state.events import Cost, Rejection
+from kproxy.state.objects import KIND_OF
+from kproxy.state.validate import quoted
+from kproxy.threads import tell_defect
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+"""Between two attempts to read a file that met a defect of ours: as long as between two attempts of a watch."""
+_MOST_BYTES = 256 << 20
+"""Ten times what 10,000 Services of 10 endpoints each take; a larger file is no manifest."""
+
+
+def text_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as failed:
+        raise InputError(
+            f"cannot read {place_of(path)}: {failed.strerror}; name a file or directory that can be read"
+        ) from failed
+    if len(text) > _MOST_BYTES:
+        raise InputError(f"{place_of(path)} is larger than {_MOST_BYTES >> 20} MB; split it up")
+    return text
+
+
+def place_of(path: Path) -> str:
+    """The path as a message shows it; a name that no terminal should see is escaped."""
+    return str(path) if str(path).isprintable() else quoted(str(path))
+
+
+class Signature(NamedTuple):
+    """Differs whenever a file was written or replaced."""
+
+    modified_ns: int
+    size: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none.
+
+    `is_whole` is whether each document of the contents could be read. After a defect of ours the file is read again at
+    `again_at`, `pause_s` after the last attempt, even if it does not change.
+    """
+
+    signature: Signature
+    contents: tuple[Found, ...] = ()
+    problem: Rejection | None = None
+    is_whole: bool = True
+    again_at: float = float("inf")
+    pause_s: float = 0.0
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        return (*self.contents, self.problem) if self.problem else self.contents
+
+    @property
+    def says_something(self) -> bool:
+        """Whether at least one document was there and could be read."""
+        return any(not isinstance(one, Nothing | Malformed) for one in self.contents)
+
+    @property
+    def objects(self) -> tuple[Held, ...]:
+        return tuple(one for one in self.contents if isinstance(one, Held))
+
+
+def newer(path: Path, signature: Signature, known: File | None) -> File:
+    """The file as it is now; or its last good contents, with the problem that it has now."""
+    try:
+        contents = contents_of(place_of(path), text_of(path))
+    except InputError as error:
+        contents = (Malformed(place_of(path), str(error)),)
+    except Exception as defect:  # noqa: BLE001 # one file must not keep the others from being read
+        return _read_again(path, signature, known, defect)
+    is_whole = not any(isinstance(one, Malformed) for one in contents)
+    problem = _problem(contents)
+    if not problem or known is None or not known.objects:
+        return File(signature, contents, is_whole=is_whole)
+    if known.is_whole or is_whole:
+        told = f"{problem}; its last good contents stay in force"
+        return File(
+            signature,
+            known.contents,
+            Rejection(place_of(path), "", "", "", told, cost=Cost.CHANGE),
+            known.is_whole,
+        )
+    return File(signature, (*contents, *_missing(contents, known.objects)), is_whole=False)
+
+
+def _read_again(path: Path, signature: Signature, known: File | None, defect: Exception) -> File:
+    """What was known of a file that met a defect of ours, until it is read again."""
+    tell_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
+    pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+    told = f"a defect in kproxy: {type(defect).__name__}; it is read again"
+    if known and known.objects:
+        told = f"{told}; its last good contents stay in force"
+    return File(
+        signature,
+        known.contents if known else (),
+        Rejection(place_of(path), "", "", "", told),
+        known.is_whole if known else False,
+        again_at=time.monotonic() + pause_s,
+        pause_s=pause_s,
+    )
+
+
+def _problem(contents: Sequence[Found]) -> str:
+    """Why the contents may not be all that their author wants in force; empty if they may."""
+    for one in contents:
+        match one:
+            case Malformed(reason=reason):
+                return reason
+            case Nothing():
+                return "the file is empty; remove it if its objects are to go"
+            case _:
+                pass
+    return ""
+
+
+def _missing(contents: Sequence[Found], earlier: Sequence[Held]) -> list[Held]:
+    """The earlier objects that the contents do not have; they may stand in a document that cannot be read."""
+    here = {(KIND_OF[type(one.object)], one.object.key) for one in contents if isinstance(one, Held)}
+    return [held for held in earlier if (KIND_OF[type(held.object)], held.object.key) not in here]

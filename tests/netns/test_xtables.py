@@ -1,0 +1,38 @@
+"""The chains of iptables-legacy, listed without its programs."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kproxy.kernel import process
+from kproxy.kernel.xtables import chain_names, tables
+from kproxy.values import Family
+from namespaces import fresh_namespace, inside
+
+pytestmark = pytest.mark.netns
+
+PROGRAM = {Family.IPV4: "iptables-legacy", Family.IPV6: "ip6tables-legacy"}
+NAMES = ("KUBE-SERVICES", "ERROR-LIKE", "a", "K" * 28)
+
+
+@pytest.fixture(autouse=True)
+def kernel() -> Iterator[None]:
+    with fresh_namespace() as name, inside(name):
+        yield
+
+
+@pytest.mark.parametrize("family", Family)
+def test_chains_are_those_that_the_program_lists(family: Family) -> None:
+    for name in NAMES:
+        process.run([PROGRAM[family], "-t", "nat", "-N", name])
+    for number in range(300):
+        comment = ["-m", "comment", "--comment", f"ERROR KUBE-FAKE-{number}"]
+        process.run([PROGRAM[family], "-t", "nat", "-A", "KUBE-SERVICES", *comment, "-j", "a"])
+    assert sorted(NAMES) == sorted(chain_names(family, "nat"))
+
+
+@pytest.mark.parametrize("family", Family)
+def test_table_that_is_not_there_is_not_created_by_asking(family: Family) -> None:
+    process.run([PROGRAM[family], "-t", "nat", "-L"])
+    assert ([], []) == (chain_names(family, "nat"), chain_names(family, "filter"))
+    assert {"nat"} == tables(family)
