@@ -19,7 +19,7 @@ class _Room:
 
     That takes a hundredth of the time of `kproxy.state.shallow`, to which what is deeper still is left. Only for
     parsing: Python up to 3.11 counts a parser's levels against its recursion limit, which is one for all threads, and
-    other code needs more stack for each level.
+    other code needs more stack for each level. So it is entered for one object or page at a time.
     """
 
     def __init__(self) -> None:

@@ -77,11 +77,9 @@ def _list_in_pages(
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
             body = answer.body(MOST_BYTES)
-        with room_for_depth:
-            page, found = _decoded_page(resource, body)
-        for each in found:
+        for raw in (page := _page(resource, body)).items or ():
             number += 1
-            match each:
+            match decoded(resource, raw):
                 case Changed(object=thing, rejection=flaws):
                     objects.append(thing)
                     rejections.extend(filter(None, [flaws]))
@@ -102,20 +100,21 @@ def _list_in_pages(
     )
 
 
-def _decoded_page(resource: Resource, body: bytes) -> tuple[Page, list[Changed | Refused | None]]:
-    """The page, and what is in each of its items; ApiFailed if the body is no page."""
+def _page(resource: Resource, body: bytes) -> Page:
+    """ApiFailed if the body is no page of a list."""
     try:
-        page = decode_page(body)
+        with room_for_depth:
+            return decode_page(body)
     except msgspec.DecodeError as error:
         raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
-    return page, [decoded(resource, raw) for raw in page.items or ()]
 
 
 def decoded(resource: Resource, raw: msgspec.Raw) -> Changed | Refused | None:
     """The object in these bytes, or why there is none; None for one that decides no rule."""
     flaws: list[InvalidField] = []
     try:
-        thing = decode(resource.kind, raw, flaws=flaws)
+        with room_for_depth:
+            thing = decode(resource.kind, raw, flaws=flaws)
     except Irrelevant:
         return None
     except InvalidField as error:
