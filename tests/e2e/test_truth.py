@@ -307,10 +307,8 @@ def test_kind_that_cannot_be_understood_for_long_fails_readyz_and_then_livez(tmp
     }
     patch = """
 from kproxy.agent import watches
-watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 8.0
+watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 12.0
 from kproxy.sources import pace
-import dataclasses
-pace.Pace.__init__.__defaults__
 original = pace.Pace.__init__
 def quick(self, *given, **named):
     original(self, *given, **{"backoff_base_s": 0.1, "backoff_cap_s": 0.5, **named})
