@@ -137,7 +137,7 @@ class FamilyProxy:
             if course.not_deleted:
                 self._applied.forget()
         except BaseException as failed:
-            self._applied.forget()  # whatever it was, all is compared again
+            self._applied.forget()  # the next sync compares all
             if not isinstance(failed, ProgramFailed):
                 self._desired.begin_anew()
                 raise
@@ -176,7 +176,7 @@ class FamilyProxy:
     def _bring_counted(
         self, store: Store, circumstances: Circumstances, course: Course, *, verify: bool
     ) -> ProgramFailed | None:
-        """With counters, or without where the kernel cannot have them now: a rule that names one that is not there is refused."""
+        """With packet counters; without them if the kernel lacks any, as it refuses rules that name a missing one."""
         settings = circumstances.settings
         uncounted = replace(circumstances, settings=replace(settings, accounting=False))
         if not settings.accounting or self._takes_no_counters or not self._ensure_counters():
@@ -195,7 +195,10 @@ class FamilyProxy:
     def _bring(
         self, store: Store, circumstances: Circumstances, course: Course, *, verify: bool
     ) -> ProgramFailed | None:
-        """First all Services but those that were refused, then those of them that are due; the refusal if tries were used up."""
+        """First all Services except the refused ones, then the refused ones that are due.
+
+        Returns a refusal if the tries were used up before each Service had one.
+        """
         suspects = self._suspects
         suspects.reconsider(self._pending)
         if self._desired.is_new(circumstances):
@@ -271,7 +274,7 @@ class FamilyProxy:
         yield from applied.rest(course, deletes_apart=self._failed_before)
 
     def _commit_rest(self, course: Course, probes: Iterable[Section] = ()) -> None:
-        """What could not be deleted, as others hold on to it, is left for the next sync: it holds up no Service."""
+        """Write what the kernel lacks. Chains that cannot be deleted, as others use them, wait for the next sync."""
         if self._applied.known is None:
             self._look_anew(course)
         try:
@@ -282,7 +285,7 @@ class FamilyProxy:
             course.not_deleted = failed
 
     def _probes(self) -> Iterator[Section]:
-        """Chains of the node written as they are: the kernel refuses this only if it takes nothing at all."""
+        """Chains of the node, written as they are: a kernel that refuses even these takes nothing at all."""
         for chain in _PROBED:
             rules = self._desired.chains.get(chain)
             if rules is not None and chain not in self._applied.unsettled:
@@ -330,7 +333,7 @@ class FamilyProxy:
             except ProgramFailed:
                 self._applied.unsettled |= self._desired.admit(changed)
                 raise failed from None
-        # one alone is tried again: what failed may be over
+        # a lone Service is tried again: the reason of the failure may be over
         is_certain = refusal.named is not None or len(changed) > 1
         return self._search([changed], course, refusal if is_certain else None)
 
@@ -340,7 +343,10 @@ class FamilyProxy:
         course: Course,
         refusal: Refusal[NamespacedName, ProgramFailed] | None = None,
     ) -> ProgramFailed | None:
-        """Let those withdrawn Services that can have their newest rules have them; `refusal` was that of the only group."""
+        """Give each withdrawn Service its newest rules if the kernel takes them.
+
+        `refusal` is the known refusal of the only group, which then is not tried again.
+        """
         changed = self._desired.changed
         refusals = [refusal] if refusal else []
         last: ProgramFailed | None = None

@@ -30,7 +30,7 @@ _MOST_ATTEMPTS = 3
 """To take in one event. One that meets a defect each time must not hold up all that come after it."""
 
 _RECORDED_AT_ONCE = 1000
-"""So many chains are read back in some milliseconds; more shall not hold up the other family."""
+"""So many chains are read back in some milliseconds; more would hold up the other family."""
 
 
 class Agent:

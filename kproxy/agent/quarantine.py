@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 PAGE = "/debug/quarantine"
 
 _MOST_LINES = 20
-"""A sync logs no more objects one by one: thousands that broke at once say no more than twenty, and fill the disk."""
+"""One sync logs no more objects one by one: thousands of lines tell a reader no more than twenty, and fill the disk."""
 
 _MOST_SHOWN = 1_000
 """The page shows no more: it is for people, and is made while the agent works."""
@@ -36,7 +36,7 @@ _Object = tuple[str, NamespacedName]
 
 
 class Quarantine(Follower):
-    """Knows every object of which all, a field or the newest change is left out, whoever found it.
+    """Knows every object of which all, a field or the newest change is left out, at any stage from decoder to kernel.
 
     Each object and reason is one line of the log when it is new, and one when it is gone; each object that the API server
     has is one Event. `record` posts an Event, or answers False if it cannot now; `count` gets the number of objects of

@@ -1,4 +1,4 @@
-"""A change of mode or backend: the new rules first, then what the other one left behind goes away."""
+"""A change of mode or backend: the new rules come first, then those of the other mode or backend are removed."""
 
 import logging
 from collections.abc import Callable

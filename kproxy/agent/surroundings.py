@@ -47,7 +47,10 @@ class Surroundings:
     metrics_servers: Servers
 
     def start(self) -> None:
-        """What cannot start is told, and costs no rules. AddressRefused where bindAddressHardFail asks for that."""
+        """Start all parts; one that cannot start is logged, and costs no rules.
+
+        AddressRefused if bindAddressHardFail asks for that.
+        """
         for what, start in (
             ("the removal of stale UDP flows", self.flows.start),
             ("the health-check node ports", self.node_ports.start),

@@ -61,7 +61,7 @@ class _NftRules:
 
 
 class _LegacyRules:
-    """What iptables-legacy-save prints of the tables that exist: looking at one by its name would create it."""
+    """The output of iptables-legacy-save for the tables that exist: to ask for one by its name would create it."""
 
     def __init__(self) -> None:
         self._lines = [line for name in _PROGRAMS.values() for line in _saved(f"{name}-legacy-save")]

@@ -136,8 +136,8 @@ class Iptables:
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
         """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
 
-        A rule that has to stand after others that are there comes as an insertion at its place. A check that fails also
-        for other reasons than a missing rule, and with the same exit code: taken for an answer, it would have rules
+        A rule that has to stand after others that are there comes as an insertion at its place. The exit code of a check
+        would not do: it is the same for a missing rule and for other failures, after which rules would be
         added that are there.
         """
         missing: dict[str, list[str]] = {}
@@ -148,7 +148,7 @@ class Iptables:
         return missing
 
     def _places(self, chain: Chain, jumps: Sequence[str]) -> dict[str, int]:
-        """Where in a chain, counted from 1, those of the rules stand that it holds."""
+        """The place of each of these rules that the chain holds, counted from 1."""
         try:
             return {rule: place for place, rule in enumerate(self._rules(chain), start=1) if rule in jumps}
         except ProgramFailed:
@@ -200,7 +200,7 @@ class Iptables:
 
 
 def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
-    """Those without a place; each comes after those before it that have one, be it by an insertion."""
+    """Those without a place; one that has to stand after others becomes an insertion at its place."""
     missing = []
     after = 0
     for rule in jumps:

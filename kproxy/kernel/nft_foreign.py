@@ -126,7 +126,7 @@ def _holds_plain_type(described: bytes) -> bool:
 
 
 def _notes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """What user data consists of: a byte for the kind of each note, one for its length, and its value."""
+    """The notes in user data: each has a byte for its kind, one for its length, and its value."""
     at = 0
     while at + 2 <= len(data):
         kind, length = data[at], data[at + 1]

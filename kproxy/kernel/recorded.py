@@ -1,7 +1,7 @@
 """The rules of iptables-nft as we left them, known without reading their text.
 
 For each chain whose rules are known, a record holds a digest of their text and a digest of the kernel's own bytes.
-The kernel's bytes are read chain by chain, 7 us each: the same bytes are the same rules, whoever wrote them. The
+The kernel's bytes are read chain by chain, 7 us each: the same bytes are the same rules, also if others wrote them. The
 record is a file, so that an agent that starts again knows the rules of the one before. The text of a chain is read, 0.1 ms
 each, where the record does not tell: it has no row of the chain, or another digest.
 """
@@ -43,10 +43,10 @@ class RecordedRules:
         self._looked_up_to = _NO_CHAIN
 
     def look(self, desired: Ruleset) -> Known:
-        """Every chain named KUBE-..., with its rules, but for those that are to go and those that cannot be read."""
+        """Every chain named KUBE-..., with its rules; None if it is to go, or cannot be read."""
         by_others = self._count_others()
         as_recorded = self._as_recorded(desired)
-        # asked after the rows: a record that cannot be read has forgotten it by then
+        # asked after the rows: if these cannot be read, the record is begun anew, and is sure of nothing
         is_sure = self._record.sure_at(self._family) == by_others
         known = as_recorded if is_sure else self._confirmed(as_recorded)
         for piece in self._in_pieces(_unknown(known, desired)):
@@ -64,7 +64,7 @@ class RecordedRules:
         return known
 
     def _confirmed(self, recorded: Known) -> dict[Chain, str | None]:
-        """The same as far as the kernel bears it out."""
+        """The same, with None for the rules that the kernel no longer holds as they were recorded."""
         known: dict[Chain, str | None] = dict.fromkeys(self._names())
         claimed = {
             chain: held

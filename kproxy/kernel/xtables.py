@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tables(family: Family) -> frozenset[str]:
-    """Those that are there, which are not created by asking."""
+    """The tables that exist; asking creates none."""
     listed = Path("/proc/net") / ("ip_tables_names" if family is Family.IPV4 else "ip6_tables_names")
     try:
         return frozenset(listed.read_text(encoding="ascii").split())

@@ -202,7 +202,7 @@ class _Hints:
         return f"did you mean {meant}?" if meant else ""
 
     def for_service(self, service: Service) -> str:
-        """What there is instead of its slices."""
+        """Slices or Pods that may be meant for it, and the slice that is missing."""
         meant = self._meant(service.key, self._orphans)
         if meant:
             slices = _names(piece.key.name for piece in self._store.slices_of(meant))

@@ -1,4 +1,4 @@
-"""What one Service adds to the chains of a family."""
+"""The chains and lines that one Service adds to the chains of a family."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -48,7 +48,7 @@ NO_STOCK = Stock(NO_CONTRIBUTION, ())
 
 
 def stock_of(plans: Plans, compiled: dict[Chain, str]) -> Stock:
-    """What these plans add, of which `compiled` is the text."""
+    """The stock that these plans add; `compiled` is its text."""
     own = tuple(chain for chain in compiled if chain not in DISPATCH)
     dispatched = {chain: rules for chain, rules in compiled.items() if chain in DISPATCH}
     return Stock(

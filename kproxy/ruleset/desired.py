@@ -44,7 +44,7 @@ class Circumstances:
 
 
 class _Stood(NamedTuple):
-    """What there was before the circumstances changed."""
+    """The state before the circumstances changed."""
 
     contributions: dict[NamespacedName, Contribution]
     chains: dict[Chain, str]
@@ -230,7 +230,7 @@ class DesiredRuleset:
         return self._put(key, new)
 
     def _stock(self, key: NamespacedName) -> Stock:
-        """What the Service adds, or did before the circumstances changed."""
+        """The stock of the Service, or the one that it had before the circumstances changed."""
         for contributions, chains in ((self._contributions, self.chains), self._stood or _NOTHING_STOOD):
             if key in contributions:
                 held = contributions[key]
@@ -238,7 +238,7 @@ class DesiredRuleset:
         return NO_STOCK
 
     def _put(self, key: NamespacedName, new: Stock) -> set[Chain]:
-        """What the Service adds is this from now on; the chains of its own that this changes."""
+        """Let this be the stock of the Service from now on; the chains of its own that this changes."""
         was, added = self._contributions.pop(key, NO_CONTRIBUTION), new.contribution
         if added != NO_CONTRIBUTION:
             self._contributions[key] = added

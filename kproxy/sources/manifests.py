@@ -25,7 +25,7 @@ _NO_MANIFEST = f"this directory holds no manifest: no file that ends in {', '.jo
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What stands in the files. Every kind has an entry in `objects`.
+    """The contents of the files. Every kind has an entry in `objects`.
 
     `unknown` counts the kinds passed over, and `first_places` says where the first object of each stands.
 

@@ -1,4 +1,4 @@
-"""What a program says when the kernel, or the program itself, does not take rules."""
+"""The words of a program when the kernel, or the program itself, does not take rules."""
 
 import re
 
@@ -17,7 +17,7 @@ _NOT_THE_RULES = (
     "resource temporarily unavailable",
     "too many open files",
 )
-"""What the system says for reasons of its own; the same rules may be taken the next time."""
+"""Words of the system for reasons of its own; the same rules may be taken the next time."""
 
 _NFT_ERROR = ": error: "
 

@@ -143,7 +143,7 @@ class DesiredTable:
         self._claim(key, old.frontends, new.frontends)
 
     def _require(self, part: Way | Picks) -> None:
-        """What cannot be rendered fails here, before anything is changed."""
+        """Render it now, so that a template that fails does so before anything is changed."""
         self._written(part)
         for needed in part.needed:
             self._require(needed)

@@ -1,4 +1,4 @@
-"""What load balancers are told of the endpoints on this node."""
+"""The answers to load balancers about the endpoints on this node."""
 
 from typing import Any
 
