@@ -8,7 +8,7 @@ from typing import Protocol
 
 from benchmarks.cluster import Entry, Size
 from benchmarks.stages import Stages
-from kproxy.agent.family import SyncReport
+from kproxy.agent.proxy import SyncReport
 from kproxy.ruleset.desired import Circumstances
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName

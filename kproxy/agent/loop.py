@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from kproxy.agent.family import Proxy, SyncReport
 from kproxy.agent.follower import Follower, Outcome, tell_all
+from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
 from kproxy.kernel import memory

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
 
-from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import AppliedTable, Commits
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import DoesNotFit, NftTable

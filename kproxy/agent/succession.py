@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.family import Proxy, SyncReport
+from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.ruleset.desired import Circumstances
 from kproxy.state.store import Store

@@ -8,7 +8,8 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent import suspects
-from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.family import FamilyProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process

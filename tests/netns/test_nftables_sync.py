@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent import suspects
 from kproxy.agent.cleanup import end_nftables_mode
-from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process

@@ -18,12 +18,12 @@ import pytest
 from facts import NODE, WEB, a_node, a_service
 from kproxy import threads
 from kproxy.agent import loop, servers
-from kproxy.agent.family import Proxy, SyncReport
 from kproxy.agent.flows import FlowCleaner
 from kproxy.agent.flows import _Work as Work
 from kproxy.agent.follower import Follower
 from kproxy.agent.health import Health
 from kproxy.agent.loop import Agent
+from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.servers import Servers

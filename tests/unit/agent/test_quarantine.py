@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from facts import WEB, a_service, a_view
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Outcome
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.quarantine import Quarantine
 from kproxy.sources.recorder import Happening
 from kproxy.state.events import Changed, Cost, Deleted, Listed, Refused, Rejection
