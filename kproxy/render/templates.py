@@ -36,7 +36,8 @@ def rule_templates(override: Path | None = None) -> Render:
     """A function that renders a template by name; a file in `override` of the same path below it wins over ours.
 
     A value that a template names and nobody gave is an error (StrictUndefined), never a blank in a rule. The function
-    raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line.
+    raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line. Only
+    a MemoryError of our own templates passes.
     InputError is raised at once for a directory that overrides nothing, or that others may write. EnvironmentLacking is
     raised when the installation holds no templates.
     """
@@ -60,6 +61,8 @@ def rule_templates(override: Path | None = None) -> Render:
         except TemplateSyntaxError as wrong:
             raise InputError(f"{wrong.filename}, line {wrong.lineno}: {wrong.message}") from wrong
         except Exception as wrong:
+            if isinstance(wrong, MemoryError) and name not in theirs:
+                raise  # memory is short: no template and no Service is at fault
             raise InputError(f"{_place(wrong, places, name)}: {_reason(wrong)}") from wrong
 
     return render
