@@ -7,10 +7,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
-from pathlib import Path
 
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel import process
+from kproxy.kernel import process, xtables
 from kproxy.kernel.lockwait import LockWait
 from kproxy.kernel.nfnetlink import send_room, too_long
 from kproxy.kernel.nft_rules import count_rules, delete_jumps, jumps_in
@@ -92,8 +91,7 @@ class Iptables:
         """Of all chains in a table; none if there is no such table yet, which is not created by asking."""
         if self.backend is Backend.NFT:
             return chain_names(self.family, table)
-        tables = Path("/proc/net") / ("ip_tables_names" if self.family is Family.IPV4 else "ip6_tables_names")
-        if not tables.exists() or table not in tables.read_text(encoding="ascii").split():
+        if table not in xtables.tables(self.family):
             return []
         saved = process.run([f"{self.program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
         return [line[1:].partition(" ")[0] for line in saved.splitlines() if line.startswith(":")]
