@@ -98,11 +98,13 @@ class NftablesProxy:
         self, table: DesiredTable, store: Store, circumstances: Circumstances
     ) -> AbstractSet[NamespacedName]:
         """Place all Services except the refused ones; returns the refused ones that are due."""
-        table.adopt(circumstances)
-        self._suspects.reconsider(self._pending | table.stale)
+        if table.adopt(circumstances):
+            self._suspects.reconsider_all()
+        self._suspects.reconsider(self._pending)
         untried = set(chain_up.from_iterable(self._untried))
         refused, due = self._suspects.refused | untried, self._suspects.due | untried
-        self._place(table, store, (self._pending | table.stale | due) - refused)
+        stale = table.stale - self._suspects.waiting
+        self._place(table, store, (self._pending | stale | due) - refused)
         self._pending.clear()
         return due & refused
 

@@ -67,6 +67,11 @@ class Suspects:
         now = self._clock()
         return {key for key, suspect in self._held.items() if suspect.due_at <= now}
 
+    @property
+    def waiting(self) -> AbstractSet[NamespacedName]:
+        """Those whose pause is not over."""
+        return self._held.keys() - self.due
+
     def reconsider(self, keys: AbstractSet[NamespacedName]) -> None:
         """These have changed, so the reasons may be gone."""
         for key in self._held.keys() & keys:

@@ -77,11 +77,13 @@ class DesiredTable:
         for key in {*dirty, *self.stale}:
             self.place_newest(store, key)
 
-    def adopt(self, circumstances: Circumstances) -> None:
-        """Take in what all rules depend on; where it changed, every Service is stale."""
-        if circumstances != self._circumstances:
+    def adopt(self, circumstances: Circumstances) -> bool:
+        """Take in the circumstances; whether they changed, and every Service is stale."""
+        has_changed = circumstances != self._circumstances
+        if has_changed:
             self._enter(circumstances)
             self.stale = set(self._placed)
+        return has_changed
 
     def plans_of(self, key: NamespacedName) -> Plans:
         """How the Service is placed."""
