@@ -265,7 +265,7 @@ def _proxies(
 
 
 def _silent_services(options: Options) -> list[SilentServices]:
-    """In a cluster, Services without rules or endpoints are every day's business: only verbose logs tell of them."""
+    """In a cluster, Services without rules or endpoints are usual: only verbose logs tell of them."""
     if options.manifests:
         return [SilentServices(logging.INFO)]
     configured = options.configuration.logging
@@ -273,12 +273,12 @@ def _silent_services(options: Options) -> list[SilentServices]:
 
 
 def _rules(family: Family, record: Record | None) -> Rules:
-    """How the rules of a family that are in the kernel are told: by iptables-legacy without a record."""
+    """The reader of a family's rules in the kernel; that of iptables-legacy has no record."""
     return RecordedRules(family, record) if record else SavedRules(family)
 
 
 def _record(directory: Path) -> Record:
-    """In memory where the directory cannot hold it."""
+    """The record in this directory, or in memory if the directory cannot hold it."""
     try:
         return Record(directory / "iptables-nft.sqlite")
     except EnvironmentLacking as lacking:

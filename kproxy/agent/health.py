@@ -18,7 +18,7 @@ TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 _LONGEST_EXCUSE = 200
-"""Of what a program said about a failed sync, on a page that is read in `kubectl describe`."""
+"""So many characters of a program's error stand on a page that people read in `kubectl describe`."""
 
 
 @dataclass(frozen=True, slots=True)

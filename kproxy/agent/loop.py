@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _WAKE = None
 
 _MOST_ATTEMPTS = 3
-"""To take in one event. One that meets a defect each time must not hold up all that come after it."""
+"""An event is tried so often: one that meets a defect each time must not hold up all later ones."""
 
 _RECORDED_AT_ONCE = 1000
 """So many chains are read back in some milliseconds; more would hold up the other family."""
@@ -105,7 +105,7 @@ class Agent:
             self._schedule.ended(self._clock(), failed=failed)
 
     def _sync(self) -> bool:
-        """Whether any family failed. What was dirty stays so until every family and follower has seen it."""
+        """Whether any family failed. Services stay dirty until every family and follower has seen them."""
         now = self._clock()
         verify = now - self._verified_at >= self._schedule.max_interval_s
         if verify:

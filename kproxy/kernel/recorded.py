@@ -186,7 +186,7 @@ class RecordedRules:
         }
 
     def _held(self, chains: Iterable[Chain]) -> dict[Chain, bytes]:
-        """What the kernel holds of each; nothing that equals anything where it is changed all the time."""
+        """The digest of the bytes that the kernel holds of each; empty for a chain that others change all the time."""
         held: dict[Chain, bytes] = {}
         with closing(RuleReader(self._family)) as reader:
             for chain in chains:

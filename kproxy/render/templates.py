@@ -25,8 +25,8 @@ _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 """Inside the package in a wheel, beside it in a source tree."""
 
 MOST_CHARACTERS = 1 << 25
-"""Of one rendering. The longest of ours, a flat chain of 100,000 Services, has two thirds of it; more can only be a loop
-that somebody did not mean, and would fill the node's memory."""
+"""One rendering makes no more. The longest of ours, a flat chain of 100,000 Services, has two thirds of it; more can only
+be a loop that nobody intended, and would fill the node's memory."""
 
 _PIECES = 10_000
 """So many pieces of text are joined before their length is looked at."""

@@ -30,7 +30,7 @@ class Contribution(NamedTuple):
     endpoints: int
 
     def holds(self, chain: str, rule: str) -> bool:
-        """Whether the rule of the chain is one of these; a rule in a dispatch chain is told by its text."""
+        """Whether the rule of the chain belongs to this contribution; in a dispatch chain the text decides."""
         return any(own.name == chain for own in self.chains) or any(
             f" {rule}\n" in lines for lines in self.dispatched.values()
         )
