@@ -47,8 +47,8 @@ _TABLES = ("filter", "nat", "mangle")
 def remove_chains(iptables: Iptables) -> bool:
     """Remove them; whether there were any.
 
-    EnvironmentLacking where a program for that is missing. KproxyError where rules of others lead to chains of ours, which
-    are then left without a rule; all others are gone.
+    EnvironmentLacking where a program for that is missing. KproxyError where rules of others lead to chains of ours,
+    which are then left without a rule; all others are gone.
     """
     removed = False
     left: list[Chain] = []

@@ -24,7 +24,8 @@ _Group = Sequence[NamespacedName]
 class Culprits:
     """Withdraws the newest rules of Services, and lets those back in that the kernel takes.
 
-    The others keep the rules that they had, and are then suspects; a search that runs out of tries leaves some `untried`.
+    The others keep the rules that they had, and are then suspects; a search that runs out of tries leaves some
+    `untried`.
     """
 
     def __init__(

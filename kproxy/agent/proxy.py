@@ -17,9 +17,9 @@ class SyncReport:
     """What one sync of one family did. Times are seconds; `error` is None if it took effect.
 
     `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `lock_wait_s` are parts
-    of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table. `left_something` says that
-    what nothing leads to any more could not be removed. `quarantined` has every Service whose newest rules cannot be
-    rendered or are refused by the kernel, whether this sync found it or one before.
+    of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table. `left_something` says
+    that what nothing leads to any more could not be removed. `quarantined` has every Service whose newest rules cannot
+    be rendered or are refused by the kernel, whether this sync found it or one before.
     """
 
     services: int

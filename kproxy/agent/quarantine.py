@@ -38,9 +38,9 @@ _Object = tuple[str, NamespacedName]
 class Quarantine(Follower):
     """Knows every object of which all, a field or the newest change is left out, at any stage from decoder to kernel.
 
-    Each object and reason is one line of the log when it is new, and one when it is gone; each object that the API server
-    has is one Event. `record` posts an Event, or answers False if it cannot now; `count` gets the number of objects of
-    each kind.
+    Each object and reason is one line of the log when it is new, and one when it is gone; each object that the API
+    server has is one Event. `record` posts an Event, or answers False if it cannot now; `count` gets the number of
+    objects of each kind.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def find_backend() -> Backend:
 
 
 class _NftRules:
-    """The chains and rules of iptables-nft, read by netlink: iptables-nft-save prints nothing beside some rules of others."""
+    """The chains and rules of iptables-nft, by netlink: rules of others may keep iptables-nft-save from printing any."""
 
     def __init__(self) -> None:
         self._chains: dict[Family, list[Chain]] = {}

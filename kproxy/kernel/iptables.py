@@ -116,7 +116,8 @@ class Iptables:
     def lacks_jumps(self, jumps: Ruleset) -> bool:
         """Whether any of these rules seems to be missing from the kernel; one program run in all.
 
-        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot read.
+        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot
+        read.
         """
         checks = "".join(
             f"*{table}\n{_as_checks(rules for chain, rules in jumps.items() if chain.table == table)}COMMIT\n"
@@ -134,9 +135,9 @@ class Iptables:
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
         """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
 
-        A rule that has to stand after others that are there comes as an insertion at its place. The exit code of a check
-        would not do: it is the same for a missing rule and for other failures, after which rules would be
-        added that are there.
+        A rule that has to stand after others that are there comes as an insertion at its place. The exit code of a
+        check would not do: it is the same for a missing rule and for other failures, after which rules would be added
+        that are there.
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():

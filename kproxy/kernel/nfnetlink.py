@@ -104,7 +104,7 @@ class Message(NamedTuple):
 
 
 def send_room() -> int | None:
-    """How many bytes a program of this process can send to netfilter at once; None where it can have as many as it needs.
+    """How many bytes a program that we start can send to netfilter at once; None if it can send any number.
 
     Only root in the initial user namespace can enlarge a socket; others have the net.core.wmem_default of each socket.
     """

@@ -92,7 +92,7 @@ class NftTable:
         self.commits += 1
 
     def _commit_divided(self, parts: Sequence[Sequence[ElementCommand]]) -> None:
-        """Commit the parts in this order, as many at once as the socket takes; NoVerdict may follow on some successes."""
+        """Commit the parts in this order, as many at once as the socket takes; NoVerdict may follow some successes."""
         try:
             self.commit(chain.from_iterable(parts))
         except (OSError, struct.error) as refused:
@@ -234,7 +234,7 @@ class NoVerdict(ProgramFailed):
 
 
 class DoesNotFit(NoVerdict):
-    """A change is more than a socket of `nft` takes at once, and this process may not enlarge it; nothing is changed."""
+    """A change is more than a socket of `nft` takes at once, and we may not enlarge it; nothing is changed."""
 
     def __init__(self, failed: ProgramFailed, needed: int, room: int) -> None:
         super().__init__(

@@ -1,7 +1,8 @@
 """Why `nft` may fail over what other programs wrote: it reads the sets of all tables before it writes to one.
 
-From 1.1.2 on nft notes in the user data of each set the expression that its keys are made of, also where the set names a
-plain data type. Up to 1.1.1 it calls the reader for that kind of expression, which it does not have, and ends by SIGSEGV.
+From 1.1.2 on nft notes in the user data of each set the expression that its keys are made of, also where the set names
+a plain data type. Up to 1.1.1 it calls the reader for that kind of expression, which it does not have, and ends by
+SIGSEGV.
 """
 
 import errno

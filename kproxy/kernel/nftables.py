@@ -142,7 +142,7 @@ class RuleReader:
         return digest.digest()
 
     def content(self, chain: Chain) -> bytes:
-        """A digest that changes if a rule of the chain does, but not with packets, nor if a rule is written anew as it was.
+        """A digest that changes if a rule of the chain does; neither packets nor an equal rule in its place change it.
 
         Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
         at that moment.

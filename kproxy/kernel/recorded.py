@@ -1,9 +1,9 @@
 """The rules of iptables-nft as we left them, known without reading their text.
 
-For each chain whose rules are known, a record holds a digest of their text and a digest of the kernel's own bytes.
-The kernel's bytes are read chain by chain, 7 us each: the same bytes are the same rules, also if others wrote them. The
-record is a file, so that an agent that starts again knows the rules of the one before. The text of a chain is read, 0.1 ms
-each, where the record does not tell: it has no row of the chain, or another digest.
+For each chain whose rules are known, a record holds a digest of their text and a digest of the kernel's own bytes. The
+kernel's bytes are read chain by chain, 7 us each: the same bytes are the same rules, also if others wrote them. The
+record is a file, so that an agent that starts again knows the rules of the one before. The text of a chain is read,
+0.1 ms each, where the record does not tell: it has no row of the chain, or another digest.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ class RecordedRules:
         return (ordered[at : at + _CHAINS_A_LOOK] for at in range(0, len(ordered), _CHAINS_A_LOOK))
 
     def look_again(self, known: Known) -> Known:
-        """The same for the chains that are known, with the rules of those that others changed, None if they cannot be read.
+        """The same for the known chains, with the rules of those that others changed; None if these cannot be read.
 
         A chain that the record does not tell about is read. Until that succeeds, it counts as unchanged. Looks at some
         chains more each time, until it has seen all since anybody else committed.
@@ -160,7 +160,8 @@ class RecordedRules:
     def record(self, transaction: Transaction) -> None:
         """It took effect, some time ago.
 
-        If somebody else has committed since it began, what the kernel holds may be theirs; the next look reads these chains.
+        If somebody else has committed since it began, what the kernel holds may be theirs; the next look reads these
+        chains.
         """
         if self._count_others() != self._by_others:
             return

@@ -14,7 +14,8 @@ _BYTES_A_RULE = 256
 _BYTES_A_CHARACTER = 8
 """iptables-nft-restore 1.8.9 sends at most so many: for a declared chain, for a rule, and for each character of it.
 
-Measured: 88 bytes a chain, 190 for the shortest rule, 955 for one of 114 characters with addresses, a port and a comment.
+Measured: 88 bytes a chain, 190 for the shortest rule, 955 for one of 114 characters with addresses, a port and a
+comment.
 """
 
 

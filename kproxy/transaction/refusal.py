@@ -43,7 +43,7 @@ def is_refusal(failed: ProgramFailed) -> bool:
 
 
 def named_rule(failed: ProgramFailed) -> str:
-    """The line of the input that the program named, such as `-A CHAIN ...`; empty if that is a COMMIT, or it named none."""
+    """The line of the input that the program named, such as `-A CHAIN ...`; empty for a COMMIT, or if it named none."""
     found = _NAMED.search(failed.excerpt)
     return found[1] if found and found[1].startswith(("-", ":")) else ""
 
