@@ -88,8 +88,8 @@ class HealthCheckPorts(Follower):
 
     def _update(self, key: NamespacedName, store: Store, node: str) -> None:
         service = store.services.get(key)
-        newest = health_check(service, store.slices_of(key), node) if service else None
         known = self._checks.get(key)
+        newest = health_check(service, store.slices_of(key), node, known) if service else None
         if known and (newest is None or newest.port != known.port):
             self._close(key)
         if newest:

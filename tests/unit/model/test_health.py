@@ -82,6 +82,15 @@ def test_no_endpoint_counts_for_a_service_that_asks_for_too_many_rules() -> None
     assert {Family.IPV4: 0} == counted(a_slice(an_endpoint("10.128.1.1")), ports=ports)
 
 
+def test_service_that_comes_to_ask_for_too_many_rules_keeps_the_count_of_those_that_it_has() -> None:
+    slices = [a_slice(an_endpoint("10.128.1.1"))]
+    known = health_check(a_service(health_check_node_port=30999), slices, NODE)
+    ports = tuple(ServicePort(f"p{at}", Protocol.TCP, at + 1) for at in range(MOST_FRONTENDS + 1))
+    found = health_check(a_service(health_check_node_port=31000, ports=ports), slices, NODE, known)
+    assert found
+    assert (31000, {Family.IPV4: 1}) == (found.port, found.local_endpoints)
+
+
 def test_service_without_a_health_check_node_port_has_no_health_check() -> None:
     assert health_check(a_service(), [a_slice(an_endpoint("10.128.1.1"))], NODE) is None
 
