@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from kproxy.agent.follower import Follower, Outcome
-from kproxy.agent.series import UNKNOWN_KIND
+from kproxy.agent.series import QUARANTINED_KINDS, UNKNOWN_KIND
 from kproxy.agent.web import Page
 from kproxy.errors import InvalidField
 from kproxy.sources.recorder import Happening
@@ -95,9 +95,8 @@ class Quarantine(Follower):
         self._log_all(logging.WARNING, [text for text in newest if text not in known], "in quarantine")
         gone = [text for text in known if text not in newest]
         self._log_all(logging.INFO, [f"no longer: {text}" for text in gone], "no longer in quarantine")
-        self._count(
-            Counter(kind or UNKNOWN_KIND for kind, _ in {_identity(each) for each in newest.values()})
-        )
+        kinds = (kind for kind, _ in {_identity(each) for each in newest.values()})
+        self._count(Counter(kind if kind in QUARANTINED_KINDS else UNKNOWN_KIND for kind in kinds))
         self._note(newest.values())
 
     def _note(self, rejections: Iterable[Rejection]) -> None:

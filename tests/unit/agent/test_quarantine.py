@@ -94,6 +94,14 @@ def test_service_that_both_families_refuse_counts_once_and_has_one_event(world: 
     assert {} == world.counts
 
 
+@pytest.mark.parametrize("kind", ["", "List", "ServiceList"])
+def test_object_of_no_kind_that_metrics_know_counts_as_unknown(world: World, kind: str) -> None:
+    deep = Rejection("web.yaml, document 1", kind, "", "items", "is too deep")
+    world.store.apply(Listed(Kind.SERVICE, (), (deep, BAD)))
+    world.sync()
+    assert {"Service": 1, "unknown": 1} == world.counts
+
+
 def test_family_whose_sync_failed_keeps_its_objects_in_quarantine(world: World) -> None:
     world.sync(BAD)
     world.quarantine.synced(world.store, set(), {Family.IPV4: Outcome(a_view(), None, verified=False)})
