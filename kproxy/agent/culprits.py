@@ -65,7 +65,7 @@ class Culprits:
         Returns a refusal if some Services are untried; raises `failed` if no Service is at fault.
         """
         refused = course.refused
-        if may_have_been_others or refused is None:
+        if may_have_been_others or refused is None or self._applied.known is None:
             self._look_anew(course)
         else:
             self._applied.take_stock(course)

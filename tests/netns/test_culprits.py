@@ -470,6 +470,21 @@ def test_new_agent_knows_the_rules_beside_a_culprit_and_rewrites_none(node: Node
     assert [] == [each for each in node.sync(verify=True).quarantined if each.key != key("culprit")]
 
 
+@pytest.mark.parametrize("room", [1 << 13, 1 << 20])
+def test_new_agent_beside_a_culprit_deletes_what_is_stale_where_sockets_are_small(
+    kernel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(Iptables, "commit_room", lambda _: room)
+    with closing(Node(Backend.NFT)) as node:
+        node.serve("api", "web", "gone")
+        assert [] == node.quarantined()
+        node.delete("gone")
+        node.serve("culprit", port=BAD)
+        node.restart(against_bad(tmp_path, REFUSED["by iptables"]))
+        assert ["culprit"] == node.quarantined()
+        assert node.is_as_of(RENDER, without=["culprit"])
+
+
 def test_what_a_service_was_is_not_kept_longer_than_needed(node: Node, tmp_path: Path) -> None:
     node.restart(against_bad(tmp_path, BY_KERNEL))
     node.serve("api", "web")
