@@ -222,7 +222,8 @@ class Agent:
         self._attempts += 1
         if self._attempts > _MOST_ATTEMPTS:
             _log.error(
-                "a defect in kproxy: an event cannot be taken in; a restart of the agent lists everything again"
+                "a defect in kproxy: an event (%s) cannot be taken in; restart the agent, which lists everything again",
+                type(event).__name__,
             )
             tell_all(self._followers, lambda follower: follower.missed(event))
             return
