@@ -32,7 +32,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 def usable(
     things: Iterable[Given] | None, field: str, rule: Callable[[Given], Found], flaws: Flaws
 ) -> tuple[Found, ...]:
-    """The rule applied to each thing of a list; one that breaks the rule is left out alone, and `flaws` gains the reason.
+    """The rule applied to each thing of a list; one that breaks it is left out alone, and `flaws` gains the reason.
 
     The path of a flaw gains the field and the index. Paths are put together only once something is wrong: an endpoint
     has ten of them and is read in 2 us.
@@ -73,8 +73,8 @@ def _within(place: str, wrong: InvalidField) -> InvalidField:
 def quoted(text: str) -> str:
     """The text as a message shows it: in quotes, on one line, not too long.
 
-    Letters of every script stand as they are; characters that no terminal should see are escaped: controls, formats (those
-    that turn the direction of text among them), and separators other than the blank.
+    Letters of every script stand as they are; characters that no terminal should see are escaped: controls, formats
+    (those that turn the direction of text among them), and separators other than the blank.
     """
     if len(text) <= _QUOTED_CHARACTERS:
         return repr(text)

