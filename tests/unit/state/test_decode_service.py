@@ -139,7 +139,11 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
         ({"clusterIP": "10.96.0.x"}, "spec.clusterIP", "10.96.0.x"),
         ({"clusterIPs": ["y", "x"]}, "spec.clusterIPs[0]", "'y' does not appear to be"),
         ({"ports": [{"port": 65536}]}, "spec.ports[0].port", "65536 is not a port"),
-        ({"ports": [{"port": "80"}]}, "spec.ports[0].port", "Expected int, got str"),
+        (
+            {"ports": [{"port": "80"}]},
+            "spec.ports[0].port",
+            "must be a whole number, and is text; write it without quotes",
+        ),
         ({"ports": [{"name": "http"}]}, "spec.ports[0].port", "0 is not a port"),
         (
             {"ports": [{"port": 80, "protocol": "ICMP"}]},
@@ -147,7 +151,11 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
             "'ICMP' is not one of TCP, UDP, SCTP",
         ),
         ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is no DNS label"),
-        ({"labels": {"a": 1}}, "metadata.labels[...]", "Expected str, got int"),
+        (
+            {"labels": {"a": 1}},
+            "metadata.labels[...]",
+            "must be text, and is a whole number; write it in quotes",
+        ),
     ],
 )
 def test_service_of_which_nothing_can_be_used_is_refused_with_its_path(
@@ -295,7 +303,7 @@ def test_address_that_was_stored_before_validation_was_strict_is_read_as_kuberne
         (b"", "", "truncated"),
         (b'{"metadata":{"name":"\xff"}}', "", "not UTF-8"),
         (b'{"x":' + b"[" * 100_000, "", "truncated"),
-        (b"[]", "", "Expected object, got array"),
+        (b"[]", "", "must be an object, and is a list"),
         (b'{"metadata":{"name":"a","namespace":"b"}}', "spec", "is missing"),
         (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is no DNS label"),
         (b'{"metadata":{"name":"a.b","namespace":"b"},"spec":{}}', "metadata.name", "'a.b' is no DNS label"),
