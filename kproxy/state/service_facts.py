@@ -129,11 +129,16 @@ def _vip(ingress: wire.Ingress) -> Address | None:
 
 def _source_ranges(texts: Sequence[str], flaws: Flaws) -> tuple[Network, ...]:
     """The ranges that can be read. A family of which none can be read is closed, not open."""
-    found = validate.usable(texts, "spec.loadBalancerSourceRanges", validate.network, flaws)
-    if len(found) == len(texts):
+    wrong: Flaws = []
+    found = validate.usable(texts, "spec.loadBalancerSourceRanges", validate.network, wrong)
+    if not wrong:
         return found
     asked = {Family.IPV6 if ":" in text else Family.IPV4 for text in texts}
     closed = asked - {family_of(network) for network in found}
+    told = "; ".join(
+        f"no {family} range can be read, so no {family} client is let in" for family in sorted(closed)
+    )
+    flaws += [InvalidField(each.field, f"{each.reason}; {told}" if told else each.reason) for each in wrong]
     return (*found, *(_NOBODY[family] for family in Family if family in closed))
 
 
