@@ -94,7 +94,9 @@ class Quarantine(Follower):
         known, self._rejections = self._rejections, newest
         self._log_all(logging.WARNING, [text for text in newest if text not in known], "in quarantine")
         gone = [text for text in known if text not in newest]
-        self._log_all(logging.INFO, [f"no longer: {text}" for text in gone], "no longer in quarantine")
+        self._log_all(
+            logging.INFO, [f"no longer in quarantine: {text}" for text in gone], "no longer in quarantine"
+        )
         self._count(
             Counter(kind or UNKNOWN_KIND for kind, _ in {_identity(each) for each in newest.values()})
         )

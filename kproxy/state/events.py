@@ -14,7 +14,7 @@ class Cost(StrEnum):
 
     OBJECT = "is left out"
     FIELD = "is used without this field"
-    CHANGE = "keeps the rules that it had"
+    CHANGE = "keeps the rules that it had, if any"
     FILE = "keeps its last good contents in force"
 
 

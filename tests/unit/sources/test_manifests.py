@@ -1,5 +1,6 @@
 """Files and directories of manifests: what is taken, what is left out and why, and what a watched directory tells."""
 
+import logging
 import os
 import queue
 import time
@@ -486,8 +487,10 @@ def test_directory_that_turns_empty_at_once_keeps_what_is_known_and_is_told(
     assert complaint.endswith("what is known stays in force")
     time.sleep(0.5)
     assert watched.events.empty()
+    caplog.set_level(logging.INFO)
     watched.write("other.yaml", service("other"))
     assert ["default/other"] == told(watched.next())
+    assert f"{watched.path} holds manifests again" == complaint_in(caplog, "again")
 
 
 def test_list_without_items_takes_everything_away(watched: Watched) -> None:

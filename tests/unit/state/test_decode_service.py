@@ -263,18 +263,21 @@ def test_bad_field_costs_only_itself(
 
 
 @pytest.mark.parametrize(
-    ("ranges", "expected"),
+    ("ranges", "expected", "closed"),
     [
-        (["x"], ("0.0.0.0/32",)),
-        (["10.0.0.0/33", "fd00::/8"], ("fd00::/8", "0.0.0.0/32")),
-        (["fd00::/129", "10.0.0.0/8"], ("10.0.0.0/8", "::/128")),
-        (["x", "10.0.0.0/8"], ("10.0.0.0/8",)),
+        (["x"], ("0.0.0.0/32",), "IPv4"),
+        (["10.0.0.0/33", "fd00::/8"], ("fd00::/8", "0.0.0.0/32"), "IPv4"),
+        (["fd00::/129", "10.0.0.0/8"], ("10.0.0.0/8", "::/128"), "IPv6"),
+        (["x", "10.0.0.0/8"], ("10.0.0.0/8",), ""),
     ],
 )
 def test_load_balancer_none_of_whose_source_ranges_can_be_read_is_closed(
-    ranges: list[str], expected: tuple[str, ...]
+    ranges: list[str], expected: tuple[str, ...], closed: str
 ) -> None:
-    assert expected == decoded(loadBalancerSourceRanges=ranges).source_ranges
+    flaws: list[InvalidField] = []
+    assert expected == decoded(flaws, loadBalancerSourceRanges=ranges).source_ranges
+    told = f"; no {closed} range can be read, so no {closed} client is let in"
+    assert bool(closed) == flaws[0].reason.endswith(told)
 
 
 @pytest.mark.parametrize(
