@@ -9,7 +9,8 @@ from rich.table import Table
 from benchmarks.sample import Figures
 
 _SECOND_MS = 1000
-_STAGES = ("compute", "render", "compare", "restore", "wait", "record")
+_STAGES = ("list", "compute", "render", "compare", "restore", "wait", "record", "tell")
+_CPU_OF = ("bare", "good alone")
 
 
 def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:
@@ -55,7 +56,7 @@ def _by_stage(figures: Sequence[Figures]) -> Table:
     columns: dict[str, Callable[[Figures], str]] = {
         **{stage: partial(_stage, stage) for stage in _STAGES},
         "CPU": lambda each: _time(each.cpu_ms),
-        "bare's CPU": _cpu_ratio,
+        **{f"{name}'s CPU": partial(_cpu_ratio, name) for name in _CPU_OF},
         "KB": lambda each: f"{each.bytes_written / 1000:,.1f}" if each.bytes_written else "",
         "rules": lambda each: f"{each.rules_written:,.0f}",
         "RSS, MB": lambda each: f"{each.resident_mb:.0f}",
@@ -91,9 +92,9 @@ def _ratio(rival: str, figures: Figures) -> str:
     return f"{baseline.ratio:.2f} x {_time(baseline.p50_ms)}" if baseline else ""
 
 
-def _cpu_ratio(figures: Figures) -> str:
-    bare = figures.baselines.get("bare")
-    return f"{bare.cpu_ratio:.2f} x {_time(bare.cpu_ms)}" if bare else ""
+def _cpu_ratio(rival: str, figures: Figures) -> str:
+    baseline = figures.baselines.get(rival)
+    return f"{baseline.cpu_ratio:.2f} x {_time(baseline.cpu_ms)}" if baseline else ""
 
 
 def _time(milliseconds: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from benchmarks.cases import (
     agent,
+    bad_objects,
     burst,
     endpoint,
     endpoint_count,
@@ -32,9 +33,14 @@ IN_PROCESS: dict[str, Callable[[Ground, Pace], list[Comparison]]] = {
     "burst": burst.measure,
     "first-packet": first_packet.measure,
 }
-RENDER, AGENT = "render", "agent"
+RENDER, AGENT, BAD_OBJECTS = "render", "agent", "bad-objects"
 
-_MODULES = {**IN_PROCESS, RENDER: render.measure, AGENT: agent.measure}
+_MODULES = {
+    **IN_PROCESS,
+    BAD_OBJECTS: bad_objects.measure,
+    RENDER: render.measure,
+    AGENT: agent.measure,
+}
 CASES = {
     name: (sys.modules[measure.__module__].__doc__ or "").partition("\n")[0]
     for name, measure in _MODULES.items()
@@ -62,6 +68,9 @@ def _of_subject(subject: Subject, size: Size, cases: Collection[str], pace: Pace
             for measure in chosen:
                 for comparison in measure(ground, pace):
                     yield comparison.figures(subject.name, size, resident_mb())
+    if BAD_OBJECTS in cases:
+        for comparison in bad_objects.measure(subject, size, pace):
+            yield comparison.figures(subject.name, size, resident_mb())
     if AGENT in cases:
         for comparison, resident in agent.measure(subject, size, pace):
             yield comparison.figures(subject.name, size, resident)

@@ -1,17 +1,14 @@
 """What is measured: one way of programming a kernel, and what it is held against."""
 
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from benchmarks.cluster import Entry, Size
 from benchmarks.stages import Stages
-from kproxy.agent.family import SyncReport
+from kproxy.agent.family import Proxy
 from kproxy.ruleset.desired import Circumstances
-from kproxy.state.store import Store
-from kproxy.values import NamespacedName
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,15 +37,6 @@ class Baselines(Protocol):
         ...
 
     def of_restart(self) -> list[Rival]: ...
-
-
-class Proxy(Protocol):
-    """One family's proxy as the agent's loop uses it."""
-
-    def sync(
-        self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
-    ) -> SyncReport: ...
-    def record(self) -> None: ...
 
 
 class Subject(Protocol):

@@ -88,9 +88,18 @@ def read_address(text: str) -> Address:
     head, colon, quad = text.rpartition(":")
     if "." in quad:
         text = head + colon + ".".join(map(_as_decimal, quad.split(".")))
+    if not colon:
+        return _canonical_ipv4(text)
     address = ipaddress.ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return Address(str(mapped)) if mapped else parse_address(text)
+
+
+def _canonical_ipv4(text: str) -> Address:
+    """Text without a colon is no IPv6 address: to have `ipaddress` try both takes ten times as long."""
+    if _CANONICAL_IPV4.fullmatch(text):
+        return Address(text)
+    raise ValueError(f"{text!r} does not appear to be an IPv4 or IPv6 address")
 
 
 def _as_decimal(octet: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ("test_*arbitrary.py", "test_rule_text.py")
+MODULES = ("test_*arbitrary.py", "test_rule_text.py", "test_mutations.py")
 LONGEST_TEST_S = 900
 
 

@@ -27,6 +27,9 @@ from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
+_MOST_REFUSALS_OF_COUNTERS = 2
+"""In a row, until a new agent: once, somebody may have deleted the counters amid a sync; twice, the kernel has no match for them."""
+
 _PROBED = (Chain("filter", "KUBE-FORWARD"), Chain("nat", "KUBE-MARK-MASQ"))
 
 
@@ -114,7 +117,7 @@ class FamilyProxy:
         self._updates: Iterator[set[Chain]] = iter(())
         self._trying: AbstractSet[NamespacedName] = frozenset()
         self._failed_before = False
-        self._takes_no_counters = False
+        self._refusals_of_counters = 0
 
     @property
     def desired(self) -> DesiredRuleset:
@@ -179,17 +182,21 @@ class FamilyProxy:
         """With counters, or without where the kernel cannot have them now: a rule that names one that is not there is refused."""
         settings = circumstances.settings
         uncounted = replace(circumstances, settings=replace(settings, accounting=False))
-        if not settings.accounting or self._takes_no_counters or not self._ensure_counters():
+        takes_none = self._refusals_of_counters >= _MOST_REFUSALS_OF_COUNTERS
+        if not settings.accounting or takes_none or not self._ensure_counters():
             return self._bring(store, uncounted, course, verify=verify)
         try:
-            return self._bring(store, circumstances, course, verify=verify)
+            error = self._bring(store, circumstances, course, verify=verify)
         except ProgramFailed as failed:
             if not is_refusal(failed) or "nfacct" not in (named_rule(failed) or str(course.refused)):
                 raise
             _log.warning("%s: the rules are tried without packet counters: %s", self.family, failed)
+        else:
+            self._refusals_of_counters = 0
+            return error
         self._applied.forget()
         error = self._bring(store, uncounted, course, verify=verify)
-        self._takes_no_counters = True
+        self._refusals_of_counters += 1
         return error
 
     def _bring(

@@ -54,9 +54,9 @@ class Quarantine(Follower):
         self._clock = clock
         self._seen = 0
         self._refused: dict[Family, tuple[Rejection, ...]] = {}
-        self._rejections: dict[str, Rejection] = {}
-        self._notes: dict[_Object, str] = {}
-        self._untold: dict[_Object, str] = {}
+        self._rejections: dict[Rejection, None] = {}
+        self._first: dict[_Object, Rejection] = {}
+        self._untold: dict[_Object, Rejection] = {}
         self._posted_at: deque[float] = deque()
 
     def synced(
@@ -74,7 +74,7 @@ class Quarantine(Follower):
 
     def page(self) -> Page:
         """All of it as JSON; may be asked from any thread."""
-        rejections = list(self._rejections.values())
+        rejections = list(self._rejections)
         shown = [
             {
                 "kind": each.kind,
@@ -90,35 +90,33 @@ class Quarantine(Follower):
         return Page(json.dumps({"total": len(rejections), "objects": shown}, indent=2) + "\n")
 
     def _take_in(self, rejections: Iterable[Rejection]) -> None:
-        newest = {str(rejection): rejection for rejection in rejections}
+        newest = dict.fromkeys(rejections)
         known, self._rejections = self._rejections, newest
-        self._log_all(logging.WARNING, [text for text in newest if text not in known], "in quarantine")
-        gone = [text for text in known if text not in newest]
-        self._log_all(
-            logging.INFO, [f"no longer in quarantine: {text}" for text in gone], "no longer in quarantine"
-        )
-        self._count(
-            Counter(kind or UNKNOWN_KIND for kind, _ in {_identity(each) for each in newest.values()})
-        )
-        self._note(newest.values())
+        self._log_all(logging.WARNING, "%s", [each for each in newest if each not in known], "in quarantine")
+        gone = [each for each in known if each not in newest]
+        self._log_all(logging.INFO, "no longer in quarantine: %s", gone, "no longer in quarantine")
+        self._count(Counter(kind or UNKNOWN_KIND for kind, _ in {_identity(each) for each in newest}))
+        self._note(newest)
 
     def _note(self, rejections: Iterable[Rejection]) -> None:
         """One Event for each object and reason; the first of its reasons stands for all."""
-        known, self._notes = self._notes, {}
+        known, self._first = self._first, {}
         for rejection in rejections:
-            if rejection.key and _can_be_named(rejection.kind, rejection.key):
-                self._notes.setdefault(
-                    (rejection.kind, rejection.key), f"this {rejection.kind} {rejection.told}"
-                )
-        news = {what: note for what, note in self._notes.items() if known.get(what) != note}
-        self._untold = {what: note for what, note in self._untold.items() if what in self._notes} | news
+            if rejection.key:
+                self._first.setdefault((rejection.kind, rejection.key), rejection)
+        untold = self._untold
+        self._untold = {
+            what: first
+            for what, first in self._first.items()
+            if what in untold or what not in known or known[what].told != first.told
+        }
 
     @staticmethod
-    def _log_all(level: int, texts: list[str], state: str) -> None:
-        for text in texts[:_MOST_LINES]:
-            _log.log(level, "%s", text)
-        if len(texts) > _MOST_LINES:
-            more = len(texts) - _MOST_LINES
+    def _log_all(level: int, line: str, rejections: list[Rejection], state: str) -> None:
+        for rejection in rejections[:_MOST_LINES]:
+            _log.log(level, line, rejection)
+        if len(rejections) > _MOST_LINES:
+            more = len(rejections) - _MOST_LINES
             _log.log(level, "%d more objects are %s; %s on the metrics server lists them", more, state, PAGE)
 
     def _post(self) -> None:
@@ -126,11 +124,15 @@ class Quarantine(Follower):
         now = self._clock()
         while self._posted_at and now - self._posted_at[0] >= _HOUR_S:
             self._posted_at.popleft()
-        for (kind, key), note in list(self._untold.items()):
-            happening = Happening("Quarantined", "Program", note, key, kind=kind)
-            if len(self._posted_at) >= _MOST_EVENTS_AN_HOUR or not self._record(happening):
-                return
-            self._posted_at.append(now)
+        while self._untold and len(self._posted_at) < _MOST_EVENTS_AN_HOUR:
+            (kind, key), rejection = next(iter(self._untold.items()))
+            if _can_be_named(kind, key):
+                happening = Happening(
+                    "Quarantined", "Program", f"this {kind} {rejection.told}", key, kind=kind
+                )
+                if not self._record(happening):
+                    return
+                self._posted_at.append(now)
             del self._untold[kind, key]
 
 

@@ -8,6 +8,9 @@ from kproxy.explain.iptables import read_rule
 from kproxy.explain.rule import Rule
 from kproxy.values import Address
 
+_NOT_PRINTED = "is incompatible, use 'nft' tool"
+"""What iptables-nft-save says of a table with rules that it has no words for; it exits with 0."""
+
 
 @dataclass(slots=True)
 class RuleChain:
@@ -50,7 +53,7 @@ Tables = dict[str, dict[str, RuleChain]]
 def parse_tables(text: str) -> Tables:
     """The tables of an `iptables-save` or `ip6tables-save` dump, or of text that iptables-restore reads.
 
-    Raises InputError with the number of a line that is neither.
+    Raises InputError with the number of a line that is neither, or that tells of a table which iptables could not print.
     """
     tables: Tables = {}
     chains: dict[str, RuleChain] | None = None
@@ -78,5 +81,9 @@ def parse_tables(text: str) -> Tables:
 
 def _numbered(text: str) -> Iterable[tuple[int, str]]:
     for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("#") and _NOT_PRINTED in line:
+            raise InputError(
+                f"line {number}: {line!r}: the rules of that table are missing here, as nft wrote some of them"
+            )
         if line and not line.startswith("#"):
             yield number, line

@@ -8,8 +8,9 @@ import msgspec
 
 from kproxy.errors import ApiFailed, InvalidField, Irrelevant
 from kproxy.sources.connection import Answer, AnswerTooLarge
+from kproxy.sources.depth import room_for_depth
 from kproxy.sources.failures import one_line
-from kproxy.sources.wire import decode_page
+from kproxy.sources.wire import Page, decode_page
 from kproxy.state.decode import decode, identify
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind, Object
@@ -76,18 +77,16 @@ def _list_in_pages(
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
             body = answer.body(MOST_BYTES)
-        try:
-            page = decode_page(body)
-        except msgspec.DecodeError as error:
-            raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
-        for raw in page.items or ():
+        for raw in (page := _page(resource, body)).items or ():
             number += 1
             match decoded(resource, raw):
                 case Changed(object=thing, rejection=flaws):
                     objects.append(thing)
                     rejections.extend(filter(None, [flaws]))
+                case Refused(rejection=refused) if refused.key:
+                    rejections.append(refused)
                 case Refused(rejection=refused):
-                    place = refused.place if refused.key else f"{refused.place}, object {number} of the list"
+                    place = f"{refused.place}, object {number} of the list"
                     rejections.append(replace(refused, place=place))
                 case None:
                     pass
@@ -101,11 +100,21 @@ def _list_in_pages(
     )
 
 
+def _page(resource: Resource, body: bytes) -> Page:
+    """ApiFailed if the body is no page of a list."""
+    try:
+        with room_for_depth:
+            return decode_page(body)
+    except msgspec.DecodeError as error:
+        raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
+
+
 def decoded(resource: Resource, raw: msgspec.Raw) -> Changed | Refused | None:
     """The object in these bytes, or why there is none; None for one that decides no rule."""
     flaws: list[InvalidField] = []
     try:
-        thing = decode(resource.kind, raw, flaws=flaws)
+        with room_for_depth:
+            thing = decode(resource.kind, raw, flaws=flaws)
     except Irrelevant:
         return None
     except InvalidField as error:

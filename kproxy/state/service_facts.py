@@ -24,7 +24,7 @@ def service_fact(shape: wire.Service, flaws: Flaws) -> Service:
     A field costs no more than itself where kube-proxy would use the rest of the Service.
     """
     spec = shape.spec
-    kind = validate.optional(spec.type or ServiceType.CLUSTER_IP, _type, ServiceType.CLUSTER_IP, flaws)
+    kind = validate.optional(spec.type, _type, ServiceType.CLUSTER_IP, flaws)
     return Service(
         key=key_of(shape.metadata, validate.dns_label),
         resource_version=shape.metadata.resource_version or "",
@@ -45,8 +45,8 @@ def service_fact(shape: wire.Service, flaws: Flaws) -> Service:
     )
 
 
-def _type(text: str) -> ServiceType:
-    return validate.choice(ServiceType, text, "spec.type")
+def _type(text: str | None) -> ServiceType:
+    return validate.choice(ServiceType, text, "spec.type") if text else ServiceType.CLUSTER_IP
 
 
 def _cluster_ips(spec: wire.ServiceSpec, flaws: Flaws) -> tuple[Address, ...]:
@@ -66,7 +66,7 @@ def _cluster_ips(spec: wire.ServiceSpec, flaws: Flaws) -> tuple[Address, ...]:
         return address
 
     found = _some_of(spec.cluster_ips, "spec.clusterIPs", unlike_earlier, flaws)
-    return tuple(address for address in found if address is not None)
+    return tuple([address for address in found if address is not None])
 
 
 def _ports(shapes: Iterable[wire.ServicePort], flaws: Flaws) -> tuple[ServicePort, ...]:
@@ -93,10 +93,12 @@ def _port(at: int, shape: wire.ServicePort, flaws: Flaws) -> ServicePort:
         validate.dns_label(shape.name, "name") if shape.name else "",
         validate.protocol(shape.protocol, "protocol"),
         validate.port(shape.port, "port"),
-        validate.optional(
-            shape.node_port, partial(validate.optional_port, field=f"spec.ports[{at}].nodePort"), 0, flaws
-        ),
+        _optional_port(shape.node_port, f"spec.ports[{at}].nodePort", flaws) if shape.node_port else 0,
     )
+
+
+def _optional_port(number: int, field: str, flaws: Flaws) -> int:
+    return validate.optional(number, partial(validate.port, field=field), 0, flaws)
 
 
 def _some_of(
@@ -106,7 +108,9 @@ def _some_of(
     wrong: Flaws = []
     found = validate.usable(things, field, rule, wrong)
     if things and not found:
-        raise wrong[0]
+        raise InvalidField(
+            wrong[0].field, wrong[0].reason
+        )  # its traceback leads to `wrong`: no cycle with it
     flaws += wrong
     return found
 
@@ -114,6 +118,8 @@ def _some_of(
 def _load_balancer_vips(status: wire.ServiceStatus | None, flaws: Flaws) -> tuple[Address, ...]:
     balancer = status.load_balancer if status else None
     ingress = balancer.ingress if balancer else None
+    if not ingress:
+        return ()
     found = validate.usable(ingress, "status.loadBalancer.ingress", _vip, flaws)
     return tuple(vip for vip in found if vip is not None)
 
@@ -129,6 +135,8 @@ def _vip(ingress: wire.Ingress) -> Address | None:
 
 def _source_ranges(texts: Sequence[str], flaws: Flaws) -> tuple[Network, ...]:
     """The ranges that can be read. A family of which none can be read is closed, not open."""
+    if not texts:
+        return ()
     wrong: Flaws = []
     found = validate.usable(texts, "spec.loadBalancerSourceRanges", validate.network, wrong)
     if not wrong:
@@ -183,6 +191,6 @@ def _affinity_timeout(timeout_s: int) -> int:
 
 
 def _health_check_node_port(spec: wire.ServiceSpec, kind: ServiceType, flaws: Flaws) -> int:
-    rule = partial(validate.optional_port, field="spec.healthCheckNodePort")
-    port = validate.optional(spec.health_check_node_port, rule, 0, flaws)
+    number = spec.health_check_node_port
+    port = _optional_port(number, "spec.healthCheckNodePort", flaws) if number else 0
     return port if kind is ServiceType.LOAD_BALANCER and spec.external_traffic_policy == "Local" else 0

@@ -1,16 +1,20 @@
 """The benchmark's rivals do what they are timed for: the kernel ends as ours left it."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from benchmarks.cluster import Size, cluster_ip, entry
+from benchmarks.faults import FAULTS, Lists, good_lists, lists_with_bad
 from benchmarks.ground import Ground, empty_kernel, synced
 from benchmarks.iptables import IptablesSubject
+from benchmarks.listed import NODE, Listing, listed_agent
 from benchmarks.nftables import NftablesSubject
-from benchmarks.subject import Rival
+from benchmarks.subject import Rival, Subject
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend
+from kproxy.sources.wire import decode_page
 from kproxy.state.events import Changed
 from kproxy.values import Family
 from nftlisting import listing
@@ -34,10 +38,14 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 
 
 def held(ground: Ground) -> object:
+    return rules_of(ground.subject)
+
+
+def rules_of(subject: Subject) -> object:
     """Chains and rules in alphabetical order: a rival of a flat dispatch puts its rule at the head."""
-    if isinstance(ground.subject, NftablesSubject):
+    if isinstance(subject, NftablesSubject):
         return listing(Family.IPV4)
-    program = ground.subject.name.partition(",")[0]
+    program = subject.name.partition(",")[0]
     saved = "".join(process.run([f"{program}-save", "-t", table]) for table in ("filter", "nat"))
     return sorted(line for line in saved.splitlines() if line.startswith((":KUBE-", "-A")))
 
@@ -106,3 +114,36 @@ def test_restart_writes_nothing_or_what_its_rivals_do(ground: Ground) -> None:
     assert ground.subject.starts_afresh == bool(rivals)
     for rival in rivals:
         assert before == after(ground, rival), rival.name
+
+
+PASSED_OVER = {"nested 1,000 levels", "FQDN", "no label"}
+"""What such objects say is used, or is no business of ours."""
+
+
+def listed_twice(subject: Subject, lists: Lists) -> tuple[Listing, Listing, object, int]:
+    """Both listings, the rules in the kernel, and how many objects are in quarantine."""
+    with listed_agent(subject) as agent:
+        first, again = agent.list(lists), agent.list(lists)
+        return first, again, rules_of(subject), json.loads(agent.quarantine.body)["total"]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_bad_objects_change_no_rule_and_are_in_quarantine_each_told_once(subject: Subject) -> None:
+    bad = 3 * len(FAULTS)
+    _, _, alone, none = listed_twice(subject, good_lists(SIZE, NODE))
+    first, again, with_bad, found = listed_twice(subject, lists_with_bad(SIZE, bad, NODE))
+    assert alone == with_bad
+    node_and_network = 2
+    expected = 3 * sum(fault.name not in PASSED_OVER for fault in FAULTS) + node_and_network
+    assert (0, expected) == (none, found)
+    assert first.sync.rules_written > again.sync.rules_written == 0
+    one_for_the_sync, one_for_those_not_named = 1, 1
+    assert (20 + one_for_the_sync + one_for_those_not_named, 0) == (first.lines_logged, again.lines_logged)
+
+
+def test_lists_with_bad_objects_have_more_by_those_that_stand_beside_the_good() -> None:
+    def items(lists: Lists) -> int:
+        return sum(len(decode_page(page).items or ()) for pages in lists.values() for page in pages)
+
+    good, bad = good_lists(SIZE, NODE), lists_with_bad(SIZE, len(FAULTS), NODE)
+    assert items(bad) - items(good) == sum(not fault.replaces for fault in FAULTS)

@@ -617,9 +617,31 @@ def test_match_for_counters_that_the_kernel_lacks_costs_no_rule(node: Node) -> N
     assert [] == node.quarantined()
     assert "nfacct" not in counted(node)
     assert node.is_as_of(RENDER)
+    node.sync()
     node.serve("late")
     assert [] == node.quarantined()
     assert 1 == node.iptables.restores
+
+
+def test_counters_that_somebody_deletes_amid_a_sync_count_again_after_the_next(node: Node) -> None:
+    node.settings = Settings(cluster_cidrs=CLUSTER_CIDRS, accounting=True)
+    amid = [True]
+
+    def ensure() -> bool:
+        made = ensure_counters()
+        if amid[0]:
+            delete_counters()
+        return made
+
+    node.restart(RENDER, ensure)
+    node.serve("web")
+    assert [] == node.quarantined()
+    assert {"web": GOOD} == node.serves()
+    assert "nfacct" not in counted(node)
+    amid[0] = False
+    assert [] == node.quarantined(verify=True)
+    assert "nfacct" in counted(node)
+    assert node.is_as_of(RENDER)
 
 
 def delete_counters(*more: str) -> None:

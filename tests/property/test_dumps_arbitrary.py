@@ -1,5 +1,6 @@
 """Whatever a dump says, it is read, refused by line, or carried as not understood; never guessed, never a crash."""
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -77,3 +78,12 @@ def test_any_dump_is_refused_by_line_or_walked_to_an_end(text: str) -> None:
         said = str(refused)
         fates = {}
     assert 1 == sum(fates.values()) or "is not understood, in" in said or said.startswith("line ")
+
+
+@given(text=altered_dumps(), at=st.floats(0, 1), table=st.sampled_from(["filter", "nat", "mangle"]))
+def test_dump_that_lacks_a_table_with_native_rules_is_refused(text: str, at: float, table: str) -> None:
+    """As iptables-nft-save 1.8.9 prints it; without a refusal its packets would seem to pass."""
+    lines = text.splitlines()
+    lines.insert(int(at * len(lines)), f"# Table `{table}' is incompatible, use 'nft' tool.")
+    with pytest.raises(InputError, match=r"line \d+: "):
+        parse_tables("\n".join(lines))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from namespaces import DIES_WITH_ITS_PARENT
+from statemachine import hunger
 from statemachine.cluster import NODE
 from statemachine.filters import Filter
 from statemachine.flags import Flags
@@ -25,6 +26,8 @@ class AgentProcess:
 
     def __init__(self, chosen: Filter, kubeconfig: Path, programs: Programs, lock: Path, log: Path) -> None:
         self.record = record = log.parent / "state"
+        self.hunger = log.parent / "hunger"
+        self.hunger.mkdir()
         self._fixed = (
             *DIES_WITH_ITS_PARENT,
             *(sys.executable, "-m", "statemachine.quick_agent", "agent"),
@@ -37,9 +40,11 @@ class AgentProcess:
             "PATH": f"{programs.path}:{os.environ['PATH']}",
             "PYTHONPATH": tests,
             "XTABLES_LOCKFILE": str(lock),
+            hunger.VARIABLE: str(self.hunger),
         }
         self._log = log
         self._running: subprocess.Popen[bytes] | None = None
+        self._excused = 0
 
     def start(self, flags: Flags) -> None:
         with self._log.open("ab") as output:
@@ -61,6 +66,16 @@ class AgentProcess:
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it has met no defect that is not excused."""
+        said = self.log[self._excused :]
+        return "Traceback" not in said and "defect" not in said
+
+    def excuse(self) -> None:
+        """Whatever defect it told of so far was to be expected."""
+        self._excused = len(self.log)
 
     def _end(self, number: signal.Signals) -> None:
         if self._running is None:

@@ -1,16 +1,21 @@
 """A small cluster as a value: what steps change, what the API server serves, what rules are judged by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kproxy.state.decode import convert
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, Protocol
+from statemachine.flaws import Flaw
+from stubapi.manifests import service_cidr
 from stubapi.storage import Object
+
+if TYPE_CHECKING:
+    from kproxy.state.validate import Flaws
 
 NODE = "node-1"
 OTHER_NODE = "node-2"
@@ -76,7 +81,7 @@ class SliceKey(NamedTuple):
 
 
 ObjectKey = tuple[Kind, str]
-"""Kind and name; all stand in one namespace."""
+"""Kind and name; those that have a namespace stand in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,52 +94,125 @@ class NodeFacts:
     exists: bool = True
 
 
+NODE_KEY = (Kind.NODE, NODE)
+
+Networks = tuple[str, ...]
+"""Of a ServiceCIDR."""
+
+
 @dataclass(frozen=True)
 class Cluster:
-    """All objects of a moment. Each of the `with_` and `without_` methods changes one object at most."""
+    """All objects of a moment, as a right proxy uses them, and what is odd about them.
+
+    `flaws` are those of objects that are used in spite of them; `refused` are objects that cannot be used, whose older
+    version is among the others if there is one. Each of the `with_` and `without_` methods changes one object at most.
+    """
 
     services: Mapping[str, Shape] = field(default_factory=dict)
     slices: Mapping[SliceKey, tuple[Pod, ...]] = field(default_factory=dict)
     node: NodeFacts = NodeFacts()
+    service_cidrs: Mapping[str, Networks] = field(default_factory=dict)
+    flaws: Mapping[ObjectKey, Flaw] = field(default_factory=dict)
+    refused: Mapping[ObjectKey, tuple[Flaw, Object]] = field(default_factory=dict)
 
-    def with_service(self, name: str, shape: Shape) -> "Cluster":
+    def with_service(self, name: str, shape: Shape, flaw: Flaw | None = None) -> "Cluster":
         """The slot is the next free one if another Service has it, as the API server would not share it."""
         taken = {other.slot for at, other in self.services.items() if at != name}
         wanted = [*SLOTS[shape.slot :], *SLOTS[: shape.slot]]
         slot = next(slot for slot in wanted if slot not in taken)
-        return replace(self, services={**self.services, name: replace(shape, slot=slot)})
+        placed = replace(shape, slot=slot)
+        if flaw and flaw.keeps_older:
+            return self._refusing((Kind.SERVICE, name), flaw, service_manifest(name, placed))
+        return self._having((Kind.SERVICE, name), flaw, services={**self.services, name: placed})
 
     def without_service(self, name: str) -> "Cluster":
-        return replace(self, services={at: shape for at, shape in self.services.items() if at != name})
+        services = {at: shape for at, shape in self.services.items() if at != name}
+        return self._having((Kind.SERVICE, name), None, services=services)
 
-    def with_slice(self, key: SliceKey, pods: tuple[Pod, ...]) -> "Cluster":
-        return replace(self, slices={**self.slices, key: pods})
+    def with_slice(self, key: SliceKey, pods: tuple[Pod, ...], flaw: Flaw | None = None) -> "Cluster":
+        at = (Kind.ENDPOINT_SLICE, key.name)
+        if flaw and flaw.keeps_older:
+            return self._refusing(at, flaw, slice_manifest(key, pods))
+        return self._having(at, flaw, slices={**self.slices, key: pods})
 
     def without_slice(self, key: SliceKey) -> "Cluster":
-        return replace(self, slices={at: pods for at, pods in self.slices.items() if at != key})
+        slices = {at: pods for at, pods in self.slices.items() if at != key}
+        return self._having((Kind.ENDPOINT_SLICE, key.name), None, slices=slices)
 
-    def with_node(self, node: NodeFacts) -> "Cluster":
-        return replace(self, node=node)
+    def with_node(self, node: NodeFacts, flaw: Flaw | None = None) -> "Cluster":
+        if flaw and flaw.keeps_older:
+            return self._refusing(NODE_KEY, flaw, node_manifest(node))
+        return self._having(NODE_KEY, flaw, node=node)
+
+    def with_service_cidr(self, name: str, networks: Networks, flaw: Flaw | None = None) -> "Cluster":
+        at = (Kind.SERVICE_CIDR, name)
+        if flaw and flaw.keeps_older:
+            return self._refusing(at, flaw, service_cidr(name, *networks))
+        return self._having(at, flaw, service_cidrs={**self.service_cidrs, name: networks})
+
+    def without_service_cidr(self, name: str) -> "Cluster":
+        kept = {at: networks for at, networks in self.service_cidrs.items() if at != name}
+        return self._having((Kind.SERVICE_CIDR, name), None, service_cidrs=kept)
+
+    @property
+    def as_newly_read(self) -> "Cluster":
+        """As an agent uses it that knows no older version of anything."""
+        newest = self
+        for (kind, name), refusal in self.refused.items():
+            match kind:
+                case Kind.SERVICE:
+                    newest = newest.without_service(name)
+                case Kind.ENDPOINT_SLICE:
+                    for key in [key for key in self.slices if key.name == name]:
+                        newest = newest.without_slice(key)
+                case Kind.SERVICE_CIDR:
+                    newest = newest.without_service_cidr(name)
+                case _:
+                    newest = newest.with_node(replace(self.node, exists=False))
+            newest = replace(newest, refused={**newest.refused, (kind, name): refusal})
+        return newest
 
     @cached_property
     def manifests(self) -> dict[ObjectKey, Object]:
         """What the API server holds, by kind and name."""
-        node = {(Kind.NODE, NODE): node_manifest(self.node)} if self.node.exists else {}
         return {
-            **node,
-            **{(Kind.SERVICE, name): service_manifest(name, shape) for name, shape in self.services.items()},
             **{
-                (Kind.ENDPOINT_SLICE, key.name): slice_manifest(key, pods)
-                for key, pods in self.slices.items()
+                key: self.flaws[key].served(manifest) if key in self.flaws else manifest
+                for key, manifest in self._plain_manifests()
             },
+            **{key: flaw.served(manifest) for key, (flaw, manifest) in self.refused.items()},
         }
 
     @cached_property
     def store(self) -> Store:
+        """What a right proxy uses, read from objects without any flaw."""
         store = Store()
-        for (kind, _), manifest in self.manifests.items():
-            store.apply(Changed(convert(kind, manifest)))
+        for key, manifest in self._plain_manifests():
+            used = self.flaws[key].used(manifest) if key in self.flaws else manifest
+            if used is not None:
+                flaws: Flaws = []
+                store.apply(Changed(convert(key[0], used, flaws=flaws)))
+                assert [] == flaws
         return store
+
+    def _plain_manifests(self) -> Iterator[tuple[ObjectKey, Object]]:
+        if self.node.exists:
+            yield NODE_KEY, node_manifest(self.node)
+        for name, networks in self.service_cidrs.items():
+            yield (Kind.SERVICE_CIDR, name), service_cidr(name, *networks)
+        for name, shape in self.services.items():
+            yield (Kind.SERVICE, name), service_manifest(name, shape)
+        for key, pods in self.slices.items():
+            yield (Kind.ENDPOINT_SLICE, key.name), slice_manifest(key, pods)
+
+    def _having(self, key: ObjectKey, flaw: Flaw | None, **content: Any) -> "Cluster":  # fields of ours
+        """With this content, and this as all that is odd about the object."""
+        flaws = {at: other for at, other in self.flaws.items() if at != key}
+        refused = {at: other for at, other in self.refused.items() if at != key}
+        return replace(self, flaws={**flaws, key: flaw} if flaw else flaws, refused=refused, **content)
+
+    def _refusing(self, key: ObjectKey, flaw: Flaw, manifest: Object) -> "Cluster":
+        return replace(self, refused={**self.refused, key: (flaw, manifest)})
 
 
 def addresses_of(slot: int, family: Family) -> tuple[Address, Address, Address]:

@@ -36,6 +36,9 @@ class Kernel(Protocol):
     def write(self, family: Family, text: str) -> None:
         """As somebody else does it."""
 
+    def flush(self) -> None:
+        """As somebody does it who wants to begin anew: all rules go."""
+
     def remember(self) -> None:
         """What others have now has to stay as it is."""
 

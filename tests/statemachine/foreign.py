@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from kproxy.ruleset.chains import Chain
 from kproxy.values import Family
+from statemachine.counters import delete_counters
 from statemachine.flags import SYNC_PERIOD_S
 from statemachine.programs import Fault
-from statemachine.rules import FOREIGN_MARK, restoring
+from statemachine.rules import restoring
 from statemachine.steps import REPAIRED_WITHIN_S, Step
+from statemachine.unreadable import FOREIGN_MARK
 
 if TYPE_CHECKING:
     from statemachine.world import World
@@ -30,6 +32,7 @@ class ForeignRuleAdded(Step):
     target: str = ""
 
     def play(self, world: "World") -> None:
+        world.remove_native_rules()  # no iptables can number the rules of a chain that it cannot read
         rules = world.rules(self.family).chains.get(Chain(self.table, self.chain), "")
         at = min(self.at, rules.count("\n") + 1)
         comment = f"-m comment --comment {FOREIGN_MARK}"
@@ -50,6 +53,7 @@ class ForeignRulesRemoved(Step):
 
     def play(self, world: "World") -> None:
         world.make(*self.changes)
+        world.remove_native_rules()
         foreign = world.rules(self.family).foreign
         rules = [
             rule
@@ -58,6 +62,32 @@ class ForeignRulesRemoved(Step):
             for rule in text.splitlines()
         ]
         world.meddle(self.family, restoring(self.table, *map(_deletion, rules)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllFlushed(Step):
+    """`nft flush ruleset`, or its like for iptables-legacy; maybe the counters that our rules name go with them."""
+
+    spoils_rules = True
+    counters_too: bool
+
+    @property
+    def halts_conversations(self) -> bool:
+        return True
+
+    @property
+    def settles_within_s(self) -> float:
+        return REPAIRED_WITHIN_S
+
+    @property
+    def kind(self) -> str:
+        return f"AllFlushed{' and counters deleted' if self.counters_too else ''}"
+
+    def play(self, world: "World") -> None:
+        world.flush()
+        if self.counters_too:
+            delete_counters()
+        world.make(*self.changes)
 
 
 class Spoiling(StrEnum):
@@ -104,7 +134,7 @@ class Spoiled(Step):
         world.make(*self.changes)
         world.programs.well()
         if self.when is When.UNSEEN:
-            world.agent.start(world.flags)
+            world.start_agent()
 
     @abstractmethod
     def harm(self, world: "World") -> str:
@@ -121,6 +151,7 @@ class RulesSpoiled(Spoiled):
         return f"RulesSpoiled {self.how}, {self.when}"
 
     def harm(self, world: "World") -> str:
+        world.remove_native_rules()
         ours = world.rules(self.family).ours
         lines = self._lines({chain: rules for chain, rules in ours.items() if chain.table == self.table})
         return restoring(self.table, *lines)

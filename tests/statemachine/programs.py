@@ -31,6 +31,7 @@ LATE_S = 1.5
 """By when a killed agent's program works late: a new agent has looked at the rules then."""
 
 _WRAPPER = """#!/bin/sh
+ulimit -c 0
 fault=none
 due='{due}'
 if [ "$1" = {only_checks} ]; then due=/nowhere; fi
@@ -58,6 +59,11 @@ case "$fault" in
     fail 4 ;;
   killed-before)
     kill -9 $$ ;;
+  segfaults)
+    kill -SEGV $$ ;;
+  killed-amid)
+    {amid}
+    kill -SEGV $$ ;;
   killed-after)
     '{real}' "$@"
     kill -9 $$ ;;
@@ -78,6 +84,7 @@ _HALF = {
     Purpose.WRITE: """awk '{ print } /^COMMIT/ { exit }' | 'REAL' "$@\"""",
     Purpose.READ: """'REAL' "$@" | head -n 9""",
 }
+_AMID_IN_ALL = """'REAL' "$@" <&0 & sleep 0.005; kill -SEGV $!; wait"""
 _SLOW_IN_ALL = """sleep 0.1; 'REAL' "$@\""""
 _SLOW = {
     Purpose.WRITE: """awk '{ print } /^COMMIT/ { fflush(); system("sleep 0.1") }' | 'REAL' "$@\"""",
@@ -92,6 +99,8 @@ class Fault(StrEnum):
     DENIES = "denies"
     DIES_HALF_WAY = "dies-half-way"
     KILLED_BEFORE = "killed-before"
+    SEGFAULTS = "segfaults"
+    KILLED_AMID = "killed-amid"
     KILLED_AFTER = "killed-after"
     CRAWLS = "crawls"
     HANGS = "hangs"
@@ -101,7 +110,7 @@ class Fault(StrEnum):
 FAULTS_OF_NFT = tuple(fault for fault in Fault if fault is not Fault.DIES_HALF_WAY)
 """A run of nft is one transaction, of which there is no half."""
 
-FAULTS_OF_IPTABLES = tuple(fault for fault in Fault if fault not in {Fault.KILLED_BEFORE, Fault.KILLED_AFTER})
+FAULTS_OF_IPTABLES = tuple(Fault)
 
 
 class Programs:
@@ -116,12 +125,14 @@ class Programs:
             wrapper = self.path / name
             real = str(process.find(name))
             half = _HALF[purpose].replace("REAL", real)
+            amid = half if chosen.backend else _AMID_IN_ALL.replace("REAL", real)
             slow = (_SLOW[purpose] if chosen.backend else _SLOW_IN_ALL).replace("REAL", real)
             due = self._due[purpose]
             wrapper.write_text(
                 _WRAPPER.format(
                     real=real,
                     half=half,
+                    amid=amid,
                     slow=slow,
                     late=LATE_S,
                     due=due,

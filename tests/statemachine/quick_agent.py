@@ -1,9 +1,13 @@
-"""`kproxy agent` that comes back soon after a fault, soon doubts a silent watch, and makes trees of few rules."""
+"""`kproxy agent` that comes back soon after a fault, soon doubts a silent watch, makes trees of few rules, and may go hungry."""
+
+import os
+from pathlib import Path
 
 from kproxy.cli.main import main
 from kproxy.ruleset import tree
 from kproxy.sources.kube import KubeSource
 from kproxy.sources.pace import Pace
+from statemachine import hunger
 from statemachine.flags import LAYOUTS
 
 _QUICK = Pace(idle_s=2.0, backoff_base_s=0.02, backoff_cap_s=0.2, retry_after_cap_s=0.2)
@@ -11,4 +15,5 @@ _QUICK = Pace(idle_s=2.0, backoff_base_s=0.02, backoff_cap_s=0.2, retry_after_ca
 if __name__ == "__main__":
     KubeSource.__init__.__kwdefaults__ = {"pace": _QUICK}
     tree.LAYOUTS.update(LAYOUTS)
+    hunger.arm(Path(os.environ[hunger.VARIABLE]))
     main()

@@ -18,13 +18,21 @@ from kproxy.ruleset.tree import Layout
 from kproxy.values import Address, Family
 from statemachine.cluster import NODE, Cluster
 from statemachine.flags import Flags
+from statemachine.unreadable import (
+    FOREIGN_MARK,
+    NATIVE_CHAIN,
+    as_restored,
+    is_readable,
+    read_chains,
+    removals,
+    shortened,
+)
 
 FOREIGN_CHAINS = ("CNI-HOSTPORT-DNAT", "KUBE-KUBELET-CANARY", "cali-nat-OUTPUT")
-FOREIGN_MARK = "somebody-else"
-"""A word in the comment of every foreign rule, by which it is told from ours in a built-in chain."""
-
 KUBELET_TOO = Chain("filter", "KUBE-FIREWALL")
 """Where we want no rule here, what stands may be the kubelet's and stays."""
+
+_OF_OTHERS = (*FOREIGN_CHAINS, NATIVE_CHAIN)
 
 TABLES = ("filter", "nat")
 BUILT_IN_OF = (
@@ -65,14 +73,24 @@ def desired_rules(
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One family's filter and nat tables at a moment, in full."""
+    """One family's filter and nat tables at a moment, in full, but for chains that iptables cannot read."""
 
     chains: Mapping[Chain, str]
+    unreadable: frozenset[Chain] = frozenset()
 
     @classmethod
     def read(cls, backend: Backend, family: Family) -> Self:
-        saved = "".join(process.run([f"{program(backend, family)}-save", "-t", table]) for table in TABLES)
-        return cls(parse_chains(saved.replace("--nfacct-name  ", "--nfacct-name ")))
+        chains: dict[Chain, str] = {}
+        unreadable: frozenset[Chain] = frozenset()
+        for table in TABLES:
+            saved = process.run([f"{program(backend, family)}-save", "-t", table])
+            if is_readable(saved):
+                chains |= parse_chains(as_restored(saved))
+            else:
+                listed, odd = read_chains(program(backend, family), family, table)
+                chains |= listed
+                unreadable |= odd
+        return cls(chains, unreadable)
 
     @property
     def ours(self) -> dict[Chain, str]:
@@ -80,7 +98,7 @@ class Rules:
         return {
             chain: _only(rules, foreign=False) if chain.is_built_in else rules
             for chain, rules in self.chains.items()
-            if chain.name not in FOREIGN_CHAINS
+            if chain.name not in _OF_OTHERS
         }
 
     @property
@@ -89,7 +107,7 @@ class Rules:
         return {
             chain: _only(rules, foreign=True) if chain.is_built_in else rules
             for chain, rules in self.chains.items()
-            if chain.is_built_in or chain.name in FOREIGN_CHAINS
+            if chain.is_built_in or chain.name in _OF_OTHERS
         }
 
     @property
@@ -112,8 +130,24 @@ class Iptables:
             self._restore(family, _EMPTY)
         ensure_counters()
 
+    def flush(self) -> None:
+        if self._backend is Backend.NFT:
+            process.run(["nft", "flush ruleset"])
+            return
+        for family in Family:
+            self._restore(family, _EMPTY)
+
     def write(self, family: Family, text: str) -> None:
         self._restore(family, text, "--noflush")
+
+    def write_natively(self, text: str) -> None:
+        """In nft's words."""
+        process.run(["nft", "-f", "-"], stdin=text)
+
+    def remove_native_rules(self) -> None:
+        if self._backend is Backend.NFT:
+            for family in Family:
+                self.write_natively("".join(removals(family, TABLES)))
 
     def remember(self) -> None:
         self._known = self._read()
@@ -124,6 +158,7 @@ class Iptables:
             known = self._known[family]
             wanted = desired_rules(cluster, settings, flags.layout, self._addresses, family)
             ours = rules.ours
+            wanted |= {chain: shortened(wanted[chain]) for chain in rules.unreadable}
             if not wanted[KUBELET_TOO] and KUBELET_TOO in ours:
                 del wanted[KUBELET_TOO], ours[KUBELET_TOO]
             wrong = (

@@ -8,10 +8,20 @@ from hypothesis.strategies import SearchStrategy
 from kproxy.model.settings import DetectLocalMode
 from kproxy.values import Family, Protocol
 from statemachine.cluster import NODE_ADDRESSES, SLOTS, ZONES, NodeFacts, Pod, Shape, SliceKey
+from statemachine.drawn_flaws import BOUNDLESS, OF_NODES, OF_SERVICE_CIDRS, OF_SERVICES, OF_SLICES
 from statemachine.filters import Filter
 from statemachine.flags import BOTH_CIDRS, LAYOUTS, Flags
-from statemachine.foreign import ForeignRuleAdded, ForeignRulesRemoved, RulesSpoiled, Spoiling, When
+from statemachine.foreign import (
+    AllFlushed,
+    ForeignRuleAdded,
+    ForeignRulesRemoved,
+    RulesSpoiled,
+    Spoiling,
+    When,
+)
 from statemachine.foreign_tables import FOREIGN_FAMILIES, ForeignTable, TableSpoiled, TableSpoiling
+from statemachine.hunger import Work
+from statemachine.native import FILTERS_ONLY, FirewallReloaded, Native, NativeRule, NativeRulesRemoved
 from statemachine.programs import FAULTS_OF_IPTABLES, FAULTS_OF_NFT, Fault
 from statemachine.rules import BUILT_IN_OF, FOREIGN_CHAINS, TABLES
 from statemachine.steps import (
@@ -20,20 +30,30 @@ from statemachine.steps import (
     Break,
     Change,
     DeleteService,
+    DeleteServiceCIDR,
     DeleteSlice,
     Harm,
     LockHeld,
     PutNode,
     PutService,
+    PutServiceCIDR,
     PutSlice,
     ReadFails,
     RecordHarmed,
     RestoreFails,
+    Starved,
     Step,
     WatchBroken,
 )
 
 _NAMES = st.sampled_from("aaabbc")
+_CIDRS = st.sampled_from("dde")
+_TOO_MUCH = "z"
+"""The name of a Service that never was within bounds, and so has no rules to keep."""
+
+_WITHOUT_JUMP = ("nat", "INPUT")
+"""The built-in chain that is not there where iptables-nft never wrote into it."""
+
 _FAMILIES = st.sampled_from(Family)
 _LONG_S = 6.0
 """Longer than the agent waits for the xtables lock."""
@@ -87,8 +107,34 @@ _changes: SearchStrategy[Change] = st.one_of(
     st.builds(PutSlice, _slice_keys, st.just(())),
     st.builds(PutNode, _nodes),
 )
-_few = st.lists(_changes, max_size=3).map(tuple)
-_some = st.lists(_changes, min_size=1, max_size=3).map(tuple)
+_networks = st.sampled_from(
+    [("10.96.0.0/16", "fd00:10:96::/112"), ("10.96.0.0/28",), ("fd00:10:96::/108", "10.112.0.0/16")]
+)
+_flawed_changes: SearchStrategy[Change] = st.one_of(
+    st.builds(PutService, _NAMES, _shapes, OF_SERVICES),
+    st.builds(PutService, _NAMES, _shapes, OF_SERVICES),
+    st.builds(PutSlice, _slice_keys, st.lists(_pods, max_size=3).map(tuple), OF_SLICES),
+    st.builds(PutSlice, _slice_keys, st.lists(_pods, max_size=3).map(tuple), OF_SLICES),
+    st.builds(PutNode, _nodes, OF_NODES),
+    st.builds(PutServiceCIDR, _CIDRS, _networks, OF_SERVICE_CIDRS),
+    st.builds(PutServiceCIDR, _CIDRS, _networks),
+    st.builds(DeleteServiceCIDR, _CIDRS),
+    st.builds(PutService, st.just(_TOO_MUCH), _shapes, BOUNDLESS),
+    st.builds(DeleteService, st.just(_TOO_MUCH)),
+)
+
+
+def _apart(changes: list[Change]) -> tuple[Change, ...]:
+    """Of an object that comes with a flaw only the last change, since what it keeps is what was before the step."""
+    flawed = {change.about for change in changes if change.flaw}
+    last = {change.about: change for change in changes}
+    return tuple(change for change in changes if change.about not in flawed or change is last[change.about])
+
+
+_mixed = st.one_of(_changes, _changes, _flawed_changes)
+_few = st.lists(_mixed, max_size=3).map(_apart)
+_some = st.lists(_mixed, min_size=1, max_size=3).map(_apart)
+_bad = st.lists(_flawed_changes | _changes, min_size=1, max_size=4).map(_apart)
 _flags = st.builds(
     Flags,
     cluster_cidr=st.sampled_from([BOTH_CIDRS, "10.128.0.0/16", "fd00:10:128:1::/64"]),
@@ -120,10 +166,13 @@ def _steps(chosen: Filter) -> SearchStrategy[Step]:
     faults = st.sampled_from(FAULTS_OF_IPTABLES if chosen.backend else FAULTS_OF_NFT)
     kinds: list[SearchStrategy[Step]] = [st.builds(Step, changes=_some, slowly=st.booleans())] * 4
     kinds += [
+        st.builds(Step, changes=_bad),
         st.builds(AgentStopped, changes=_few, fault=st.none() | faults, flags=st.none() | _flags),
         st.builds(AgentStopped, changes=_few, flags=_flags),
         st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | faults),
         st.builds(RestoreFails, changes=_some, fault=faults, runs=st.integers(1, 4)),
+        st.builds(AllFlushed, changes=_few, counters_too=st.booleans()),
+        st.builds(Starved, changes=_some, work=st.sampled_from(Work), times=st.integers(1, 3)),
         st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
         *(_by_iptables(chosen, faults) if chosen.backend else _by_nft()),
     ]
@@ -146,6 +195,8 @@ def _by_iptables(chosen: Filter, faults: SearchStrategy[Fault]) -> Iterator[Sear
         yield st.builds(LockHeld, changes=_some, for_s=st.sampled_from([0.3, 1.0, _LONG_S]))
     else:
         yield st.builds(RecordHarmed, changes=_few, how=st.sampled_from(Harm))
+        yield st.sampled_from([place for place in BUILT_IN_OF if place != _WITHOUT_JUMP]).flatmap(_native)
+        yield st.builds(NativeRulesRemoved, changes=_few)
 
 
 def _by_nft() -> Iterator[SearchStrategy[Step]]:
@@ -179,3 +230,18 @@ def _foreign(place: tuple[str, str]) -> SearchStrategy[Step]:
     )
     removed = st.builds(ForeignRulesRemoved, changes=_few, family=_FAMILIES, table=st.just(table))
     return st.one_of(added, added, removed)
+
+
+def _native(place: tuple[str, str]) -> SearchStrategy[Step]:
+    table, chain = place
+    return st.builds(
+        lambda kind, **fields: kind(**fields),
+        kind=st.sampled_from([NativeRule, FirewallReloaded]),
+        changes=_few,
+        family=_FAMILIES,
+        table=st.just(table),
+        chain=st.just(chain),
+        rule=st.sampled_from([rule for rule in Native if table == "filter" or rule not in FILTERS_ONLY]),
+        first=st.booleans(),
+        anew=st.booleans(),
+    )

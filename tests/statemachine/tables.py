@@ -36,6 +36,9 @@ class Nftables:
     def write(self, _family: Family, text: str) -> None:
         process.run(["nft", "-f", "-"], stdin=text)
 
+    def flush(self) -> None:
+        self.clear()
+
     def remember(self) -> None:
         self._foreign = foreign()
 
@@ -53,7 +56,8 @@ class Nftables:
         store = cluster.store
         settings = flags.settings(nftables=True)
         view = view_node(NODE, store.node(NODE), self._addresses, settings, family)
-        circumstances = Circumstances(view, settings)
+        networks = store.service_networks(family)
+        circumstances = Circumstances(view, settings, service_networks=networks)
         desired = DesiredTable(self._render, circumstances)
         desired.update(store, store.services, circumstances)
         with inside(self._elsewhere):

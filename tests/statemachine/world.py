@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +33,9 @@ _TAKEN_IN_S = 0.05
 """By an agent that was told of a change."""
 _PAUSE_S = 0.004
 _SLOW_RUNS = 20
+_CLUSTER_WIDE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
 _LAST_WORDS = 2000
+_MOST_WRONG = 4000
 
 
 class Unsettled(AssertionError):
@@ -48,7 +51,7 @@ class World:
 
     Each step is judged: packets while it happens, rules and packets after it, foreign rules always. TCP
     conversations go on through all of it.
-    `tally` counts steps and packets by kind.
+    `tally` counts steps, flaws and packets by kind.
     """
 
     def __init__(self, chosen: Filter, wire: Wire, tally: Counter[str]) -> None:
@@ -82,6 +85,7 @@ class World:
             self.agent.start(self.flags)
             self._kernel.remember()
             self._settle(keeps_jumps=False)
+            self._require_well_agent()
             self._stack = stack.pop_all()
         return self
 
@@ -91,12 +95,18 @@ class World:
     def take(self, step: Step) -> None:
         """Let a step happen, and judge; AssertionError says what went wrong."""
         self._tally[step.kind] += 1
+        self._tally.update(
+            f"flaw {type(each.flaw).__name__} of a {each.about[0]}" for each in step.changes if each.flaw
+        )
         self._converses = not step.halts_conversations
         self._allowed = None if step.spoils_rules else self._allowed_amid(step)
         if step.slowly:
             self.programs.fail(Fault.CRAWLS, _SLOW_RUNS)
         step.play(self)
         self._settle(keeps_jumps=not step.spoils_rules, within_s=step.settles_within_s)
+        if step.brings_defects:
+            self.agent.excuse()
+        self._require_well_agent()
         self.programs.well()
 
     def make(self, *changes: Change) -> None:
@@ -105,6 +115,11 @@ class World:
             old = self.cluster
             self.cluster = change.to(old)
             self._push(old.manifests, self.cluster.manifests)
+
+    def start_agent(self) -> None:
+        """One that knows no older version of what cannot be used now."""
+        self.cluster = self.cluster.as_newly_read
+        self.agent.start(self.flags)
 
     def wait(self, at_most_s: float, until: Callable[[], bool] = lambda: False) -> None:
         """Send packets meanwhile."""
@@ -115,6 +130,22 @@ class World:
     def meddle(self, family: Family, text: str) -> None:
         """Somebody else changes rules; foreign ones have to stay as they are afterwards."""
         self._kernel.write(family, text)
+        self._kernel.remember()
+
+    def flush(self) -> None:
+        """Somebody removes all rules there are, and the counters that they named."""
+        self._kernel.flush()
+        self._kernel.remember()
+
+    def write_natively(self, text: str) -> None:
+        """Somebody else changes tables of iptables-nft, but not by iptables."""
+        assert isinstance(self._kernel, Iptables)
+        self._kernel.write_natively(text)
+        self._kernel.remember()
+
+    def remove_native_rules(self) -> None:
+        assert isinstance(self._kernel, Iptables)
+        self._kernel.remove_native_rules()
         self._kernel.remember()
 
     def rules(self, family: Family) -> Rules:
@@ -132,7 +163,7 @@ class World:
 
     def _push(self, old: Mapping[ObjectKey, Object], new: Mapping[ObjectKey, Object]) -> None:
         for kind, name in old.keys() - new.keys():
-            self.api.delete(kind, "" if kind is Kind.NODE else "default", name)
+            self.api.delete(kind, "" if kind in _CLUSTER_WIDE else "default", name)
         for (kind, name), manifest in new.items():
             if manifest != old.get((kind, name)):
                 self.api.put(kind, manifest)
@@ -147,6 +178,10 @@ class World:
                     cluster = change.to(cluster)
                 if cluster not in clusters:
                     clusters.append(cluster)
+        if step.restarts_agent:
+            clusters += [cluster.as_newly_read for cluster in clusters if cluster.refused]
+            # no agent waits for ServiceCIDRs, which a cluster may lack
+            clusters += [replace(cluster, service_cidrs={}) for cluster in clusters if cluster.service_cidrs]
         all_flags = {self.flags, step.flags or self.flags}
         states = [(cluster, self._settings(flags)) for cluster in clusters for flags in all_flags]
         return allowed_fates(self._wire, packets(clusters), states)
@@ -164,20 +199,22 @@ class World:
             if not self.agent.is_up:
                 raise AgentDied(self._last_words())
             if time.monotonic() > deadline:
-                raise Unsettled(f"{wrong}\n{self._last_words()}")
+                raise Unsettled(f"{wrong[:_MOST_WRONG]}\n{self._last_words()}")
             for _ in range(_BATCHES_BETWEEN_LOOKS):
                 self._probe()
         # what changes no rule now may with the next step, and each kind comes by its own watch
         self.wait(deadline - time.monotonic(), self.api.has_told_all)
         self.wait(_TAKEN_IN_S)
-        if "Traceback" in self.agent.log or "defect" in self.agent.log:
-            raise AgentDied(self._last_words())
         self._kernel.remember()
         now = (self.cluster, self._settings(self.flags))
         allowed = allowed_fates(self._wire, packets([self.cluster]), [now])
         self._prober.send_all(allowed)
         self._conversations.go_on(all_of_them=True)
         self._conversations.begin(allowed)
+
+    def _require_well_agent(self) -> None:
+        if not self.agent.is_well:
+            raise AgentDied(self._last_words())
 
     def _last_words(self) -> str:
         return f"The agent said:\n{self.agent.log[-_LAST_WORDS:]}"

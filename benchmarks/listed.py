@@ -1,0 +1,209 @@
+"""kproxy's own path in this process from the bytes of lists: decoding, the agent's loop with all its followers, the kernel."""
+
+import gc
+import io
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import urllib3
+
+from benchmarks.faults import PAGE_SIZE, Lists
+from benchmarks.ground import directory, empty_kernel
+from benchmarks.sample import Sample, cpu_s
+from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
+from benchmarks.subject import Subject
+from kproxy.agent.family import SyncReport
+from kproxy.agent.follower import Follower, Outcome
+from kproxy.agent.loop import Agent
+from kproxy.agent.schedule import Schedule
+from kproxy.agent.surroundings import surround
+from kproxy.agent.watches import Watches
+from kproxy.agent.web import Page
+from kproxy.configuration import Configuration, Mode
+from kproxy.errors import ApiFailed
+from kproxy.kernel.addresses import local_addresses
+from kproxy.sources.connection import Answer
+from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
+from kproxy.sources.listing import list_resource
+from kproxy.state.events import Deleted, Event
+from kproxy.state.objects import Kind
+from kproxy.state.store import Store
+from kproxy.values import Family, NamespacedName
+
+NODE = "node-1"
+_NEVER_S = 1e9
+_LONGEST_S = 900.0
+_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class Listing(NamedTuple):
+    """What one list of everything cost: from the bytes until all that follows is done, and the sync within that."""
+
+    whole: Sample
+    sync: Sample
+    lines_logged: int
+
+
+class _Finish(Follower):
+    """Notes when a sync has been told to everybody before it, and how many events it had."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._taken = 0
+        self._finished: queue.SimpleQueue[tuple[int, float, float, SyncReport | None]] = queue.SimpleQueue()
+
+    def took(self, event: Event) -> None:
+        del event
+        self._taken += 1
+
+    def synced(
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+    ) -> None:
+        del store, dirty
+        report = outcomes[Family.IPV4].report
+        self._finished.put((self._taken, time.perf_counter(), cpu_s(), report))
+
+    def wait_for(self, taken: int) -> tuple[float, float, SyncReport]:
+        """When the sync ended that had so many events, the processor time then, and its report."""
+        while True:
+            found, at, cpu, report = self._finished.get(timeout=_LONGEST_S)
+            if report is None:
+                raise RuntimeError(f"the sync failed:\n{self._log.read_text()[-2000:]}")
+            if report.error:
+                raise report.error
+            if found >= taken:
+                return at, cpu, report
+
+
+class ListedAgent:
+    """An agent that knows nothing yet, in a thread of its own, in this thread's network namespace."""
+
+    def __init__(self, subject: Subject, state: Path, log: Path) -> None:
+        self._stages = Stages()
+        self._finish = _Finish(log)
+        self._log = log
+        self._emitted = 0
+        self._resources = (SERVICES, ENDPOINT_SLICES, node(NODE), SERVICE_CIDRS)
+        self._around = surround(
+            Configuration(mode=Mode(subject.mode)), [Family.IPV4], NODE, Watches(tuple), lambda _: True
+        )
+        self._around.start()
+        self._made: queue.SimpleQueue[Agent] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(subject, state), name="agent", daemon=True)
+        self._thread.start()
+        self._agent = self._made.get(timeout=_LONGEST_S)
+
+    @property
+    def quarantine(self) -> Page:
+        return self._around.quarantine.page()
+
+    def _run(self, subject: Subject, state: Path) -> None:
+        """In the agent's thread, to which its record of the kernel belongs."""
+        proxy, close = subject.proxy(state, self._stages)
+        agent = Agent(
+            [proxy],
+            Schedule(0.0, _NEVER_S),
+            subject.circumstances.settings,
+            node_name=NODE,
+            kinds=[resource.kind for resource in self._resources],
+            layout=subject.circumstances.layout,
+            read_addresses=local_addresses,
+            followers=(*self._around.followers, self._finish),
+        )
+        self._made.put(agent)
+        agent.run()
+        close()
+
+    def list(self, lists: Lists) -> Listing:
+        """All lists come in, and the agent has done what follows from them."""
+        self._settle()
+        gc.collect()
+        self._stages.clear()
+        lines_before = self._lines_logged()
+        began, cpu_before = time.perf_counter(), cpu_s()
+        listed = [
+            list_resource(partial(_answer, lists[resource.kind]), resource, PAGE_SIZE)[0]
+            for resource in self._resources
+        ]
+        known, cpu_known = time.perf_counter(), cpu_s()
+        ended, cpu_ended, report = self._synced(*listed)
+        stages_s = self._stages_s(known, ended, report)
+        rules = report.rules_written
+        return Listing(
+            Sample(ended - began, cpu_ended - cpu_before, {"list": known - began, **stages_s}, 0, rules),
+            Sample(ended - known, cpu_ended - cpu_known, stages_s, 0, rules),
+            self._lines_logged() - lines_before,
+        )
+
+    def _settle(self) -> None:
+        """What the agent records of a sync is recorded before the next one, in which nothing changes."""
+        if self._emitted:
+            self._synced(Deleted(Kind.POD, NamespacedName("default", "nobody")))
+
+    def _synced(self, *events: Event) -> tuple[float, float, SyncReport]:
+        for event in events:
+            self._agent.emit(event)
+        self._emitted += len(events)
+        return self._finish.wait_for(self._emitted)
+
+    def close(self) -> None:
+        self._agent.stop()
+        self._thread.join()
+        self._around.stop()
+
+    def _stages_s(self, known: float, ended: float, report: SyncReport) -> dict[str, float]:
+        seconds = self._stages.seconds
+        in_kernel = self._stages.ended.get(RESTORE, ended)
+        compute_s = report.compute_s - seconds[RENDER]
+        return {
+            "compute": compute_s,
+            RENDER: seconds[RENDER],
+            "compare": in_kernel - known - report.compute_s - seconds[RESTORE] - seconds[WAIT],
+            RESTORE: seconds[RESTORE],
+            WAIT: seconds[WAIT],
+            "tell": ended - in_kernel,
+        }
+
+    def _lines_logged(self) -> int:
+        return self._log.read_bytes().count(b"\n")
+
+
+def _answer(pages: list[bytes], query: Mapping[str, str]) -> Answer:
+    page = pages[int(query.get("continue") or 0) // PAGE_SIZE]
+    response = urllib3.HTTPResponse(io.BytesIO(page), status=200, preload_content=False)
+    return Answer(response, lambda error: ApiFailed(str(error)))
+
+
+@contextmanager
+def listed_agent(subject: Subject) -> Iterator[ListedAgent]:
+    """An agent before an empty kernel; it logs into a file, as far as an agent does without -v."""
+    with empty_kernel(), directory() as state, _logging_into(state / "log"):
+        agent = ListedAgent(subject, state, state / "log")
+        try:
+            yield agent
+        finally:
+            agent.close()
+
+
+@contextmanager
+def _logging_into(path: Path) -> Iterator[None]:
+    log = logging.getLogger("kproxy")
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter(_LINE))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()

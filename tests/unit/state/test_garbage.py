@@ -1,0 +1,40 @@
+"""What a refused object leaves behind is gone at once: Python need not look for it among a cluster's objects."""
+
+import gc
+import json
+from typing import Any
+
+import pytest
+
+from kproxy.errors import InvalidField
+from kproxy.state.decode import decode
+from kproxy.state.objects import Kind
+
+BAD: list[dict[str, Any]] = [
+    {"ports": "http"},
+    {"ports": [{"port": 70_000}]},
+    {"ports": [{"port": 80, "nodePort": 70_000}]},
+    {"clusterIPs": ["x", "y"]},
+    {"type": "Odd", "sessionAffinity": "Odd", "internalTrafficPolicy": "Odd"},
+    {"externalIPs": ["x"], "loadBalancerSourceRanges": ["x"], "healthCheckNodePort": 70_000},
+]
+
+
+@pytest.mark.parametrize("spec", BAD, ids=json.dumps)
+def test_bad_service_leaves_no_cycle_of_references(spec: dict[str, Any]) -> None:
+    metadata = {"name": "web", "namespace": "default"}
+    raw = json.dumps({"metadata": metadata, "spec": {"clusterIP": "10.96.0.10", **spec}}).encode()
+    gc.collect()
+    gc.disable()
+    try:
+        flaws: list[InvalidField] = []
+        try:
+            decode(Kind.SERVICE, raw, flaws=flaws)
+        except InvalidField:
+            pass
+        else:
+            assert flaws
+        del flaws
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()
