@@ -230,7 +230,7 @@ def _agent(
     around: Surroundings,
     record: Record | None,
 ) -> Agent:
-    render = rule_templates(options.templates)
+    render = rule_templates(options.templates, options.configuration.mode)
     timing = options.configuration.rule_options
     proxies: Sequence[Proxy]
     if backend:

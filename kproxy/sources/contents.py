@@ -75,6 +75,12 @@ class Nothing(NamedTuple):
     place: str
 
 
+class NoItems(NamedTuple):
+    """A List without items: unlike an empty text, it says that there is nothing."""
+
+    place: str
+
+
 class Malformed(NamedTuple):
     """A document, or a whole text, that is neither YAML nor JSON."""
 
@@ -82,7 +88,7 @@ class Malformed(NamedTuple):
     reason: str
 
 
-Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing
+Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing | NoItems
 
 
 def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
@@ -246,6 +252,8 @@ def _items(
         return
     if items is None and kind != "List":
         yield PassedOver(_full_kind(version, kind), place)
+    elif not items:
+        yield NoItems(place)
     item_kind = kind.removesuffix("List")
     inherited = (version, item_kind) if item_kind else (None, None)
     for at, item in enumerate(items or ()):

@@ -301,6 +301,21 @@ def test_text_without_an_object_is_told(text: str) -> None:
     assert ["stdin: this holds no object"] == found.sentences()
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("apiVersion: v1\nkind: List\nitems: []\n", "stdin, document 1"),
+        ("apiVersion: v1\nkind: List\n", "stdin, document 1"),
+        ('{"apiVersion": "v1", "kind": "ServiceList", "items": []}', "stdin"),
+        ("kind: List\nitems:\n- {kind: List, items: []}\n", "stdin, document 1, items[0]"),
+    ],
+)
+def test_list_without_items_is_told_as_nothing(text: str, place: str) -> None:
+    found = read_text(text)
+    assert found.is_nothing
+    assert [f"{place}: this List has no items"] == found.sentences()
+
+
 def test_directory_without_a_manifest_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     found = read([tmp_path])

@@ -263,21 +263,46 @@ def test_bad_field_costs_only_itself(
 
 
 @pytest.mark.parametrize(
-    ("ranges", "expected", "closed"),
+    ("spec", "used", "field"),
     [
-        (["x"], ("0.0.0.0/32",), "IPv4"),
-        (["10.0.0.0/33", "fd00::/8"], ("fd00::/8", "0.0.0.0/32"), "IPv4"),
-        (["fd00::/129", "10.0.0.0/8"], ("10.0.0.0/8", "::/128"), "IPv6"),
-        (["x", "10.0.0.0/8"], ("10.0.0.0/8",), ""),
+        ({"clusterIPs": ["10.96.0.10", None]}, {}, "spec.clusterIPs[1]"),
+        ({"ports": [None, PORT]}, {}, "spec.ports[0]"),
+        ({"externalIPs": [None, "192.0.2.1"]}, {"external_ips": ("192.0.2.1",)}, "spec.externalIPs[0]"),
+        (
+            {"status": {"loadBalancer": {"ingress": [None, {"ip": "192.0.2.1"}]}}},
+            {"load_balancer_vips": ("192.0.2.1",)},
+            "status.loadBalancer.ingress[0]",
+        ),
+    ],
+)
+def test_null_in_a_list_costs_only_itself(spec: dict[str, Any], used: dict[str, Any], field: str) -> None:
+    flaws: list[InvalidField] = []
+    found = decoded(flaws, **spec)
+    assert msgspec.structs.replace(GOOD, **used) == found
+    assert [(field, "is null; write a value, or remove it from the list")] == [
+        (f.field, f.reason) for f in flaws
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        (["x"], ("0.0.0.0/32", "::/128")),
+        (["", None], ("0.0.0.0/32", "::/128")),
+        (["::ffff:10.0.0.0/129"], ("0.0.0.0/32", "::/128")),
+        (["10.0.0.0/33", "fd00::/8"], ("fd00::/8", "0.0.0.0/32")),
+        (["fd00::/129", "10.0.0.0/8"], ("10.0.0.0/8", "::/128")),
+        (["x", "10.0.0.0/8"], ("10.0.0.0/8",)),
     ],
 )
 def test_load_balancer_none_of_whose_source_ranges_can_be_read_is_closed(
-    ranges: list[str], expected: tuple[str, ...], closed: str
+    ranges: list[str | None], expected: tuple[str, ...]
 ) -> None:
     flaws: list[InvalidField] = []
     assert expected == decoded(flaws, loadBalancerSourceRanges=ranges).source_ranges
-    told = f"; no {closed} range can be read, so no {closed} client is let in"
-    assert bool(closed) == flaws[0].reason.endswith(told)
+    for closed, nobody in (("IPv4", "0.0.0.0/32"), ("IPv6", "::/128")):
+        told = f"; no {closed} range can be read, so no {closed} client is let in"
+        assert (nobody in expected) == (told in flaws[0].reason)
 
 
 @pytest.mark.parametrize(
