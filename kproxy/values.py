@@ -71,7 +71,7 @@ def parse_address(text: str) -> Address:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id:
-            raise ValueError(f"{text!r} carries a zone; service addresses have none")
+            raise ValueError(f"{text!r} carries a zone, which no rule can have; write it without one")
         if address.ipv4_mapped:
             raise ValueError(f"{text!r} is an IPv4-mapped IPv6 address; write {address.ipv4_mapped}")
     return Address(str(address))

@@ -234,7 +234,9 @@ def _agent(
 ) -> Agent:
     timing = options.configuration.rule_options
     return Agent(
-        _proxies(rule_templates(options.templates), backend, families, around, record),
+        _proxies(
+            rule_templates(options.templates, options.configuration.mode), backend, families, around, record
+        ),
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
         settings,
         node_name=options.node_name,

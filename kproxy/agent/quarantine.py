@@ -94,7 +94,7 @@ class Quarantine(Follower):
         known, self._rejections = self._rejections, newest
         self._log_all(logging.WARNING, "%s", [each for each in newest if each not in known], "in quarantine")
         gone = [each for each in known if each not in newest]
-        self._log_all(logging.INFO, "no longer: %s", gone, "no longer in quarantine")
+        self._log_all(logging.INFO, "no longer in quarantine: %s", gone, "no longer in quarantine")
         kinds = (kind for kind, _ in {_identity(each) for each in newest})
         self._count(Counter(kind if kind in QUARANTINED_KINDS else UNKNOWN_KIND for kind in kinds))
         self._note(newest)

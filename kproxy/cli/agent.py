@@ -23,6 +23,8 @@ from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.ruleset.tree import LAYOUTS
 
+_OF_A_CLUSTER = frozenset({"kubeconfig", "master"})
+
 
 @click.command(context_settings={"token_normalize_func": lambda word: word.replace("_", "-")})
 @dispatch_option
@@ -84,6 +86,8 @@ def _configuration(
         configuration = override(decode_file(*file), flags)
         for flag in sorted(given - FLAGS_BESIDE_CONFIG - OURS - WITHOUT_EFFECT):
             tell(f"--{flag} is ignored: {file.path} decides it")
+    for flag in sorted(given & _OF_A_CLUSTER) if flags["manifests"] else ():
+        tell(f"--{flag} is ignored: --manifests {flags['manifests']} is read instead of a cluster")
     for flag in sorted(given & WITHOUT_EFFECT):
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:

@@ -15,6 +15,12 @@ _COMMANDS = {
     "agent": "kproxy.cli.agent:command",
     "render": "kproxy.cli.render:command",
 }
+_NOT_WRITTEN = {
+    errno.ENOSPC: "its disk is full; make room",
+    errno.EDQUOT: "its disk quota is used up; make room",
+    errno.EFBIG: "it grows beyond the size that a file may have here; raise the limit (`ulimit -f`)",
+    errno.EBADF: "stdout is open for reading only; redirect it with >",
+}
 _FAILED, _WRONG_INPUT, _ENVIRONMENT_LACKS, _INTERRUPTED = 1, 2, 3, 130
 
 
@@ -35,7 +41,7 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a reader that leaves early, such as `head`, has seen enough and is no error.
 
-        Raises EnvironmentLacking when there is no room for the output.
+        Raises EnvironmentLacking when the output cannot be written.
         """
         try:
             answer = super().invoke(ctx)
@@ -45,12 +51,11 @@ class _LazyGroup(click.Group):
             _drop_unwritten_output()
             return 0
         except OSError as failed:
-            if failed.errno != errno.ENOSPC:
+            told = _NOT_WRITTEN.get(failed.errno or 0)
+            if not told:
                 raise
             _drop_unwritten_output()
-            raise EnvironmentLacking(
-                "the output is not complete: its disk is full; make room, or write it elsewhere"
-            ) from failed
+            raise EnvironmentLacking(f"the output is not complete: {told}, or write it elsewhere") from failed
         return answer
 
 

@@ -1,6 +1,7 @@
 """`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -115,7 +116,7 @@ def command(
     name = node_name(configuration, node)
     counted = have_counters() if nfacct == "auto" and os.geteuid() == 0 else nfacct == "on"
     settings = rule_settings(configuration, accounting=counted, conntrack_tcp_be_liberal=False)
-    render = rule_templates(templates)
+    render = rule_templates(templates, configuration.mode)
 
     def circumstances(store: Store) -> Circumstances:
         known = _node(store, name, node_ips)
@@ -131,7 +132,7 @@ def command(
     )
     known = store_from_files(before, may_be_nothing=True) if before else None
     rules, not_computed = (_nftables if nftables else _iptables)(store, known, circumstances, render)
-    click.echo(rules, nl=False)
+    _print(rules)
     for key, failed in sorted(not_computed.items()):
         cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
         tell(Rejection(place_of(_FAMILY[family]), "Service", str(key), *why(failed), key, cost))
@@ -140,6 +141,13 @@ def command(
     is_left_out = bool(store.rejections or not_computed or (known and known.rejections))
     if is_left_out or (not use_cluster and _is_bare(store)):
         raise click.exceptions.Exit(1)
+
+
+def _print(text: str) -> None:
+    """Write all of it, or raise OSError: with PYTHONUNBUFFERED set, Python's own stdout drops what a full disk leaves over."""
+    if sys.stdout is not None:
+        with open(sys.stdout.fileno(), "wb", closefd=False) as whole:  # a descriptor
+            whole.write(text.encode())
 
 
 def _check_sources(files: Sequence[str], before: Sequence[str], *, use_cluster: bool) -> None:

@@ -70,8 +70,7 @@ def _of_service(service: Service, slices: Collection[EndpointSlice], hints: "_Hi
         yield _about(service, told, "write one, such as 10.96.0.10")
     yield from _unreachable(service)
     if not slices:
-        told = "has no endpoints: no EndpointSlice names it"
-        yield _about(service, told, hints.for_service(service))
+        yield hints.of_lonely(service)
         return
     for told in _unserved(service, slices):
         yield _about(service, f"has no endpoints{told}")
@@ -193,6 +192,12 @@ class _Hints:
         return {rejection.key for rejection in self._store.rejections if rejection.kind == Kind.SERVICE}
 
     @cached_property
+    def _slices_left_out(self) -> list[NamespacedName]:
+        """So few are compared with each Service that thousands of both cost no more than a moment."""
+        keys = (each.key for each in self._store.rejections if each.kind == Kind.ENDPOINT_SLICE)
+        return sorted(islice(filter(None, keys), _MOST_COMPARED))
+
+    @cached_property
     def _orphans(self) -> list[NamespacedName]:
         """Services that slices name, and that are not there."""
         return sorted(key for key in self._store.services_of_slices() if key not in self._store.services)
@@ -200,6 +205,14 @@ class _Hints:
     def for_slice(self, missing: NamespacedName) -> str:
         meant = self._meant(missing, self._store.services)
         return f"did you mean {meant}?" if meant else ""
+
+    def of_lonely(self, service: Service) -> Silence:
+        """About a Service of which no slice is known; clusters name slices after their Service."""
+        left_out = [key.name for key in self._slices_left_out if _may_be_of(key, service.key)]
+        if left_out:
+            told = f"has no endpoints: an EndpointSlice that may be its own is left out: {_names(left_out)}"
+            return _about(service, told)
+        return _about(service, "has no endpoints: no EndpointSlice names it", self.for_service(service))
 
     def for_service(self, service: Service) -> str:
         """Slices or Pods that may be meant for it, and the slice that is missing."""
@@ -233,6 +246,10 @@ class _Hints:
             pod.key.namespace == service.key.namespace and wanted <= set(pod.labels)
             for pod in self._store.pods.values()
         )
+
+
+def _may_be_of(piece: NamespacedName, service: NamespacedName) -> bool:
+    return piece.namespace == service.namespace and piece.name.startswith(service.name)
 
 
 def _named(port: ServicePort) -> str:

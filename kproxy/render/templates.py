@@ -32,13 +32,14 @@ _PIECES = 10_000
 """So many pieces of text are joined before their length is looked at."""
 
 
-def rule_templates(override: Path | None = None) -> Render:
+def rule_templates(override: Path | None = None, mode: str = "") -> Render:
     """A function that renders a template by name; a file in `override` of the same path below it wins over ours.
 
     A value that a template names and nobody gave is an error (StrictUndefined), never a blank in a rule. The function
     raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line. Only
     a MemoryError of our own templates passes.
-    InputError is raised at once for a directory that overrides nothing, or that others may write. EnvironmentLacking is
+    InputError is raised at once for a directory that overrides nothing, or nothing of `mode` where one is given, or that
+    others may write. EnvironmentLacking is
     raised when the installation holds no templates.
     """
     ours = next((place for place in _PLACES if (place / "iptables").is_dir()), None)
@@ -47,7 +48,7 @@ def rule_templates(override: Path | None = None) -> Render:
             f"kproxy's templates are neither in {_PLACES[0]} nor in {_PLACES[1]}; install kproxy again"
         )
     if override is not None:
-        _require_overriding(override, ours)
+        _require_overriding(override, ours, mode)
         require_safe(override)
     places = [*([override] if override else []), ours]
     trusted, guarded = _environment(Environment, [ours]), _environment(_Sandbox, places)
@@ -135,7 +136,7 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
         traceback = traceback.tb_next
 
 
-def _require_overriding(override: Path, ours: Path) -> None:
+def _require_overriding(override: Path, ours: Path, mode: str) -> None:
     """InputError for a file that overrides no template, as these are found by their path below the directory."""
     names = _names(ours)
     for name in names:
@@ -147,9 +148,10 @@ def _require_overriding(override: Path, ours: Path) -> None:
                 if sum(Path(other).name == flat.name for other in names) > 1
                 else f"{flat} overrides nothing; move it to {override / name}"
             )
+    names = [name for name in names if name.startswith(mode)]
     if not any((override / name).is_file() for name in names):
         raise InputError(
-            f"{override} overrides nothing: it holds none of {', '.join(names)}; "
+            f"{override} overrides nothing{mode and f' in {mode} mode'}: it holds none of {', '.join(names)}; "
             "a template wins over ours if it stands there by the same path"
         )
 

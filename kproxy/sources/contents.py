@@ -11,11 +11,12 @@ import msgspec
 from kproxy.errors import InputError, InvalidField, Irrelevant
 from kproxy.sources.defaults import set_defaults
 from kproxy.sources.exact import is_exact
-from kproxy.sources.near_misses import field_missed, kind_meant, slips
+from kproxy.sources.near_misses import field_missed, kind_meant, label_missed, slips
 from kproxy.sources.yaml import read_documents
 from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection, flawed
+from kproxy.state.mismatch import in_plain_words
 from kproxy.state.objects import Kind, Object
 from kproxy.state.shallow import shallow
 from kproxy.state.validate import quoted
@@ -74,6 +75,12 @@ class Nothing(NamedTuple):
     place: str
 
 
+class NoItems(NamedTuple):
+    """A List without items: unlike an empty text, it says that there is nothing."""
+
+    place: str
+
+
 class Malformed(NamedTuple):
     """A document, or a whole text, that is neither YAML nor JSON."""
 
@@ -81,7 +88,7 @@ class Malformed(NamedTuple):
     reason: str
 
 
-Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing
+Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing | NoItems
 
 
 def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
@@ -205,7 +212,7 @@ def _objects(
     try:
         head = form.head(thing)
     except _UNREADABLE as error:
-        yield Rejection(place, "", "", "", f"this is no Kubernetes object: {error}")
+        yield Rejection(place, "", "", "", f"this is no Kubernetes object: {in_plain_words(str(error))}")
         return
     version, kind = head.api_version or listed_as[0], head.kind or listed_as[1]
     if not kind:
@@ -234,7 +241,9 @@ def _items(
     try:
         items = form.items(thing)
     except _UNREADABLE as error:
-        yield Rejection(place, quoted(kind)[1:-1], "", "items", str(error))
+        yield Rejection(
+            place, quoted(kind)[1:-1], "", "items", in_plain_words(str(error)).removesuffix(" - at `$.items`")
+        )
         return
     if depth == _DEEPEST_LIST:
         yield Rejection(
@@ -243,6 +252,8 @@ def _items(
         return
     if items is None and kind != "List":
         yield PassedOver(_full_kind(version, kind), place)
+    elif not items:
+        yield NoItems(place)
     item_kind = kind.removesuffix("List")
     inherited = (version, item_kind) if item_kind else (None, None)
     for at, item in enumerate(items or ()):
@@ -253,7 +264,7 @@ def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Fou
     plain = None if form.is_exact(kind, thing) else _plain(form, thing)
     fact = convert if plain is not None and set_defaults(kind, plain) else form.fact
     found = _judged(fact, plain if fact is convert else thing, place, kind)
-    yield found
+    yield _with_label_missed(found, plain) if isinstance(found, PassedOver) else found
     name = str(found.object.key) if isinstance(found, Held) else _name(kind, thing)
     yield from (Remark(place, kind.value, name, text) for text in slips(kind, plain))
 
@@ -269,6 +280,11 @@ def _judged(
     except InvalidField as error:
         return _rejection(thing, place, kind, error.field, error.reason)
     return Held(place, held, flawed(place, kind, held.key, flaws) if flaws else None)
+
+
+def _with_label_missed(found: PassedOver, data: object) -> PassedOver:
+    label = label_missed(data)
+    return found._replace(reason=f"{found.reason}; did you mean it by {label}?") if label else found
 
 
 def _plain(form: _Form, thing: object) -> object:

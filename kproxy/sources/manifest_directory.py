@@ -95,10 +95,15 @@ class ManifestDirectory:
         while not self._stopping.wait(_LOOK_EVERY_S):
             try:
                 self._look()
-                self._complaint = None
+                self._end_complaint()
             except InputError as error:
                 self._is_unsettled = True
                 self._complain(str(error))
+
+    def _end_complaint(self) -> None:
+        if self._complaint is not None and not self._is_unsettled:
+            logger.info("%s holds manifests again", self._path)
+            self._complaint = None
 
     def _complain(self, text: str) -> None:
         before = self._complaint

@@ -91,11 +91,10 @@ def newer(path: Path, signature: Signature, known: File | None) -> File:
     if not problem or known is None or not known.objects:
         return File(signature, contents, is_whole=is_whole)
     if known.is_whole or is_whole:
-        told = f"{problem}; its last good contents stay in force"
         return File(
             signature,
             known.contents,
-            Rejection(place_of(path), "", "", "", told, cost=Cost.CHANGE),
+            Rejection(place_of(path), "", "", "", problem, cost=Cost.FILE),
             known.is_whole,
         )
     return File(signature, (*contents, *_missing(contents, known.objects)), is_whole=False)
@@ -106,12 +105,11 @@ def _read_again(path: Path, signature: Signature, known: File | None, defect: Ex
     tell_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
     pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
     told = f"a defect in kproxy: {type(defect).__name__}; it is read again"
-    if known and known.objects:
-        told = f"{told}; its last good contents stay in force"
+    cost = Cost.FILE if known and known.objects else Cost.OBJECT
     return File(
         signature,
         known.contents if known else (),
-        Rejection(place_of(path), "", "", "", told),
+        Rejection(place_of(path), "", "", "", told, cost=cost),
         known.is_whole if known else False,
         again_at=time.monotonic() + pause_s,
         pause_s=pause_s,

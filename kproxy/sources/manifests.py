@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kproxy.errors import InputError
-from kproxy.sources.contents import Found, Held, Malformed, Nothing, PassedOver, Remark, contents_of
+from kproxy.sources.contents import Found, Held, Malformed, NoItems, Nothing, PassedOver, Remark, contents_of
 from kproxy.sources.manifest_file import place_of, text_of
 from kproxy.state.events import Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
@@ -115,13 +115,13 @@ def merged(contents: Iterable[Iterable[Found]]) -> Manifests:
     remarks: list[Remark] = []
     is_nothing = True
     for found in (one for content in contents for one in content):
-        is_nothing &= isinstance(found, Nothing)
+        is_nothing &= isinstance(found, Nothing | NoItems)
         match found:
             case Rejection():
                 rejections.append(found)
             case Malformed(place=place, reason=reason):
                 rejections.append(Rejection(place, "", "", "", reason))
-            case Remark() | Nothing() | PassedOver() if remark := _remark_on(found):
+            case Remark() | Nothing() | NoItems() | PassedOver() if remark := _remark_on(found):
                 remarks.append(remark)
             case PassedOver(kind=name, place=place):
                 unknown[name] += 1
@@ -142,13 +142,15 @@ def merged(contents: Iterable[Iterable[Found]]) -> Manifests:
     )
 
 
-def _remark_on(found: Remark | Nothing | PassedOver) -> Remark | None:
+def _remark_on(found: Remark | Nothing | NoItems | PassedOver) -> Remark | None:
     """None for an object of a kind that is none of our business."""
     match found:
         case Remark():
             return found
         case Nothing(place=place):
             told = _NO_MANIFEST if Path(place).is_dir() else "this holds no object"
+        case NoItems():
+            told = "this List has no items"
         case PassedOver(kind=kind, meant=meant) if meant:
             told = f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
         case PassedOver(kind=kind, reason=reason) if reason:

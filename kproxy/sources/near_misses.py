@@ -35,13 +35,7 @@ class _Unknown(NamedTuple):
 
 
 def slips(kind: Kind, data: object) -> Iterator[str]:
-    """A sentence for each field and label that Kubernetes does not know, with the one that may be meant."""
-    yield from _unknown_fields(kind, data)
-    if kind is Kind.ENDPOINT_SLICE:
-        yield from filter(None, [_label_missed(data)])
-
-
-def _unknown_fields(kind: Kind, data: object) -> Iterator[str]:
+    """A sentence for each field that Kubernetes does not know, with the one that may be meant."""
     unknown = _unknown(FIELDS[kind], data, "")
     for one in islice(unknown, _MOST_UNKNOWN_FIELDS):
         meant = _field_meant(kind, one)
@@ -51,8 +45,8 @@ def _unknown_fields(kind: Kind, data: object) -> Iterator[str]:
         yield f"{more} more of its fields do not exist and are ignored"
 
 
-def _label_missed(data: Any) -> str:
-    """About a slice without the label that names its Service, if it has one that looks like it; else empty."""
+def label_missed(data: Any) -> str:
+    """The label of a slice that looks like the one that names its Service, which the slice lacks; else empty."""
     metadata = data.get("metadata") if isinstance(data, dict) else None
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if not isinstance(labels, dict) or SERVICE_NAME_LABEL in labels:
@@ -62,7 +56,7 @@ def _label_missed(data: Any) -> str:
         if len(label) <= _LONGEST_NAME and get_close_matches(
             label.rpartition("/")[2].lower(), [wanted], 1, _ALIKE
         ):
-            return f"metadata.labels: {_shown(label)} names no Service{_hint(SERVICE_NAME_LABEL)}"
+            return _shown(label)
     return ""
 
 

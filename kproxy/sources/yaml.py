@@ -7,7 +7,8 @@ What differs from PyYAML's safe loader, and why:
 - A key given twice is refused, and so are tags and merge keys (`<<`): no tool of Kubernetes prints them.
 - Aliases work, but all of them together may not repeat more than 100,000 values.
 - Keys are text as in JSON, whatever they look like.
-- A value nested deeper than 100 levels counts as null: no field that anybody uses stands there.
+- A value nested deeper than 100 levels counts as null: no field that anybody uses stands there. Deeper than 10,000, its
+  document is not read.
 
 A fault costs the document that it stands in. Where the parser itself gives up, the text is cut at its document marks
 (`---`, `...`), which no YAML value can hold at the beginning of a line, and each piece is read alone.
@@ -18,6 +19,7 @@ together.
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import yaml
@@ -99,7 +101,7 @@ def _read_alone(text: bytes, line: int) -> list[Document | Unreadable]:
     try:
         return _parsed(text, Builder(line))
     except yaml.MarkedYAMLError as error:
-        return [Unreadable(_syntax_error(error, line))]
+        return [Unreadable(_syntax_error(error, text, line))]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return [
             Unreadable(
@@ -129,9 +131,15 @@ def _wrong_character(text: bytes, line: int) -> str:
     return f"line {line + before.count(chr(10))}, column {len(before) - before.rfind(chr(10))}: {reason}"
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, line: int) -> str:
+def _syntax_error(error: yaml.MarkedYAMLError, text: bytes, line: int) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"line {line + mark.line}, column {mark.column + 1}: " if mark else ""
     told = " ".join(filter(None, (error.context, error.problem)))
-    hint = "; indent with blanks" if "\\t" in told else ""
+    hint = "; indent with blanks, not with tabs" if mark and _begins_with_tab(text, mark.line) else ""
     return f"{where}{told}{hint}"
+
+
+def _begins_with_tab(text: bytes, line: int) -> bool:
+    """Whether a tab stands before the first other character of the line, which is counted from 0."""
+    whole = next(islice(text.splitlines(), line, None), b"")
+    return b"\t" in whole[: len(whole) - len(whole.lstrip())]

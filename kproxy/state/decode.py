@@ -14,6 +14,7 @@ import msgspec
 from kproxy.errors import InvalidField
 from kproxy.state import wire
 from kproxy.state.endpoint_facts import endpoint_slice_fact, endpoints_fact
+from kproxy.state.mismatch import in_plain_words
 from kproxy.state.node_facts import node_fact, pod_fact, service_cidr_fact
 from kproxy.state.objects import Kind, Object
 from kproxy.state.service_facts import service_fact
@@ -133,4 +134,4 @@ def _as_invalid_field(error: msgspec.DecodeError) -> InvalidField:
     missing = _REQUIRED.match(reason)
     if missing:
         return InvalidField(f"{path}.{missing['name']}".lstrip("."), "is missing")
-    return InvalidField(path, reason.replace("`", "").replace(" | null", ""))
+    return InvalidField(path, in_plain_words(reason).replace("`", ""))

@@ -55,7 +55,7 @@ def _owner(labels: Mapping[str, str | None]) -> str:
 
 
 def _usable_ports(
-    shapes: Iterable[wire.EndpointPort] | None, field: str, flaws: Flaws
+    shapes: Iterable[wire.EndpointPort | None] | None, field: str, flaws: Flaws
 ) -> tuple[EndpointPort, ...]:
     return tuple(port for port in validate.usable(shapes, field, _port, flaws) if port is not None)
 
@@ -78,7 +78,7 @@ def _endpoint(family: Family, shape: wire.Endpoint) -> Endpoint | None:
     conditions = shape.conditions or _NO_CONDITIONS
     hints = shape.hints
     return Endpoint(
-        address=validate.address_of(family, shape.addresses[0], "addresses[0]"),
+        address=validate.address_of(family, shape.addresses[0] or "", "addresses[0]"),
         ready=conditions.ready is not False,
         serving=conditions.serving is not False,
         terminating=conditions.terminating is True,
@@ -88,9 +88,9 @@ def _endpoint(family: Family, shape: wire.Endpoint) -> Endpoint | None:
     )
 
 
-def _names(hints: Iterable[wire.Named] | None) -> tuple[str, ...]:
+def _names(hints: Iterable[wire.Named | None] | None) -> tuple[str, ...]:
     """Hints are compared with the names of this node and its zone, and never printed: any text will do."""
-    return tuple([_interned(hint.name) for hint in hints or ()])
+    return tuple([_interned(hint.name) for hint in hints or () if hint and hint.name])
 
 
 @lru_cache(maxsize=_MOST_NODES)
@@ -127,7 +127,7 @@ _Subset = tuple[tuple[EndpointPort, ...], tuple[Endpoint, ...]]
 
 
 def _subset(field: str, shape: wire.Subset, flaws: Flaws) -> _Subset:
-    for port in shape.ports or ():
+    for port in filter(None, shape.ports or ()):
         port.name = port.name or ""  # here, unlike in a slice, an absent name is the empty name
     ready = validate.usable(shape.addresses, f"{field}.addresses", partial(_subset_endpoint, True), flaws)
     not_ready = validate.usable(

@@ -10,11 +10,12 @@ from kproxy.values import NamespacedName
 
 
 class Cost(StrEnum):
-    """How much of an object is left out."""
+    """How much of an object, or of a file of them, is left out."""
 
     OBJECT = "is left out"
     FIELD = "is used without this field"
-    CHANGE = "keeps the rules that it had"
+    CHANGE = "keeps the rules that it had, if any"
+    FILE = "keeps its last good contents in force"
 
 
 @dataclass(frozen=True, slots=True)

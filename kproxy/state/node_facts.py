@@ -26,7 +26,7 @@ def node_fact(shape: wire.Node, flaws: Flaws) -> Node:
             zone, partial(validate.label_value, field=f"metadata.labels[{ZONE_LABEL}]"), "", flaws
         ),
         being_deleted=metadata.deletion_timestamp is not None,
-        taints=tuple(taint.key for taint in spec.taints or ()),
+        taints=tuple(taint.key for taint in spec.taints or () if taint and taint.key),
     )
 
 
@@ -43,7 +43,7 @@ def _node_addresses(status: wire.NodeStatus | None, flaws: Flaws) -> tuple[Addre
 
 
 def _node_address(shape: wire.NodeAddress) -> tuple[wire.NodeAddress, Address | None]:
-    return shape, validate.address(shape.address, "address") if shape.type in _ADDRESS_TYPES else None
+    return shape, validate.address(shape.address or "", "address") if shape.type in _ADDRESS_TYPES else None
 
 
 def _pod_cidrs(spec: wire.NodeSpec, flaws: Flaws) -> tuple[Network, ...]:

@@ -14,6 +14,8 @@ _NO_CLUSTER_IP = ("", "None")
 _DEFAULT_AFFINITY_TIMEOUT_S = 10800
 _LONGEST_AFFINITY_TIMEOUT_S = 86400
 
+_FAMILY_BY_SIGN = {".": Family.IPV4, ":": Family.IPV6}
+
 _NOBODY = {Family.IPV4: Network("0.0.0.0/32"), Family.IPV6: Network("::/128")}
 """Source ranges that admit no client: no packet comes from the unspecified address."""
 
@@ -69,7 +71,7 @@ def _cluster_ips(spec: wire.ServiceSpec, flaws: Flaws) -> tuple[Address, ...]:
     return tuple([address for address in found if address is not None])
 
 
-def _ports(shapes: Iterable[wire.ServicePort], flaws: Flaws) -> tuple[ServicePort, ...]:
+def _ports(shapes: Iterable[wire.ServicePort | None], flaws: Flaws) -> tuple[ServicePort, ...]:
     """InvalidField where there are ports and none can be used."""
     names: set[tuple[str, Protocol]] = set()
     numbers: set[tuple[int, Protocol]] = set()
@@ -84,7 +86,8 @@ def _ports(shapes: Iterable[wire.ServicePort], flaws: Flaws) -> tuple[ServicePor
         numbers.add((port.port, port.protocol))
         return port
 
-    return _some_of(list(enumerate(shapes)), "spec.ports", unlike_earlier, flaws)
+    placed = [(at, shape) if shape else None for at, shape in enumerate(shapes)]
+    return _some_of(placed, "spec.ports", unlike_earlier, flaws)
 
 
 def _port(at: int, shape: wire.ServicePort, flaws: Flaws) -> ServicePort:
@@ -102,7 +105,7 @@ def _optional_port(number: int, field: str, flaws: Flaws) -> int:
 
 
 def _some_of(
-    things: Collection[Given], field: str, rule: Callable[[Given], Found], flaws: Flaws
+    things: Collection[Given | None], field: str, rule: Callable[[Given], Found], flaws: Flaws
 ) -> tuple[Found, ...]:
     """Those that can be used; InvalidField, the first reason, where there are things and none can be used."""
     wrong: Flaws = []
@@ -133,15 +136,22 @@ def _vip(ingress: wire.Ingress) -> Address | None:
     return validate.address(ingress.ip, "ip")
 
 
-def _source_ranges(texts: Sequence[str], flaws: Flaws) -> tuple[Network, ...]:
-    """The ranges that can be read. A family of which none can be read is closed, not open."""
+def _source_ranges(texts: Sequence[str | None], flaws: Flaws) -> tuple[Network, ...]:
+    """The ranges that can be read. A family of which one is meant and none can be read is closed, not open."""
     if not texts:
         return ()
-    found = validate.usable(texts, "spec.loadBalancerSourceRanges", validate.network, flaws)
-    if len(found) == len(texts):
+    wrong: Flaws = []
+    found = validate.usable(texts, "spec.loadBalancerSourceRanges", validate.network, wrong)
+    if not wrong:
         return found
-    asked = {Family.IPV6 if ":" in text else Family.IPV4 for text in texts}
-    closed = asked - {family_of(network) for network in found}
+    meant = {
+        family for sign, family in _FAMILY_BY_SIGN.items() if any(sign in (text or "") for text in texts)
+    }
+    closed = (meant or set(Family)) - {family_of(network) for network in found}
+    told = "".join(
+        f"; no {family} range can be read, so no {family} client is let in" for family in sorted(closed)
+    )
+    flaws += [InvalidField(each.field, f"{each.reason}{told}") for each in wrong]
     return (*found, *(_NOBODY[family] for family in Family if family in closed))
 
 

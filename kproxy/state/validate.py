@@ -30,9 +30,9 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def usable(
-    things: Iterable[Given] | None, field: str, rule: Callable[[Given], Found], flaws: Flaws
+    things: Iterable[Given | None] | None, field: str, rule: Callable[[Given], Found], flaws: Flaws
 ) -> tuple[Found, ...]:
-    """The rule applied to each thing of a list; one that breaks it is left out alone, and `flaws` gains the reason.
+    """The rule applied to each thing of a list; one that is null or breaks the rule is left out alone, as `flaws` says.
 
     The path of a flaw gains the field and the index. Paths are put together only once something is wrong: an endpoint
     has ten of them and is read in 2 us.
@@ -45,7 +45,7 @@ def usable(
     while True:
         try:
             for at, thing in things_by_place:  # noqa: B007 # the place of the thing that broke the rule
-                found.append(rule(thing))
+                found.append(rule(_given(thing)))
         except InvalidField as wrong:
             flaws.append(_within(f"{field}[{at}]", wrong))
         else:
@@ -64,6 +64,12 @@ def optional(given: Given, rule: Callable[[Given], Found], without: Found, flaws
 def untraced(wrong: InvalidField) -> InvalidField:
     """The same without how it was raised: a traceback in a list that one of its frames knows is a cycle of references."""
     return InvalidField(wrong.field, wrong.reason)
+
+
+def _given(thing: Given | None) -> Given:
+    if thing is None:
+        raise InvalidField("", "is null; write a value, or remove it from the list")
+    return thing
 
 
 def _within(place: str, wrong: InvalidField) -> InvalidField:

@@ -1,7 +1,8 @@
 """Objects as they stand on the wire, reduced to the fields we use, before any rule is checked.
 
 msgspec skips every other field while it parses. Kubernetes may write null for whatever is absent,
-so lists and structs may be None, and so may the text of a label, which then is empty.
+so lists and structs may be None, and so may the text of a label, which then is empty. So may each thing of a list: a
+dash with nothing behind it is null in YAML.
 """
 
 from msgspec import Struct, field
@@ -37,10 +38,10 @@ class SessionAffinityConfig(_Wire):
 class ServiceSpec(_Wire):
     type: str | None = None
     cluster_ip: str | None = field(default=None, name="clusterIP")
-    cluster_ips: list[str] | None = field(default=None, name="clusterIPs")
-    ports: list[ServicePort] | None = None
-    external_ips: list[str] | None = field(default=None, name="externalIPs")
-    load_balancer_source_ranges: list[str] | None = None
+    cluster_ips: list[str | None] | None = field(default=None, name="clusterIPs")
+    ports: list[ServicePort | None] | None = None
+    external_ips: list[str | None] | None = field(default=None, name="externalIPs")
+    load_balancer_source_ranges: list[str | None] | None = None
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
     session_affinity: str | None = None
@@ -56,7 +57,7 @@ class Ingress(_Wire):
 
 
 class LoadBalancer(_Wire):
-    ingress: list[Ingress] | None = None
+    ingress: list[Ingress | None] | None = None
 
 
 class ServiceStatus(_Wire):
@@ -76,16 +77,16 @@ class Conditions(_Wire):
 
 
 class Named(_Wire):
-    name: str = ""
+    name: str | None = None
 
 
 class Hints(_Wire):
-    for_zones: list[Named] | None = None
-    for_nodes: list[Named] | None = None
+    for_zones: list[Named | None] | None = None
+    for_nodes: list[Named | None] | None = None
 
 
 class Endpoint(_Wire):
-    addresses: list[str] | None = None
+    addresses: list[str | None] | None = None
     conditions: Conditions | None = None
     node_name: str | None = None
     hints: Hints | None = None
@@ -108,8 +109,8 @@ class SliceMetadata(Metadata):
 class EndpointSlice(_Wire):
     metadata: SliceMetadata
     address_type: str
-    ports: list[EndpointPort] | None = None
-    endpoints: list[Endpoint] | None = None
+    ports: list[EndpointPort | None] | None = None
+    endpoints: list[Endpoint | None] | None = None
 
 
 class EndpointAddress(_Wire):
@@ -120,7 +121,7 @@ class EndpointAddress(_Wire):
 class Subset(_Wire):
     addresses: list[EndpointAddress] | None = None
     not_ready_addresses: list[EndpointAddress] | None = None
-    ports: list[EndpointPort] | None = None
+    ports: list[EndpointPort | None] | None = None
 
 
 class Endpoints(_Wire):
@@ -129,26 +130,26 @@ class Endpoints(_Wire):
 
 
 class NodeAddress(_Wire):
-    type: str
-    address: str
+    type: str | None = None
+    address: str | None = None
 
 
 class Taint(_Wire):
-    key: str = ""
+    key: str | None = None
 
 
 class NodeSpec(_Wire):
     pod_cidr: str | None = field(default=None, name="podCIDR")
-    pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
-    taints: list[Taint] | None = None
+    pod_cidrs: list[str | None] | None = field(default=None, name="podCIDRs")
+    taints: list[Taint | None] | None = None
 
 
 class NodeStatus(_Wire):
-    addresses: list[NodeAddress] | None = None
+    addresses: list[NodeAddress | None] | None = None
 
 
 class ServiceCIDRSpec(_Wire):
-    cidrs: list[str] | None = None
+    cidrs: list[str | None] | None = None
 
 
 class ServiceCIDR(_Wire):

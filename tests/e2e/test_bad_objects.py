@@ -148,7 +148,7 @@ def test_bad_objects_are_told_once_and_keep_the_rules_that_they_had(
             quarantine["bad"]["field"],
             quarantine["bad"]["effect"],
         )
-        assert "keeps the rules that it had" == quarantine["sound"]["effect"]
+        assert "keeps the rules that it had, if any" == quarantine["sound"]["effect"]
         assert is_ready()
 
         def told() -> set[str]:
@@ -162,9 +162,9 @@ def test_bad_objects_are_told_once_and_keep_the_rules_that_they_had(
         eventually(lambda: in_quarantine() == 0.0, "nobody in quarantine", there.log)
     said = there.log.read_text()
     assert 1 == said.count(
-        "quarantine: /api/v1/services: Service default/bad is left out: spec.ports[0].port: 70000"
+        "agent.quarantine: /api/v1/services: Service default/bad is left out: spec.ports[0].port: 70000"
     )
-    assert 1 == said.count("no longer: /api/v1/services: Service default/bad")
+    assert 1 == said.count("no longer in quarantine: /api/v1/services: Service default/bad")
 
 
 def test_bad_field_costs_only_itself(mode: Mode, api: StubApi, tmp_path: Path) -> None:

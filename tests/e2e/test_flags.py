@@ -244,6 +244,14 @@ def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> No
     assert says in written(tmp_path, f"--config={config}")[1]
 
 
+def test_flags_of_a_cluster_beside_a_directory_of_manifests_are_named(tmp_path: Path) -> None:
+    said = written(tmp_path, f"--manifests={tmp_path}", "--kubeconfig=x", "--master=https://192.0.2.1")[1]
+    assert [
+        f"--kubeconfig is ignored: --manifests {tmp_path} is read instead of a cluster",
+        f"--master is ignored: --manifests {tmp_path} is read instead of a cluster",
+    ] == re.findall("--.* is ignored: .*", said)
+
+
 def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
     said = written(tmp_path, "--feature-gates=AllowServiceExternalIPs=false,Some=true")[1]
     assert ["the feature gate Some has no effect in kproxy"] == re.findall("the feature gate .*", said)

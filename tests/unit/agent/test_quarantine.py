@@ -69,7 +69,7 @@ def test_object_is_told_once_and_once_more_when_it_is_mended(
     assert {"Service": 1} == world.counts
     world.store.apply(Changed(a_service()))
     world.sync()
-    assert [str(BAD), f"no longer: {BAD}"] == caplog.messages
+    assert [str(BAD), f"no longer in quarantine: {BAD}"] == caplog.messages
     assert {} == world.counts
 
 
@@ -79,7 +79,7 @@ def test_new_reason_of_an_object_is_told(world: World, caplog: pytest.LogCapture
     other = replace(BAD, reason="99999 is not a port")
     world.store.apply(Refused(Kind.SERVICE, other))
     world.sync()
-    assert [str(BAD), str(other), f"no longer: {BAD}"] == caplog.messages
+    assert [str(BAD), str(other), f"no longer in quarantine: {BAD}"] == caplog.messages
     assert [BAD.reason, other.reason] == [each.note.rpartition(": ")[2] for each in world.events]
 
 

@@ -1,5 +1,6 @@
 """The program as a process: exit codes, what goes to stderr, and what it imports."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -183,7 +184,7 @@ def test_service_for_which_a_template_fails_is_told_with_its_file_and_line_and_a
     assert "Traceback" not in done.stderr
     change = kproxy(*rendered, "-f", str(objects), "--before", str(objects), "--templates", str(tmp_path))
     assert (1, "") == (change.returncode, change.stdout)
-    assert f"keeps the rules that it had: {template}, line 1: " in change.stderr
+    assert f"keeps the rules that it had, if any: {template}, line 1: " in change.stderr
 
 
 def test_lacking_environment_ends_with_3_and_one_sentence(
@@ -224,6 +225,38 @@ def test_full_disk_ends_with_3_and_one_sentence() -> None:
         "kproxy: the output is not complete: its disk is full; make room, or write it elsewhere\n"
         == done.stderr
     )
+
+
+def test_stdout_that_is_open_for_reading_only_ends_with_3_and_one_sentence() -> None:
+    with Path("/dev/null").open("rb") as unwritable:
+        done = subprocess.run(
+            [sys.executable, "-m", "kproxy", *RENDER],
+            stdout=unwritable,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert 3 == done.returncode
+    assert (
+        "kproxy: the output is not complete: stdout is open for reading only; redirect it with >, "
+        "or write it elsewhere\n" == done.stderr
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_file_that_may_grow_no_further_ends_with_3_and_one_sentence(tmp_path: Path, unbuffered: str) -> None:
+    with (tmp_path / "rules").open("wb") as limited:
+        done = subprocess.run(
+            ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "kproxy", *RENDER],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=limited,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert 3 == done.returncode
+    assert done.stderr.startswith("kproxy: the output is not complete: it grows beyond the size")
+    assert "Traceback" not in done.stderr
 
 
 def test_missing_stdout_is_no_error() -> None:

@@ -218,6 +218,24 @@ def test_slice_of_a_service_that_was_left_out_is_silent() -> None:
     assert [] == list(silences(store, [NamespacedName("default", "web")]))
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("web-1", "an EndpointSlice that may be its own is left out: web-1"),
+        ("other", NO_SLICE.partition("has no endpoints: ")[2]),
+    ],
+)
+def test_service_whose_slice_was_left_out_is_not_told_that_none_names_it(name: str, told: str) -> None:
+    bad = piece(ports="{port: http}").replace("web-1", name)
+    found = read([], stdin=f"{service()}\n---\n{bad}".encode())
+    store = Store()
+    for kind in Kind:
+        store.apply(found.listed(kind))
+    assert [f"Service default/web has no endpoints: {told}"] == [
+        str(each) for each in silences(store, [NamespacedName("default", "web")])
+    ]
+
+
 def test_only_what_healthy_clusters_have_is_usual() -> None:
     usual = [
         service("type: ExternalName"),

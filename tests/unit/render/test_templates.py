@@ -115,6 +115,17 @@ def test_directory_that_overrides_nothing_is_refused_with_the_names_that_would(t
         rule_templates(tmp_path / "none")
 
 
+@pytest.mark.parametrize(("mode", "other"), [("iptables", "nftables"), ("nftables", "iptables")])
+def test_directory_with_templates_of_the_other_mode_alone_is_refused(
+    tmp_path: Path, mode: str, other: str
+) -> None:
+    (tmp_path / other).mkdir()
+    (tmp_path / other / "node.j2").write_text("")
+    with pytest.raises(InputError, match=rf"overrides nothing in {mode} mode: it holds none of {mode}/"):
+        rule_templates(tmp_path, mode)
+    rule_templates(tmp_path, other)
+
+
 @pytest.mark.parametrize(
     ("name", "places"),
     [

@@ -1,5 +1,6 @@
 """Files and directories of manifests: what is taken, what is left out and why, and what a watched directory tells."""
 
+import logging
 import os
 import queue
 import time
@@ -136,9 +137,9 @@ def test_unknown_kinds_are_counted_with_their_group() -> None:
         ),
         (
             "just text\n",
-            "stdin, document 1 is left out: this is no Kubernetes object: Expected `object`, got `str`",
+            "stdin, document 1 is left out: this is no Kubernetes object: must be an object, and is text",
         ),
-        ("[1]", "stdin is left out: this is no Kubernetes object: Expected `object`, got `array`"),
+        ("[1]", "stdin is left out: this is no Kubernetes object: must be an object, and is a list"),
         (
             '{"kind": "List",\n "items": [}]}',
             "stdin is left out: line 2, column 12: JSON is malformed: invalid character",
@@ -146,7 +147,7 @@ def test_unknown_kinds_are_counted_with_their_group() -> None:
         ('{"kind": "List"', "stdin is left out: Input data was truncated; the JSON text is not complete"),
         (
             '{"kind": "List", "items": 5}',
-            "stdin: List is left out: items: Expected `array | null`, got `int` - at `$.items`",
+            "stdin: List is left out: items: must be a list, and is a whole number",
         ),
         (
             '{"a":' + "[" * 100_000,
@@ -300,6 +301,21 @@ def test_text_without_an_object_is_told(text: str) -> None:
     assert ["stdin: this holds no object"] == found.sentences()
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("apiVersion: v1\nkind: List\nitems: []\n", "stdin, document 1"),
+        ("apiVersion: v1\nkind: List\n", "stdin, document 1"),
+        ('{"apiVersion": "v1", "kind": "ServiceList", "items": []}', "stdin"),
+        ("kind: List\nitems:\n- {kind: List, items: []}\n", "stdin, document 1, items[0]"),
+    ],
+)
+def test_list_without_items_is_told_as_nothing(text: str, place: str) -> None:
+    found = read_text(text)
+    assert found.is_nothing
+    assert [f"{place}: this List has no items"] == found.sentences()
+
+
 def test_directory_without_a_manifest_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     found = read([tmp_path])
@@ -414,7 +430,7 @@ def test_watched_file_that_breaks_keeps_its_last_good_contents_and_is_told(
     listed = watched.next()
     assert ["default/web"] == told(listed)
     (rejection,) = listed.rejections
-    assert "its last good contents stay in force" in rejection.reason
+    assert f"{watched.path / 'web.yaml'} keeps its last good contents in force: " in str(rejection)
     watched.write("web.yaml", service().replace("80", "81"))
     listed = watched.next()
     assert () == listed.rejections
@@ -432,7 +448,7 @@ def test_watched_file_that_never_held_an_object_is_not_said_to_keep_one(
         if broken.startswith("#"):
             continue
         (rejection,) = watched.next().rejections
-        assert "last good contents" not in rejection.reason
+        assert "last good contents" not in str(rejection)
         watched.write("other.yaml", "apiVersion: v1\nkind: ConfigMap\n")
         assert () == watched.next().rejections
 
@@ -460,7 +476,7 @@ def test_watched_file_that_was_whole_keeps_all_of_it_when_one_document_breaks(wa
     listed = watched.next()
     assert ["default/a", "default/b"] == told(listed)
     (rejection,) = listed.rejections
-    assert "its last good contents stay in force" in rejection.reason
+    assert f"{watched.path / 'web.yaml'} keeps its last good contents in force: " in str(rejection)
 
 
 def complaint_in(caplog: pytest.LogCaptureFixture, words: str) -> str:
@@ -486,8 +502,10 @@ def test_directory_that_turns_empty_at_once_keeps_what_is_known_and_is_told(
     assert complaint.endswith("what is known stays in force")
     time.sleep(0.5)
     assert watched.events.empty()
+    caplog.set_level(logging.INFO)
     watched.write("other.yaml", service("other"))
     assert ["default/other"] == told(watched.next())
+    assert f"{watched.path} holds manifests again" == complaint_in(caplog, "again")
 
 
 def test_list_without_items_takes_everything_away(watched: Watched) -> None:

@@ -184,5 +184,6 @@ def test_slice_whose_label_is_nearly_the_one_that_names_its_service_is_told(labe
         f"{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a, labels: {{{label}: web}}}}, "
         "addressType: IPv4}"
     )
-    told = f"metadata.labels: {label} names no Service; did you mean kubernetes.io/service-name?"
-    assert f"stdin, document 1: EndpointSlice default/a: {told}" == sentences(text)[-1]
+    missing = "metadata.labels: the label kubernetes.io/service-name, which names the Service, is missing"
+    told = f"EndpointSlice default/a decides no rule: {missing}; did you mean it by {label}?"
+    assert [f"stdin, document 1: {told}"] == sentences(text)

@@ -1,5 +1,7 @@
 """What YAML text means to us, and how its traps end: as text, or refused with line and column."""
 
+import time
+
 import pytest
 
 from kproxy.errors import InputError
@@ -85,7 +87,9 @@ def billion_laughs(levels: int) -> str:
         ("- " * 5000, "nested deeper than 100 levels"),
         ("{a: " * 5000 + "}" * 5000, "nested deeper than 100 levels"),
         ("a: [1, 2\n", "line 2, column 1: while parsing a flow sequence"),
-        ("a:\n\tb: 1\n", "line 2, column 1"),
+        ("a:\n\tb: 1\n", "line 2, column 1: while scanning for the next token"),
+        ("a:\n\tb: 1\n", "indent with blanks, not with tabs"),
+        ("a:\n  b: 1\n \tc: 1\n", "indent with blanks, not with tabs"),
         ("a: 'x\n", "while scanning a quoted scalar"),
         ("a: \x00\n", "line 1, column 4: the character U+0000 is not allowed"),
         ("a: b: c\n", "line 1, column 5: mapping values are not allowed"),
@@ -96,6 +100,13 @@ def test_yaml_that_cannot_be_trusted_is_refused_with_its_place(text: str, part_o
         load_documents(text.encode())
     assert part_of_reason in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_nesting_that_would_take_a_minute_to_read_is_refused_at_once() -> None:
+    began = time.monotonic()
+    (found,) = read_documents(b"a: " + b"[" * 100_000 + b"]" * 100_000)
+    assert Unreadable("line 1, column 10103: nested deeper than 10000 levels; flatten it") == found
+    assert time.monotonic() - began < 10
 
 
 def test_text_that_is_not_utf_8_is_refused() -> None:
@@ -128,6 +139,7 @@ FAULTS = {
     "control character": "a: \x07",
     "two in one": "{a: 1}\nb: 2",
     "list too deep and unclosed": "[" * 5000,
+    "so deep that reading takes long": "[" * 100_000 + "]" * 100_000,
 }
 
 

@@ -228,6 +228,42 @@ def test_node_goes_without_what_is_odd_in_it() -> None:
     ] == [flaw.field for flaw in flaws]
 
 
+def test_nulls_and_addresses_without_a_type_cost_a_node_nothing_else() -> None:
+    manifest = {
+        "metadata": {"name": "node-1"},
+        "spec": {"podCIDRs": [None, "10.128.1.0/24"], "taints": [None, {"key": None}, {"key": "a/b"}]},
+        "status": {
+            "addresses": [
+                None,
+                {"address": "10.199.0.1"},
+                {"type": "InternalIP", "address": None},
+                {"type": "InternalIP"},
+                {"type": "InternalIP", "address": "10.199.0.2"},
+            ]
+        },
+    }
+    flaws: list[InvalidField] = []
+    node = decoded(Kind.NODE, manifest, flaws)
+    assert (("10.199.0.2",), ("10.128.1.0/24",), ("a/b",)) == (node.addresses, node.pod_cidrs, node.taints)
+    assert [
+        "status.addresses[0]",
+        "status.addresses[2].address",
+        "status.addresses[3].address",
+        "spec.podCIDRs[0]",
+    ] == [flaw.field for flaw in flaws]
+
+
+def test_nulls_cost_a_slice_and_endpoints_nothing_else() -> None:
+    flaws: list[InvalidField] = []
+    hinted = {**ADDRESS, "hints": {"forZones": [None, {"name": None}, {"name": "zone-a"}]}}
+    found = decoded_slice(
+        flaws, ports=[None, {"name": "", "port": 80}], endpoints=[None, {"addresses": [None]}, hinted]
+    )
+    assert (EndpointPort("", Protocol.TCP, 80),) == found.ports
+    assert [("10.128.1.5", ("zone-a",))] == [(each.address, each.zone_hints) for each in found.endpoints]
+    assert {"ports[0]", "endpoints[0]", "endpoints[1].addresses[0]"} == {flaw.field for flaw in flaws}
+
+
 def test_pod_and_service_cidr_go_without_what_is_odd_in_them() -> None:
     pod = {
         "metadata": {"name": "web-1", "namespace": "default"},

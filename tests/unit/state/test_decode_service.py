@@ -139,7 +139,11 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
         ({"clusterIP": "10.96.0.x"}, "spec.clusterIP", "10.96.0.x"),
         ({"clusterIPs": ["y", "x"]}, "spec.clusterIPs[0]", "'y' does not appear to be"),
         ({"ports": [{"port": 65536}]}, "spec.ports[0].port", "65536 is not a port"),
-        ({"ports": [{"port": "80"}]}, "spec.ports[0].port", "Expected int, got str"),
+        (
+            {"ports": [{"port": "80"}]},
+            "spec.ports[0].port",
+            "must be a whole number, and is text; write it without quotes",
+        ),
         ({"ports": [{"name": "http"}]}, "spec.ports[0].port", "0 is not a port"),
         (
             {"ports": [{"port": 80, "protocol": "ICMP"}]},
@@ -147,7 +151,11 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
             "'ICMP' is not one of TCP, UDP, SCTP",
         ),
         ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is no DNS label"),
-        ({"labels": {"a": 1}}, "metadata.labels[...]", "Expected str, got int"),
+        (
+            {"labels": {"a": 1}},
+            "metadata.labels[...]",
+            "must be text, and is a whole number; write it in quotes",
+        ),
     ],
 )
 def test_service_of_which_nothing_can_be_used_is_refused_with_its_path(
@@ -255,18 +263,46 @@ def test_bad_field_costs_only_itself(
 
 
 @pytest.mark.parametrize(
+    ("spec", "used", "field"),
+    [
+        ({"clusterIPs": ["10.96.0.10", None]}, {}, "spec.clusterIPs[1]"),
+        ({"ports": [None, PORT]}, {}, "spec.ports[0]"),
+        ({"externalIPs": [None, "192.0.2.1"]}, {"external_ips": ("192.0.2.1",)}, "spec.externalIPs[0]"),
+        (
+            {"status": {"loadBalancer": {"ingress": [None, {"ip": "192.0.2.1"}]}}},
+            {"load_balancer_vips": ("192.0.2.1",)},
+            "status.loadBalancer.ingress[0]",
+        ),
+    ],
+)
+def test_null_in_a_list_costs_only_itself(spec: dict[str, Any], used: dict[str, Any], field: str) -> None:
+    flaws: list[InvalidField] = []
+    found = decoded(flaws, **spec)
+    assert msgspec.structs.replace(GOOD, **used) == found
+    assert [(field, "is null; write a value, or remove it from the list")] == [
+        (f.field, f.reason) for f in flaws
+    ]
+
+
+@pytest.mark.parametrize(
     ("ranges", "expected"),
     [
-        (["x"], ("0.0.0.0/32",)),
+        (["x"], ("0.0.0.0/32", "::/128")),
+        (["", None], ("0.0.0.0/32", "::/128")),
+        (["::ffff:10.0.0.0/129"], ("0.0.0.0/32", "::/128")),
         (["10.0.0.0/33", "fd00::/8"], ("fd00::/8", "0.0.0.0/32")),
         (["fd00::/129", "10.0.0.0/8"], ("10.0.0.0/8", "::/128")),
         (["x", "10.0.0.0/8"], ("10.0.0.0/8",)),
     ],
 )
 def test_load_balancer_none_of_whose_source_ranges_can_be_read_is_closed(
-    ranges: list[str], expected: tuple[str, ...]
+    ranges: list[str | None], expected: tuple[str, ...]
 ) -> None:
-    assert expected == decoded(loadBalancerSourceRanges=ranges).source_ranges
+    flaws: list[InvalidField] = []
+    assert expected == decoded(flaws, loadBalancerSourceRanges=ranges).source_ranges
+    for closed, nobody in (("IPv4", "0.0.0.0/32"), ("IPv6", "::/128")):
+        told = f"; no {closed} range can be read, so no {closed} client is let in"
+        assert (nobody in expected) == (told in flaws[0].reason)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +331,7 @@ def test_address_that_was_stored_before_validation_was_strict_is_read_as_kuberne
         (b"", "", "truncated"),
         (b'{"metadata":{"name":"\xff"}}', "", "not UTF-8"),
         (b'{"x":' + b"[" * 100_000, "", "truncated"),
-        (b"[]", "", "Expected object, got array"),
+        (b"[]", "", "must be an object, and is a list"),
         (b'{"metadata":{"name":"a","namespace":"b"}}', "spec", "is missing"),
         (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is no DNS label"),
         (b'{"metadata":{"name":"a.b","namespace":"b"},"spec":{}}', "metadata.name", "'a.b' is no DNS label"),
