@@ -12,7 +12,7 @@ from benchmarks.cluster import Entry, Size, filled_store, service_key
 from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Baselines, Subject
-from kproxy.agent.family import Proxy
+from kproxy.agent.proxy import Proxy
 from kproxy.kernel import memory
 from kproxy.kernel.nfnetlink import Netlink
 from kproxy.kernel.nftables import generation_by

@@ -20,9 +20,9 @@ from benchmarks.ground import directory, empty_kernel
 from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Subject
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Follower, Outcome
 from kproxy.agent.loop import Agent
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.surroundings import surround
 from kproxy.agent.watches import Watches

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from benchmarks.cluster import Entry, Size
 from benchmarks.stages import Stages
-from kproxy.agent.family import Proxy
+from kproxy.agent.proxy import Proxy
 from kproxy.ruleset.desired import Circumstances
 
 

@@ -78,7 +78,7 @@ def parse_address(text: str) -> Address:
 
 
 def read_address(text: str) -> Address:
-    """An address of a stored object, as Kubernetes' own components read it (KEP-4858): 010 is ten, ::ffff:10.0.0.1 is IPv4.
+    """An address of a stored object, as Kubernetes reads it (KEP-4858): 010 is ten, and ::ffff:10.0.0.1 is IPv4.
 
     Objects that were stored before the API server's validation became strict hold such text. ValueError for all else
     that `parse_address` refuses.

@@ -1,4 +1,4 @@
-"""What an nft of 1.1.2 or newer leaves in the kernel, over which one of 1.1.1 or older crashes."""
+"""A set as nft 1.1.2 or newer leaves it in the kernel, over which nft 1.1.1 or older crashes."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the kernel holds of one family's chains: known by what was committed, looked at where that does not tell."""
+"""The chains of one family in the kernel: known from the commits that took effect, read where these do not tell."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Rules(Protocol):
-    """What the kernel holds, as one of its two packet filters can tell."""
+    """The chains in the kernel, as one of its two packet filters can tell."""
 
     def look(self, desired: Ruleset) -> Known: ...
     def look_again(self, known: Known) -> Known: ...
@@ -32,9 +32,9 @@ class Rules(Protocol):
 
 
 class AppliedChains:
-    """`known` is None where only a look tells.
+    """`known` holds the rules of each chain; it is None until the kernel is read.
 
-    Sections are committed one after the other, and a refusal names a line: so what is in effect is known also then.
+    Sections are committed one after the other, and a refusal names a line: so those in effect are known also then.
     """
 
     def __init__(self, iptables: Iptables, rules: Rules, desired: DesiredRuleset) -> None:
@@ -72,7 +72,7 @@ class AppliedChains:
         self._took_effect(course.sections[begun:], course)
 
     def rest(self, course: Course, *, deletes_apart: bool) -> Iterator[Section]:
-        """What the kernel lacks, as far as is known."""
+        """The sections that bring the kernel from the known state to the desired one."""
         known = self.known or {}
         return iter(
             plan(
@@ -90,14 +90,14 @@ class AppliedChains:
         self.commit(chain_up(self.rest(course, deletes_apart=True), more), course)
 
     def look_anew(self, course: Course) -> None:
-        """At the kernel, whatever was known."""
-        self.record()  # it tells what was committed since
+        """Read the kernel, and trust nothing that was known."""
+        self.record()  # reading relies on a record that is complete
         self.forget()
         course.missing_jumps = self.missing_jumps()
         self.observed(None, verify=False)
 
     def take_stock(self, course: Course) -> None:
-        """What was committed before a refusal is known; what was to follow is yet to be decided on."""
+        """After a refusal the commits before it are known; all chains that still differ count as unsettled."""
         known, self.known = self.known or {}, None
         if course.missing_jumps is None:
             course.missing_jumps = self.missing_jumps()
@@ -108,7 +108,7 @@ class AppliedChains:
         """The kernel holds what is desired, and these Services stay as they are."""
         known = self.known or {}
         wanted = only(self._desired.chains, self.unsettled)
-        # what was equal already need not be held twice
+        # of two equal texts only one is kept in memory
         known.update({chain: rules for chain, rules in wanted.items() if known.get(chain) == rules})
         self.unsettled.clear()
         self._desired.settle(keys)
@@ -126,7 +126,7 @@ class AppliedChains:
         return missing
 
     def observed(self, held: Known | None, *, verify: bool) -> dict[Chain, str | None]:
-        """What the kernel holds of ours, which is `held` if that was found out before."""
+        """Our chains in the kernel; `held` if they were read before."""
         known = self.known
         if known is None:
             known = self._only_ours(self._rules.look(self._desired.chains) if held is None else held)
@@ -142,7 +142,10 @@ class AppliedChains:
         }
 
     def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> dict[Chain, str | None]:
-        """This sync puts right the rules that others changed. Another agent may have changed them to those wanted now."""
+        """Note the chains that others changed, which this sync puts right.
+
+        A chain that another agent changed to the rules that are wanted now is no drift.
+        """
         differing = _differing(known, newest)
         wanted = self._desired.chains
         altered = [
@@ -201,7 +204,7 @@ class AppliedChains:
         self._keep_records(tried[number:])
 
     def _keep_records(self, sections: Iterable[Section]) -> None:
-        """What was about to change is what it was, and shall be recorded as that."""
+        """Chains that were about to change are as before, and the record has to say so."""
         known = self.known or {}
         touched = {
             chain
@@ -211,7 +214,7 @@ class AppliedChains:
         }
         as_they_are = {chain: rules for chain in touched if (rules := known[chain]) is not None}
         if len(as_they_are) < len(touched):
-            self._unrecorded = ()  # what is not known cannot be recorded; the next agent looks
+            self._unrecorded = ()  # unknown rules cannot be recorded; the next agent reads them
             return
         for table in sorted({chain.table for chain in as_they_are}):
             rules_of = {chain: rules for chain, rules in as_they_are.items() if chain.table == table}
@@ -219,7 +222,7 @@ class AppliedChains:
 
 
 def _find_line(sections: Iterable[Section], line: int) -> tuple[int, str] | None:
-    """In which section that line of their text is, and what it says."""
+    """The number of the section in which that line of their text is, and the line."""
     end = 0
     for number, section in enumerate(sections):
         begin, text = end, str(section)

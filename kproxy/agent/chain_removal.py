@@ -31,7 +31,7 @@ _SHARED = frozenset(
         "KUBE-SOURCE-RANGES-FIREWALL",
     }
 )
-"""The chains that stand whatever the Services, in iptables mode and in kube-proxy's mode ipvs."""
+"""The chains that exist also without Services, in iptables mode and in kube-proxy's mode ipvs."""
 
 _MARKING = "KUBE-MARK-MASQ"
 """Ours, but plugins that open host ports may send packets there too."""
@@ -45,10 +45,10 @@ _TABLES = ("filter", "nat", "mangle")
 
 
 def remove_chains(iptables: Iptables) -> bool:
-    """Whether any was there.
+    """Remove them; whether there were any.
 
-    EnvironmentLacking where a program for that is missing. KproxyError where rules of others lead to chains of ours, which
-    are then left without a rule; all others are gone.
+    EnvironmentLacking where a program for that is missing. KproxyError where rules of others lead to chains of ours,
+    which are then left without a rule; all others are gone.
     """
     removed = False
     left: list[Chain] = []
@@ -119,7 +119,7 @@ def _says_in_use(iptables: Iptables, failed: ProgramFailed) -> bool:
 
 
 def _deletion(chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
-    """Those first that jump to the others, so that none is deleted while it is in use."""
+    """Sections that delete the chains, parents first, so that none is deleted while it is in use."""
     ordered = parents_first(chains)
     step = size or max(len(ordered), 1)
     for start in range(0, len(ordered), step):
@@ -127,7 +127,7 @@ def _deletion(chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
 
 
 def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> bool:
-    """Whether it could be: the kernel tells by refusing all of it."""
+    """Delete it, which the kernel refuses if rules of others lead to it; whether it is gone."""
     try:
         iptables.restore([str(Section(chain.table, deleted=(chain,)))])
     except ProgramFailed as failed:
@@ -139,7 +139,7 @@ def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> bool:
 
 
 def _chain_names(iptables: Iptables, table: str) -> list[str]:
-    """Of all chains, or where the program of iptables-legacy is missing of those that are not built in.
+    """The names of all chains; without the program of iptables-legacy, only of those that are not built in.
 
     EnvironmentLacking says so where a table is there and nothing can list it.
     """

@@ -53,7 +53,7 @@ def clean_up() -> None:
 
 
 def end_iptables_mode(family: Family) -> None:
-    """Remove the rules of iptables mode, in both backends, kube-proxy's of nftables mode, and the interface of mode ipvs."""
+    """Remove iptables mode's rules in both backends, kube-proxy's nftables rules, and the interface of mode ipvs."""
     _end(
         *((Iptables(backend, family).program, _by_iptables(backend, family)) for backend in Backend),
         (f"nftables, {family}", partial(_clean_nft, family, _KUBE_PROXYS_TABLE)),
@@ -115,7 +115,10 @@ def _all_done(parts: Iterable[_Part]) -> tuple[bool, list[tuple[str, KproxyError
 
 
 def _clean_nft(family: Family, *tables: str) -> bool:
-    """By netlink alone: a table of somebody else may keep `nft` from working. Where there is none, nothing is committed."""
+    """By netlink alone: a table of somebody else may keep `nft` from working.
+
+    Where there is none, nothing is committed.
+    """
     deleted = [table for table in tables if delete_table(family, table)]
     for table in deleted:
         _log.info("nftables, %s: removed table %s", family, table)

@@ -11,11 +11,12 @@ from typing import NamedTuple, Protocol
 from kproxy.agent.applied import Rules
 from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
 from kproxy.agent.ending import end_on_signals
-from kproxy.agent.family import FamilyProxy, Proxy
+from kproxy.agent.family import FamilyProxy
 from kproxy.agent.follower import tell_all
 from kproxy.agent.loop import Agent
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.proxy import Proxy
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.silent import SilentServices
@@ -39,6 +40,7 @@ from kproxy.kernel.recorded import RecordedRules
 from kproxy.kernel.saved import SavedRules
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
+from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.connection import Asked, Connection, connect
 from kproxy.sources.kube import KubeSource, node_names
@@ -230,22 +232,11 @@ def _agent(
     around: Surroundings,
     record: Record | None,
 ) -> Agent:
-    render = rule_templates(options.templates, options.configuration.mode)
     timing = options.configuration.rule_options
-    proxies: Sequence[Proxy]
-    if backend:
-        by_iptables = [
-            FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
-        ]
-        around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
-        end_others = partial(end_other_backend_and_nftables_mode, backend)
-        proxies = [Successor(proxy, end_others) for proxy in by_iptables]
-    else:
-        ours = Commits()
-        by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]
-        proxies = [Successor(proxy, end_iptables_mode) for proxy in by_nft]
     return Agent(
-        proxies,
+        _proxies(
+            rule_templates(options.templates, options.configuration.mode), backend, families, around, record
+        ),
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
         settings,
         node_name=options.node_name,
@@ -256,8 +247,27 @@ def _agent(
     )
 
 
+def _proxies(
+    render: Render,
+    backend: Backend | None,
+    families: Sequence[Family],
+    around: Surroundings,
+    record: Record | None,
+) -> Sequence[Proxy]:
+    if backend is None:
+        ours = Commits()
+        by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]
+        return [Successor(proxy, end_iptables_mode) for proxy in by_nft]
+    by_iptables = [
+        FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
+    ]
+    around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
+    end_others = partial(end_other_backend_and_nftables_mode, backend)
+    return [Successor(proxy, end_others) for proxy in by_iptables]
+
+
 def _silent_services(options: Options) -> list[SilentServices]:
-    """In a cluster, Services without rules or endpoints are every day's business: only verbose logs tell of them."""
+    """In a cluster, Services without rules or endpoints are usual: only verbose logs tell of them."""
     if options.manifests:
         return [SilentServices(logging.INFO)]
     configured = options.configuration.logging
@@ -265,12 +275,12 @@ def _silent_services(options: Options) -> list[SilentServices]:
 
 
 def _rules(family: Family, record: Record | None) -> Rules:
-    """How the rules of a family that are in the kernel are told: by iptables-legacy without a record."""
+    """The reader of a family's rules in the kernel; that of iptables-legacy has no record."""
     return RecordedRules(family, record) if record else SavedRules(family)
 
 
 def _record(directory: Path) -> Record:
-    """In memory where the directory cannot hold it."""
+    """The record in this directory, or in memory if the directory cannot hold it."""
     try:
         return Record(directory / "iptables-nft.sqlite")
     except EnvironmentLacking as lacking:

@@ -21,7 +21,9 @@ _LONGEST_S = 20.0
 
 
 def end_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` at SIGTERM, SIGINT or SIGHUP, and end this process if that does not. Call it before any thread starts.
+    """Call `stop` at SIGTERM, SIGINT or SIGHUP, and end this process if `stop` does not.
+
+    To be called before any thread starts.
 
     Its rules stay in any case, and an agent that starts again knows which were written to the end. The function that
     is returned does the same without a signal.

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kproxy.agent.family import SyncReport
+from kproxy.agent.proxy import SyncReport
 from kproxy.model.node import NodeView
 from kproxy.state.events import Event
 from kproxy.state.store import Store

@@ -18,7 +18,7 @@ TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 _LONGEST_EXCUSE = 200
-"""Of what a program said about a failed sync, on a page that is read in `kubectl describe`."""
+"""So many characters of a program's error stand on a page that people read in `kubectl describe`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Condition:
 class Health(Follower):
     """What is queued since when, and what was synced when; may be told and asked from any thread.
 
-    `timeout_s` is how old a change may be that is not in the kernel yet. `stuck` names what has stopped to
-    work although nothing keeps it from it, `outdated` what is missing without being a reason to restart: a kind that was
+    `timeout_s` is how old a change may be that is not in the kernel yet. `stuck` names what has stopped to work
+    although nothing keeps it from it, `outdated` what is missing without being a reason to restart: a kind that was
     not heard of, a Node that does not exist.
     """
 

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MAKE_ROOM = "raise the hard limit of open files, or let nodePortAddresses choose fewer addresses"
 _MOST_LOOKS = 5
-"""At who holds a port, in one sync, which waits up to 0.2 s for each."""
+"""One sync looks so often for the program that holds a port, and waits up to 0.2 s for each look."""
 
 _EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # node ports are open to all
 
@@ -88,8 +88,8 @@ class HealthCheckPorts(Follower):
 
     def _update(self, key: NamespacedName, store: Store, node: str) -> None:
         service = store.services.get(key)
-        newest = health_check(service, store.slices_of(key), node) if service else None
         known = self._checks.get(key)
+        newest = health_check(service, store.slices_of(key), node, known) if service else None
         if known and (newest is None or newest.port != known.port):
             self._close(key)
         if newest:
@@ -114,7 +114,7 @@ class HealthCheckPorts(Follower):
         self._refused.pop(check.service, None)
 
     def _tell(self, check: HealthCheck, refused: OSError, *, looks: bool) -> bool:
-        """Whether that is news, which is told; who holds the port is looked up for news alone."""
+        """Tell the refusal if it is new; whether it was. Only then the holder of the port is looked up."""
         refusal = check.port, refused.errno
         if self._refused.get(check.service) == refusal:
             return False

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from kproxy.agent.family import Proxy, SyncReport
 from kproxy.agent.follower import Follower, Outcome, tell_all
+from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
 from kproxy.kernel import memory
@@ -27,10 +27,10 @@ _log = logging.getLogger(__name__)
 _WAKE = None
 
 _MOST_ATTEMPTS = 3
-"""To take in one event. One that meets a defect each time must not hold up all that come after it."""
+"""An event is tried so often: one that meets a defect each time must not hold up all later ones."""
 
 _RECORDED_AT_ONCE = 1000
-"""So many chains are read back in some milliseconds; more shall not hold up the other family."""
+"""So many chains are read back in some milliseconds; more would hold up the other family."""
 
 
 class Agent:
@@ -105,7 +105,7 @@ class Agent:
             self._schedule.ended(self._clock(), failed=failed)
 
     def _sync(self) -> bool:
-        """Whether any family failed. What was dirty stays so until every family and follower has seen it."""
+        """Whether any family failed. Services stay dirty until every family and follower has seen them."""
         now = self._clock()
         verify = now - self._verified_at >= self._schedule.max_interval_s
         if verify:
@@ -222,7 +222,8 @@ class Agent:
         self._attempts += 1
         if self._attempts > _MOST_ATTEMPTS:
             _log.error(
-                "a defect in kproxy: an event cannot be taken in; a restart of the agent lists everything again"
+                "a defect in kproxy: an event (%s) cannot be taken in; restart the agent, which lists everything again",
+                type(event).__name__,
             )
             tell_all(self._followers, lambda follower: follower.missed(event))
             return

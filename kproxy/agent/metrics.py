@@ -9,8 +9,8 @@ from http import HTTPStatus
 
 from prometheus_client import generate_latest
 
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Follower, Outcome
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.series import QUARANTINED_KINDS, Series
 from kproxy.agent.web import Page
 from kproxy.sources.connection import Asked

@@ -51,7 +51,7 @@ class AppliedTable:
         return set(self.kernel.blocks())
 
     def remove(self) -> None:
-        """Delete the table with all that is in it, whoever put it there."""
+        """Delete the table with all that is in it, also if others put it there."""
         self.in_place = False
         before = self.kernel.commits
         self.kernel.delete()

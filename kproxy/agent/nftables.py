@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
 
-from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import AppliedTable, Commits
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.nft import DoesNotFit, NftTable
@@ -97,12 +97,14 @@ class NftablesProxy:
     def _take_in(
         self, table: DesiredTable, store: Store, circumstances: Circumstances
     ) -> AbstractSet[NamespacedName]:
-        """All Services but those that were refused; the latter, as far as they are due, are the answer."""
-        table.adopt(circumstances)
-        self._suspects.reconsider(self._pending | table.stale)
+        """Place all Services except the refused ones; returns the refused ones that are due."""
+        if table.adopt(circumstances):
+            self._suspects.reconsider_all()
+        self._suspects.reconsider(self._pending)
         untried = set(chain_up.from_iterable(self._untried))
         refused, due = self._suspects.refused | untried, self._suspects.due | untried
-        self._place(table, store, (self._pending | table.stale | due) - refused)
+        stale = table.stale - self._suspects.waiting
+        self._place(table, store, (self._pending | stale | due) - refused)
         self._pending.clear()
         return due & refused
 
@@ -119,9 +121,9 @@ class NftablesProxy:
         done: list[TableTransaction],
         groups: Sequence[Sequence[NamespacedName]] = (),
     ) -> ProgramFailed | None:
-        """Adds to `done` what was applied; answers with a refusal if tries were used up before all Services had one.
+        """Apply the change, and add it to `done`; returns a refusal if no tries were left for some Services.
 
-        Among the groups there are culprits, as far as an earlier search came.
+        Each of the groups was refused by an earlier search, which had no more tries for its parts.
         """
         transaction = self._transaction(table)
         was_in_place = self._applied.in_place
@@ -146,7 +148,10 @@ class NftablesProxy:
         done.append(transaction)
 
     def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit, done: list[TableTransaction]) -> None:
-        """Where the sockets of `nft` are too small for the change; on a node without our table that was what failed."""
+        """Write our table anew in steps, since the change is too large for the sockets of `nft`.
+
+        Raises `failed` on a node without our table, where this is what was tried.
+        """
         if not self._applied.found():
             raise failed
         _log.warning(
@@ -192,9 +197,9 @@ class NftablesProxy:
     def _culprits(
         self, table: DesiredTable, failed: ProgramFailed, groups: Sequence[Sequence[NamespacedName]]
     ) -> Findings[NamespacedName, ProgramFailed]:
-        """The Services whose newest plans the kernel refuses, which have their old ones then.
+        """The Services whose newest plans the kernel refuses; these have their old plans afterwards.
 
-        Raises `failed`, and leaves all as they are, if it refuses also what is left without any.
+        Raises `failed`, and changes no plan, if the kernel refuses the table also without all of the newest plans.
         """
         wanted = {key: table.plans_of(key) for key in sorted(self._were)}
 
@@ -212,7 +217,7 @@ class NftablesProxy:
             if not self._refusal(table):
                 return find_culprits([*groups, sorted(others)], attempt, limited(self._clock))
         except BaseException:
-            self._pending |= wanted.keys()  # what follows may fail too
+            self._pending |= wanted.keys()  # in case that placing them fails too
             self._place_all(table, wanted)
             raise
         self._place_all(table, wanted)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from kproxy.agent.follower import Follower, Outcome
-from kproxy.agent.series import UNKNOWN_KIND
+from kproxy.agent.series import QUARANTINED_KINDS, UNKNOWN_KIND
 from kproxy.agent.web import Page
 from kproxy.errors import InvalidField
 from kproxy.sources.recorder import Happening
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 PAGE = "/debug/quarantine"
 
 _MOST_LINES = 20
-"""A sync logs no more objects one by one: thousands that broke at once say no more than twenty, and fill the disk."""
+"""One sync logs no more objects one by one: thousands of lines tell a reader no more than twenty, and fill the disk."""
 
 _MOST_SHOWN = 1_000
 """The page shows no more: it is for people, and is made while the agent works."""
@@ -36,11 +36,11 @@ _Object = tuple[str, NamespacedName]
 
 
 class Quarantine(Follower):
-    """Knows every object of which all, a field or the newest change is left out, whoever found it.
+    """Knows every object of which all, a field or the newest change is left out, at any stage from decoder to kernel.
 
-    Each object and reason is one line of the log when it is new, and one when it is gone; each object that the API server
-    has is one Event. `record` posts an Event, or answers False if it cannot now; `count` gets the number of objects of
-    each kind.
+    Each object and reason is one line of the log when it is new, and one when it is gone; each object that the API
+    server has is one Event. `record` posts an Event, or answers False if it cannot now; `count` gets the number of
+    objects of each kind.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class Quarantine(Follower):
         self._log_all(logging.WARNING, "%s", [each for each in newest if each not in known], "in quarantine")
         gone = [each for each in known if each not in newest]
         self._log_all(logging.INFO, "no longer in quarantine: %s", gone, "no longer in quarantine")
-        self._count(Counter(kind or UNKNOWN_KIND for kind, _ in {_identity(each) for each in newest}))
+        kinds = (kind for kind, _ in {_identity(each) for each in newest})
+        self._count(Counter(kind if kind in QUARANTINED_KINDS else UNKNOWN_KIND for kind in kinds))
         self._note(newest)
 
     def _note(self, rejections: Iterable[Rejection]) -> None:

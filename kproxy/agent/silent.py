@@ -1,4 +1,4 @@
-"""Services and slices of which nothing comes: each is told once, with its reason."""
+"""Services and slices that yield no rule: each is logged once, with its reason."""
 
 import logging
 from collections.abc import Iterable, Mapping

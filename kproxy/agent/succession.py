@@ -1,10 +1,10 @@
-"""A change of mode or backend: the new rules first, then what the other one left behind goes away."""
+"""A change of mode or backend: the new rules come first, then those of the other mode or backend are removed."""
 
 import logging
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.family import Proxy, SyncReport
+from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.ruleset.desired import Circumstances
 from kproxy.state.store import Store

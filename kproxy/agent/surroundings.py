@@ -47,7 +47,10 @@ class Surroundings:
     metrics_servers: Servers
 
     def start(self) -> None:
-        """What cannot start is told, and costs no rules. AddressRefused where bindAddressHardFail asks for that."""
+        """Start all parts; one that cannot start is logged, and costs no rules.
+
+        AddressRefused if bindAddressHardFail asks for that.
+        """
         for what, start in (
             ("the removal of stale UDP flows", self.flows.start),
             ("the health-check node ports", self.node_ports.start),
@@ -117,7 +120,6 @@ def surround(
         lambda told: record(Happening("NodeNotFound", "StartKubeProxy", told)),
         other_nodes,
     )
-    nftables = configuration.mode is Mode.NFTABLES
     health = Health(
         families,
         node_name,
@@ -125,10 +127,7 @@ def surround(
         stuck=lambda: (*watches.stuck(), *lacking(Need.RULES)),
         outdated=lambda: (*watches.outdated(), *presence.missing(), *lacking(Need.NODE)),
     )
-    metrics = Metrics(families, nftables=nftables)
-    metrics.series.registry.register(WatchAges(watches.ages_s))
-    if not nftables:
-        metrics.series.registry.register(CountedPackets(packets))
+    metrics = _metrics(configuration, families, watches)
     # a crowd at one of them, or a large page of metrics, holds up no probe of the others
     web, metrics_web, node_ports = (
         WebServer("web-health"),
@@ -140,14 +139,6 @@ def surround(
         lambda: health.condition().healthy,
         lambda service, told: record(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
-
-    def servers(of: WebServer) -> Servers:
-        return Servers(
-            of,
-            configuration.bind_address_hard_fail,
-            lambda reason, told: record(Happening(reason, "StartKubeProxy", told)),
-        )
-
     quarantine = Quarantine(record, metrics.quarantined)
     flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
@@ -168,6 +159,23 @@ def surround(
         node_ports=node_ports,
         web=web,
         metrics_web=metrics_web,
-        servers=servers(web),
-        metrics_servers=servers(metrics_web),
+        servers=_servers(web, configuration, record),
+        metrics_servers=_servers(metrics_web, configuration, record),
+    )
+
+
+def _metrics(configuration: Configuration, families: Collection[Family], watches: Watches) -> Metrics:
+    nftables = configuration.mode is Mode.NFTABLES
+    metrics = Metrics(families, nftables=nftables)
+    metrics.series.registry.register(WatchAges(watches.ages_s))
+    if not nftables:
+        metrics.series.registry.register(CountedPackets(packets))
+    return metrics
+
+
+def _servers(of: WebServer, configuration: Configuration, record: Callable[[Happening], bool]) -> Servers:
+    return Servers(
+        of,
+        configuration.bind_address_hard_fail,
+        lambda reason, told: record(Happening(reason, "StartKubeProxy", told)),
     )

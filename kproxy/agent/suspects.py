@@ -19,17 +19,17 @@ FIRST_PAUSE_S = 60.0
 """A template that was put right, or a kernel module that was loaded, is noticed within a minute."""
 
 LONGEST_PAUSE_S = 3600.0
-"""What was refused for hours stays so, most likely; a try costs the others a write of their table in iptables-legacy."""
+"""Rules that were refused for hours will hardly be taken soon; a try in iptables-legacy writes the whole table."""
 
 MOST_TRIES = 100
-"""Of one search for Services at fault. One among 10,000 is found in 15 to 30; where there are more, the next sync goes on."""
+"""In one search for Services at fault. One among 10,000 takes 15 to 30 tries; the next sync goes on with the rest."""
 
 LONGEST_SEARCH_S = 20.0
-"""So long, and not much longer, changes of others wait for a search; a try of 100,000 chains in iptables-legacy takes seconds."""
+"""Changes of other Services wait for a search no longer than about that; a try in iptables-legacy may take seconds."""
 
 
 def limited(clock: Callable[[], float]) -> Callable[[], bool]:
-    """Whether a search that begins now may make one more try, each time that this is asked."""
+    """A function that a search, which begins now, calls before each try, and that says whether it may make one."""
     tries, ends_at = count(1), clock() + LONGEST_SEARCH_S
     return lambda: next(tries) <= MOST_TRIES and clock() < ends_at
 
@@ -44,7 +44,7 @@ class _Suspect:
 
 
 class Suspects:
-    """Those of one family, of which each keeps the rules that it had.
+    """The Services of one family that keep the rules that they had.
 
     One that changes is due at once; else after pauses that grow from `FIRST_PAUSE_S` to `LONGEST_PAUSE_S`.
     """
@@ -54,11 +54,11 @@ class Suspects:
         self._clock = clock
         self._held: dict[NamespacedName, _Suspect] = {}
         self.not_computed_now: AbstractSet[NamespacedName] = frozenset()
-        """Those of the last that were to be computed."""
+        """Those whose rules could not be made when they were last asked for."""
 
     @property
     def refused(self) -> AbstractSet[NamespacedName]:
-        """Those that the kernel does not take; a try of theirs must hold up nobody else."""
+        """Those whose rules the kernel refused; no other Service may wait for a try of these."""
         return {key for key, suspect in self._held.items() if suspect.is_refused}
 
     @property
@@ -67,6 +67,11 @@ class Suspects:
         now = self._clock()
         return {key for key, suspect in self._held.items() if suspect.due_at <= now}
 
+    @property
+    def waiting(self) -> AbstractSet[NamespacedName]:
+        """Those whose pause is not over."""
+        return self._held.keys() - self.due
+
     def reconsider(self, keys: AbstractSet[NamespacedName]) -> None:
         """These have changed, so the reasons may be gone."""
         for key in self._held.keys() & keys:
@@ -74,13 +79,13 @@ class Suspects:
             suspect.due_at, suspect.pause_s = self._clock(), 0.0
 
     def reconsider_all(self) -> None:
-        """What all rules depend on has changed."""
+        """The circumstances of all rules have changed."""
         self.reconsider(self._held.keys())
 
     def computed(
         self, keys: AbstractSet[NamespacedName], failures: Mapping[NamespacedName, Exception]
     ) -> None:
-        """The newest rules of these were made, but for those that cannot be, for which there is a reason."""
+        """The newest rules of these were made, except those in `failures`, which has the reasons."""
         self.not_computed_now = failures.keys()
         self.release(
             {key for key in self._held.keys() & keys if not self._held[key].is_refused} - failures.keys()

@@ -8,7 +8,7 @@ from kproxy.kernel.holders import holder_of
 def taken(port: int, refused: OSError, *, looks: bool = True) -> str:
     """The system's reason; where another program has the port, also which, as far as that can be seen.
 
-    Without `looks`, which takes up to 0.2 s, it stays open who that is.
+    With `looks`, the program is looked for, which takes up to 0.2 s.
     """
     reason = refused.strerror or str(refused)
     if refused.errno != errno.EADDRINUSE:

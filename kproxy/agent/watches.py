@@ -13,9 +13,8 @@ _LONGEST_SILENCE_S = 300.0
 """A watch that is silent for 150 s is given up and begun anew; twice that is more than an unlucky moment."""
 
 _LONGEST_MISUNDERSTANDING_S = 300.0
-"""The server answers, and nothing of it can be used: ten lists have failed in that time. A restart may end what is
-wrong with this process; it comes late enough not to add the lists of every node to the troubles of a server that
-starts."""
+"""The server answers, and no answer can be used: ten lists fail in that time. A restart helps if the fault is in this
+process. It comes late, so that a server that starts is not asked for the lists of every node as well."""
 
 
 class _Misunderstanding(NamedTuple):
@@ -49,7 +48,7 @@ class Watches:
         return (*hung, *self._misunderstood())
 
     def outdated(self) -> tuple[str, ...]:
-        """Kinds of which the API server has not told anything that was understood, and what the source says of itself."""
+        """A sentence for each kind of which nothing was understood for long, and the sentences of the source."""
         now = self._clock()
         sentences = []
         for each in self._freshness():
@@ -74,7 +73,7 @@ class Watches:
         return {str(each.kind): self._age_s(each.heard_at, now) for each in self._freshness()}
 
     def _misunderstood(self) -> tuple[str, ...]:
-        """Kinds of which nothing is understood although the server tells of them. Silence ends that: it is no defect."""
+        """A sentence for each kind whose answers are not understood. A silent server ends that: no defect of ours."""
         now = self._clock()
         sentences = []
         for each in self._freshness():

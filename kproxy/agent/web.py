@@ -24,12 +24,12 @@ from kproxy.threads import KeptThread, Need, tell_defect
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 256
-"""That are waited for at once; for one more the oldest is cut: an honest client says what it wants within milliseconds,
-and among 10,000 new ones in a second it has 25 of them."""
+"""So many clients are waited for at once; for one more the oldest is cut. An honest client sends its request within
+milliseconds; even among 10,000 new clients in a second it has 25 of them."""
 
 _IN_ANY_CASE = 4
-"""Clients are waited for also while descriptors are so few that the rest is kept for programs: a probe says what it wants
-some microseconds after it is accepted."""
+"""So many clients are waited for also while the descriptors that are left are kept for programs: a probe sends its
+request some microseconds after it is accepted."""
 
 _MOST_LISTENERS = 16_384
 """Addresses x Services is a product: each listener takes a descriptor and some KiB of the kernel's memory."""
@@ -43,8 +43,8 @@ _BACKLOG = 4096
 this thread waiting."""
 
 _CROWD = 200
-"""Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back their like for a
-while, so that they do not stand in the line of those with a request. Probes of a node are a handful a second."""
+"""Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back such clients for a
+while, so that those with a request do not wait behind them. Probes of a node are a handful a second."""
 
 _CROWD_STAYS_S = 10.0
 _HELD_BACK_S = 1
@@ -54,7 +54,7 @@ _AT_ONCE = 64
 """Connections are taken from one listener before it is the others' turn."""
 
 _LOOK_EVERY_S = 0.1
-"""At who has not said in time what it wants, and at the listeners after the system gave no descriptor."""
+"""The server looks so often for clients that are late, and tries again so soon after the system gave no descriptor."""
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -123,7 +123,7 @@ class _Door:
         self._counted_since = self._calm_at = 0.0
 
     def opens(self) -> None:
-        """Some clients are going to be accepted: what was done against a crowd ends after a while."""
+        """Called before clients are accepted; ends the measure against a crowd after a while."""
         now = time.monotonic()
         if now - self._counted_since >= _LOOK_EVERY_S:
             self._counted_since, self._silent = now, 0

@@ -100,7 +100,7 @@ class NodePortAddress(str):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """What it stands for, but for the primary address, which only the node knows."""
+        """The networks that it stands for; the primary address is not among them, since only the node knows it."""
         return NODE_PORT_WORDS.get(self, (Network(self),))
 
 

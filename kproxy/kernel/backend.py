@@ -40,7 +40,7 @@ def find_backend() -> Backend:
 
 
 class _NftRules:
-    """The chains and rules of iptables-nft, read by netlink: iptables-nft-save prints nothing beside some rules of others."""
+    """The chains and rules of iptables-nft, by netlink: rules of others may keep iptables-nft-save from printing any."""
 
     def __init__(self) -> None:
         self._chains: dict[Family, list[Chain]] = {}
@@ -61,7 +61,7 @@ class _NftRules:
 
 
 class _LegacyRules:
-    """What iptables-legacy-save prints of the tables that exist: looking at one by its name would create it."""
+    """The output of iptables-legacy-save for the tables that exist: to ask for one by its name would create it."""
 
     def __init__(self) -> None:
         self._lines = [line for name in _PROGRAMS.values() for line in _saved(f"{name}-legacy-save")]

@@ -10,11 +10,11 @@ import resource
 _log = logging.getLogger(__name__)
 
 _FOR_PROGRAMS = 64
-"""What the rules need at the same time: pipes of a program (7), connections to the API server (5), netlink sockets, the
-record, files that are read; twice that, since both families and the end of another mode may do so at once."""
+"""The rules need so many at the same time: pipes of a program (7), connections to the API server (5), netlink sockets,
+the record, files that are read; and twice that, since both families and the end of another mode may do so at once."""
 
 _FOR_CLIENTS = 64
-"""Listeners leave so many more to those who ask: a node whose probes find no place is taken for dead."""
+"""Listeners leave so many more to HTTP clients: a node that cannot answer probes is taken for dead."""
 
 _ENOUGH = 1024
 """A node with 500 health-check node ports in both families needs so many; with less, some of them stay closed."""

@@ -17,19 +17,24 @@ _STRANGE = re.compile(r"[^\w.+:@/-]", re.ASCII)
 
 def holder_of(port: int) -> str:
     """`NAME (process PID)`; empty where it cannot be told, as in a container that does not see the node's processes."""
+    deadline = time.monotonic() + _LONGEST_LOOK_S
     with suppress(OSError, ValueError):
-        sockets = {f"socket:[{inode}]" for inode in _listening_at(port)}
+        sockets = {f"socket:[{inode}]" for inode in _listening_at(port, deadline)}
         if sockets:
-            return _holder(sockets, time.monotonic() + _LONGEST_LOOK_S)
+            return _holder(sockets, deadline)
     return ""
 
 
-def _listening_at(port: int) -> Iterator[str]:
+def _listening_at(port: int, deadline: float) -> Iterator[str]:
+    """The inodes of the sockets; the kernel prints those that listen first, and a node may have 100,000 others."""
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        with suppress(OSError):
-            for line in table.read_text(encoding="ascii").splitlines()[1:]:
+        with suppress(OSError), table.open(encoding="ascii") as lines:
+            next(lines, "")
+            for line in lines:
                 fields = line.split()
-                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] != _LISTENS or time.monotonic() > deadline:
+                    break
+                if int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]
 
 
@@ -38,16 +43,18 @@ def _holder(sockets: set[str], deadline: float) -> str:
         for entry in processes:
             if time.monotonic() > deadline:
                 break
-            if entry.name.isdecimal() and _holds(entry.path, sockets):
+            if entry.name.isdecimal() and _holds(entry.path, sockets, deadline):
                 name = Path(entry.path, "comm").read_text(encoding="utf-8", errors="replace").strip()
                 return f"{_STRANGE.sub('?', name)[:_MOST_NAMED]} (process {entry.name})"
     return ""
 
 
-def _holds(process: str, sockets: set[str]) -> bool:
+def _holds(process: str, sockets: set[str], deadline: float) -> bool:
     # an error means that it has ended, or is none of our business
     with suppress(OSError), os.scandir(f"{process}/fd") as files:
         for file in files:
+            if time.monotonic() > deadline:
+                break
             with suppress(OSError):
                 if os.readlink(file.path) in sockets:  # noqa: PTH115 # a path object for each takes three times as long
                     return True

@@ -7,10 +7,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
-from pathlib import Path
 
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel import process
+from kproxy.kernel import process, xtables
 from kproxy.kernel.lockwait import LockWait
 from kproxy.kernel.nfnetlink import send_room, too_long
 from kproxy.kernel.nft_rules import count_rules, delete_jumps, jumps_in
@@ -92,8 +91,7 @@ class Iptables:
         """Of all chains in a table; none if there is no such table yet, which is not created by asking."""
         if self.backend is Backend.NFT:
             return chain_names(self.family, table)
-        tables = Path("/proc/net") / ("ip_tables_names" if self.family is Family.IPV4 else "ip6_tables_names")
-        if not tables.exists() or table not in tables.read_text(encoding="ascii").split():
+        if table not in xtables.tables(self.family):
             return []
         saved = process.run([f"{self.program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
         return [line[1:].partition(" ")[0] for line in saved.splitlines() if line.startswith(":")]
@@ -118,7 +116,8 @@ class Iptables:
     def lacks_jumps(self, jumps: Ruleset) -> bool:
         """Whether any of these rules seems to be missing from the kernel; one program run in all.
 
-        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot read.
+        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot
+        read.
         """
         checks = "".join(
             f"*{table}\n{_as_checks(rules for chain, rules in jumps.items() if chain.table == table)}COMMIT\n"
@@ -136,9 +135,9 @@ class Iptables:
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
         """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
 
-        A rule that has to stand after others that are there comes as an insertion at its place. A check that fails also
-        for other reasons than a missing rule, and with the same exit code: taken for an answer, it would have rules
-        added that are there.
+        A rule that has to stand after others that are there comes as an insertion at its place. The exit code of a
+        check would not do: it is the same for a missing rule and for other failures, after which rules would be added
+        that are there.
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
@@ -148,7 +147,7 @@ class Iptables:
         return missing
 
     def _places(self, chain: Chain, jumps: Sequence[str]) -> dict[str, int]:
-        """Where in a chain, counted from 1, those of the rules stand that it holds."""
+        """The place of each of these rules that the chain holds, counted from 1."""
         try:
             return {rule: place for place, rule in enumerate(self._rules(chain), start=1) if rule in jumps}
         except ProgramFailed:
@@ -200,7 +199,7 @@ class Iptables:
 
 
 def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
-    """Those without a place; each comes after those before it that have one, be it by an insertion."""
+    """Those without a place; one that has to stand after others becomes an insertion at its place."""
     missing = []
     after = 0
     for rule in jumps:

@@ -1,7 +1,7 @@
 """The rules of single chains as iptables-nft lists them, however many other chains there are.
 
-iptables-nft-restore 1.8.9 takes `-S CHAIN` in its input and reads that chain alone: 0.1 ms a chain, in a table of any size.
-iptables-nft-save reads the whole table, is quadratic in its chains, and prints none if any of them has a rule
+iptables-nft-restore 1.8.9 takes `-S CHAIN` in its input and reads that chain alone: 0.1 ms a chain, in a table of any
+size. iptables-nft-save reads the whole table, is quadratic in its chains, and prints none if any of them has a rule
 that iptables does not know.
 """
 
@@ -25,7 +25,8 @@ _MOST_REFUSALS = 200
 def listed_chains(program: str, chains: Sequence[Chain]) -> dict[Chain, str | None]:
     """The rules of each chain; None where iptables cannot read that chain alone, as if it holds a rule made by nft.
 
-    Chains are missing from the answer if the program does not end in time, or fails too often to tell which are at fault.
+    Chains are missing from the answer if the program does not end in time, or fails too often to tell which are at
+    fault.
     """
     listed: dict[Chain, str | None] = {}
     pieces = _pieces(chains)

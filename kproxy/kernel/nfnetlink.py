@@ -35,7 +35,7 @@ _USUAL_ROOM = 100_000
 _SO_SNDBUFFORCE = 32
 _PAGE = 4096
 _KEPT_FOR_THE_KERNEL = 32
-"""So many bytes less than its buffer has a socket takes (net/netlink/af_netlink.c, netlink_sendmsg)."""
+"""A socket takes so many bytes less than its buffer has (net/netlink/af_netlink.c, netlink_sendmsg)."""
 
 FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 """Where the attributes of a message begin; what stands before differs from one answer to the next."""
@@ -104,9 +104,9 @@ class Message(NamedTuple):
 
 
 def send_room() -> int | None:
-    """How many bytes a program of this process can send to netfilter at once; None where it can have as many as it needs.
+    """How many bytes a program that we start can send to netfilter at once; None if it can send any number.
 
-    Only who is root in the initial user namespace can: others have what net.core.wmem_default gives to each socket.
+    Only root in the initial user namespace can enlarge a socket; others have the net.core.wmem_default of each socket.
     """
     with Netlink() as netlink:
         return netlink.room_of_others()
@@ -190,8 +190,8 @@ class Netlink:
     def _make_room(self, size: int) -> None:
         """A socket sends no more at once than it may hold.
 
-        Only who is root in the initial user namespace may have it hold any number of bytes; for others net.core.wmem_max
-        is the bound.
+        Only root in the initial user namespace may have it hold any number of bytes; for others the bound is
+        net.core.wmem_max.
         """
         if size <= _USUAL_ROOM:
             return
@@ -215,7 +215,9 @@ class Netlink:
         return None
 
     def _verdicts(self) -> Iterator[tuple[int, int]]:
-        """To which messages the kernel said what. It works on a batch while that is sent, so all is there afterwards.
+        """Each message that the kernel answered, and the error, or 0.
+
+        The kernel works on a batch while that is sent, so all answers are there afterwards.
 
         After more than the socket can hold it sends nothing any more until all is read.
         """

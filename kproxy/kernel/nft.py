@@ -92,7 +92,7 @@ class NftTable:
         self.commits += 1
 
     def _commit_divided(self, parts: Sequence[Sequence[ElementCommand]]) -> None:
-        """In this order, as many parts at once as the socket takes; ProgramFailed, no verdict, may come after some took effect."""
+        """Commit the parts in this order, as many at once as the socket takes; NoVerdict may follow some successes."""
         try:
             self.commit(chain.from_iterable(parts))
         except (OSError, struct.error) as refused:
@@ -212,7 +212,7 @@ class NftTable:
 
 
 def check(text: str, *, timeout_s: float) -> None:
-    """The same for a text about any tables."""
+    """Let the kernel look at a text about any tables, without acting on it; ProgramFailed if it would refuse it."""
     _nft(["nft", "--check", "-f", "-"], text, timeout_s)
 
 
@@ -226,7 +226,7 @@ def _nft(command: Sequence[str], text: str, timeout_s: float) -> None:
 
 
 class NoVerdict(ProgramFailed):
-    """A failure that says nothing about any Service."""
+    """A failure for which no Service is at fault."""
 
     @property
     def is_verdict(self) -> bool:
@@ -234,7 +234,7 @@ class NoVerdict(ProgramFailed):
 
 
 class DoesNotFit(NoVerdict):
-    """A change is more than a socket of `nft` takes at once, and this process may not enlarge it; nothing is changed."""
+    """A change is more than a socket of `nft` takes at once, and we may not enlarge it; nothing is changed."""
 
     def __init__(self, failed: ProgramFailed, needed: int, room: int) -> None:
         super().__init__(

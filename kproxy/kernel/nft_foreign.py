@@ -1,7 +1,8 @@
 """Why `nft` may fail over what other programs wrote: it reads the sets of all tables before it writes to one.
 
-From 1.1.2 on nft notes in the user data of each set the expression that its keys are made of, also where the set names a
-plain data type. Up to 1.1.1 it calls the reader for that kind of expression, which it does not have, and ends by SIGSEGV.
+From 1.1.2 on nft notes in the user data of each set the expression that its keys are made of, also where the set names
+a plain data type. Up to 1.1.1 it calls the reader for that kind of expression, which it does not have, and ends by
+SIGSEGV.
 """
 
 import errno
@@ -126,7 +127,7 @@ def _holds_plain_type(described: bytes) -> bool:
 
 
 def _notes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """What user data consists of: a byte for the kind of each note, one for its length, and its value."""
+    """The notes in user data: each has a byte for its kind, one for its length, and its value."""
     at = 0
     while at + 2 <= len(data):
         kind, length = data[at], data[at + 1]

@@ -1,4 +1,4 @@
-"""Rules of iptables-nft's chains that lead to other chains: read and deleted one by one, whatever rules stand beside them.
+"""Rules of iptables-nft's chains that lead to other chains: read and deleted one by one, beside any other rules.
 
 iptables-nft cannot list a chain in which somebody has put a rule by nft that iptables has no words for.
 """
@@ -62,7 +62,7 @@ def count_rules(family: Family, chain: Chain) -> int:
 
 
 def count_iptables_rules(family: Family, table: str) -> int:
-    """How many rules of a table iptables seems to have made: it gives each a counter, which few people do who use nft."""
+    """How many rules of a table iptables seems to have made: it gives each a counter, as few users of nft do."""
     return sum(b"counter\0" in message for message in _rules(family, table, None))
 
 

@@ -1,8 +1,8 @@
 """The versions of the kernel and of `nft` that nftables mode asks for, as kube-proxy does.
 
-It is not about what kproxy needs: an nft up to 0.9.8 reads all tables whenever it starts, and crashes over ours, and with it
-the firewall of the node. The nft of the host cannot be seen from a container, but a distribution with Linux 5.13 or newer
-brings an nft of 1.0.1 or newer.
+It is not about what kproxy needs: an nft up to 0.9.8 reads all tables whenever it starts, and crashes over ours, and
+with it the firewall of the node. The nft of the host cannot be seen from a container, but a distribution with Linux
+5.13 or newer brings an nft of 1.0.1 or newer.
 """
 
 import logging

@@ -25,7 +25,7 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
 _DELETE_TABLE = _SUBSYSTEM | 2
 _NO_NFTABLES = frozenset({errno.EINVAL, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
-"""The answers of a kernel without nftables, or without netfilter's netlink, to whoever asks for tables."""
+"""The answers of a kernel without nftables, or without netfilter's netlink, to a program that asks for tables."""
 
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
@@ -142,7 +142,7 @@ class RuleReader:
         return digest.digest()
 
     def content(self, chain: Chain) -> bytes:
-        """A digest that changes if a rule of the chain does, but not with packets, nor if a rule is written anew as it was.
+        """A digest that changes if a rule of the chain does; neither packets nor an equal rule in its place change it.
 
         Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
         at that moment.

@@ -22,7 +22,7 @@ _SO_NETNS_COOKIE = 71
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _VERSION = 1
-"""The version of the tables and of the meaning of their values. Move it on with either: older records are begun anew."""
+"""The version of the tables and of the meaning of their values. Raise it with either: older records are begun anew."""
 
 _TABLES = {
     "node": """CREATE TABLE node (
@@ -56,8 +56,8 @@ class Record:
     Rows of a family are sure as long as that difference is the one at which they were last compared with the kernel:
     then there is one for each chain named KUBE-..., and its digests are true.
 
-    A file that cannot be read or written, at any moment, is begun anew, and the record is empty then. If that fails too,
-    it is kept in memory. Its owner closes it.
+    A file that cannot be read or written, at any moment, is begun anew, and the record is empty then. If that fails
+    too, it is kept in memory. Its owner closes it.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -1,9 +1,9 @@
 """The rules of iptables-nft as we left them, known without reading their text.
 
-For each chain whose rules are known, a record holds a digest of their text and a digest of the kernel's own bytes.
-The kernel's bytes are read chain by chain, 7 us each: the same bytes are the same rules, whoever wrote them. The
-record is a file, so that an agent that starts again knows the rules of the one before. The text of a chain is read, 0.1 ms
-each, where the record does not tell: it has no row of the chain, or another digest.
+For each chain whose rules are known, a record holds a digest of their text and a digest of the kernel's own bytes. The
+kernel's bytes are read chain by chain, 7 us each: the same bytes are the same rules, also if others wrote them. The
+record is a file, so that an agent that starts again knows the rules of the one before. The text of a chain is read,
+0.1 ms each, where the record does not tell: it has no row of the chain, or another digest.
 """
 
 import hashlib
@@ -43,10 +43,10 @@ class RecordedRules:
         self._looked_up_to = _NO_CHAIN
 
     def look(self, desired: Ruleset) -> Known:
-        """Every chain named KUBE-..., with its rules, but for those that are to go and those that cannot be read."""
+        """Every chain named KUBE-..., with its rules; None if it is to go, or cannot be read."""
         by_others = self._count_others()
         as_recorded = self._as_recorded(desired)
-        # asked after the rows: a record that cannot be read has forgotten it by then
+        # asked after the rows: if these cannot be read, the record is begun anew, and is sure of nothing
         is_sure = self._record.sure_at(self._family) == by_others
         known = as_recorded if is_sure else self._confirmed(as_recorded)
         for piece in self._in_pieces(_unknown(known, desired)):
@@ -64,7 +64,7 @@ class RecordedRules:
         return known
 
     def _confirmed(self, recorded: Known) -> dict[Chain, str | None]:
-        """The same as far as the kernel bears it out."""
+        """The same, with None for the rules that the kernel no longer holds as they were recorded."""
         known: dict[Chain, str | None] = dict.fromkeys(self._names())
         claimed = {
             chain: held
@@ -81,7 +81,7 @@ class RecordedRules:
         return (ordered[at : at + _CHAINS_A_LOOK] for at in range(0, len(ordered), _CHAINS_A_LOOK))
 
     def look_again(self, known: Known) -> Known:
-        """The same for the chains that are known, with the rules of those that others changed, None if they cannot be read.
+        """The same for the known chains, with the rules of those that others changed; None if these cannot be read.
 
         A chain that the record does not tell about is read. Until that succeeds, it counts as unchanged. Looks at some
         chains more each time, until it has seen all since anybody else committed.
@@ -160,7 +160,8 @@ class RecordedRules:
     def record(self, transaction: Transaction) -> None:
         """It took effect, some time ago.
 
-        If somebody else has committed since it began, what the kernel holds may be theirs; the next look reads these chains.
+        If somebody else has committed since it began, what the kernel holds may be theirs; the next look reads these
+        chains.
         """
         if self._count_others() != self._by_others:
             return
@@ -186,7 +187,7 @@ class RecordedRules:
         }
 
     def _held(self, chains: Iterable[Chain]) -> dict[Chain, bytes]:
-        """What the kernel holds of each; nothing that equals anything where it is changed all the time."""
+        """The digest of the bytes that the kernel holds of each; empty for a chain that others change all the time."""
         held: dict[Chain, bytes] = {}
         with closing(RuleReader(self._family)) as reader:
             for chain in chains:

@@ -16,7 +16,7 @@ _NAME = struct.Struct("32s")
 _INFO = struct.Struct("=32s 11I I I")
 _ENTRIES_HEAD = struct.Struct("=32s I 4x")
 _CHAIN_HEAD = re.compile(rb"ERROR\0{24}.([^\0]{1,29})\0", re.DOTALL)
-"""The target of an entry that begins a chain: 29 bytes for its own name, one for its revision, 30 for the name of the chain."""
+"""The target of an entry that begins a chain: 29 bytes for its own name, one for its revision, 30 for the chain's."""
 
 _END = b"ERROR"
 """The name that the entry at the end of each table has there."""
@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tables(family: Family) -> frozenset[str]:
-    """Those that are there, which are not created by asking."""
+    """The tables that exist; asking creates none."""
     listed = Path("/proc/net") / ("ip_tables_names" if family is Family.IPV4 else "ip6_tables_names")
     try:
         return frozenset(listed.read_text(encoding="ascii").split())
@@ -34,7 +34,7 @@ def tables(family: Family) -> frozenset[str]:
 
 
 def chain_names(family: Family, table: str) -> list[str]:
-    """The names of the chains that are not built in; OSError where this process may not ask, or the table changes meanwhile."""
+    """The names of the chains that are not built in; OSError if we may not ask, or the table changes meanwhile."""
     if table not in tables(family):
         return []
     with socket.socket(_DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:

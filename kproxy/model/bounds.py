@@ -11,8 +11,8 @@ MOST_FRONTENDS = 10_000
 1,000 ports on ten addresses is more than anybody was seen to use. The API bounds neither ports nor external IPs."""
 
 MOST_BACKENDS = 100_000
-"""Ports times endpoints of one Service in one family, each at least three rules. Kubernetes is made for clusters of 150,000
-pods, and 1,000 ports of 100 pods are as many."""
+"""Ports times endpoints of one Service in one family, each at least three rules. Kubernetes is made for clusters of
+150,000 pods, and 1,000 ports of 100 pods are as many."""
 
 
 def require_bounded(service: Service, slices: Iterable[EndpointSlice], family: Family) -> None:

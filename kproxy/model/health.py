@@ -26,25 +26,32 @@ class HealthCheck:
         return self.local_endpoints.get(family, max(self.local_endpoints.values()))
 
 
-def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -> HealthCheck | None:
+def health_check(
+    service: Service, slices: Iterable[EndpointSlice], node: str, before: HealthCheck | None = None
+) -> HealthCheck | None:
     """The Service's health check on this node, or None if it has no health-check node port or another proxy.
 
     Counts each local ready address once, whatever the number of ports, in each family on its own, as kube-proxy 1.36.
-    Terminating endpoints are not ready, so a draining node leaves the load balancer in time. None count for a Service
-    that asks for too many rules.
+    Terminating endpoints are not ready, so a draining node leaves the load balancer in time. A family in which the
+    Service asks for too many rules keeps those that it had, and so its count of `before`.
     """
     if not service.health_check_node_port or not is_proxied(service):
         return None
     known = tuple(slices)
     counts = {
-        family: _local_ready(service, known, node, family) for family in map(family_of, service.cluster_ips)
+        family: _local_ready(service, known, node, family)
+        if is_bounded(service, known, family)
+        else _count_before(before, family)
+        for family in map(family_of, service.cluster_ips)
     }
     return HealthCheck(service.key, service.health_check_node_port, counts)
 
 
+def _count_before(before: HealthCheck | None, family: Family) -> int:
+    return before.local_endpoints.get(family, 0) if before else 0
+
+
 def _local_ready(service: Service, slices: Iterable[EndpointSlice], node: str, family: Family) -> int:
-    if not is_bounded(service, slices, family):
-        return 0
     by_port = backends_by_port(service.key, slices, node, family)
     return len(
         {

@@ -20,9 +20,10 @@ class Settings:
     """Each default is kube-proxy's.
 
     Node ports answer in `node_port_networks`, and on the node's primary address with `node_port_primary`; with
-    neither, on all local addresses. Without `external_ips`, Services are not served on theirs. `accounting` adds the nfacct matches, whose counters must
-    exist in the kernel before a rule may name them. `node_address` is the node's primary address of its
-    family, whatever the Node object says. `is_nftables` is the mode, which decides a few things otherwise.
+    neither, on all local addresses. Without `external_ips`, Services are not served on theirs. `accounting` adds the
+    nfacct matches, whose counters must exist in the kernel before a rule may name them. `node_address` is the node's
+    primary address of its family, whatever the Node object says. `is_nftables` is the mode, which decides a few things
+    otherwise.
     """
 
     is_nftables: bool = False

@@ -19,7 +19,7 @@ _MOST_COMPARED = 1000
 """So many names are compared with one that is missing; a comparison takes some microseconds."""
 
 _MOST_HINTS = 50
-"""So many are looked for at a time, for each costs a walk over all Pods or Services; a person reads no more."""
+"""So many hints are looked for at a time: each costs a walk over all Pods or Services, and nobody reads more."""
 
 _MOST_NAMED = 5
 """So many names stand in one sentence."""
@@ -180,7 +180,7 @@ def _of_orphans(
 
 
 class _Hints:
-    """Finds what may be meant by names that lead nowhere, as long as that is worth its time."""
+    """Finds what may be meant by names that do not exist; no more than `_MOST_HINTS` times."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -215,7 +215,7 @@ class _Hints:
         return _about(service, "has no endpoints: no EndpointSlice names it", self.for_service(service))
 
     def for_service(self, service: Service) -> str:
-        """What there is instead of its slices."""
+        """Slices or Pods that may be meant for it, and the slice that is missing."""
         meant = self._meant(service.key, self._orphans)
         if meant:
             slices = _names(piece.key.name for piece in self._store.slices_of(meant))

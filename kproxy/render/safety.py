@@ -42,7 +42,10 @@ def _walk(directory: Path) -> Iterable[tuple[str, list[str], list[str]]]:
 
 
 def _other_writer(found: os.stat_result, *, is_above: bool) -> str:
-    """Who else may write it, or nothing. Above, the sticky bit is enough: nobody can replace entries that belong to others."""
+    """Who else may write it, or nothing.
+
+    Above, the sticky bit is enough: nobody can replace entries that belong to others.
+    """
     if found.st_uid not in {0, os.geteuid()}:
         return f"user {found.st_uid}"
     if is_above and found.st_mode & stat.S_ISVTX:

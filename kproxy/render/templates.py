@@ -25,8 +25,8 @@ _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 """Inside the package in a wheel, beside it in a source tree."""
 
 MOST_CHARACTERS = 1 << 25
-"""Of one rendering. The longest of ours, a flat chain of 100,000 Services, has two thirds of it; more can only be a loop
-that somebody did not mean, and would fill the node's memory."""
+"""One rendering makes no more. The longest of ours, a flat chain of 100,000 Services, has two thirds of it; more can
+only be a loop that nobody intended, and would fill the node's memory."""
 
 _PIECES = 10_000
 """So many pieces of text are joined before their length is looked at."""
@@ -36,7 +36,8 @@ def rule_templates(override: Path | None = None, mode: str = "") -> Render:
     """A function that renders a template by name; a file in `override` of the same path below it wins over ours.
 
     A value that a template names and nobody gave is an error (StrictUndefined), never a blank in a rule. The function
-    raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line.
+    raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line. Only
+    a MemoryError of our own templates passes.
     InputError is raised at once for a directory that overrides nothing, or nothing of `mode` where one is given, or that
     others may write. EnvironmentLacking is
     raised when the installation holds no templates.
@@ -61,13 +62,15 @@ def rule_templates(override: Path | None = None, mode: str = "") -> Render:
         except TemplateSyntaxError as wrong:
             raise InputError(f"{wrong.filename}, line {wrong.lineno}: {wrong.message}") from wrong
         except Exception as wrong:
+            if isinstance(wrong, MemoryError) and name not in theirs:
+                raise  # memory is short: no template and no Service is at fault
             raise InputError(f"{_place(wrong, places, name)}: {_reason(wrong)}") from wrong
 
     return render
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Templates of others run with our privileges: they see values, and neither Python nor anything that they could change.
+    """Templates of users run with our privileges, so they see values, and nothing of Python or that they could change.
 
     Ours are not in it: each access to a value would be checked, and rendering would take four times as long.
 
@@ -134,7 +137,7 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
 
 
 def _require_overriding(override: Path, ours: Path, mode: str) -> None:
-    """A template is found by its path below the directory; one that stands elsewhere changes nothing, without a word."""
+    """InputError for a file that overrides no template, as these are found by their path below the directory."""
     names = _names(ours)
     for name in names:
         flat = override / Path(name).name

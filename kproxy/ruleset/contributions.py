@@ -1,4 +1,4 @@
-"""What one Service adds to the chains of a family."""
+"""The chains and lines that one Service adds to the chains of a family."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Contribution(NamedTuple):
     endpoints: int
 
     def holds(self, chain: str, rule: str) -> bool:
-        """Whether the rule of the chain is one of these; a rule in a dispatch chain is told by its text."""
+        """Whether the rule of the chain belongs to this contribution; in a dispatch chain the text decides."""
         return any(own.name == chain for own in self.chains) or any(
             f" {rule}\n" in lines for lines in self.dispatched.values()
         )
@@ -48,7 +48,7 @@ NO_STOCK = Stock(NO_CONTRIBUTION, ())
 
 
 def stock_of(plans: Plans, compiled: dict[Chain, str]) -> Stock:
-    """What these plans add, of which `compiled` is the text."""
+    """The stock that these plans add; `compiled` is its text."""
     own = tuple(chain for chain in compiled if chain not in DISPATCH)
     dispatched = {chain: rules for chain, rules in compiled.items() if chain in DISPATCH}
     return Stock(

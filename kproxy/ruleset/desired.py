@@ -44,7 +44,7 @@ class Circumstances:
 
 
 class _Stood(NamedTuple):
-    """What there was before the circumstances changed."""
+    """The state before the circumstances changed."""
 
     contributions: dict[NamespacedName, Contribution]
     chains: dict[Chain, str]
@@ -119,7 +119,7 @@ class DesiredRuleset:
         self._circumstances, self._comments, self._stood = circumstances, comments, None
 
     def begin_anew(self) -> None:
-        """Let the next update look at all Services: what there is may be half done."""
+        """Let the next update look at all Services: the last one may be half done."""
         self._circumstances = None
 
     def is_new(self, circumstances: Circumstances) -> bool:
@@ -158,7 +158,7 @@ class DesiredRuleset:
             self._withdrawn.pop(key, None)
 
     def reopen(self, known: Container[Chain]) -> None:
-        """Services of which chains are lost count as changed: nothing of theirs is there that could stay."""
+        """Let Services that lack a chain in the kernel count as changed: no complete rules of theirs could stay."""
         for key, held in self._contributions.items():
             if key not in self._before and not all(
                 chain in known for chain in (*held.chains, *held.dispatched)
@@ -219,7 +219,7 @@ class DesiredRuleset:
             compiled = self._compile(plans, circumstances, comments=comments)
         except MemoryError:
             raise
-        except Exception as failed:  # noqa: BLE001 # as where it is planned
+        except Exception as failed:  # noqa: BLE001 # as in `_plans`
             self._not_computed[key] = failed
             return self._put(key, self._stock(key))
         self._not_computed.pop(key, None)
@@ -230,7 +230,7 @@ class DesiredRuleset:
         return self._put(key, new)
 
     def _stock(self, key: NamespacedName) -> Stock:
-        """What the Service adds, or did before the circumstances changed."""
+        """The stock of the Service, or the one that it had before the circumstances changed."""
         for contributions, chains in ((self._contributions, self.chains), self._stood or _NOTHING_STOOD):
             if key in contributions:
                 held = contributions[key]
@@ -238,7 +238,7 @@ class DesiredRuleset:
         return NO_STOCK
 
     def _put(self, key: NamespacedName, new: Stock) -> set[Chain]:
-        """What the Service adds is this from now on; the chains of its own that this changes."""
+        """Let this be the stock of the Service from now on; the chains of its own that this changes."""
         was, added = self._contributions.pop(key, NO_CONTRIBUTION), new.contribution
         if added != NO_CONTRIBUTION:
             self._contributions[key] = added

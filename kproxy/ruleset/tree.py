@@ -192,7 +192,7 @@ def _by_path(text: str, family: Family) -> dict[str, list[str]]:
 
 
 def _path(line: str, family: Family) -> str:
-    """Empty for a rule that asks for neither an address nor a port, or for one that cannot be; it stays in the root."""
+    """The place of a rule in the tree; empty, for the root, if it asks for no address or port that there can be."""
     if found := _ADDRESS.search(line):
         return _digits(found[1], family)
     if (port := _PORT.search(line)) and int(port[2]) <= _HIGHEST_PORT:

@@ -58,7 +58,7 @@ class PassedOver(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """What the author of an object should know about it, although it can be used."""
+    """Something that the author of an object should know about it, although it can be used."""
 
     place: str
     kind: str

@@ -1,4 +1,4 @@
-"""What an API server writes into an object that leaves it out, where a file may leave it out too."""
+"""The defaults of an API server that a file may leave out."""
 
 from typing import Any
 

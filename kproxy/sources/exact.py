@@ -1,6 +1,6 @@
 """Whether an object in JSON is written as an API server writes it.
 
-To ask that takes a tenth of the time that it takes to name what is not so.
+This takes a tenth of the time that it takes to find and name the differences.
 """
 
 from collections.abc import Mapping

@@ -40,7 +40,7 @@ SERVICE_CIDRS = Resource(
 _STOP_WITHIN_S = 2.0
 
 _MOST_NAMES = 500
-"""Of Nodes, as many as a page of any list has: some MB, asked for only when ours does not exist."""
+"""So many Nodes are asked for, as in a page of any list: some MB, and only if ours does not exist."""
 
 _MOST_NAME_BYTES = 64 << 20
 """A Node has some 20 kB, one with 250 images of long names six times that."""

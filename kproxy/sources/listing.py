@@ -19,7 +19,8 @@ _MOST_PAGES = 2_000
 """A million objects at the usual 500; a proxy that loses the query would give the first page for ever."""
 
 MOST_BYTES = 128 << 20
-"""An object has 1.5 MB at most in etcd and a page 500 of them, which are some 5 kB each; more would cost the node its memory."""
+"""An object has 1.5 MB at most in etcd and a page 500 of them, which are some 5 kB each; more would cost the node its
+memory."""
 
 _FEWER = 20
 """How many times smaller the pages are that are asked for after one that was too large."""

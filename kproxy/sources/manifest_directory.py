@@ -69,7 +69,7 @@ class ManifestDirectory:
     """No kind is older than another: the directory is looked at ten times a second."""
 
     def outdated(self) -> tuple[str, ...]:
-        """Why what is known may be old, if the directory could not be read for a while; may be asked from any thread."""
+        """Why our knowledge may be old: the directory could not be read for a while. May be asked from any thread."""
         complaint = self._complaint
         if complaint is None or (age_s := time.monotonic() - complaint.since) < _LONGEST_UNREAD_S:
             return ()

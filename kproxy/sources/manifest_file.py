@@ -101,7 +101,7 @@ def newer(path: Path, signature: Signature, known: File | None) -> File:
 
 
 def _read_again(path: Path, signature: Signature, known: File | None, defect: Exception) -> File:
-    """What was known of a file that met a defect of ours, until it is read again."""
+    """The last good contents of a file that met a defect of ours, until it is read again."""
     tell_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
     pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
     told = f"a defect in kproxy: {type(defect).__name__}; it is read again"

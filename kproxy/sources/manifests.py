@@ -25,7 +25,7 @@ _NO_MANIFEST = f"this directory holds no manifest: no file that ends in {', '.jo
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What stands in the files. Every kind has an entry in `objects`.
+    """The contents of the files. Every kind has an entry in `objects`.
 
     `unknown` counts the kinds passed over, and `first_places` says where the first object of each stands.
 
@@ -60,9 +60,9 @@ class Manifests:
 def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
     """All objects of the files, of the directories' files, and of `stdin` where it is given.
 
-    A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories and hidden
-    files. Of two objects of one kind and key the first stands. A document that is neither YAML nor JSON is one rejection, and
-    so is a file of a directory that cannot be read. InputError for a path of `paths` that cannot be read.
+    A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories and hidden files. Of
+    two objects of one kind and key the first stands. A document that is neither YAML nor JSON is one rejection, and so
+    is a file of a directory that cannot be read. InputError for a path of `paths` that cannot be read.
     """
     contents = [found for path in paths for found in _contents_of(path)]
     if stdin is not None:

@@ -216,7 +216,7 @@ class Builder:
 
 
 def _plain_value(text: str) -> object:
-    """What an unquoted scalar means in YAML 1.2's core schema; .inf and .nan, which JSON lacks, are text."""
+    """The value of an unquoted scalar in YAML 1.2's core schema; .inf and .nan, which JSON lacks, are text."""
     if text in _CORE:
         return _CORE[text]
     if text[0] not in _MAYBE_NUMBER:

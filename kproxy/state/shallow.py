@@ -1,7 +1,7 @@
 """JSON without its depths: nobody's parser needs a stack for parts that nobody uses.
 
-An API server takes objects whose `metadata.managedFields` are nested thousands of levels deep. A parser that recurses gives up on
-them, and with them on the list in which they stand.
+An API server takes objects whose `metadata.managedFields` are nested thousands of levels deep. A parser that recurses
+gives up on them, and with them on the list in which they stand.
 """
 
 import re

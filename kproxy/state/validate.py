@@ -79,8 +79,8 @@ def _within(place: str, wrong: InvalidField) -> InvalidField:
 def quoted(text: str) -> str:
     """The text as a message shows it: in quotes, on one line, not too long.
 
-    Letters of every script stand as they are; characters that no terminal should see are escaped: controls, formats (those
-    that turn the direction of text among them), and separators other than the blank.
+    Letters of every script stand as they are; characters that no terminal should see are escaped: controls, formats
+    (those that turn the direction of text among them), and separators other than the blank.
     """
     if len(text) <= _QUOTED_CHARACTERS:
         return repr(text)

@@ -12,16 +12,17 @@ _Thing = TypeVar("_Thing")
 _BYTES_A_CHAIN = 128
 _BYTES_A_RULE = 256
 _BYTES_A_CHARACTER = 8
-"""What iptables-nft-restore 1.8.9 sends at most for a chain that is declared, or for a rule and each character of it.
+"""iptables-nft-restore 1.8.9 sends at most so many: for a declared chain, for a rule, and for each character of it.
 
-Measured: 88 bytes a chain, 190 for the shortest rule, 955 for one of 114 characters with addresses, a port and a comment.
+Measured: 88 bytes a chain, 190 for the shortest rule, 955 for one of 114 characters with addresses, a port and a
+comment.
 """
 
 
 def fitting(sections: Iterable[Section], room: int | None) -> Iterator[Section]:
     """The same changes in the same order, each section with no more than `room` bytes of messages if it can be divided.
 
-    Each chain is changed at once, but for those that alone are more than fits. Chains that are written come before the
+    Each chain is changed at once, unless it alone is more than fits. Chains that are written come before the
     jumps to them, and deletions last: all chains that go are emptied before, so that none of them is in use. None for
     `room` leaves all as they are.
     """

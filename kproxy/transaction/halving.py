@@ -19,7 +19,7 @@ class Refusal(NamedTuple, Generic[Thing, Reason]):
 
 @dataclass(slots=True)
 class Findings(Generic[Thing, Reason]):
-    """The things that are refused, each with the reason; and groups of which nobody knows, since the tries were used up."""
+    """The things that are refused, each with the reason; and groups that nobody tried, as no tries were left."""
 
     culprits: dict[Thing, Reason] = field(default_factory=dict)
     untried: list[list[Thing]] = field(default_factory=list)
@@ -32,8 +32,9 @@ def find_culprits(
 ) -> Findings[Thing, Reason]:
     """Try the groups, and parts of those that are refused, down to single things; what passed stays.
 
-    The largest come first: most things pass soon, and each stage of a search that is cut short has gained something. Where
-    a refusal names the thing at fault, the rest is tried as a whole once; if more are at fault, halves of it pass sooner.
+    The largest come first: most things pass soon, and each stage of a search that is cut short has gained something.
+    Where a refusal names the thing at fault, the rest is tried as a whole once; if more are at fault, halves of it
+    pass sooner.
     """
     found = Findings[Thing, Reason]()
     order = count()

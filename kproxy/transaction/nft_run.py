@@ -127,8 +127,8 @@ def commands_of(verb: str, family: Family, contents: Contents) -> Iterator[Eleme
 def apart(commands: Iterable[ElementCommand]) -> list[tuple[ElementCommand, ...]]:
     """The same change in small parts, in an order in which each state between them is harmless.
 
-    New elements come first, and verdicts last among them; an element that gets another value does so within one part, so
-    that nobody misses it; what only goes comes last.
+    New elements come first, and verdicts last among them; an element that gets another value does so within one part,
+    so that nobody misses it; what only goes comes last.
     """
     commands = tuple(commands)
     deleted = {

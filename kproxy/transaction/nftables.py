@@ -58,7 +58,8 @@ class TableTransaction:
     first: Run = NO_RUN
     """Chains and maps that are needed before."""
     divided: tuple[str, ...] = ()
-    """The text of `first` in many small parts of which any number may be one run, where no packet meets the table yet."""
+    """The text of `first` in many small parts of which any number may be one run, where no packet meets the table
+    yet."""
     opening: Run = NO_RUN
     """What lets packets meet a table that was not there."""
     last: Run = NO_RUN
@@ -247,7 +248,7 @@ def _block(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[str]:
 
 
 def _divided(family: Family, blocks: Blocks) -> Iterator[str]:
-    """Sets, maps and chains, which are empty before any rule leads to them, then some rules at a time; but `picks` with their maps."""
+    """Empty sets, maps and chains, then some rules at a time; `picks` come in one piece with their maps."""
     chosen = picks(blocks)
     maps = {*chosen.values()}
     declared = [

@@ -1,4 +1,4 @@
-"""What a program says when the kernel, or the program itself, does not take rules."""
+"""The words of a program when the kernel, or the program itself, does not take rules."""
 
 import re
 
@@ -17,7 +17,7 @@ _NOT_THE_RULES = (
     "resource temporarily unavailable",
     "too many open files",
 )
-"""What the system says for reasons of its own; the same rules may be taken the next time."""
+"""Words of the system for reasons of its own; the same rules may be taken the next time."""
 
 _NFT_ERROR = ": error: "
 
@@ -43,7 +43,7 @@ def is_refusal(failed: ProgramFailed) -> bool:
 
 
 def named_rule(failed: ProgramFailed) -> str:
-    """The line of the input that the program named, such as `-A CHAIN ...`; empty if that is a COMMIT, or it named none."""
+    """The line of the input that the program named, such as `-A CHAIN ...`; empty for a COMMIT, or if it named none."""
     found = _NAMED.search(failed.excerpt)
     return found[1] if found and found[1].startswith(("-", ":")) else ""
 

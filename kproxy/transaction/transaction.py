@@ -10,9 +10,9 @@ from kproxy.transaction.edit import Edit
 class Section:
     """What one COMMIT changes in one table, at once or not at all.
 
-    `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of
-    built-in chains, in the order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones
-    keep most of their rules.
+    `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of built-in chains, in the
+    order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones keep most
+    of their rules.
     """
 
     table: str

@@ -307,10 +307,8 @@ def test_kind_that_cannot_be_understood_for_long_fails_readyz_and_then_livez(tmp
     }
     patch = """
 from kproxy.agent import watches
-watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 8.0
+watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 12.0
 from kproxy.sources import pace
-import dataclasses
-pace.Pace.__init__.__defaults__
 original = pace.Pace.__init__
 def quick(self, *given, **named):
     original(self, *given, **{"backoff_base_s": 0.1, "backoff_cap_s": 0.5, **named})
@@ -394,18 +392,32 @@ def test_many_health_check_ports_take_no_descriptor_that_programs_need(
             if f"Service default/local-{number}: cannot listen on health-check node port {30000 + number}:"
             in text
         ]
-        assert sorted(set(range(SERVICES)) - set(opened)) == told
+        closed = set(range(SERVICES)) - set(opened)
+        assert closed <= set(told)
+        assert len(told) < len(closed) + 10, (
+            "a later sync opens few, with descriptors that were in use before"
+        )
         assert len(told) == text.count("cannot listen on health-check node port")
         assert (len(opened) == SERVICES) is (hard > 256)
         assert opened
         assert (soft_before, hard_before) == resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
+@contextmanager
+def hangup_is(handler: signal.Handlers) -> Iterator[None]:
+    """What a program that starts inherits, whatever these tests run under."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_hangup_ends_the_agent_in_order_with_a_line_and_the_rules_stay(
     manifests: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    with running_agent("--manifests", str(manifests), log=log) as agent:
+    with hangup_is(signal.SIG_DFL), running_agent("--manifests", str(manifests), log=log) as agent:
         eventually(answers("/readyz", 200), "ready after the first sync", log)
         agent.send_signal(signal.SIGHUP)
         assert 0 == agent.wait(BOUND_S)
@@ -416,16 +428,12 @@ def test_hangup_ends_the_agent_in_order_with_a_line_and_the_rules_stay(
 
 def test_hangup_that_is_ignored_as_under_nohup_ends_nothing(manifests: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with running_agent("--manifests", str(manifests), log=log) as agent:
-            eventually(answers("/readyz", 200), "ready after the first sync", log)
-            agent.send_signal(signal.SIGHUP)
-            write(manifests / "other.yaml", *other_service())
-            eventually(lambda: programmed("10.96.0.77"), "it goes on", log)
-            assert agent.poll() is None
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with hangup_is(signal.SIG_IGN), running_agent("--manifests", str(manifests), log=log) as agent:
+        eventually(answers("/readyz", 200), "ready after the first sync", log)
+        agent.send_signal(signal.SIGHUP)
+        write(manifests / "other.yaml", *other_service())
+        eventually(lambda: programmed("10.96.0.77"), "it goes on", log)
+        assert agent.poll() is None
 
 
 HOLDER = """

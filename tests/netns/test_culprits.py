@@ -8,7 +8,8 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent import suspects
-from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.family import FamilyProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from kproxy.errors import ProgramFailed
 from kproxy.kernel import process
@@ -467,6 +468,21 @@ def test_new_agent_knows_the_rules_beside_a_culprit_and_rewrites_none(node: Node
     assert ["culprit"] == node.quarantined()
     assert before == node.rules()
     assert [] == [each for each in node.sync(verify=True).quarantined if each.key != key("culprit")]
+
+
+@pytest.mark.parametrize("room", [1 << 13, 1 << 20])
+def test_new_agent_beside_a_culprit_deletes_what_is_stale_where_sockets_are_small(
+    kernel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(Iptables, "commit_room", lambda _: room)
+    with closing(Node(Backend.NFT)) as node:
+        node.serve("api", "web", "gone")
+        assert [] == node.quarantined()
+        node.delete("gone")
+        node.serve("culprit", port=BAD)
+        node.restart(against_bad(tmp_path, REFUSED["by iptables"]))
+        assert ["culprit"] == node.quarantined()
+        assert node.is_as_of(RENDER, without=["culprit"])
 
 
 def test_what_a_service_was_is_not_kept_longer_than_needed(node: Node, tmp_path: Path) -> None:

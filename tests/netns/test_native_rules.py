@@ -7,7 +7,8 @@ import pytest
 
 from facts import CLUSTER_CIDRS, NODE
 from kproxy.agent.cleanup import end_iptables_mode
-from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.family import FamilyProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.kernel import process
 from kproxy.kernel.backend import find_backend
 from kproxy.kernel.iptables import Backend, Iptables

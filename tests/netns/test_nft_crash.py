@@ -8,9 +8,9 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
-from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import CREATE, NFPROTO, Message, Netlink, attribute, text_attribute

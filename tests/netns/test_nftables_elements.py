@@ -187,7 +187,7 @@ ELEMENT_MESSAGES = {10 << 8 | 12, 10 << 8 | 14}
 
 
 def one_by_one(sent: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-    """What becomes of each element: the kind of message, the table, the set or map, and all bytes of the element."""
+    """Each element with its fate: the kind of message, the table, the set or map, and all bytes of the element."""
     for kind, held in sent:
         places = {number: (begin, end) for number, begin, end in attributes_within(held, 0, len(held))}
         table, holder, _ = (held[begin:end] for begin, end in map(places.__getitem__, (1, 2, 3)))

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent import suspects
 from kproxy.agent.cleanup import end_nftables_mode
-from kproxy.agent.family import SyncReport
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S
-from kproxy.errors import ProgramFailed
+from kproxy.errors import InputError, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import Netlink
 from kproxy.kernel.nft import NftTable
@@ -712,6 +712,44 @@ def test_refused_service_is_tried_again_after_pauses_that_grow(node: Node) -> No
     node.now_s += 1
     assert () == node.sync().quarantined
     assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
+
+
+def test_refused_service_is_tried_again_at_once_when_the_circumstances_change(node: Node) -> None:
+    node.table.refused = "10.96.0.12"
+    node.serve("more", 2)
+    node.endpoints("more", an_endpoint("10.128.1.2"))
+    assert 1 == len(node.sync().quarantined)
+    node.table.refused = "never"
+    assert 1 == len(node.sync().quarantined)
+    node.view = a_view(node_port_primary=False)
+    assert () == node.sync().quarantined
+    assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
+
+
+def test_service_that_a_template_fails_waits_also_after_the_circumstances_changed(kernel: None) -> None:
+    tries = 0
+
+    def render(name: str, values: dict[str, object]) -> str:
+        nonlocal tries
+        if values.get("affinity_timeout_s") == 13:
+            tries += 1
+            raise InputError("13")
+        return RENDER(name, values)
+
+    node = Node(render)
+    node.serve("web", 0, affinity_timeout_s=12)
+    node.sync()
+    node.serve("web", 0, affinity_timeout_s=13)
+    assert [WEB] == [each.key for each in node.sync().quarantined]
+    node.view = a_view(node_port_primary=False)
+    node.sync()
+    assert 2 == tries
+    for _ in range(3):
+        assert [WEB] == [each.key for each in node.sync().quarantined]
+    assert 2 == tries
+    node.now_s += FIRST_PAUSE_S
+    node.sync()
+    assert 3 == tries
 
 
 def test_refused_service_at_the_start_leaves_the_old_table_until_the_others_are_ready(node: Node) -> None:

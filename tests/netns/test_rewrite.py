@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 
 from facts import CLUSTER_CIDRS, NODE, a_node, a_service, a_slice, an_endpoint
-from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.family import FamilyProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.record import Record
 from kproxy.kernel.recorded import RecordedRules

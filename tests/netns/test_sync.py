@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
-from kproxy.agent.family import FamilyProxy, SyncReport
+from kproxy.agent.family import FamilyProxy
+from kproxy.agent.proxy import SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables

@@ -11,9 +11,10 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.cleanup import clean_up
-from kproxy.agent.family import FamilyProxy, Proxy
+from kproxy.agent.family import FamilyProxy
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.proxy import Proxy
 from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nfnetlink import Netlink, send_room

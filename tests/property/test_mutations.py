@@ -122,7 +122,7 @@ class Mutation:
     def touched(self) -> set[NamespacedName]:
         """The Services whose rules may rest on the object, as it was and as it is.
 
-        A mutated name may be that of another object, and this is then what the API server says of that one.
+        A mutated name may be that of another object, and then this is the newest version of that object.
         """
         owners = _owners(self.resource, RECORDED[self.resource][self.at])
         try:
@@ -188,7 +188,7 @@ def assert_others_are_programmed(store: Store, others: Store, touched: set[Names
 
 
 def without(resource: Resource, at: int) -> Store:
-    """What is known if an object is not there."""
+    """The known state if an object is not there."""
     others = Store()
     for each in RECORDED:
         items = as_recorded(each)

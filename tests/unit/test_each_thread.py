@@ -18,12 +18,12 @@ import pytest
 from facts import NODE, WEB, a_node, a_service
 from kproxy import threads
 from kproxy.agent import loop, servers
-from kproxy.agent.family import Proxy, SyncReport
 from kproxy.agent.flows import FlowCleaner
 from kproxy.agent.flows import _Work as Work
 from kproxy.agent.follower import Follower
 from kproxy.agent.health import Health
 from kproxy.agent.loop import Agent
+from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.servers import Servers
@@ -323,11 +323,18 @@ def is_open(port: int) -> bool:
 def test_wait_for_the_lock_is_measured_on(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
     once = Once(lambda: (os.getpid(),), failure)
     monkeypatch.setattr("kproxy.kernel.process.running", once.method)
-    monkeypatch.setattr(lockwait, "_is_waiting", lambda _: True)
+    looks = 0
+
+    def is_waiting(_: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    monkeypatch.setattr(lockwait, "_is_waiting", is_waiting)
     wait = LockWait()
     with wait:
         assert once.has_failed.wait(BOUND_S)
-        time.sleep(0.2)
+        assert eventually(lambda: looks >= 2), "the first one is added up by the second"
     assert wait.waited_s > 0.0
 
 

@@ -77,11 +77,13 @@ class DesiredTable:
         for key in {*dirty, *self.stale}:
             self.place_newest(store, key)
 
-    def adopt(self, circumstances: Circumstances) -> None:
-        """Take in what all rules depend on; where it changed, every Service is stale."""
-        if circumstances != self._circumstances:
+    def adopt(self, circumstances: Circumstances) -> bool:
+        """Take in the circumstances; whether they changed, and every Service is stale."""
+        has_changed = circumstances != self._circumstances
+        if has_changed:
             self._enter(circumstances)
             self.stale = set(self._placed)
+        return has_changed
 
     def plans_of(self, key: NamespacedName) -> Plans:
         """How the Service is placed."""
@@ -143,7 +145,7 @@ class DesiredTable:
         self._claim(key, old.frontends, new.frontends)
 
     def _require(self, part: Way | Picks) -> None:
-        """What cannot be rendered fails here, before anything is changed."""
+        """Render it now, so that a template that fails does so before anything is changed."""
         self._written(part)
         for needed in part.needed:
             self._require(needed)

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 SCRIPT = """
-import time
+import signal, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is to be ignored
 from kproxy.agent import ending
 ending._PATIENCE_S = ending._LONGEST_S = 0.2
 ending.end_on_signals(lambda: None)

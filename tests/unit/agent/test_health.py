@@ -8,10 +8,10 @@ from http import HTTPStatus
 import pytest
 
 from facts import NODE, a_node, a_service, a_view
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Outcome
 from kproxy.agent.health import TO_BE_DELETED_TAINT, Health
 from kproxy.agent.probes import probe_pages
+from kproxy.agent.proxy import SyncReport
 from kproxy.errors import ProgramFailed
 from kproxy.state.events import Changed, Cost, Deleted, Event, Listed, Refused, Rejection
 from kproxy.state.objects import Kind

@@ -7,9 +7,9 @@ from http.client import HTTPConnection
 import pytest
 
 from facts import NODE, WEB, a_service, a_slice, a_view, an_endpoint
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Outcome
 from kproxy.agent.healthchecks import HealthCheckPorts
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.web import Answer, Listener, WebServer
 from kproxy.model.node import NodeView, view_node
 from kproxy.model.settings import Settings

@@ -1,9 +1,9 @@
 """What syncs count that no sound kernel lets happen."""
 
 from facts import a_view
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Outcome
 from kproxy.agent.metrics import Metrics
+from kproxy.agent.proxy import SyncReport
 from kproxy.state.store import Store
 from kproxy.values import Family
 

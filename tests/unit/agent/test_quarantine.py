@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from facts import WEB, a_service, a_view
-from kproxy.agent.family import SyncReport
 from kproxy.agent.follower import Outcome
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.quarantine import Quarantine
 from kproxy.sources.recorder import Happening
 from kproxy.state.events import Changed, Cost, Deleted, Listed, Refused, Rejection
@@ -92,6 +92,14 @@ def test_service_that_both_families_refuse_counts_once_and_has_one_event(world: 
     world.sync()
     world.sync(family=Family.IPV6)
     assert {} == world.counts
+
+
+@pytest.mark.parametrize("kind", ["", "List", "ServiceList"])
+def test_object_of_no_kind_that_metrics_know_counts_as_unknown(world: World, kind: str) -> None:
+    deep = Rejection("web.yaml, document 1", kind, "", "items", "is too deep")
+    world.store.apply(Listed(Kind.SERVICE, (), (deep, BAD)))
+    world.sync()
+    assert {"Service": 1, "unknown": 1} == world.counts
 
 
 def test_family_whose_sync_failed_keeps_its_objects_in_quarantine(world: World) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 import pytest
 
 from facts import a_view
-from kproxy.agent.family import SyncReport
+from kproxy.agent.proxy import SyncReport
 from kproxy.agent.succession import Successor
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.model.settings import Settings

@@ -12,7 +12,7 @@ CHAINS = [Chain(table, f"KUBE-{number}") for table in ("nat", "filter") for numb
 
 
 class Program:
-    """Lists each chain with one rule, but for what `fault` does, which is awk."""
+    """Lists each chain with one rule; `fault`, in awk, may change that."""
 
     def __init__(self, directory: Path, fault: str) -> None:
         self._log = directory / "runs"

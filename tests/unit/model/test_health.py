@@ -1,4 +1,4 @@
-"""What load balancers are told of the endpoints on this node."""
+"""The answers to load balancers about the endpoints on this node."""
 
 from typing import Any
 
@@ -80,6 +80,15 @@ def test_health_check_counts_only_slices_that_are_proxied() -> None:
 def test_no_endpoint_counts_for_a_service_that_asks_for_too_many_rules() -> None:
     ports = tuple(ServicePort(f"p{at}", Protocol.TCP, at + 1) for at in range(MOST_FRONTENDS + 1))
     assert {Family.IPV4: 0} == counted(a_slice(an_endpoint("10.128.1.1")), ports=ports)
+
+
+def test_service_that_comes_to_ask_for_too_many_rules_keeps_the_count_of_those_that_it_has() -> None:
+    slices = [a_slice(an_endpoint("10.128.1.1"))]
+    known = health_check(a_service(health_check_node_port=30999), slices, NODE)
+    ports = tuple(ServicePort(f"p{at}", Protocol.TCP, at + 1) for at in range(MOST_FRONTENDS + 1))
+    found = health_check(a_service(health_check_node_port=31000, ports=ports), slices, NODE, known)
+    assert found
+    assert (31000, {Family.IPV4: 1}) == (found.port, found.local_endpoints)
 
 
 def test_service_without_a_health_check_node_port_has_no_health_check() -> None:

@@ -59,6 +59,25 @@ def test_template_that_cannot_be_used_is_refused_by_name(tmp_path: Path, text: s
         with_node_template(tmp_path, text)
 
 
+class Short:
+    """A value for whose text there is no memory."""
+
+    def __str__(self) -> str:
+        raise MemoryError
+
+
+def test_shortage_of_memory_is_no_fault_of_our_templates() -> None:
+    with pytest.raises(MemoryError):
+        rule_templates()("iptables/dispatch.j2", {"chain": Short(), "jumps": (), "rules": ("-j RETURN",)})
+
+
+def test_template_of_the_users_that_takes_all_memory_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "iptables").mkdir()
+    (tmp_path / "iptables" / "dispatch.j2").write_text("\n{{ chain }}")
+    with pytest.raises(InputError, match=r"/dispatch\.j2, line 2: MemoryError"):
+        rule_templates(tmp_path)("iptables/dispatch.j2", {"chain": Short()})
+
+
 def test_template_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "iptables").mkdir()
     (tmp_path / "iptables" / "node.j2").write_bytes(b"\xff\xfe")

@@ -1,4 +1,4 @@
-"""What programs say when they refuse rules, recorded from iptables 1.8.9 and nft 1.0.6."""
+"""The words of programs when they refuse rules, recorded from iptables 1.8.9 and nft 1.0.6."""
 
 import pytest
 

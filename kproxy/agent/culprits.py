@@ -1,0 +1,171 @@
+"""The Services at fault where the kernel refuses one family's rules by iptables: found, left out, and tried again."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import chain as chain_up
+
+from kproxy.agent.applied import AppliedChains
+from kproxy.agent.course import Course, Stage
+from kproxy.agent.suspects import Suspects, limited
+from kproxy.errors import ProgramFailed
+from kproxy.ruleset.chains import Chain
+from kproxy.ruleset.desired import DesiredRuleset
+from kproxy.transaction.halving import Refusal, find_culprits
+from kproxy.transaction.refusal import is_refusal
+from kproxy.transaction.transaction import Section
+from kproxy.values import NamespacedName
+
+_PROBED = (Chain("filter", "KUBE-FORWARD"), Chain("nat", "KUBE-MARK-MASQ"))
+
+_Refusal = Refusal[NamespacedName, ProgramFailed]
+_Group = Sequence[NamespacedName]
+
+
+class Culprits:
+    """Withdraws the newest rules of Services, and lets those back in that the kernel takes.
+
+    The others keep the rules that they had, and are then suspects; a search that runs out of tries leaves some
+    `untried`.
+    """
+
+    def __init__(
+        self,
+        applied: AppliedChains,
+        desired: DesiredRuleset,
+        suspects: Suspects,
+        clock: Callable[[], float],
+    ) -> None:
+        self._applied = applied
+        self._desired = desired
+        self._suspects = suspects
+        self._clock = clock
+        self._untried: list[list[NamespacedName]] = []
+
+    @property
+    def untried(self) -> AbstractSet[NamespacedName]:
+        """Services among which some are at fault; the tries were used up before it was clear which."""
+        return set(chain_up.from_iterable(self._untried))
+
+    def try_again(self, keys: AbstractSet[NamespacedName], course: Course) -> ProgramFailed | None:
+        """Try the newest rules, which were just computed, of Services that were refused or are untried.
+
+        Returns a refusal if some are untried also after that.
+        """
+        self._applied.unsettled |= self._desired.withdraw(keys)
+        course.enter(Stage.APPLY)
+        groups, self._untried = [*self._untried, sorted(keys - self.untried)], []
+        failed = self._suspects.not_computed_now
+        return self._search([[key for key in group if key not in failed] for group in groups], course, keys)
+
+    def recover(
+        self, failed: ProgramFailed, course: Course, *, may_have_been_others: bool
+    ) -> ProgramFailed | None:
+        """After a refusal: was the reason a change by others, a deletion, or some Services?
+
+        Returns a refusal if some Services are untried; raises `failed` if no Service is at fault.
+        """
+        refused = course.refused
+        if may_have_been_others or refused is None or self._applied.known is None:
+            self._look_anew(course)
+        else:
+            self._applied.take_stock(course)
+        course.enter(Stage.APPLY)
+        if may_have_been_others or refused is None or refused.deleted:
+            try:
+                self._commit_rest(course)
+            except ProgramFailed as again:
+                if not is_refusal(again):
+                    raise
+                failed = again
+            else:
+                self._applied.settle(self._desired.changed)
+                return None
+        return self._blame(failed, course)
+
+    def _look_anew(self, course: Course) -> None:
+        course.enter(Stage.OBSERVE)
+        self._applied.look_anew(course)
+        self._desired.reopen(self._applied.known or {})
+
+    def _commit_rest(self, course: Course, probes: Iterable[Section] = ()) -> None:
+        """Write what the kernel lacks. Chains that cannot be deleted, as others use them, wait for the next sync."""
+        if self._applied.known is None:
+            self._look_anew(course)
+        try:
+            self._applied.commit_rest(course, probes)
+        except ProgramFailed as failed:
+            if not (course.refused and course.refused.only_deletes):
+                raise
+            course.not_deleted = failed
+
+    def _probes(self) -> Iterator[Section]:
+        """Chains of the node, written as they are: a kernel that refuses even these takes nothing at all."""
+        for chain in _PROBED:
+            rules = self._desired.chains.get(chain)
+            if rules is not None and chain not in self._applied.unsettled:
+                yield Section(chain.table, {chain: rules})
+
+    def _blame(self, failed: ProgramFailed, course: Course) -> ProgramFailed | None:
+        """Find the Services at fault. Raises `failed` if rules are refused also without the newest of any."""
+        changed = self._desired.changed
+        if not changed:
+            raise failed
+        refusal = Refusal(failed, self._desired.owner(course.refused_line))
+        self._applied.unsettled |= self._desired.withdraw(changed)
+        if refusal.named is None:
+            try:
+                self._commit_rest(course, self._probes())
+            except ProgramFailed:
+                self._applied.unsettled |= self._desired.admit(changed)
+                raise failed from None
+        # a lone Service is tried again: the reason of the failure may be over
+        is_certain = refusal.named is not None or len(changed) > 1
+        return self._search([changed], course, refusal=refusal if is_certain else None)
+
+    def _search(
+        self,
+        groups: Sequence[_Group],
+        course: Course,
+        suspects: AbstractSet[NamespacedName] = frozenset(),
+        refusal: _Refusal | None = None,
+    ) -> ProgramFailed | None:
+        """Give each withdrawn Service its newest rules if the kernel takes them.
+
+        `refusal` is the known refusal of the only group, which then is not tried again.
+        """
+        changed = self._desired.changed
+        refusals = [refusal] if refusal else []
+        last: ProgramFailed | None = None
+
+        def attempt(group: _Group) -> _Refusal | None:
+            nonlocal last
+            refused = refusals.pop() if refusals else self._attempt(group, course)
+            last = refused.reason if refused else last
+            if refused is None:
+                self._suspects.release(suspects & {*group})
+            return refused
+
+        try:
+            found = find_culprits(groups, attempt, limited(self._clock))
+        except BaseException:
+            self._applied.unsettled |= self._desired.admit(changed)  # the next sync begins anew
+            raise
+        self._suspects.refuse(found.culprits)
+        self._untried += found.untried
+        self._desired.settle([*found.culprits, *chain_up.from_iterable(found.untried)])
+        self._commit_rest(course)  # refused tries may have left chains behind
+        self._applied.settle(changed)
+        return last if found.untried else None
+
+    def _attempt(self, group: _Group, course: Course) -> _Refusal | None:
+        self._applied.unsettled |= self._desired.admit(group)
+        try:
+            self._commit_rest(course)
+        except ProgramFailed as failed:
+            if not is_refusal(failed):
+                raise
+            refusal = Refusal(failed, self._desired.owner(course.refused_line))
+            self._applied.unsettled |= self._desired.withdraw(group)
+            return refusal
+        self._applied.settle(group)
+        return None
