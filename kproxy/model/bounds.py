@@ -14,6 +14,14 @@ MOST_BACKENDS = 100_000
 """Ports times endpoints of one Service in one family, each at least three rules. Kubernetes is made for clusters of
 150,000 pods, and 1,000 ports of 100 pods are as many."""
 
+MOST_WAYS = 300_000
+"""Addresses times backends of one Service in one family: in nftables mode each is an element. So many are three addresses
+of a Service with as many backends as it may have; they are 14 MB of text. Both bounds above together let it be a billion."""
+
+MOST_RANGES = 100_000
+"""Ports times loadBalancerSourceRanges of one Service in one family: each port has a rule for each range. 1,000 ports with 100
+ranges are as many. The API bounds neither."""
+
 
 def require_bounded(service: Service, slices: Iterable[EndpointSlice], family: Family) -> None:
     """InvalidField where the rules of the Service would be more than a node can be asked to hold.
@@ -25,26 +33,47 @@ def require_bounded(service: Service, slices: Iterable[EndpointSlice], family: F
         for addresses in (service.cluster_ips, service.external_ips, service.load_balancer_vips)
         for address in addresses
     )
-    node_ports = sum(bool(port.node_port) for port in service.ports)
-    frontends = addresses * len(service.ports) + node_ports
-    if frontends > MOST_FRONTENDS:
-        raise InvalidField(
-            "spec.ports",
-            f"{len(service.ports)} ports on {addresses} {family} addresses are {frontends} places to answer at; "
-            f"allowed are {MOST_FRONTENDS}: use fewer ports or externalIPs, or several Services",
-        )
-    ports = {(port.name, port.protocol) for port in service.ports}
-    backends = sum(
-        sum((port.name, port.protocol) in ports for port in piece.ports) * len(piece.endpoints)
-        for piece in slices
-        if piece.family is family
-    )
+    _require_bounded_places(service, addresses, family)
+    backends = _backends(service, slices, family)
     if backends > MOST_BACKENDS:
         raise InvalidField(
             "spec.ports",
             f"its ports have {backends} {family} endpoints in all; allowed are {MOST_BACKENDS}: "
             "use fewer ports, or several Services",
         )
+    if addresses * backends > MOST_WAYS:
+        raise InvalidField(
+            "spec.externalIPs",
+            f"{addresses} {family} addresses for {backends} endpoints are {addresses * backends} ways; "
+            f"allowed are {MOST_WAYS}: use fewer externalIPs, or several Services",
+        )
+
+
+def _require_bounded_places(service: Service, addresses: int, family: Family) -> None:
+    ports = len(service.ports)
+    frontends = addresses * ports + sum(bool(port.node_port) for port in service.ports)
+    if frontends > MOST_FRONTENDS:
+        raise InvalidField(
+            "spec.ports",
+            f"{ports} ports on {addresses} {family} addresses are {frontends} places to answer at; "
+            f"allowed are {MOST_FRONTENDS}: use fewer ports or externalIPs, or several Services",
+        )
+    ranges = ports * sum(family_of(each) is family for each in service.source_ranges)
+    if service.load_balancer_vips and ranges > MOST_RANGES:
+        raise InvalidField(
+            "spec.loadBalancerSourceRanges",
+            f"the {family} ranges for {ports} ports are {ranges} rules; "
+            f"allowed are {MOST_RANGES}: use fewer ranges or ports, or several Services",
+        )
+
+
+def _backends(service: Service, slices: Iterable[EndpointSlice], family: Family) -> int:
+    ports = {(port.name, port.protocol) for port in service.ports}
+    return sum(
+        sum((port.name, port.protocol) in ports for port in piece.ports) * len(piece.endpoints)
+        for piece in slices
+        if piece.family is family
+    )
 
 
 def is_bounded(service: Service, slices: Iterable[EndpointSlice], family: Family) -> bool:

@@ -10,7 +10,7 @@ from kproxy.model.udp import UdpFrontends
 from kproxy.state.events import Changed
 from kproxy.state.objects import EndpointPort, Service, ServicePort
 from kproxy.state.store import Store
-from kproxy.values import Address, Family, Protocol
+from kproxy.values import Address, Family, Network, Protocol
 
 
 def ports(count: int, node_ports: bool = False) -> tuple[ServicePort, ...]:
@@ -63,6 +63,43 @@ def test_endpoints_of_all_ports_are_bounded(endpoints: int, is_refused: bool) ->
     assert is_refused is (
         "endpoints in all; allowed are 100000" in refusal(a_service(ports=ports(1_000)), piece)
     )
+
+
+@pytest.mark.parametrize(
+    ("external", "part_of_reason"),
+    [
+        (299, ""),
+        (300, "spec.externalIPs: 301 IPv4 addresses for 1000 endpoints are 301000 ways; allowed are 300000"),
+    ],
+)
+def test_addresses_for_each_endpoint_are_bounded(external: int, part_of_reason: str) -> None:
+    many = (an_endpoint(f"10.128.{number // 250}.{number % 250}") for number in range(1_000))
+    told = refusal(a_service(external_ips=addresses(external)), a_slice(*many))
+    assert bool(part_of_reason) is bool(told)
+    assert part_of_reason in told
+
+
+@pytest.mark.parametrize(
+    ("ranges", "vips", "part_of_reason"),
+    [
+        (100, 1, ""),
+        (101, 0, ""),
+        (
+            101,
+            1,
+            "spec.loadBalancerSourceRanges: the IPv4 ranges for 1000 ports are 101000 rules; allowed are 100000",
+        ),
+    ],
+)
+def test_source_ranges_of_all_ports_are_bounded(ranges: int, vips: int, part_of_reason: str) -> None:
+    service = a_service(
+        ports=ports(1_000),
+        load_balancer_vips=addresses(vips),
+        source_ranges=(*(Network(f"10.{number}.0.0/16") for number in range(ranges)), Network("fd00::/8")),
+    )
+    told = refusal(service)
+    assert bool(part_of_reason) is bool(told)
+    assert part_of_reason in told
 
 
 def test_one_port_may_have_more_endpoints_than_any_service_has() -> None:
