@@ -145,9 +145,9 @@ def command(
 
 def _print(text: str) -> None:
     """Write all of it, or raise OSError: with PYTHONUNBUFFERED set, Python's own stdout drops what a full disk leaves over."""
-    if sys.stdout is not None:
-        with open(sys.stdout.fileno(), "wb", closefd=False) as whole:  # a descriptor
-            whole.write(text.encode())
+    rest = memoryview(text.encode()) if sys.stdout else memoryview(b"")
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) or 0 :]
 
 
 def _check_sources(files: Sequence[str], before: Sequence[str], *, use_cluster: bool) -> None:
