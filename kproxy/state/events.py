@@ -13,7 +13,7 @@ class Cost(StrEnum):
     """How much of an object, or of a file of them, is left out."""
 
     OBJECT = "is left out"
-    FIELD = "is used without this field"
+    FIELD = "is used in part"
     CHANGE = "keeps the rules that it had, if any"
     FILE = "keeps its last good contents in force"
 
@@ -44,8 +44,6 @@ class Rejection:
     @property
     def told(self) -> str:
         """The effect and the reason, as the end of a sentence about the object."""
-        if self.cost is Cost.FIELD:
-            return f"is used without {self.field}: {self.reason}"
         where = f"{self.field}: " if self.field else ""
         return f"{self.cost}: {where}{self.reason}"
 
