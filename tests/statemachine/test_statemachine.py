@@ -16,7 +16,7 @@ from wire import Wire
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(400)]
 
-FOR_S = {Filter.NFT: 24.0, Filter.LEGACY: 24.0, Filter.NFTABLES: 10.0}
+FOR_S = {Filter.NFT: 16.0, Filter.LEGACY: 16.0, Filter.NFTABLES: 10.0}
 FAMILIES = (Family.IPV4, Family.IPV6)
 SLICES = tuple(SliceKey("a", family, "x") for family in FAMILIES)
 SERVED = tuple(PutSlice(key, (Pod(number=0), Pod(number=1))) for key in SLICES)
