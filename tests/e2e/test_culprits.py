@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_service_at_fault_costs_no_other_its_rules_at_start_and_later(
     assert "not applied" not in log.read_text()
 
 
+def is_emptied(backend: Backend) -> bool:
+    """Whether all rules and both counters could be deleted: not while a program of the stopped agent still writes rules."""
+    for program in (f"iptables-{backend}", f"ip6tables-{backend}"):
+        for table in ("filter", "nat"):
+            process.run([f"{program}-restore"], stdin=f"*{table}\nCOMMIT\n")
+    if backend is Backend.NFT:
+        process.run(["nft", "flush", "ruleset"])
+    for counter in COUNTERS:
+        with suppress(OSError), Netlink() as netlink:
+            netlink.tell(NFNL_MSG_ACCT_DEL, NFPROTO_UNSPEC, text_attribute(NFACCT_NAME, counter))
+    return not any(have_counters([counter]) for counter in COUNTERS)
+
+
 @pytest.mark.parametrize("backend", Backend)
 def test_agent_whose_rules_and_counters_are_gone_programs_all_again(
     api: StubApi, tmp_path: Path, backend: Backend
@@ -90,13 +104,7 @@ def test_agent_whose_rules_and_counters_are_gone_programs_all_again(
         programmed = holds(backend, "default/web cluster IP", f"nfacct-name  {COUNTERS[0]}")
         eventually(programmed, "the first list is programmed", log)
         running.send_signal(signal.SIGSTOP)
-        for table in ("filter", "nat"):
-            process.run([f"iptables-{backend}-restore"], stdin=f"*{table}\nCOMMIT\n")
-        if backend is Backend.NFT:
-            process.run(["nft", "flush", "ruleset"])
-        for counter in COUNTERS:
-            with Netlink() as netlink:
-                netlink.tell(NFNL_MSG_ACCT_DEL, NFPROTO_UNSPEC, text_attribute(NFACCT_NAME, counter))
+        eventually(lambda: is_emptied(backend), "no rule and no counter is left", log)
         assert not have_counters()
         running.send_signal(signal.SIGCONT)
         eventually(programmed, "all is programmed again", log)

@@ -116,7 +116,7 @@ def test_bench_measures_every_case_on_each_backend_against_its_rivals() -> None:
     figures = json.loads(bench("--agent", "--json"))
     cases = {subject: [f["case"] for f in figures if f["subject"] == subject] for subject in SUBJECTS}
     assert ["render"] == cases["kproxy render --mode iptables"]
-    assert 13 == len(cases["iptables-nft, auto"]) == len(cases["iptables-legacy, auto"])
+    assert 16 == len(cases["iptables-nft, auto"]) == len(cases["iptables-legacy, auto"])
     assert all(f["p50_ms"] > 0 and f["resident_mb"] > 10 for f in figures)
     (replaced,) = [f for f in figures if f["subject"] == SUBJECTS[1] and f["case"] == "endpoint replaced"]
     assert ["bare", "least", "usual"] == list(replaced["baselines"])
@@ -127,11 +127,13 @@ def test_bench_measures_every_case_on_each_backend_against_its_rivals() -> None:
 def test_bench_measures_every_case_in_nftables_mode_against_its_rivals() -> None:
     figures = json.loads(bench("--mode", "nftables", "--agent", "--json"))
     found = {each["case"]: each for each in figures if each["subject"] == "nftables"}
-    assert 15 == len(found)
+    assert 18 == len(found)
     assert {"nftables", "kproxy render --mode nftables"} == {each["subject"] for each in figures}
     rivals = {case: [*each["baselines"]] for case, each in found.items()}
     assert ["only service"] == rivals.pop("first packet to the last service")
     assert [] == rivals.pop("agent: start to first sync") == rivals.pop("agent: start again to ready")
+    among_bad = [rivals.pop(case) for case in list(rivals) if "bad" in case]
+    assert [["good alone"]] * 3 == among_bad
     assert all(["bare"] == names for names in rivals.values())
     assert 6 == found["endpoint replaced"]["rules_written"]
     assert found["first sync"]["bytes_written"] > 1000

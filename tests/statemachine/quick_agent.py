@@ -15,5 +15,6 @@ _QUICK = Pace(idle_s=2.0, backoff_base_s=0.02, backoff_cap_s=0.2, retry_after_ca
 if __name__ == "__main__":
     KubeSource.__init__.__kwdefaults__ = {"pace": _QUICK}
     tree.LAYOUTS.update(LAYOUTS)
-    hunger.arm(Path(os.environ[hunger.VARIABLE]))
+    if hunger.VARIABLE in os.environ:  # the state machine's agents, and no others
+        hunger.arm(Path(os.environ[hunger.VARIABLE]))
     main()

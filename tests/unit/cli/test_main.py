@@ -268,6 +268,9 @@ def test_missing_stdout_is_no_error() -> None:
 
 
 def test_interrupt_ends_with_130_and_no_words() -> None:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell ignores it for what runs behind
     with subprocess.Popen(
         [sys.executable, "-m", "kproxy", "render", "-f", "-"],
         stdin=subprocess.PIPE,
@@ -279,6 +282,7 @@ def test_interrupt_ends_with_130_and_no_words() -> None:
         process.send_signal(signal.SIGINT)
         # closes stdin: Python looks at a signal that came just before read(2) only when that returns
         said = process.communicate(timeout=60)
+    signal.signal(signal.SIGINT, before)
     assert (130, (b"", b"")) == (process.returncode, tuple(part.strip() for part in said))
 
 
