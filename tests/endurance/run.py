@@ -245,13 +245,17 @@ def _first_difference(wanted: dict[str, object], found: dict[str, object]) -> st
 
 
 def _held_at_rest(pid: int) -> Held:
-    """The median of each in a while without changes: a watch may just begin anew, a program just run."""
+    """In a while without changes, the median of the memory, and the least threads and files.
+
+    A watch may just begin anew, a program just run, an Event just be posted; what leaked is there all the time.
+    """
     samples = []
     deadline = time.monotonic() + _AT_REST_FOR_S
     while time.monotonic() < deadline:
         samples.append(_held(pid))
         time.sleep(0.1)
-    return Held(*map(median_low, zip(*samples, strict=True)))
+    memory, threads, files = zip(*samples, strict=True)
+    return Held(median_low(memory), min(threads), min(files))
 
 
 def _held(pid: int) -> Held:
