@@ -45,7 +45,7 @@ _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Listing(NamedTuple):
-    """What one list of everything cost: from the bytes until all that follows is done, and the sync within that."""
+    """The cost of one list of everything: from the bytes until all that follows is done, and of the sync within that."""
 
     whole: Sample
     sync: Sample
@@ -144,7 +144,7 @@ class ListedAgent:
         )
 
     def _settle(self) -> None:
-        """What the agent records of a sync is recorded before the next one, in which nothing changes."""
+        """Let the agent record its sync before the next one, in which nothing changes."""
         if self._emitted:
             self._synced(Deleted(Kind.POD, NamespacedName("default", "nobody")))
 

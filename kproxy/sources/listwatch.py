@@ -163,9 +163,8 @@ class ListWatch:
         }
         with self._open(query, self._pace.idle_s) as answer:
             self._silent_watches += 1
-            self._understood_at = (
-                self._pace.clock()
-            )  # the server goes on where the list or the last event ended
+            # the server goes on where the list or the last event ended
+            self._understood_at = self._pace.clock()
             for line in self._lines(answer):
                 self._silent_watches = 0
                 self._take(line)
