@@ -11,7 +11,7 @@ from functools import partial
 from benchmarks.cluster import Entry, Size, entries, filled_store
 from benchmarks.iptables_dispatch import NO_CHANGE, Dispatch, DispatchChange
 from benchmarks.subject import Change, Rival
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.iptables import RESTORE_TIMEOUT_S, Backend
 from kproxy.model.plan import plan_service
 from kproxy.render.templates import rule_templates

@@ -27,10 +27,10 @@ from kproxy.agent.schedule import Schedule
 from kproxy.agent.surroundings import surround
 from kproxy.agent.watches import Watches
 from kproxy.agent.web import Page
+from kproxy.client.connection import Answer
 from kproxy.configuration import Configuration, Mode
 from kproxy.errors import ApiFailed
 from kproxy.kernel.addresses import local_addresses
-from kproxy.sources.connection import Answer
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import list_resource
 from kproxy.state.events import Deleted, Event

@@ -8,7 +8,7 @@ from functools import partial
 
 from benchmarks.cluster import Entry, Size, entry, filled_store
 from benchmarks.subject import Change, Rival
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.model.plan import plan_service
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances

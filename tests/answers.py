@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from kproxy.sources.connection import Answer
+from kproxy.client.connection import Answer
 
 
 class _Body:

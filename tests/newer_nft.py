@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import CREATE, Message, Netlink, attribute, text_attribute
 
 _NFTABLES = 10

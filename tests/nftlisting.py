@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.values import Family
 
 

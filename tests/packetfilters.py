@@ -2,11 +2,11 @@
 
 from typing import Protocol
 
+from kproxy import process
 from kproxy.explain.dump import parse_tables
 from kproxy.explain.nft_table import parse_table
 from kproxy.explain.nft_walk import NftWalker
 from kproxy.explain.walk import Walker
-from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend
 from kproxy.model.packet import Fates, Packet
 from kproxy.ruleset.chains import parse_chains

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import fresh_namespace, inside
 
 

@@ -10,7 +10,7 @@ from benchmarks.comparison import Comparison
 from benchmarks.ground import Ground, synced
 from benchmarks.pace import Pace
 from benchmarks.sample import Sample, cpu_s
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import inside
 
 _TRIES = 200

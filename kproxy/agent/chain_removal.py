@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterator, Sequence
 
+from kproxy import process
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import process, xtables
+from kproxy.kernel import xtables
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.ruleset.chains import Chain
 from kproxy.transaction.fit import fitting

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.threads import KeptThread, Need
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from kproxy.agent.follower import Follower, Outcome
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.series import QUARANTINED_KINDS, Series
 from kproxy.agent.web import Page
-from kproxy.sources.connection import Asked
+from kproxy.client.connection import Asked
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import KIND_OF, EndpointSlice, Kind
 from kproxy.state.store import Store

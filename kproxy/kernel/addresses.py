@@ -2,8 +2,8 @@
 
 import msgspec
 
+from kproxy import process
 from kproxy.errors import KproxyError
-from kproxy.kernel import process
 from kproxy.values import Address, parse_address
 
 

@@ -4,8 +4,8 @@ import re
 from contextlib import suppress
 from itertools import chain as chain_up
 
+from kproxy import process
 from kproxy.errors import KproxyError
-from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.nft_rules import count_iptables_rules
 from kproxy.kernel.nftables import chains

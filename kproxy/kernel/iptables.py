@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 
+from kproxy import process
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel import process, xtables
+from kproxy.kernel import xtables
 from kproxy.kernel.lockwait import LockWait
 from kproxy.kernel.nfnetlink import send_room, too_long
 from kproxy.kernel.nft_rules import count_rules, delete_jumps, jumps_in

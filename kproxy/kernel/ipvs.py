@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from kproxy import process
 from kproxy.errors import KproxyError
-from kproxy.kernel import process
 
 INTERFACE = "kube-ipvs0"
 """The name that kube-proxy gives to the dummy interface that holds all cluster IPs."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import process
 from kproxy.ruleset.chains import Chain
 
 _LONGEST_S = 60.0

@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from kproxy import process
 from kproxy.errors import KproxyError
-from kproxy.kernel import process
 from kproxy.threads import KeptThread, Need
 
 _LOOK_EVERY_S = 0.005

@@ -13,8 +13,8 @@ from itertools import chain, islice
 from typing import TypeVar
 from weakref import finalize
 
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import (
     NFPROTO,
     Interrupted,

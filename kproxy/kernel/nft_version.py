@@ -10,8 +10,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from kproxy import process
 from kproxy.errors import EnvironmentLacking, KproxyError
-from kproxy.kernel import process
 
 _log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
 from kproxy.transaction.plan import Known
 from kproxy.transaction.transaction import Section, Transaction

@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from kproxy.client.connection import Answer, Connection
 from kproxy.errors import ApiFailed, InvalidField
-from kproxy.sources.connection import Answer, Connection
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace

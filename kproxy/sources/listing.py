@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 import msgspec
 
+from kproxy.client.connection import Answer, AnswerTooLarge
+from kproxy.client.failures import one_line
 from kproxy.errors import ApiFailed, InvalidField, Irrelevant
-from kproxy.sources.connection import Answer, AnswerTooLarge
 from kproxy.sources.depth import room_for_depth
-from kproxy.sources.failures import one_line
 from kproxy.sources.wire import Page, decode_page
 from kproxy.state.decode import decode, identify
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed

@@ -16,13 +16,14 @@ from http import HTTPStatus
 
 import msgspec
 
+from kproxy.client.connection import Answer, Connection
+from kproxy.client.failures import refusal
+from kproxy.client.status import decode_status
 from kproxy.errors import ApiFailed, InputError, KproxyError
 from kproxy.sources.backoff import Backoff
-from kproxy.sources.connection import Answer, Connection
-from kproxy.sources.failures import refusal
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
-from kproxy.sources.wire import Meta, decode_event, decode_meta, decode_status, split_lines
+from kproxy.sources.wire import Meta, decode_event, decode_meta, split_lines
 from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.objects import Kind
 from kproxy.threads import KeptThread, Need

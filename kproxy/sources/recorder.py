@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
+from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, KproxyError
-from kproxy.sources.connection import Connection
 from kproxy.threads import KeptThread, Need, tell_defect
 from kproxy.values import NamespacedName
 

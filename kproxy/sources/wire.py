@@ -1,4 +1,4 @@
-"""The API's envelopes: pages of a list, watch events and Status, with the objects left as bytes."""
+"""The API's envelopes: pages of a list and watch events, with the objects left as bytes."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -47,19 +47,6 @@ class WatchEvent(Struct, frozen=True):
     object: msgspec.Raw
 
 
-class StatusDetails(Struct, frozen=True, rename="camel"):
-    retry_after_seconds: int = 0
-
-
-class Status(Struct, frozen=True):
-    """What the API says when it refuses; `code` is an HTTP status."""
-
-    message: str = ""
-    reason: str = ""
-    code: int = 0
-    details: StatusDetails | None = None
-
-
 class _AnyMeta(Struct, frozen=True, rename="camel"):
     """An object that breaks every rule still has a key, as long as that is text."""
 
@@ -75,7 +62,6 @@ class _Head(Struct, frozen=True):
 _HEAD = msgspec.json.Decoder(_Head)
 _PAGE = msgspec.json.Decoder(Page)
 _EVENT = msgspec.json.Decoder(WatchEvent)
-_STATUS = msgspec.json.Decoder(Status)
 
 
 def decode_page(body: bytes) -> Page:
@@ -93,14 +79,6 @@ def decode_meta(raw: bytes | msgspec.Raw) -> Meta:
     found = parse_json(_HEAD, raw).metadata
     texts = (found.name, found.namespace, found.resource_version)
     return Meta(*(text if isinstance(text, str) else "" for text in texts))
-
-
-def decode_status(raw: bytes | msgspec.Raw) -> Status:
-    """A proxy in between may refuse in a language of its own: anything but a Status is an empty one."""
-    try:
-        return parse_json(_STATUS, raw)
-    except msgspec.DecodeError:
-        return Status()
 
 
 def split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from kproxy import process
 from kproxy.agent.family import FamilyProxy
 from kproxy.cli.render import command as render_command
 from kproxy.configuration import decode_configuration
 from kproxy.configuration.rules import rule_settings
-from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.record import Record

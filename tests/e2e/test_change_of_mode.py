@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.iptables import Backend
 from lab.cluster import Cluster, agent, eventually
 from lab.topology import CLIENT, NODE, PODS, Lab, Outcome

@@ -9,8 +9,9 @@ from socket import create_server
 
 import pytest
 
+from kproxy import process
 from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
-from kproxy.kernel import process, sysctl
+from kproxy.kernel import sysctl
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.ipvs import has_interface
 from kproxy.kernel.nftables import generation, has_table

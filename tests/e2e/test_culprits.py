@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.accounting import COUNTERS, have_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kproxy.kernel import process, sysctl
+from kproxy import process
+from kproxy.kernel import sysctl
 from kproxy.values import Address, Protocol
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, metric, running_agent

@@ -12,7 +12,8 @@ from urllib.error import URLError
 import pytest
 import yaml
 
-from kproxy.kernel import process, sysctl
+from kproxy import process
+from kproxy.kernel import sysctl
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, running_agent
 from stubapi import StubApi

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kproxy.client.connection import Answer, Connection, connect
 from kproxy.errors import InputError
-from kproxy.sources.connection import Answer, Connection, connect
 from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, running_agent
 from stubapi import StubApi

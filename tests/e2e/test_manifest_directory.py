@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import fresh_namespace, inside
 from running import eventually, running_agent
 

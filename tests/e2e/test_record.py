@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from running import BOUND_S, eventually, running_agent
 

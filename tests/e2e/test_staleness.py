@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, metric, running_agent
 from stubapi import StubApi

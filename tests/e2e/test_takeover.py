@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.accounting import ensure_counters
 from pods import node_and_pods
 from recordings import DIRECTORY

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kproxy.kernel import process
+from kproxy import process
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from running import BOUND_S, NODE, eventually, running_agent
 from stubapi import StubApi

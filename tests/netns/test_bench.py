@@ -12,7 +12,7 @@ from benchmarks.iptables import IptablesSubject
 from benchmarks.listed import NODE, Listing, listed_agent
 from benchmarks.nftables import NftablesSubject
 from benchmarks.subject import Rival, Subject
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.iptables import Backend
 from kproxy.sources.wire import decode_page
 from kproxy.state.events import Changed

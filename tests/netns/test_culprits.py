@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.agent import suspects
 from kproxy.agent.family import FamilyProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.accounting import COUNTERS, ensure_counters, have_counters
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from kproxy import process
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import process, sysctl
+from kproxy.kernel import sysctl
 from kproxy.kernel.accounting import ensure_counters, have_counters
 from kproxy.kernel.addresses import local_addresses
 from kproxy.kernel.backend import find_backend

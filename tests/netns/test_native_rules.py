@@ -6,10 +6,10 @@ from contextlib import closing
 import pytest
 
 from facts import CLUSTER_CIDRS, NODE
+from kproxy import process
 from kproxy.agent.cleanup import end_iptables_mode
 from kproxy.agent.family import FamilyProxy
 from kproxy.agent.proxy import SyncReport
-from kproxy.kernel import process
 from kproxy.kernel.backend import find_backend
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nft_rules import jumps_in

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import CREATE, NFPROTO, Message, Netlink, attribute, text_attribute
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_foreign import foreign_tables, tables_of_newer_nft

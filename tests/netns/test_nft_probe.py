@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kproxy import process
 from kproxy.errors import EnvironmentLacking
-from kproxy.kernel import process
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_probe import require_expressions
 from kproxy.values import Family

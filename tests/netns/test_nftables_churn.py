@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
-from kproxy.kernel import process
 from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings
 from kproxy.ruleset.desired import Circumstances

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.model.decide import decide

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import nft, process
+from kproxy.kernel import nft
 from kproxy.kernel.nfnetlink import Message, Netlink, attributes_within
 from kproxy.kernel.nft import NftTable
 from kproxy.kernel.nft_elements import messages, raw

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kproxy import process
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
-from kproxy.kernel import process
 from kproxy.kernel.nft import NftTable
 from kproxy.model.decide import decide
 from kproxy.model.packet import Packet, Verdict

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.agent import suspects
 from kproxy.agent.cleanup import end_nftables_mode
 from kproxy.agent.nft_table import Commits
@@ -25,7 +26,6 @@ from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S
 from kproxy.errors import InputError, ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import Netlink
 from kproxy.kernel.nft import NftTable
 from kproxy.model.settings import Settings

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from kproxy import process
 from kproxy.agent.cleanup import (
     end_iptables_mode,
     end_nftables_mode,
     end_other_backend_and_nftables_mode,
 )
 from kproxy.errors import KproxyError
-from kproxy.kernel import process
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.nftables import generation

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.agent.family import FamilyProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.listed import listed_chains
 from kproxy.kernel.nfnetlink import Interrupted

@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from kproxy import process
 from kproxy.agent.cleanup import clean_up
 from kproxy.agent.family import FamilyProxy
 from kproxy.agent.nft_table import Commits
 from kproxy.agent.nftables import NftablesProxy
 from kproxy.agent.proxy import Proxy
-from kproxy.kernel import process
 from kproxy.kernel.iptables import Backend, Iptables
 from kproxy.kernel.nfnetlink import Netlink, send_room
 from kproxy.kernel.nft import DoesNotFit, NftTable

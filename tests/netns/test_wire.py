@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.iptables import Backend
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.values import Address, Family, Protocol

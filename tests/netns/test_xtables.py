@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.kernel.xtables import chain_names, tables
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from kproxy.client.connection import connect
+from kproxy.client.status import decode_status
 from kproxy.errors import KproxyError
-from kproxy.sources.connection import connect
 from kproxy.sources.manifests import read
-from kproxy.sources.wire import decode_event, decode_meta, decode_page, decode_status
+from kproxy.sources.wire import decode_event, decode_meta, decode_page
 from kproxy.sources.yaml import load_documents
 from kproxy.state.decode import decode, identify
 from kproxy.state.objects import Kind

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from kproxy.client.connection import Connection, connect
 from kproxy.errors import InputError, KproxyError
-from kproxy.sources.connection import Connection, connect
 from stubapi import StubApi
 
 NOBODY = "https://127.0.0.1:1"

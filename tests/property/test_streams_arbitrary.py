@@ -16,26 +16,20 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
+from kproxy.client.connection import Connection
+from kproxy.client.status import Status, decode_status
 from kproxy.errors import ApiFailed
-from kproxy.sources.connection import Connection
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
-from kproxy.sources.wire import (
-    Status,
-    decode_event,
-    decode_meta,
-    decode_page,
-    decode_status,
-    split_lines,
-)
+from kproxy.sources.wire import decode_event, decode_meta, decode_page, split_lines
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
 if TYPE_CHECKING:
-    from kproxy.sources.credentials import Access
+    from kproxy.client.credentials import Access
 
 ENDS_WITHIN_S = 60.0
 TEXTS = st.text(max_size=8) | st.sampled_from(

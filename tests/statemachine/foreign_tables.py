@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from kproxy.kernel import process
+from kproxy import process
 from kproxy.values import Family
 from statemachine.foreign import Spoiled
 from statemachine.steps import Step

@@ -28,7 +28,7 @@ class Work(StrEnum):
     QUARANTINE = "kproxy.agent.quarantine:Quarantine.synced"
     FLOWS = "kproxy.agent.flows:FlowCleaner._take"
     EVENTS = "kproxy.sources.recorder:EventRecorder._post"
-    RUNNING_A_PROGRAM = "kproxy.kernel.process:run"
+    RUNNING_A_PROGRAM = "kproxy.process:run"
 
 
 def arm(directory: Path) -> None:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from kproxy.kernel import process
+from kproxy import process
 from statemachine.filters import Filter
 
 

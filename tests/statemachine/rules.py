@@ -6,7 +6,8 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Self
 
-from kproxy.kernel import addresses, process
+from kproxy import process
+from kproxy.kernel import addresses
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.iptables import Backend
 from kproxy.model.node import view_node

@@ -4,8 +4,9 @@ import json
 from difflib import unified_diff
 from typing import Any
 
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import addresses, process
+from kproxy.kernel import addresses
 from kproxy.model.node import view_node
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.desired import Circumstances

@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import process
 from kproxy.ruleset.chains import Chain
 from kproxy.values import Family
 

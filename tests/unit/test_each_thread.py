@@ -322,7 +322,7 @@ def is_open(port: int) -> bool:
 
 def test_wait_for_the_lock_is_measured_on(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
     once = Once(lambda: (os.getpid(),), failure)
-    monkeypatch.setattr("kproxy.kernel.process.running", once.method)
+    monkeypatch.setattr("kproxy.process.running", once.method)
     looks = 0
 
     def is_waiting(_: int) -> bool:

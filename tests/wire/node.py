@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import process
 from kproxy.kernel.nfnetlink import NFPROTO, NFPROTO_UNSPEC, Netlink, attribute
 from kproxy.model.packet import Host
 from kproxy.values import Family, family_of, parse_address

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kproxy.sources.wire import (
-    Status,
-    decode_event,
-    decode_meta,
-    decode_page,
-    decode_status,
-    split_lines,
-)
+from kproxy.client.status import Status, decode_status
+from kproxy.sources.wire import decode_event, decode_meta, decode_page, split_lines
 from kproxy.values import NamespacedName
 
 LINES = st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")).filter(bool))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from answers import answer
+from kproxy.client.connection import Answer, AnswerTooLarge
 from kproxy.errors import ApiFailed, InputError
 from kproxy.sources import listing
-from kproxy.sources.connection import Answer, AnswerTooLarge
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICES
 from kproxy.sources.listing import list_resource
 from kproxy.sources.wire import split_lines

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from kubernetes.config import incluster_config
 
+from kproxy.client.connection import Connection, connect
 from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
-from kproxy.sources.connection import Connection, connect
 from stubapi import StubApi
 from stubapi.certificates import server_context
 

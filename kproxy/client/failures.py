@@ -7,8 +7,8 @@ import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.status import Status, decode_status
 from kproxy.errors import ApiFailed
-from kproxy.sources.wire import Status, decode_status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16

@@ -11,11 +11,11 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.errors import ApiFailed
-from kproxy.sources.failures import Peer, broken_transport, refused_answer
 
 if TYPE_CHECKING:
-    from kproxy.sources.credentials import Access
+    from kproxy.client.credentials import Access
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
@@ -153,6 +153,6 @@ def connect(
     runs credential plugins anew each time. InputError for a configuration that cannot be used,
     EnvironmentLacking without a configuration and outside a pod.
     """
-    from kproxy.sources.credentials import access  # half a second, spent only with a cluster
+    from kproxy.client.credentials import access  # half a second, spent only with a cluster
 
     return Connection(access(kubeconfig, master), note)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kproxy import process
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel import process
 
 LINES = "a line of twenty char\n" * 100_000
 """More than any pipe holds."""

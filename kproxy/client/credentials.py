@@ -13,8 +13,8 @@ import yaml
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
+from kproxy.client.failures import one_line
 from kproxy.errors import EnvironmentLacking, InputError
-from kproxy.sources.failures import one_line
 
 _SERVICE_ACCOUNT = "the pod's service account"
 _MALFORMED = (
@@ -65,7 +65,7 @@ class Access:
 
 
 def access(kubeconfig: Path | None, master: str) -> Access:
-    """As kube-proxy's `--kubeconfig` and `--master` ask; see `kproxy.sources.connection.connect`."""
+    """As kube-proxy's `--kubeconfig` and `--master` ask; see `kproxy.client.connection.connect`."""
     configuration = Configuration()
     if kubeconfig is not None:
         _read_kubeconfig(kubeconfig, configuration)
