@@ -3,7 +3,7 @@
 import socket
 import ssl
 from importlib.util import find_spec
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import urllib3
 from urllib3 import exceptions as transport
@@ -13,6 +13,9 @@ from urllib3.util.ssltransport import SSLTransport
 
 from kproxy.client.proxies import Proxy
 from kproxy.errors import EnvironmentLacking
+
+if TYPE_CHECKING:
+    from urllib3._base_connection import BaseHTTPConnection
 
 _KEEPALIVE_S = 15
 """Between two probes of a silent connection; Go's net.Dialer has the same."""
@@ -46,6 +49,11 @@ class _TlsConnection(HTTPSConnection):
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+
+    def _validate_conn(self, conn: "BaseHTTPConnection") -> None:
+        """Without urllib3's warning where the configuration asks for no verification."""
+        if conn.is_closed:
+            conn.connect()
 
 
 _POOLS: dict[str, type[HTTPConnectionPool]] = {"http": HTTPConnectionPool, "https": _TlsPool}
@@ -102,7 +110,7 @@ def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
 
-    class TlsPool(HTTPSConnectionPool):
+    class TlsPool(_TlsPool):
         ConnectionCls = Tls
 
     return {"http": PlainPool, "https": TlsPool}
