@@ -64,10 +64,14 @@ class BasicAuth(Nobody):
         return {"Authorization": f"Basic {base64.b64encode(self._login.encode()).decode()}"}
 
 
+def login_of(url: Url) -> Credentials:
+    return BasicAuth(url.login.user, url.login.password) if url.login else Nobody()
+
+
 def credentials_of(user: Entry[User], _: Entry[Cluster], url: Url, origin: str) -> Credentials:
     fields = user.value
     if url.login is not None:
-        return BasicAuth(url.login.user, url.login.password)
+        return login_of(url)
     if fields.token_file:
         return TokenFile(Path(fields.token_file), origin)
     if fields.token:

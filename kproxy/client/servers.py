@@ -74,12 +74,14 @@ def server_url(text: str, *, is_secure: bool) -> Url:
 def _server_url(text: str, *, is_secure: bool) -> Url:
     try:
         url = _parsed(text)
+        if url.scheme and url.host + url.port:
+            return url
     except _NotAUrl:
-        url = None
-    if url is None or not (url.scheme and url.host + url.port):
-        url = _parsed(f"{SECURE if is_secure else 'http'}://{text}")
-        if url.path not in ("", "/"):
-            raise _NotAUrl("it is neither a URL nor host:port")
+        if "://" in text:  # its scheme is not what it lacks
+            raise
+    url = _parsed(f"{SECURE if is_secure else 'http'}://{text}")
+    if url.path not in ("", "/"):
+        raise _NotAUrl("it is neither a URL nor host:port")
     return url
 
 

@@ -28,7 +28,7 @@ from kproxy.client.kubeconfig import (
     User,
     load_kubeconfig,
 )
-from kproxy.client.proofs import Nobody, TokenFile, credentials_of
+from kproxy.client.proofs import Nobody, TokenFile, credentials_of, login_of
 from kproxy.client.servers import SECURE, Url, server_url
 from kproxy.client.target import Target, TlsSettings
 from kproxy.client.validation import check_authority, check_cluster, check_user
@@ -64,12 +64,13 @@ def find_target(kubeconfig: Path | None, master: str) -> Target:
 
 
 def _target_of_master(master: str) -> Target:
-    """Without a kubeconfig nobody says who we are."""
+    """Without a kubeconfig only a user and password in the URL say who we are."""
     try:
         url = server_url(master, is_secure=False)
     except InputError as wrong:
         raise InputError(f"--master: {wrong}") from None
-    return Target(url.without_login, "--master", TlsSettings() if url.scheme == SECURE else None, Nobody())
+    tls = TlsSettings() if url.scheme == SECURE else None
+    return Target(url.without_login, "--master", tls, login_of(url) if tls else Nobody())
 
 
 def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
