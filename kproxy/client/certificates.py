@@ -1,11 +1,9 @@
 """Client certificates that a configuration holds or names files for (client-go's transport/cert_rotation.go)."""
 
 import os
-import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from kproxy.client.kept import Kept, Renewed, read_file
 from kproxy.client.target import ClientCertificate
@@ -74,28 +72,3 @@ def require_fit(pair: ClientCertificate, named: str) -> None:
 def _no_passphrase() -> str:
     """OpenSSL would ask a person at the terminal."""
     return ""
-
-
-class Validity(NamedTuple):
-    """In seconds since the epoch."""
-
-    begins_at: float
-    ends_at: float
-
-
-_FIRST = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-
-
-def validity(certificates: bytes) -> Validity | None:
-    """That of the first of these in PEM; None where none can be read."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    first = _FIRST.search(certificates)
-    try:
-        context.load_verify_locations(cadata=first[0].decode() if first else "")
-        loaded = context.get_ca_certs()[0]
-        return Validity(
-            ssl.cert_time_to_seconds(str(loaded["notBefore"])),
-            ssl.cert_time_to_seconds(str(loaded["notAfter"])),
-        )
-    except (ssl.SSLError, ValueError, LookupError):
-        return None

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from kproxy import process
-from kproxy.client.certificates import validity
 from kproxy.client.exec_answer import Answer, decode_answer
 from kproxy.client.exec_config import ExecConfig, InteractiveMode, require_valid
 from kproxy.client.failures import one_line
@@ -21,6 +20,7 @@ from kproxy.client.masked import last_line
 from kproxy.client.plugin_facts import Called, CallStatus, Rotated, tell, tell_end
 from kproxy.client.target import ClientCertificate
 from kproxy.client.tokens import authorization
+from kproxy.client.validity import validity
 from kproxy.errors import EnvironmentLacking, InputError, InvalidField, KproxyError
 
 _log = logging.getLogger(__name__)
