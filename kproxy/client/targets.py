@@ -12,12 +12,14 @@ Source: kube-proxy `cmd/kube-proxy/app/server.go` `createClient`; client-go `too
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from kproxy.client.authorities import read_authority, require_certificate
+from kproxy.client.credentials import credentials_of, login_of, plugin_of
 from kproxy.client.failures import one_line
 from kproxy.client.kubeconfig import (
     Cluster,
@@ -28,10 +30,10 @@ from kproxy.client.kubeconfig import (
     User,
     load_kubeconfig,
 )
-from kproxy.client.proofs import Nobody, TokenFile, credentials_of, login_of
 from kproxy.client.servers import SECURE, Url, server_url
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.validation import check_authority, check_cluster, check_user
+from kproxy.client.tokens import NoCredentials, TokenFile
+from kproxy.client.validation import check_authority, check_cluster, check_plugin, check_user
 from kproxy.errors import EnvironmentLacking, InputError, InvalidField
 from kproxy.state.validate import quoted
 
@@ -70,7 +72,7 @@ def _target_of_master(master: str) -> Target:
     except InputError as wrong:
         raise InputError(f"--master: {wrong}") from None
     tls = TlsSettings() if url.scheme == SECURE else None
-    return Target(url.without_login, "--master", tls, login_of(url) if tls else Nobody())
+    return Target(url.without_login, "--master", tls, login_of(url) if tls else NoCredentials())
 
 
 def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
@@ -86,23 +88,29 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
     check_cluster(cluster)
     url = _server(cluster, user.value, "--master" if master else f"{cluster.place}: server")
     origin = f"the kubeconfig {loaded.path}"
-    settings = cluster.value
     authority = read_authority(cluster)
+    plugin = plugin_of(user.value, cluster.value, authority, url.without_login, origin)
+    if plugin is not None:
+        check_plugin(user, plugin)
+    without_tls = Target(
+        url.without_login,
+        origin,
+        None,
+        NoCredentials(),
+        cluster.value.proxy_url,
+        not cluster.value.disable_compression,
+    )
     if url.scheme != SECURE:
-        return Target(
-            url.without_login, origin, None, Nobody(), settings.proxy_url, not settings.disable_compression
-        )
+        return without_tls
+    tls = _tls(cluster, authority)
+    return replace(without_tls, tls=tls, credentials=credentials_of(user.value, plugin, url, origin))
+
+
+def _tls(cluster: Entry[Cluster], authority: bytes | None) -> TlsSettings:
     check_authority(cluster)
     if authority is not None:
         require_certificate(cluster, authority)
-    return Target(
-        url.without_login,
-        origin,
-        TlsSettings(authority, not settings.insecure_skip_tls_verify, settings.tls_server_name),
-        credentials_of(user, cluster, url, origin),
-        settings.proxy_url,
-        not settings.disable_compression,
-    )
+    return TlsSettings(authority, not cluster.value.insecure_skip_tls_verify, cluster.value.tls_server_name)
 
 
 def _named(
