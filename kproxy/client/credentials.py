@@ -16,7 +16,7 @@ from kproxy.client.certificates import CertificatePair
 from kproxy.client.exec_config import ClusterInfo
 from kproxy.client.exec_plugin import ExecPlugin
 from kproxy.client.identity import BasicAuth, Combined, Impersonation
-from kproxy.client.kubeconfig import Cluster, User
+from kproxy.client.kubeconfig_fields import Cluster, User
 from kproxy.client.servers import Url
 from kproxy.client.target import Credentials
 from kproxy.client.tokens import BearerToken, NoCredentials, TokenFile
