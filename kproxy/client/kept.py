@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """One value for each key, made when it is first asked for; the oldest of too many are forgotten."""
+    """One value for each key, made when it is first asked for; of too many, those that were not asked for lately are forgotten."""
 
     def __init__(self, make: Callable[[Key], Value]) -> None:
         self._make = make
@@ -34,11 +34,11 @@ class Kept(Generic[Key, Value]):
     def of(self, key: Key) -> Value:
         """The same value for equal keys, in whichever thread."""
         with self._lock:
-            if key not in self._values:
-                self._values[key] = self._make(key)
-                if len(self._values) > _MOST_KEPT:
-                    del self._values[next(iter(self._values))]
-            return self._values[key]
+            value = self._values.pop(key) if key in self._values else self._make(key)
+            self._values[key] = value
+            if len(self._values) > _MOST_KEPT:
+                del self._values[next(iter(self._values))]
+            return value
 
 
 class Renewed(Generic[Value]):
