@@ -19,6 +19,9 @@ _KIND = "ExecCredential"
 _DEPTH = 2
 """`status.token`; aliases to deeper parts could be a billion."""
 
+_LONGEST_YAML_BYTES = 1 << 16
+"""A token, a certificate and a key are a tenth of it, and reading it takes less than a second."""
+
 _IS_YAML = re.compile(r"^(apiVersion|kind):", re.MULTILINE)
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -54,7 +57,9 @@ def decode_answer(output: bytes, api_version: str, named: str) -> Answer:
     """By the rules of client-go's exec.go. InputError says what is wrong without a word of the output."""
     found = _decoded(output, named)
     if found.kind != _KIND:
-        raise InputError(f"{named} answers with {'another' if found.kind else 'no'} kind than {_KIND}")
+        raise InputError(
+            f"{named} answers with {'another kind' if found.kind else 'no kind'}; wanted is {_KIND}"
+        )
     if found.api_version != api_version:
         said = (
             found.api_version
@@ -91,7 +96,7 @@ def _decoded(output: bytes, named: str) -> _ExecCredential:
 
 def _from_yaml(output: bytes) -> Any:
     """client-go takes YAML too. ValueError for anything else, without a word of it."""
-    text = output.decode()
+    text = output.decode() if len(output) <= _LONGEST_YAML_BYTES else ""
     if not _IS_YAML.search(text):
         raise ValueError("no line has a field of ours")
     import yaml  # time and memory that few plugins ask for
