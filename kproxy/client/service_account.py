@@ -56,7 +56,7 @@ def _server(token: Path) -> str:
     loader = incluster_config.InClusterConfigLoader(str(token), str(token), try_refresh_token=False)  # type: ignore[no-untyped-call]
     try:
         loader.load_and_set(found)  # type: ignore[no-untyped-call]
-        return server_url(found.host, is_secure=True).without_login
+        return server_url(found.host, is_secure=True).address
     except (ConfigException, InputError, OSError, ValueError) as error:
         raise EnvironmentLacking(
             f"{_ORIGIN} cannot be used: {one_line(str(error))} Let the pod mount it "

@@ -21,7 +21,7 @@ from kproxy.client.authorities import read_authority, require_certificate
 from kproxy.client.credentials import credentials_of, login_of, plugin_of
 from kproxy.client.kubeconfig import Entry, Kubeconfig, UnusableKubeconfig, load_kubeconfig
 from kproxy.client.kubeconfig_fields import Cluster, Context, User
-from kproxy.client.servers import SECURE, Url, server_url
+from kproxy.client.servers import ServerUrl, server_url
 from kproxy.client.service_account import find_service_account, is_pod
 from kproxy.client.target import Target, TlsSettings
 from kproxy.client.tokens import NoCredentials
@@ -60,8 +60,8 @@ def _target_of_master(master: str) -> Target:
         url = server_url(master, is_secure=False)
     except InputError as wrong:
         raise InputError(f"--master: {wrong}") from None
-    tls = TlsSettings() if url.scheme == SECURE else None
-    return Target(url.without_login, "--master", tls, login_of(url) if tls else NoCredentials())
+    tls = TlsSettings() if url.is_secure else None
+    return Target(url.address, "--master", tls, login_of(url) if tls else NoCredentials())
 
 
 def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
@@ -78,18 +78,18 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
     url = _server(cluster, user.value, "--master" if master else f"{cluster.place}: server")
     origin = f"the kubeconfig {loaded.path}"
     authority = read_authority(cluster)
-    plugin = plugin_of(user.value, cluster.value, authority, url.without_login, origin)
+    plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
     if plugin is not None:
         check_plugin(user, plugin)
     without_tls = Target(
-        url.without_login,
+        url.address,
         f"{origin} (whose credentials are not sent without TLS)",
         None,
         NoCredentials(),
         cluster.value.proxy_url,
         not cluster.value.disable_compression,
     )
-    if url.scheme != SECURE:
+    if not url.is_secure:
         return without_tls
     tls = _tls(cluster, authority)
     credentials = credentials_of(user.value, plugin, url, origin)
@@ -115,7 +115,7 @@ def _named(
     return Entry(f"{kind}s", without)
 
 
-def _server(cluster: Entry[Cluster], user: User, field: str) -> Url:
+def _server(cluster: Entry[Cluster], user: User, field: str) -> ServerUrl:
     settings = cluster.value
     if not settings.server:
         raise InvalidField(field, "it is missing; write it as https://host:port")

@@ -956,13 +956,19 @@ BAD = [
         "open bracket",
         "net/url parseHost",
         kubeconfig({"server": "https://[fd00::1"}),
-        "server: its brackets hold no address",
+        "server: its address is not an IPv6 one in brackets",
+    ),
+    Row(
+        "bad IPv6 address in brackets",
+        "net/url parseHost, Go 1.26",
+        kubeconfig({"server": "https://[1:2]"}),
+        "server: its brackets hold no IPv6 address",
     ),
     Row(
         "name in brackets",
         "net/url parseHost",
         kubeconfig({"server": "https://[h]"}),
-        "server: its brackets hold no IPv6 address",
+        "server: its address is not an IPv6 one in brackets",
     ),
     Row(
         "port that is no number",
@@ -980,7 +986,7 @@ BAD = [
         "blank in the host",
         "net/url parseHost",
         kubeconfig({"server": "https://a b"}),
-        "server: its host holds a sign that no host has",
+        "server: its host holds signs that no host has",
     ),
     Row(
         "newline in the server",
@@ -992,14 +998,14 @@ BAD = [
         "half an escape in the path",
         "net/url unescape",
         kubeconfig({"server": "https://h/%2"}),
-        "server: its path holds a % that begins no escape",
+        "server: its path holds a % without two digits after it",
     ),
     Row("scheme and no host", "net/http Transport.roundTrip", kubeconfig({"server": "https://"}), "server: "),
     Row(
         "bad password in the URL",
         "net/url validUserinfo",
         kubeconfig({"server": f"https://me:{CANARY} x@h"}),
-        "server: its user or password holds a sign",
+        "server: its user or password holds signs",
     ),
     Row(
         "bad master",
@@ -1516,7 +1522,7 @@ def test_master_alone_without_a_scheme_has_no_tls() -> None:
 def test_master_alone_with_a_password_does_not_show_it() -> None:
     target = find_target(None, f"https://me:{CANARY}@h:1")
     assert "https://h:1" == target.server
-    with pytest.raises(InputError, match=r"^--master: its host holds a sign that no host has") as refused:
+    with pytest.raises(InputError, match=r"^--master: its host holds signs that no host has") as refused:
         find_target(None, f"https://me:{CANARY}@h {CANARY}")
     assert CANARY not in str(refused.value)
 
