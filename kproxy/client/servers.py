@@ -5,19 +5,17 @@ Source: client-go `rest/url_utils.go` (`DefaultServerURL`, `DefaultServerUrlFor`
 """
 
 import posixpath
-import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
 
-from kproxy.client.urls import Url, ascii_name, parsed
+from kproxy.client.urls import Url, host_name, parsed
 from kproxy.errors import InputError
 
 _HIGHEST_PORT: Final = 65535
 _PATH_SAFE: Final = "/!$&'()*+,;=:@-._~"
 _BYTES: Final = "surrogateescape"
 """A path may hold escaped bytes that are no UTF-8; they stay as they are."""
-_ASCII_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
 _SECURE: Final = "https"
 _SERVER_SCHEMES: Final = (_SECURE, "http")
 _PROXY_SCHEMES: Final = ("http", "https", "socks5")
@@ -86,10 +84,7 @@ def _address(url: Url) -> str:
 def _host(host: str) -> str:
     if ":" in host:
         return f"[{host.replace('%', '%25', 1)}]"
-    name = ascii_name(host)
-    if not _ASCII_NAME.fullmatch(name):
-        raise ValueError("its host is no name that DNS knows")
-    return name
+    return host_name(host)
 
 
 def _cleaned(path: str) -> str:

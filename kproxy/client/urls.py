@@ -11,6 +11,7 @@ _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _USER = re.compile(r"(?:[A-Za-z0-9._:~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})*")
 _NAME = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=<>\"-]|[^\x00-\x7f]|%[89A-Fa-f][0-9A-Fa-f])*")
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*(?:%25[^\]]*)?)\]")
+_ASCII_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
 _PORT = re.compile(r":[0-9]*")
 _USER_INFO = re.compile(r"(?<=//)[^/?#\s]*@")
 
@@ -69,6 +70,14 @@ def ascii_name(host: str) -> str:
         return dot + idna.encode(host.removeprefix("."), uts46=True).decode()
     except idna.IDNAError:
         return host
+
+
+def host_name(host: str) -> str:
+    """The name or address of a host as something connects to it; ValueError for one that DNS cannot have."""
+    name = ascii_name(host)
+    if not (_ASCII_NAME.fullmatch(name) or ":" in name):
+        raise ValueError("its host is no name that DNS knows")
+    return name
 
 
 def _host_and_port(text: str) -> tuple[str, str]:

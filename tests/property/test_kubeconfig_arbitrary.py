@@ -295,6 +295,9 @@ def test_any_configuration_leads_to_a_server_or_is_refused(
     master=st.just("") | TEXTS | URLS,
     data=st.none() | ANY,
 )
+@example(environment={"HTTP_PROXY": "\x80"}, master="h", data=None)
+@example(environment={"HTTPS_PROXY": "http://h<"}, master="https://h", data=None)
+@example(environment={"HTTPS_PROXY": f"http://h:{'1' * 5000}"}, master="https://h", data=None)
 def test_any_environment_leads_to_a_server_or_is_refused(
     path: Path, told: Told, environment: dict[str, str], master: str, data: dict[str, Any] | None
 ) -> None:
