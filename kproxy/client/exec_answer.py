@@ -12,6 +12,7 @@ from kproxy.client.certificates import require_fit
 from kproxy.client.exec_config import VERSIONS
 from kproxy.client.target import ClientCertificate
 from kproxy.client.tokens import authorization
+from kproxy.client.validity import validity
 from kproxy.errors import InputError
 from kproxy.state.decode import parse_json
 
@@ -30,7 +31,10 @@ _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it."""
+    """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it.
+
+    A certificate that has ended is of no use either, whatever the plugin says; client-go sends it on and on.
+    """
 
     token: str = field(repr=False)
     certificate: ClientCertificate | None
@@ -131,8 +135,17 @@ def _answer(status: _Status, named: str) -> Answer:
     if certificate:
         pair = ClientCertificate(certificate.encode(), key.encode())
         require_fit(pair, f"the client certificate and key of {named}")
-    return Answer(token, pair, _seconds(status.expiration_timestamp))
+    return Answer(token, pair, _earliest(_seconds(status.expiration_timestamp), _end(pair)))
 
 
 def _seconds(at: datetime | None) -> float | None:
     return None if at is None or at == _NEVER else at.timestamp()
+
+
+def _end(pair: ClientCertificate | None) -> float | None:
+    span = validity(pair.certificate) if pair else None
+    return span.ends_at if span else None
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

@@ -85,6 +85,7 @@ def test_agent_whose_plugin_hangs_ends_with_it_within_3_s(
         took_s = time.monotonic() - began_at
     assert [] == processes_with(str(program.folder)) + processes_with(f"sleep\0{3600 + os.getpid()}")
     assert took_s < SOON_S
+    assert "defect" not in log.read_text()
     assert [] == api.requests
 
 

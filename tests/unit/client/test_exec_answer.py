@@ -1,11 +1,13 @@
 """Answers of credential plugins, as client-go's plugin/pkg/client/auth/exec/exec.go takes or refuses them."""
 
+import datetime as dt
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
 
-from credentialplugins import credential, make_pair
+from credentialplugins import credential, in_seconds, make_pair
 from kproxy.client.exec_answer import decode_answer
 from kproxy.client.exec_config import V1, V1BETA1
 from kproxy.client.target import ClientCertificate
@@ -46,6 +48,21 @@ def test_certificate_and_key_are_taken_with_and_without_a_token() -> None:
 def test_expiry_is_a_time_or_never(written: str | None, expected: float | None) -> None:
     text = credential({**TOKEN, "expirationTimestamp": written})
     assert expected == decode_answer(text.encode(), V1, NAMED).expires_at
+
+
+@pytest.mark.parametrize(
+    ("written", "expected_s"), [(None, 86_400), (in_seconds(-90_000), -90_000), (in_seconds(90_000), 86_400)]
+)
+def test_certificate_expires_at_its_own_end_too(written: str | None, expected_s: float) -> None:
+    pair = make_pair(age=dt.timedelta())
+    status = {
+        "clientCertificateData": pair.certificate,
+        "clientKeyData": pair.key,
+        "expirationTimestamp": written,
+    }
+    expires_at = decode_answer(credential(status).encode(), V1, NAMED).expires_at
+    assert expires_at is not None
+    assert abs(expires_at - time.time() - expected_s) < 60
 
 
 def test_fields_that_nobody_knows_are_passed_over() -> None:
