@@ -46,11 +46,12 @@ class _TlsConnection(HTTPSConnection):
 
     def _tunnel(self) -> None:
         """By HTTP/1.1, which some proxies insist on, and with bounded headers: Python 3.11 has neither."""
-        host, headers = str(self._tunnel_host).strip("[]"), self._tunnel_headers  # type: ignore[attr-defined]
+        host = str(self._tunnel_host).strip("[]")
         server = f"[{host}]:{self._tunnel_port}" if ":" in host else f"{host}:{self._tunnel_port}"
-        lines = (f"CONNECT {server} HTTP/1.1", *(f"{name}: {each}" for name, each in headers.items()))
+        headers = {"Host": server, **self._tunnel_headers}  # type: ignore[attr-defined]
+        lines = (f"CONNECT {server} HTTP/1.1", *(f"{name}: {each}" for name, each in headers.items()), "")
         try:
-            self.send("".join(f"{line}\r\n" for line in (*lines, f"Host: {server}", "")).encode("ascii"))
+            self.send("".join(f"{line}\r\n" for line in lines).encode("ascii"))
             with closing(HTTPResponse(self.sock, method="CONNECT")) as answer:
                 answer.begin()
             if answer.status != HTTPStatus.OK:
