@@ -149,9 +149,9 @@ class Connection:
             self._target.credentials.refused()
         return response
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": "application/json", "User-Agent": _user_agent()}
-        return headers | self._way.proof()
+        return self._way.proof() | headers
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
-from kproxy.client.proofs import Nobody
 from kproxy.client.status import Status, decode_status
 from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
@@ -216,7 +216,7 @@ class Server:
         self.stop: Callable[[], None] = lambda: None
 
     def connection(self) -> Connection:
-        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), Nobody())
+        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), NoCredentials())
         return Connection(target, way_to=lambda _: cast("Way", self))
 
     def pool(self) -> "Server":

@@ -11,8 +11,8 @@ import pytest
 from authorities import authority, signed_by
 from kproxy.client import pools
 from kproxy.client.connection import Asked, Connection
-from kproxy.client.proofs import Nobody
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed, EnvironmentLacking
 from realproxies import Proxied, Serve, http, proxy, silent, socks
 from tlsservers import Seen, tls_server, welcome
@@ -20,13 +20,13 @@ from tlsservers import Seen, tls_server, welcome
 ROOT = authority("root")
 TRUSTING = TlsSettings(ROOT.pem)
 NAME = "kubernetes.test"
-"""Nobody can resolve it but a proxy."""
+"""NoCredentials can resolve it but a proxy."""
 SECRET = "hunter2"
 BEARER = "Bearer sesame-open"
 TIMEOUT_S = 5.0
 
 
-class Bearer(Nobody):
+class Bearer(NoCredentials):
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": BEARER}
 
@@ -158,7 +158,7 @@ def test_answer_through_tls_in_tls_can_be_severed() -> None:
             f"https://{NAME}:{api.port}",
             "x",
             TlsSettings(ROOT.pem),
-            Nobody(),
+            NoCredentials(),
             f"https://127.0.0.1:{proxied.port}",
         )
         connection = Connection(target)
@@ -321,7 +321,9 @@ def test_redirect_is_not_followed(code: int) -> None:
 
 def test_socks_without_its_library_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "find_spec", lambda _: None)
-    target = Target("https://x", "the kubeconfig x", TlsSettings(ROOT.pem), Nobody(), "socks5://a:hunter2@p")
+    target = Target(
+        "https://x", "the kubeconfig x", TlsSettings(ROOT.pem), NoCredentials(), "socks5://a:hunter2@p"
+    )
     with pytest.raises(EnvironmentLacking, match="pip install python-socks") as caught:
         Connection(target)
     assert SECRET not in str(caught.value)
