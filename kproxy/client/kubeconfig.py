@@ -1,0 +1,178 @@
+"""Kubeconfig files, several of them merged as kubectl merges them.
+
+Source: client-go `tools/clientcmd/loader.go` (`ClientConfigLoadingRules.Load`, `ResolveLocalPaths`) and
+`tools/clientcmd/api/v1/conversion.go`.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from kproxy.client.failures import one_line
+from kproxy.client.files import read_bounded
+from kproxy.client.kubeconfig_fields import (
+    Cluster,
+    Context,
+    NamedCluster,
+    NamedContext,
+    NamedUser,
+    User,
+    decode_file,
+)
+from kproxy.errors import InputError
+from kproxy.state.validate import quoted
+
+_MOST_BYTES = 16 << 20
+"""A thousand clusters with their certificates take 8 MB; a larger file is no kubeconfig."""
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Thing]):
+    """One entry and its place in a message, such as `users[3] "admin"` of a file."""
+
+    place: str
+    value: Thing
+
+
+@dataclass(frozen=True, slots=True)
+class Kubeconfig:
+    """Files after their merge, by the names of their entries. `path` is as the files were named, fit for a message."""
+
+    path: str
+    current_context: str
+    clusters: Mapping[str, Entry[Cluster]]
+    users: Mapping[str, Entry[User]]
+    contexts: Mapping[str, Entry[Context]]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file says anything: client-go then looks whether this is a pod."""
+        return not (self.current_context or self.clusters or self.users or self.contexts)
+
+
+class UnusableKubeconfig(InputError):
+    """A kubeconfig that cannot be used, with its place and field, and without a secret's value."""
+
+    def __init__(self, path: str, reason: object) -> None:
+        super().__init__(f"the kubeconfig {path} cannot be used: {reason}")
+
+
+def load_kubeconfig(given: Path) -> Kubeconfig:
+    """The kubeconfig of this name; where no file has it and it holds colons, the files of that list, merged.
+
+    In a list the first file to give a value wins, entries are merged by name as a whole, missing files and empty names
+    are passed over. InputError for one that cannot be used, or where there is no file.
+    """
+    shown = one_line(str(given))
+    if os.pathsep not in str(given) or _exists(given):
+        files = [*filter(None, [_load_file(given)])]
+    else:
+        files = [_named_in_places(file) for path in _listed(given) if (file := _load_file(path))]
+    if not files:
+        raise InputError(f"the kubeconfig {shown} does not exist; name an existing file with --kubeconfig")
+    return Kubeconfig(
+        shown,
+        next((file.current_context for file in files if file.current_context), ""),
+        _merged(file.clusters for file in files),
+        _merged(file.users for file in files),
+        _merged(file.contexts for file in files),
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a long list has more characters than a path may
+        return False
+
+
+def _listed(given: Path) -> list[Path]:
+    return [Path(name) for name in dict.fromkeys(str(given).split(os.pathsep)) if name]
+
+
+def _named_in_places(file: Kubeconfig) -> Kubeconfig:
+    """With the file's own name in the places of its entries."""
+
+    def named(entries: Mapping[str, Entry[Thing]]) -> dict[str, Entry[Thing]]:
+        return {name: Entry(f"{file.path}: {each.place}", each.value) for name, each in entries.items()}
+
+    return Kubeconfig(
+        file.path, file.current_context, named(file.clusters), named(file.users), named(file.contexts)
+    )
+
+
+def _merged(files: Iterable[Mapping[str, Thing]]) -> dict[str, Thing]:
+    merged: dict[str, Thing] = {}
+    for entries in files:
+        merged = {**entries, **merged}
+    return merged
+
+
+def _load_file(path: Path) -> Kubeconfig | None:
+    """None for a file that is missing."""
+    shown = one_line(str(path))
+    try:
+        return _decoded(read_bounded(path, _MOST_BYTES), shown, path.absolute().parent)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnusableKubeconfig(
+            shown, f"it cannot be read: {error.strerror}; name a readable file"
+        ) from None
+    except InputError as error:
+        raise UnusableKubeconfig(shown, error) from None
+
+
+def _decoded(text: bytes, shown: str, directory: Path) -> Kubeconfig:
+    file = decode_file(text)
+    return Kubeconfig(
+        shown,
+        file.current_context,
+        _by_name(
+            "clusters",
+            file.clusters,
+            NamedCluster(),
+            lambda one: _absolute(one.cluster, directory, _CLUSTER_PATHS),
+        ),
+        _by_name("users", file.users, NamedUser(), lambda one: _absolute_user(one.user, directory)),
+        _by_name("contexts", file.contexts, NamedContext(), lambda one: one.context),
+    )
+
+
+def _by_name(
+    field: str, listed: Iterable[Any], empty: Any, value_of: Callable[[Any], Thing]
+) -> dict[str, Entry[Thing]]:
+    entries: dict[str, Entry[Thing]] = {}
+    for index, given in enumerate(listed):
+        one = given or empty
+        place = f"{field}[{index}] {quoted(one.name)}"
+        if one.name in entries:
+            raise InputError(
+                f"{place}: an entry before it has the same name; rename or remove one of the two"
+            )
+        entries[one.name] = Entry(place, value_of(one))
+    return entries
+
+
+_CLUSTER_PATHS: Final = ("certificate_authority",)
+_USER_PATHS: Final = ("client_certificate", "client_key", "token_file")
+
+
+def _absolute(fields: Any, directory: Path, names: Iterable[str]) -> Any:
+    """With these paths as they are seen from the file's directory; `~` has no meaning in a kubeconfig."""
+    paths = {name: os.path.normpath(directory / given) for name in names if (given := getattr(fields, name))}
+    return msgspec.structs.replace(fields, **paths)
+
+
+def _absolute_user(user: User, directory: Path) -> User:
+    plugin = user.exec
+    if plugin is not None and os.sep in plugin.command:
+        user = msgspec.structs.replace(user, exec=_absolute(plugin, directory, ("command",)))
+    absolute: User = _absolute(user, directory, _USER_PATHS)
+    return absolute
