@@ -137,15 +137,14 @@ class _Reader:
         self._place(event, ended.value)
 
     def _scalar(self, event: Any) -> None:
-        collection = self._open[-1] if self._open else None
-        if collection is not None and collection.wants_key:
-            value = _value(event)
-            collection.merges = event.value == _MERGE and event.implicit[0]
-            collection.key = str(value).lower() if isinstance(value, bool) else event.value
-            return
         value = _value(event)
         if event.anchor is not None:
             self._anchored[event.anchor] = (value, 1)
+        collection = self._open[-1] if self._open else None
+        if collection is not None and collection.wants_key:
+            collection.merges = event.value == _MERGE and event.implicit[0]
+            collection.key = str(value).lower() if isinstance(value, bool) else event.value
+            return
         self._place(event, value)
 
     def _alias(self, event: Any) -> None:

@@ -75,7 +75,9 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
         cluster = Entry(cluster.place, overridden)
     check_user(user)
     check_cluster(cluster)
-    url = _server(cluster, user.value, "--master" if master else f"{cluster.place}: server")
+    if not cluster.value.server:
+        raise _no_server(loaded, context, cluster)
+    url = _server(cluster.value, user.value, "--master" if master else f"{cluster.place}: server")
     origin = f"the kubeconfig {loaded.path}"
     authority = read_authority(cluster)
     plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
@@ -115,10 +117,15 @@ def _named(
     return Entry(f"{kind}s", without)
 
 
-def _server(cluster: Entry[Cluster], user: User, field: str) -> ServerUrl:
-    settings = cluster.value
-    if not settings.server:
-        raise InvalidField(field, "it is missing; write it as https://host:port")
+def _no_server(loaded: Kubeconfig, context: Entry[Context], cluster: Entry[Cluster]) -> InvalidField:
+    if not loaded.current_context and "" not in loaded.contexts:
+        return InvalidField("current-context", "it is missing; name one of the contexts")
+    if not context.value.cluster and "" not in loaded.clusters:
+        return InvalidField(f"{context.place}: cluster", "it is missing; name one of the clusters")
+    return InvalidField(f"{cluster.place}: server", "it is missing; write it as https://host:port")
+
+
+def _server(settings: Cluster, user: User, field: str) -> ServerUrl:
     has_tls = bool(
         settings.insecure_skip_tls_verify
         or settings.certificate_authority

@@ -193,6 +193,12 @@ GOOD = [
         {"server": "https://two", "server_name": "name"},
     ),
     Row(
+        "anchor of a key",
+        "goyaml.v2 decode.go",
+        b"clusters: [{cluster: {&s server: https://one, *s : https://two}}]\n",
+        {"server": "https://two"},
+    ),
+    Row(
         "several documents",
         "goyaml.v2 Unmarshal, the first counts",
         b"clusters: [{cluster: {server: https://one}}]\n---\nclusters: {{{\n",
@@ -203,7 +209,11 @@ GOOD = [
     Row(
         "deep value in an extension",
         "goyaml.v2, 10,000 levels",
-        b"extensions: " + b"[" * 5000 + b"]" * 5000 + b"\nclusters: [{cluster: {server: https://h}}]\n",
+        b"extensions: [{extension: "
+        + b"[" * 5000
+        + b"]" * 5000
+        + b"}]"
+        + b"\nclusters: [{cluster: {server: https://h}}]\n",
         {"server": "https://h"},
     ),
     # contexts
@@ -906,7 +916,31 @@ BAD = [
         "no current context",
         "clientcmd/validation.go ErrEmptyCluster",
         {**kubeconfig(), "current-context": ""},
-        "server: it is missing",
+        "current-context: it is missing; name one of the contexts",
+    ),
+    Row(
+        "context without a cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        kubeconfig(context={"user": "admin"}),
+        r"contexts\[0\] 'here': cluster: it is missing; name one of the clusters",
+    ),
+    Row(
+        "empty cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {**kubeconfig(), "clusters": [{"name": "home"}]},
+        r"clusters\[0\] 'home': server: it is missing",
+    ),
+    Row(
+        "text as a preference",
+        "sigs.k8s.io/json, literalStore",
+        kubeconfig(preferences={"colors": "true"}),
+        "preferences.colors: true or false is wanted, and it is text",
+    ),
+    Row(
+        "mapping as the extensions of a user",
+        "sigs.k8s.io/json, object",
+        kubeconfig(user={"token": CANARY, "extensions": {"a": 1}}),
+        r"users\[0\] 'admin': extensions: a list is wanted, and it is a mapping",
     ),
     Row(
         "unknown cluster",
