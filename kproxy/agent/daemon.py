@@ -25,6 +25,7 @@ from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.content import accepted
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -141,12 +142,14 @@ class _Parts(NamedTuple):
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
+    asking = options.configuration.client_connection
+    accept = accepted(asking.content_type, asking.accept_content_types)
 
     def note(asked: Asked) -> None:
         tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
 
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, note)
+        return connect(options.kubeconfig, options.master, note, accept)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))
