@@ -24,7 +24,7 @@ from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
-from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.connection import Connection, Noted, connect
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -139,10 +139,11 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
 
-    def note(asked: Asked) -> None:
-        tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
+    def note(noted: Noted) -> None:
+        tell_all((around.metrics,), lambda metrics: metrics.client.noted(noted))
 
     def connect_noted() -> Connection:
+        tell_all((around.metrics,), lambda metrics: metrics.client.transport_created())
         return connect(options.kubeconfig, options.master, note)
 
     def emit(event: Event) -> None:

@@ -5,16 +5,14 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 
+from kproxy.agent.about import EMULATED, own_version
 from kproxy.agent.web import TEXT, Answer, Page
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.flags import configuration_to_flags
 
 _GROUP = "kubeproxy.config.k8s.io"
-EMULATED = "1.36"
-"""The kube-proxy whose behaviour is kept."""
 
 
 def metrics_pages(
@@ -48,7 +46,7 @@ def _status(began_at: float, paths: list[str]) -> str:
         "\nkproxy statusz\nWarning: This endpoint is not meant to be machine parseable.\n\n"
         f"Started: {started:%a %b %d %H:%M:%S UTC %Y}\n"
         f"Up: {up_s // 3600} hr {up_s // 60 % 60:02} min {up_s % 60:02} sec\n"
-        f"Binary version: {version('kproxy')}\n"
+        f"Binary version: {own_version()}\n"
         f"Emulation version: {EMULATED}\n"
         f"Process: {os.getpid()}\n"
         f"Paths: {' '.join(paths)}\n"

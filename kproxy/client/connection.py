@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3 import exceptions as transport
@@ -26,11 +27,20 @@ class AnswerTooLarge(ApiFailed):
 
 
 class Answer:
-    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off."""
+    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, failed: Callable[[Exception], ApiFailed]) -> None:
+    `read_all` is told the length of a body that was read to its end at once, unpacked.
+    """
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        failed: Callable[[Exception], ApiFailed],
+        read_all: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._response = response
         self._failed = failed
+        self._read_all = read_all
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +57,7 @@ class Answer:
             held += len(chunk)
             if held > most_bytes:
                 raise AnswerTooLarge(f"the answer is larger than {most_bytes >> 20} MB")
+        self._read_all(held)
         return b"".join(chunks)
 
     def chunks(self) -> Iterator[bytes]:
@@ -66,38 +77,60 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`."""
+    """A request that was answered, or was not: then `code` is `<error>`.
+
+    `host` is `address:port`, without user and password. `sent_bytes` is the length of the body. `throttled_s` is how
+    long our own limit of requests held it back before.
+    """
 
     method: str
     host: str
     code: str
     took_s: float
+    sent_bytes: int = 0
+    throttled_s: float = 0.0
+    is_watch: bool = False
+
+
+class Received(NamedTuple):
+    """The body of an answer to a list, of any code, that was read to its end. `host` is that of `Asked`."""
+
+    method: str
+    host: str
+    body_bytes: int
+
+
+Noted = Asked | Received
 
 
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads certificates and tokens anew. `note` is told of
-    each request once its answer begins.
+    each request once its answer begins, and of each body that was read to its end.
     """
 
-    def __init__(self, access: "Access", note: Callable[[Asked], None] = lambda _: None) -> None:
+    def __init__(self, access: "Access", note: Callable[[Noted], None] = lambda _: None) -> None:
         self._access = access
         self._note = note
         self.peer = Peer(access.server, access.origin)
+        self._host = host_of(access.server)
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s)
+        is_watch = "watch" in query
+        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, is_watch=is_watch)
         if response.status == HTTPStatus.OK:
-            return Answer(response, self._failed)
+            return Answer(response, self._failed, partial(self._read_all, "GET"))
         try:
-            verb = "watch" if "watch" in query else "list"
+            verb = "watch" if is_watch else "list"
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
+            if not is_watch:
+                self._read_all("GET", response.tell())
             response.close()
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
@@ -113,7 +146,13 @@ class Connection:
         self._access.pool.clear()
 
     def _request(
-        self, method: str, path: str, read_timeout_s: float, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        read_timeout_s: float,
+        body: bytes | None = None,
+        *,
+        is_watch: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
         code = "<error>"
@@ -131,9 +170,12 @@ class Connection:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            host = urlsplit(self.peer.server).netloc
-            self._note(Asked(method, host, code, time.monotonic() - began_at))
+            took_s = time.monotonic() - began_at
+            self._note(Asked(method, self._host, code, took_s, len(body or b""), is_watch=is_watch))
         return response
+
+    def _read_all(self, method: str, body_bytes: int) -> None:
+        self._note(Received(method, self._host, body_bytes))
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
@@ -144,8 +186,13 @@ class Connection:
         return broken_transport(self.peer, error)
 
 
+def host_of(server: str) -> str:
+    """The address and port of a URL, as a metric's label names a server: without user and password."""
+    return server.partition("//")[2].partition("/")[0].rpartition("@")[2]
+
+
 def connect(
-    kubeconfig: Path | None = None, master: str = "", note: Callable[[Asked], None] = lambda _: None
+    kubeconfig: Path | None = None, master: str = "", note: Callable[[Noted], None] = lambda _: None
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 

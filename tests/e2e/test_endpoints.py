@@ -29,6 +29,8 @@ pytestmark = pytest.mark.netns
 
 HEALTH_PORT = 31234
 MIXIN = Path(__file__).parent / "kubernetes-mixin-queries.txt"
+RECORDED = Path(__file__).parents[1] / "pages"
+"""The pages of kube-proxy 1.36."""
 
 
 class Answer(NamedTuple):
@@ -350,6 +352,46 @@ def test_series_exists_and_has_its_type(kind: str, series: str) -> None:
 
 def test_no_series_of_creation_times() -> None:
     assert "_created" not in metrics()
+
+
+NOT_OURS = {
+    "aggregator_": "of a library that kube-proxy shares with API servers",
+    "apiserver_": "of a library that kube-proxy shares with API servers",
+    "cardinality_enforcement_": "of kube-proxy's limits on labels, which kproxy has no flag for",
+    "disabled_metrics_total": "of kube-proxy's flags that switch off metrics",
+    "hidden_metrics_total": "of kube-proxy's flags that switch on old metrics",
+    "registered_metrics_total": "of kube-proxy's flags that switch on old metrics",
+    "go_": "of the runtime of Go",
+    "process_network_": "of Go's Prometheus library: bytes of the whole network namespace",
+    "process_virtual_memory_max_bytes": "of Go's Prometheus library: a limit that nobody sets",
+}
+"""Series of kube-proxy that mean nothing here, by how their names begin."""
+
+
+def names_and_labels(page: str) -> dict[str, set[str]]:
+    """Each series' name, with the names of its labels."""
+    found: dict[str, set[str]] = {}
+    for line in page.splitlines():
+        if line and not line.startswith("#"):
+            series = re.fullmatch(r"(\w+)(?:\{(.*)\})?(?: \S+)?", re.sub(r'="[^"]*"', "", line))
+            assert series
+            found.setdefault(series[1], set()).update(series[2].split(",") if series[2] else ())
+    return found
+
+
+def test_every_series_of_kube_proxy_exists_with_its_labels(api: StubApi, log: Path) -> None:
+    recorded = names_and_labels((RECORDED / "metric-names-and-labels.txt").read_text())
+    wanted = {name: labels for name, labels in recorded.items() if not name.startswith(tuple(NOT_OURS))}
+    assert 45 == len(wanted)
+    eventually(lambda: bool(events(api, "Starting")), "an Event is posted", log)
+    ours = names_and_labels(metrics())
+    assert wanted == {name: ours.get(name) for name in wanted}
+
+
+@pytest.mark.parametrize("prefix", NOT_OURS)
+def test_series_that_means_nothing_here_is_in_no_page(prefix: str) -> None:
+    assert prefix in (RECORDED / "metric-names-and-labels.txt").read_text()
+    assert [] == [name for name in names_and_labels(metrics()) if name.startswith(prefix)]
 
 
 @pytest.fixture(scope="module")
