@@ -17,6 +17,7 @@ from kproxy.values import Address
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 IGNORED = frozenset(
     {
@@ -40,6 +41,7 @@ ZERO_MEANS_DEFAULT = frozenset(
 
 ZERO_IN_FILE_MEANS_DEFAULT = ZERO_MEANS_DEFAULT | {
     "bindAddress",
+    "clientConnection.contentType",
     "configSyncPeriod",
     "healthzBindAddress",
     "iptables.minSyncPeriod",
@@ -66,7 +68,7 @@ class ClientConnection(Struct, frozen=True, kw_only=True, rename="camel"):
 
     kubeconfig: str = ""
     accept_content_types: str = ""
-    content_type: str = ""
+    content_type: str = PROTOBUF
     qps: float = 5.0
     burst: int = 10
 
