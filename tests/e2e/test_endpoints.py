@@ -39,9 +39,10 @@ class Answer(NamedTuple):
     body: str
 
 
-def get(port: int, path: str, address: str = "127.0.0.1") -> Answer:
+def get(port: int, path: str, address: str = "127.0.0.1", accept: str = "*/*") -> Answer:
+    asked = urllib.request.Request(f"http://{address}:{port}{path}", headers={"Accept": accept})
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 # to loopback
             return Answer(answer.status, dict(answer.headers), answer.read().decode())
     except urllib.error.HTTPError as refused:
         with refused:
@@ -158,6 +159,36 @@ def test_page_of_the_metrics_server(path: str, content_type: str, says: str) -> 
 @pytest.mark.parametrize("port", [10249, 10256])
 def test_unknown_page_is_404(port: int) -> None:
     assert 404 == get(port, "/no-such-page").status
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/statusz", "Statusz"), ("/flagz", "Flagz")])
+def test_page_is_an_object_for_a_tool_that_asks_for_one(path: str, kind: str) -> None:
+    answer = get(10249, path, accept=f"application/json;v=v1beta1;g=config.k8s.io;as={kind}")
+    assert (200, "application/json") == (answer.status, answer.headers["Content-Type"])
+    assert kind == json.loads(answer.body)["kind"]
+
+
+@pytest.mark.parametrize(("page", "port"), [("healthz", 10256), ("livez", 10256)])
+def test_probe_has_the_headers_and_the_shape_of_kube_proxys(page: str, port: int) -> None:
+    head, _, body = (RECORDED / f"{page}.http").read_text().partition("\n\n")
+    recorded = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    answer = get(port, f"/{page}")
+    changing = {"Date", "Content-Length"}
+    assert recorded.keys() <= answer.headers.keys()
+    assert {name: value for name, value in recorded.items() if name not in changing} == {
+        name: answer.headers[name] for name in recorded.keys() - changing
+    }
+    assert shape(json.loads(body)) == shape(json.loads(answer.body))
+
+
+def shape(value: object) -> object:
+    """The names in their order, and JSON's types."""
+    return [(name, shape(each)) for name, each in value.items()] if isinstance(value, dict) else type(value)
+
+
+def test_configz_has_the_shape_of_kube_proxys() -> None:
+    recorded = json.loads((RECORDED / "configz.txt").read_text())
+    assert shape(recorded) == shape(json.loads(get(10249, "/configz").body))
 
 
 def test_configz_holds_the_configuration_in_force() -> None:
