@@ -12,6 +12,9 @@ from kproxy.errors import ApiFailed
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
+_LONGEST_LINE = 1000
+"""Characters: more than what an API server says of one request, and no flood in a log that repeats it."""
+
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 _REMEDIES = {
@@ -62,9 +65,11 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
 
 
 def one_line(text: str) -> str:
-    """What others said, fit for a log and a terminal: on one line, without control characters."""
+    """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
-    return line if line.isprintable() else quoted(line)
+    if not line.isprintable():
+        return quoted(line)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line)} characters)"
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:

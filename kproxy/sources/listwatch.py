@@ -17,7 +17,7 @@ from http import HTTPStatus
 import msgspec
 
 from kproxy.client.connection import Answer, Connection
-from kproxy.client.failures import refusal
+from kproxy.client.failures import one_line, refusal
 from kproxy.client.status import decode_status
 from kproxy.errors import ApiFailed, InputError, KproxyError
 from kproxy.sources.backoff import Backoff
@@ -26,6 +26,7 @@ from kproxy.sources.pace import Pace
 from kproxy.sources.wire import Meta, decode_event, decode_meta, split_lines
 from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.objects import Kind
+from kproxy.state.validate import quoted
 from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class ListWatch:
             self._resource.name,
             len(listed.objects),
             len(listed.rejections),
-            self._resource_version,
+            one_line(self._resource_version),
         )
         self._understood_at = self._pace.clock()
         self._emit(listed)
@@ -232,7 +233,7 @@ class ListWatch:
             case "BOOKMARK":
                 pass
             case _:
-                raise msgspec.DecodeError(f"event type {event_type!r}")
+                raise msgspec.DecodeError(f"event type {quoted(event_type)}")
 
     def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
         """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
@@ -266,7 +267,7 @@ class ListWatch:
             self._do_without(failure.status)
             return
         pause_s = self._backoff.next_pause_s(wished_s)
-        at = self._resource_version
+        at = one_line(self._resource_version)
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
             self._resource.name,
