@@ -7,11 +7,11 @@ code one of HTTP's three digits or of a process.
 import math
 import time
 from collections.abc import Callable
-from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from kproxy.client.connection import Asked, Noted, Received
+from kproxy.client.plugin_facts import Called, Expires, Fact, Rotated
 
 _DURATIONS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _SIZES_BYTES = (64, 256, 512, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
@@ -22,15 +22,6 @@ _CERTIFICATE_AGES_S = (
 )
 _HOST = ("verb", "host")
 _NOT_CACHED = "uncacheable"
-
-
-class PluginOutcome(StrEnum):
-    """How a run of a credential plugin ended, in the words of client-go's metric."""
-
-    SUCCEEDED = "no_error"
-    FAILED = "plugin_execution_error"
-    NOT_FOUND = "plugin_not_found_error"
-    NOT_STARTED = "client_internal_error"
 
 
 class ClientMetrics:
@@ -139,19 +130,12 @@ class ClientMetrics:
         """A connection has got a transport of its own."""
         self._transports.labels(_NOT_CACHED).inc()
 
-    def plugin_called(self, outcome: PluginOutcome, exit_code: int = 1) -> None:
-        """A credential plugin was to run; `exit_code` is 0 for success alone, and negative after a signal.
-
-        As client-go has it, the code is 1 where no plugin ran, and -1 after any signal.
-        """
-        code = 0 if outcome is PluginOutcome.SUCCEEDED else max(exit_code, -1)
-        self._calls.labels(str(code), outcome).inc()
-
-    def plugin_certificate(self, expires_at: float | None, *, replaced_age_s: float | None = None) -> None:
-        """The plugin has given a client certificate, or none any more; times are in seconds since the epoch.
-
-        `replaced_age_s` is how old the one became that this one replaces, None for the first one.
-        """
-        self._expires_at = math.inf if expires_at is None else expires_at
-        if replaced_age_s is not None:
-            self._rotations.observe(replaced_age_s)
+    def plugin_noted(self, fact: Fact) -> None:
+        """What became of a credential plugin, or of the client certificate that it gave."""
+        match fact:
+            case Called(code, status):
+                self._calls.labels(str(code), status).inc()
+            case Rotated(age_s):
+                self._rotations.observe(age_s)
+            case Expires(at):
+                self._expires_at = math.inf if at is None else at

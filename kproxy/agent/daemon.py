@@ -25,6 +25,7 @@ from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.client.connection import Connection, Noted, connect
+from kproxy.client.plugin_facts import watch_plugins
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -118,6 +119,7 @@ def run(options: Options) -> None:
         if options.manifests is None:
             running.callback(parts.recorder.stop)
             start_optional("the posting of Events", parts.recorder.start)
+        running.callback(watch_plugins(parts.around.metrics.client.plugin_noted))
         running.callback(parts.around.stop)
         parts.around.start()
         parts.source.start()

@@ -6,17 +6,16 @@ from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import urlencode
 
 import urllib3
 from urllib3 import exceptions as transport
 
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.target import Target
+from kproxy.client.way import Way
 from kproxy.errors import ApiFailed
-
-if TYPE_CHECKING:
-    from kproxy.client.credentials import Access
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
@@ -106,15 +105,21 @@ Noted = Asked | Received
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
-    After a failure, close it and make a new one: that reads certificates and tokens anew. `note` is told of
-    each request once its answer begins, and of each body that was read to its end.
+    After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
+    once its answer begins, and of each body that was read to its end. InputError or EnvironmentLacking where no
+    connection could be made as the target says.
     """
 
-    def __init__(self, access: "Access", note: Callable[[Noted], None] = lambda _: None) -> None:
-        self._access = access
+    def __init__(
+        self,
+        target: Target,
+        note: Callable[[Noted], None] = lambda _: None,
+        way_to: Callable[[Target], Way] = Way,
+    ) -> None:
+        self._target = target
         self._note = note
-        self.peer = Peer(access.server, access.origin)
-        self._host = host_of(access.server)
+        self._way = way_to(target)
+        self.peer = Peer(target.server, target.origin, self._way.proxy)
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
@@ -143,7 +148,7 @@ class Connection:
             response.close()
 
     def close(self) -> None:
-        self._access.pool.clear()
+        self._way.close()
 
     def _request(
         self,
@@ -157,13 +162,14 @@ class Connection:
         began_at = time.monotonic()
         code = "<error>"
         try:
-            response = self._access.pool.request(
+            response = self._way.pool().request(
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
                 headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
+                redirect=False,
                 preload_content=False,
             )
             code = str(response.status)
@@ -171,24 +177,20 @@ class Connection:
             raise self._failed(error) from error
         finally:
             took_s = time.monotonic() - began_at
-            self._note(Asked(method, self._host, code, took_s, len(body or b""), is_watch=is_watch))
+            self._note(Asked(method, self.peer.host, code, took_s, len(body or b""), is_watch=is_watch))
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self._target.credentials.refused()
         return response
 
     def _read_all(self, method: str, body_bytes: int) -> None:
-        self._note(Received(method, self._host, body_bytes))
+        self._note(Received(method, self.peer.host, body_bytes))
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
-        authorization = self._access.authorization()
-        return {**headers, "Authorization": authorization} if authorization else headers
+        return headers | self._way.proof()
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
-
-
-def host_of(server: str) -> str:
-    """The address and port of a URL, as a metric's label names a server: without user and password."""
-    return server.partition("//")[2].partition("/")[0].rpartition("@")[2]
 
 
 def connect(
@@ -196,10 +198,10 @@ def connect(
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. Reads files and
-    runs credential plugins anew each time. InputError for a configuration that cannot be used,
-    EnvironmentLacking without a configuration and outside a pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. Reads files anew each
+    time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
+    pod.
     """
-    from kproxy.client.credentials import access  # half a second, spent only with a cluster
+    from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(access(kubeconfig, master), note)
+    return Connection(find_target(kubeconfig, master), note)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from kproxy.agent.client_metrics import ClientMetrics, PluginOutcome
-from kproxy.client.connection import Connection, connect, host_of
+from kproxy.agent.client_metrics import ClientMetrics
+from kproxy.client.connection import Connection, connect
+from kproxy.client.plugin_facts import Called, CallStatus, Expires, Rotated
 from kproxy.errors import ApiFailed
 from stubapi import StubApi
 from stubapi.manifests import service
@@ -61,7 +62,8 @@ def connection(api: StubApi, counted: Counted, tmp_path: Path) -> Iterator[Conne
 
 
 def of(api: StubApi, name: str, verb: str = "GET") -> str:
-    return f'{name}{{host="{host_of(api.url)}",verb="{verb}"}}'
+    host = api.url.removeprefix("https://")
+    return f'{name}{{host="{host}",verb="{verb}"}}'
 
 
 def test_list_is_counted_with_the_length_of_its_answer(
@@ -93,7 +95,8 @@ def test_watch_is_counted_as_a_request_without_sizes_or_limit(
     watched = {"watch": "true", "resourceVersion": "1", "timeoutSeconds": "1"}
     with connection.get(PATH, watched, read_timeout_s=TIMEOUT_S) as answer:
         assert list(answer.chunks())
-    assert 1 == counted[f'rest_client_requests_total{{code="200",host="{host_of(api.url)}",method="GET"}}']
+    host = api.url.removeprefix("https://")
+    assert 1 == counted[f'rest_client_requests_total{{code="200",host="{host}",method="GET"}}']
     for name in ("request_size_bytes", "response_size_bytes", "rate_limiter_duration_seconds"):
         assert counted[of(api, f"rest_client_{name}_count")] is None
 
@@ -116,45 +119,23 @@ def test_buckets_are_client_gos(api: StubApi, counted: Counted, connection: Conn
     assert AGES == counted.bounds("rest_client_exec_plugin_certificate_rotation_age")
 
 
-@pytest.mark.parametrize(
-    ("server", "host"),
-    [
-        ("https://10.0.0.1:6443", "10.0.0.1:6443"),
-        ("https://[fd00::1]:6443/prefix", "[fd00::1]:6443"),
-        ("https://user:pass@word@api.example", "api.example"),
-        ("https://[fd00::1", "[fd00::1"),
-        ("", ""),
-    ],
-)
-def test_label_of_a_server_is_its_address_without_user_and_password(server: str, host: str) -> None:
-    assert host == host_of(server)
-
-
-@pytest.mark.parametrize(
-    ("outcome", "exit_code", "labels"),
-    [
-        (PluginOutcome.SUCCEEDED, 0, 'call_status="no_error",code="0"'),
-        (PluginOutcome.FAILED, 42, 'call_status="plugin_execution_error",code="42"'),
-        (PluginOutcome.FAILED, -9, 'call_status="plugin_execution_error",code="-1"'),
-        (PluginOutcome.NOT_FOUND, 1, 'call_status="plugin_not_found_error",code="1"'),
-        (PluginOutcome.NOT_STARTED, 1, 'call_status="client_internal_error",code="1"'),
-    ],
-)
-def test_run_of_a_plugin_is_counted_by_code_and_outcome(
-    counted: Counted, outcome: PluginOutcome, exit_code: int, labels: str
-) -> None:
-    counted.metrics.plugin_called(outcome, exit_code)
-    assert 1 == counted[f"rest_client_exec_plugin_call_total{{{labels}}}"]
+def test_run_of_a_plugin_is_counted_by_code_and_outcome(counted: Counted) -> None:
+    for fact in (Called(0, CallStatus.NO_ERROR), Called(42, CallStatus.EXECUTION_ERROR)):
+        counted.metrics.plugin_noted(fact)
+    series = 'rest_client_exec_plugin_call_total{{call_status="{}",code="{}"}}'
+    assert 1 == counted[series.format("no_error", 0)]
+    assert 1 == counted[series.format("plugin_execution_error", 42)]
 
 
 def test_certificate_of_a_plugin_has_a_time_to_live_and_an_age_at_rotation(counted: Counted) -> None:
     assert math.inf == counted["rest_client_exec_plugin_ttl_seconds"]
-    counted.metrics.plugin_certificate(expires_at=1600.0)
+    counted.metrics.plugin_noted(Expires(1600.0))
     assert 600 == counted["rest_client_exec_plugin_ttl_seconds"]
-    counted.metrics.plugin_certificate(expires_at=900.0, replaced_age_s=3000.0)
+    counted.metrics.plugin_noted(Expires(900.0))
     assert -100 == counted["rest_client_exec_plugin_ttl_seconds"]
+    counted.metrics.plugin_noted(Rotated(3000.0))
     assert 3000 == counted["rest_client_exec_plugin_certificate_rotation_age_sum"]
-    counted.metrics.plugin_certificate(expires_at=None)
+    counted.metrics.plugin_noted(Expires(None))
     assert math.inf == counted["rest_client_exec_plugin_ttl_seconds"]
 
 

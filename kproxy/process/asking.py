@@ -1,0 +1,241 @@
+"""Programs that are asked for an answer, which may come late, be endless, or never come."""
+
+import fcntl
+import functools
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from kproxy.errors import KproxyError
+from kproxy.process import acting, offspring
+
+_CHUNK_BYTES = 1 << 16
+_LONGEST_COMPLAINT_BYTES = 1 << 16
+"""The end of it is kept: a program says last why it fails."""
+
+_MOST_CHUNKS_AFTERWARDS = 32
+"""2 MiB, twice as much as a pipe holds: what others go on to write into it is not the program's answer."""
+
+_LONGEST_PROBE_S = 5.0
+"""For a program that does nothing, on a busy machine."""
+
+_LOOK_S = 0.05
+"""How often we look whether it has ended, where the system does not tell."""
+
+_ABOUT_TO_END = "kproxy is about to end"
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+_lock = threading.Lock()
+_asked: dict[int, bool] = {}
+"""The processes that are waited for, and whether each has a session of its own."""
+
+_ending = threading.Event()
+
+
+class NotStarted(KproxyError):
+    """The system cannot start the program, or this process is about to end."""
+
+
+class Said(NamedTuple):
+    """`exit_code` is negative after a signal. `problem` is why it was ended early, empty if it ended by itself."""
+
+    exit_code: int
+    output: bytes
+    complaint: bytes
+    problem: str
+
+
+def ask(
+    program: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    has_terminal: bool,
+    timeout_s: float,
+    most_bytes: int,
+) -> Said:
+    """What the program writes to stdout until it ends, and the last of what it writes to stderr.
+
+    It is killed after `timeout_s`, or when it writes more than `most_bytes`. Whatever it started goes with it: a
+    process that keeps its stdout open is not waited for. Where the system can (setpriv of util-linux), it also dies
+    with this process, however that ends. With a terminal it has our stdin and stderr, to talk to a person; else its
+    stdin is empty. NotStarted if it cannot be run.
+    """
+    talk = _Talk(most_bytes)
+    try:
+        pid = _start(
+            [*_dying_with_us(), str(program), *arguments], environment, talk, has_terminal=has_terminal
+        )
+        try:
+            has_ended = talk.listen(pid, time.monotonic() + timeout_s)
+        finally:
+            exit_code = _finish(pid, talk)
+    finally:
+        talk.close()
+    problem = ""
+    if talk.is_too_long:
+        problem = f"it wrote more than {most_bytes >> 10} KiB"
+    elif _ending.is_set() and exit_code == -signal.SIGKILL:
+        problem = _ABOUT_TO_END
+    elif not has_ended:
+        problem = f"it did not end within {timeout_s:g} s"
+    return Said(exit_code, bytes(talk.output), bytes(talk.complaint), problem)
+
+
+def end_asked() -> None:
+    """Kill what `ask` waits for, from any thread, and start none any more: nobody needs an answer now."""
+    _ending.set()
+    with _lock:
+        for pid, has_own_session in _asked.items():
+            offspring.end(pid, has_own_session=has_own_session)
+
+
+def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *, has_terminal: bool) -> int:
+    """No preexec_fn: what Python does between fork and exec can hang where other threads run."""
+    files: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_DUP2, talk.output_end, 1)
+    ]
+    if not has_terminal:
+        files.append((os.POSIX_SPAWN_DUP2, talk.complaint_end, 2))
+        files.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
+    with _lock:
+        if _ending.is_set():
+            raise NotStarted(_ABOUT_TO_END)
+        try:
+            pid = os.posix_spawn(
+                command[0],
+                command,
+                environment,
+                file_actions=files,
+                # a job in the background may not read its terminal, and a session of its own has none
+                setsid=not has_terminal,
+                # the agent's threads block the signals that end it
+                setsigmask=(),
+                setsigdef=_IGNORED_BY_PYTHON,
+            )
+        except OSError as refused:
+            raise NotStarted(f"it cannot be started: {refused.strerror}") from refused
+        _asked[pid] = not has_terminal
+    talk.close_far_ends()
+    return pid
+
+
+def _finish(pid: int, talk: "_Talk") -> int:
+    """Its exit code, or the negative number of the signal that ended it; nothing that it started is left."""
+    talk.take_rest()
+    with _lock:
+        offspring.end(pid, has_own_session=_asked[pid])
+        del _asked[pid]
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+@functools.cache
+def _dying_with_us() -> tuple[str, ...]:
+    """A command before a command. Another setpriv than that of util-linux has no such option."""
+    options = ("--pdeathsig", "KILL")
+    try:
+        acting.run(["setpriv", *options, "true"], timeout_s=_LONGEST_PROBE_S)
+    except KproxyError:
+        return ()
+    return (str(acting.find("setpriv")), *options)
+
+
+class _Talk:
+    """The pipes from a program, and what has come through them."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.output = bytearray()
+        self.complaint = bytearray()
+        self._most_bytes = most_bytes
+        self._ends: set[int] = set()
+        self._output, self.output_end = self._pipe()
+        self._complaint, self.complaint_end = self._pipe()
+
+    @property
+    def is_too_long(self) -> bool:
+        return len(self.output) > self._most_bytes
+
+    def listen(self, pid: int, ends_at: float) -> bool:
+        """Until the program ends, the time is over or the output is too long; whether it has ended."""
+        readiness = select.poll()
+        takers: dict[int, Callable[[], bool]] = {
+            self._output: self._hear,
+            self._complaint: self._hear_complaint,
+        }
+        for pipe in takers:
+            readiness.register(pipe, select.POLLIN)
+        end = _end_of(pid)
+        if end is not None:
+            self._ends.add(end)
+            readiness.register(end, select.POLLIN)
+        while not (has_ended := _has_ended(pid)) and (left_s := ends_at - time.monotonic()) > 0:
+            wait_s = left_s if end is not None else min(left_s, _LOOK_S)
+            for pipe, _ in readiness.poll(wait_s * 1000):
+                if pipe in takers and not takers[pipe]():
+                    readiness.unregister(pipe)
+            if self.is_too_long:
+                break
+        return has_ended
+
+    def take_rest(self) -> None:
+        """What is in the pipes already, whoever may still hold their other ends."""
+        for hear in (self._hear, self._hear_complaint):
+            for _ in range(_MOST_CHUNKS_AFTERWARDS):
+                if self.is_too_long or not hear():
+                    break
+
+    def close_far_ends(self) -> None:
+        for end in (self.output_end, self.complaint_end):
+            self._ends.discard(end)
+            os.close(end)
+
+    def close(self) -> None:
+        while self._ends:
+            os.close(self._ends.pop())
+
+    def _pipe(self) -> tuple[int, int]:
+        """Its numbers are none that a program's own stdin, stdout and stderr have, which may be closed here."""
+        both = os.pipe2(os.O_CLOEXEC)
+        near, far = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in both)
+        for end in both:
+            os.close(end)
+        os.set_blocking(near, False)
+        self._ends |= {near, far}
+        return near, far
+
+    def _hear(self) -> bool:
+        chunk = _read(self._output)
+        self.output += chunk
+        return bool(chunk)
+
+    def _hear_complaint(self) -> bool:
+        chunk = _read(self._complaint)
+        self.complaint += chunk
+        del self.complaint[:-_LONGEST_COMPLAINT_BYTES]
+        return bool(chunk)
+
+
+def _read(pipe: int) -> bytes:
+    """Empty at its end, and where nothing is in it."""
+    with suppress(BlockingIOError):
+        return os.read(pipe, _CHUNK_BYTES)
+    return b""
+
+
+def _end_of(pid: int) -> int | None:
+    """A file that is ready once the process has ended; None where a sandbox forbids that."""
+    with suppress(OSError):
+        return os.pidfd_open(pid)
+    return None
