@@ -124,7 +124,8 @@ class ClientMetrics:
         self._durations.labels(asked.method, asked.host).observe(asked.took_s)
         if not asked.is_watch:
             self._sent.labels(asked.method, asked.host).observe(asked.sent_bytes)
-            self._throttled.labels(asked.method, asked.host).observe(asked.throttled_s)
+            if asked.throttled_s is not None:
+                self._throttled.labels(asked.method, asked.host).observe(asked.throttled_s)
 
     def transport_created(self) -> None:
         """A connection has got a transport of its own."""

@@ -79,7 +79,7 @@ class Asked(NamedTuple):
     """A request that was answered, or was not: then `code` is `<error>`.
 
     `host` is `address:port`, without user and password. `sent_bytes` is the length of the body. `throttled_s` is how
-    long our own limit of requests held it back before.
+    long our own limit of requests held it back before, None where there is none for its kind.
     """
 
     method: str
@@ -87,7 +87,7 @@ class Asked(NamedTuple):
     code: str
     took_s: float
     sent_bytes: int = 0
-    throttled_s: float = 0.0
+    throttled_s: float | None = 0.0
     is_watch: bool = False
 
 
