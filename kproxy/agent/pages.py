@@ -12,6 +12,7 @@ from kproxy.agent.zpages import zpage
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.flags import configuration_to_flags
+from kproxy.state.validate import quoted
 
 _GROUP = "kubeproxy.config.k8s.io"
 _FOR_PEOPLE = "Warning: This endpoint is not meant to be machine parseable."
@@ -38,10 +39,14 @@ def metrics_pages(
 
 def _flagz(flags: Mapping[str, str]) -> Negotiated:
     def text() -> str:
-        lines = "".join(f"{flag}={value}\n" for flag, value in sorted(flags.items()))
+        lines = "".join(f"{flag}={_on_one_line(value)}\n" for flag, value in sorted(flags.items()))
         return f"\nkproxy flagz\n{_FOR_PEOPLE}\n\n{lines}"
 
     return zpage("Flagz", text, lambda: {"flags": flags})
+
+
+def _on_one_line(value: str) -> str:
+    return value if value.isprintable() else quoted(value)
 
 
 def _statusz(began_at: datetime, up_s: int, paths: list[str]) -> Negotiated:

@@ -88,10 +88,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def say_list(self, resource_version: str) -> None:
+    def say_list(self, resource_version: str, *more_services: dict[str, Any]) -> None:
         kind, items = self.kinds[self.path.partition("?")[0].rpartition("/")[2]]
         group = "discovery.k8s.io/v1" if kind == "EndpointSlice" else "v1"
         metadata = {"resourceVersion": resource_version}
+        items = [*items, *(more_services if kind == "Service" else ())]
         body = {"kind": f"{kind}List", "apiVersion": group, "metadata": metadata, "items": items}
         self.say(200, json.dumps(body).encode())
 
@@ -110,14 +111,16 @@ def answers_well(handler: Handler) -> None:
 
 def answers_with_hostile_words(handler: Handler) -> None:
     """Lists and watches first, and from then on each kind of refusal in turn."""
+    flawed = service("flawed")
+    flawed["spec"] |= {"clusterIPs": [HOSTILE], "sessionAffinity": HOSTILE}
     if "watch=" not in handler.path and handler.server.asked < 12:
-        handler.say_list(HOSTILE)
+        handler.say_list(HOSTILE, flawed)
     elif handler.server.asked % 5 == 0:
         handler.say_status(500, f"the server says {HOSTILE}")
     elif handler.server.asked % 5 == 1:
         handler.say(502, f"<html>{HOSTILE}</html>".encode())
     elif "watch=" not in handler.path:
-        handler.say_list(HOSTILE)
+        handler.say_list(HOSTILE, flawed)
     else:
         bad = service("web")
         bad["metadata"] |= {"name": HOSTILE, "resourceVersion": HOSTILE}
@@ -296,8 +299,11 @@ def test_hostile_words_of_a_server_forge_no_line_and_reach_no_page_raw(
         given = [f"--kubeconfig={kubeconfig}", "-v=6", f"--logging-format={log_format}"]
         with running_agent(*given, log=log):
             eventually(lambda: log.read_text().count("forged") >= 12, "the server was heard", log)
+            eventually(lambda: any(b"Quarantined" in each for each in server.posted), "an Event says so", log)
             served_texts = all_pages()
         posted = b"\n".join(server.posted).decode()
+        notes = [json.loads(each)["note"] for each in server.posted]
+    assert all(note.isprintable() for note in notes)
     said = log.read_bytes().decode()
     assert "resourceVersion" in said
     for line in said.removesuffix("\n").split("\n"):

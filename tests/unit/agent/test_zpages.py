@@ -9,13 +9,14 @@ import pytest
 from kproxy.agent.pages import metrics_pages
 from kproxy.agent.web import JSON, TEXT, Page
 from kproxy.configuration import Configuration
+from kproxy.configuration.schema import ClientConnection
 
 ASKED = "application/json;v={version};g=config.k8s.io;as={kind}"
 STATUSZ = ASKED.format(version="v1beta1", kind="Statusz")
 
 
-def page(path: str, accept: str) -> Page:
-    answered = metrics_pages(Configuration(), lambda: Page(""), lambda: Page(""))(path)
+def page(path: str, accept: str, configuration: Configuration = Configuration()) -> Page:  # noqa: B008 # it is frozen
+    answered = metrics_pages(configuration, lambda: Page(""), lambda: Page(""))(path)
     assert answered is not None
     return answered if isinstance(answered, Page) else answered(accept)
 
@@ -44,6 +45,13 @@ def test_flags_that_a_tool_asks_for_are_an_object() -> None:
     assert isinstance(flags, dict)
     assert ("Flagz", "30s", "5") == (found["kind"], flags["iptables-sync-period"], flags["kube-api-qps"])
     assert {str} == {type(value) for value in flags.values()}
+
+
+def test_flag_with_a_line_end_in_its_value_adds_no_line_to_the_text() -> None:
+    connection = ClientConnection(kubeconfig="/etc/a\nproxy-mode=forged\x1b[2J")
+    text = page("/flagz", "", Configuration(client_connection=connection)).body
+    assert "kubeconfig='/etc/a\\nproxy-mode=forged\\x1b[2J'\n" in text
+    assert 1 == len([line for line in text.splitlines() if line.startswith("proxy-mode=")])
 
 
 @pytest.mark.parametrize(
