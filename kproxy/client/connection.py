@@ -185,9 +185,9 @@ class Connection:
     def _read_all(self, method: str, body_bytes: int) -> None:
         self._note(Received(method, self.peer.host, body_bytes))
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
-        return headers | self._way.proof()
+        return self._way.proof() | headers
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)

@@ -12,12 +12,16 @@ from kproxy.client.certificates import require_fit
 from kproxy.client.exec_config import VERSIONS
 from kproxy.client.target import ClientCertificate
 from kproxy.client.tokens import authorization
+from kproxy.client.validity import validity
 from kproxy.errors import InputError
 from kproxy.state.decode import parse_json
 
 _KIND = "ExecCredential"
 _DEPTH = 2
 """`status.token`; aliases to deeper parts could be a billion."""
+
+_LONGEST_YAML_BYTES = 1 << 16
+"""A token, a certificate and a key are a tenth of it, and reading it takes less than a second."""
 
 _IS_YAML = re.compile(r"^(apiVersion|kind):", re.MULTILINE)
 
@@ -27,7 +31,10 @@ _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it."""
+    """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it.
+
+    A certificate that has ended is of no use either, whatever the plugin says; client-go sends it on and on.
+    """
 
     token: str = field(repr=False)
     certificate: ClientCertificate | None
@@ -54,7 +61,9 @@ def decode_answer(output: bytes, api_version: str, named: str) -> Answer:
     """By the rules of client-go's exec.go. InputError says what is wrong without a word of the output."""
     found = _decoded(output, named)
     if found.kind != _KIND:
-        raise InputError(f"{named} answers with {'another' if found.kind else 'no'} kind than {_KIND}")
+        raise InputError(
+            f"{named} answers with {'another kind' if found.kind else 'no kind'}; wanted is {_KIND}"
+        )
     if found.api_version != api_version:
         said = (
             found.api_version
@@ -91,7 +100,7 @@ def _decoded(output: bytes, named: str) -> _ExecCredential:
 
 def _from_yaml(output: bytes) -> Any:
     """client-go takes YAML too. ValueError for anything else, without a word of it."""
-    text = output.decode()
+    text = output.decode() if len(output) <= _LONGEST_YAML_BYTES else ""
     if not _IS_YAML.search(text):
         raise ValueError("no line has a field of ours")
     import yaml  # time and memory that few plugins ask for
@@ -126,8 +135,17 @@ def _answer(status: _Status, named: str) -> Answer:
     if certificate:
         pair = ClientCertificate(certificate.encode(), key.encode())
         require_fit(pair, f"the client certificate and key of {named}")
-    return Answer(token, pair, _seconds(status.expiration_timestamp))
+    return Answer(token, pair, _earliest(_seconds(status.expiration_timestamp), _end(pair)))
 
 
 def _seconds(at: datetime | None) -> float | None:
     return None if at is None or at == _NEVER else at.timestamp()
+
+
+def _end(pair: ClientCertificate | None) -> float | None:
+    span = validity(pair.certificate) if pair else None
+    return span.ends_at if span else None
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

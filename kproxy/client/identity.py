@@ -51,7 +51,8 @@ class Impersonation(NoCredentials):
         """An HTTPHeaderDict, whose `items` names a header once for each of its values."""
         headers = HTTPHeaderDict()
         for name, value in self._fields:
-            headers.add(name, _field_value(value, name, self._origin))
+            _require_no_controls(value, name, self._origin)
+            headers.add(name, value)
         return headers
 
 
@@ -87,11 +88,8 @@ def _escaped(key: str) -> str:
     )
 
 
-def _field_value(text: str, name: str, origin: str) -> str:
-    """UTF-8, each byte as the character that http.client writes as that byte."""
-    value = text.encode(errors="replace").decode("latin-1")
+def _require_no_controls(value: str, name: str, origin: str) -> None:
     if any((character < " " and character != "\t") or character == "\x7f" for character in value):
         raise InputError(
             f"{name} of {origin} has control characters, which no header can hold; write it anew"
         )
-    return value

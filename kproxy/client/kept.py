@@ -1,14 +1,13 @@
 """Credentials that outlive a connection: each connection is made of a configuration that was read anew."""
 
 import logging
-import os
-import stat
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from kproxy.client.failures import one_line
+from kproxy.client.files import read_bounded
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 
 _log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """One value for each key, made when it is first asked for; the oldest of too many are forgotten."""
+    """One value for each key, made when it is first asked for; of too many, those that were not asked for lately are forgotten."""
 
     def __init__(self, make: Callable[[Key], Value]) -> None:
         self._make = make
@@ -34,11 +33,11 @@ class Kept(Generic[Key, Value]):
     def of(self, key: Key) -> Value:
         """The same value for equal keys, in whichever thread."""
         with self._lock:
-            if key not in self._values:
-                self._values[key] = self._make(key)
-                if len(self._values) > _MOST_KEPT:
-                    del self._values[next(iter(self._values))]
-            return self._values[key]
+            value = self._values.pop(key) if key in self._values else self._make(key)
+            self._values[key] = value
+            if len(self._values) > _MOST_KEPT:
+                del self._values[next(iter(self._values))]
+            return value
 
 
 class Renewed(Generic[Value]):
@@ -71,21 +70,14 @@ class Renewed(Generic[Value]):
 def read_file(path: Path, named: str) -> bytes:
     """All of a small file, which `named` describes in messages. EnvironmentLacking if it cannot be read.
 
-    Pipes and devices are refused: to read them could take for ever.
+    Pipes and devices are refused: each request reads the file again, and they give their content once.
     """
     place = f"{named} {one_line(str(path))}"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(f"{place} is no regular file; name one")
-            content = file.read(_LONGEST_FILE_BYTES + 1)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{place} is no regular file; name one")
+        return read_bounded(path, _LONGEST_FILE_BYTES)
     except OSError as refused:
         raise EnvironmentLacking(
             f"{place} cannot be read: {refused.strerror}; write it, or name another"
         ) from refused
-    except ValueError as malformed:
-        raise InputError(f"{place} cannot be read: no file has such a name") from malformed
-    if len(content) > _LONGEST_FILE_BYTES:
-        raise InputError(f"{place} is longer than {_LONGEST_FILE_BYTES >> 20} MiB; name the right file")
-    return content

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 
 class CallStatus(StrEnum):
@@ -40,7 +41,7 @@ class Expires(NamedTuple):
 Fact = Called | Rotated | Expires
 
 _watchers: list[Callable[[Fact], None]] = []
-_ends: dict[object, float] = {}
+_ends: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 

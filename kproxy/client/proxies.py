@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kproxy.client.urls import Url, ascii_name, parsed
+from kproxy.client.urls import Url, ascii_name, host_name, parsed
 from kproxy.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -104,10 +104,14 @@ def _usable(url: Url, named_by: str) -> Proxy:
         raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
     if not url.host:
         raise InputError(f"{named_by} cannot be used: it names no host; write it as http://host:port")
-    port = int(url.port or _PORTS[url.scheme])
+    port = int(url.port[:8] or _PORTS[url.scheme])
     if not 0 < port < 1 << 16:
         raise InputError(f"{named_by} cannot be used: there is no port {port}")
-    proxy = Proxy(url.scheme, ascii_name(url.host), port, named_by, url.user, url.password or "")
+    try:
+        host = host_name(url.host)
+    except ValueError as error:
+        raise InputError(f"{named_by} cannot be used: {error}") from None
+    proxy = Proxy(url.scheme, host, port, named_by, url.user, url.password or "")
     if proxy.is_socks:
         _check_socks_user(proxy)
     return proxy

@@ -122,6 +122,10 @@ def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *,
             )
         except OSError as refused:
             raise NotStarted(f"it cannot be started: {refused.strerror}") from refused
+        except ValueError:
+            raise NotStarted(
+                "it cannot be started: it is given texts that this system's locale cannot write"
+            ) from None
         _asked[pid] = not has_terminal
     talk.close_far_ends()
     return pid

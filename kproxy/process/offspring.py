@@ -30,26 +30,30 @@ def end(leader: int, *, has_own_session: bool) -> None:
     A process that left both its parent and its session, as daemons do on purpose, is not found if `leader` has ended.
     To be called before `leader` is waited for, as its number may be another's afterwards.
     """
-    members: set[int] = set()
-    for _ in range(
-        _MOST_LOOKS
-    ):  # one that is stopped starts no others, and leaves none of them without a parent
-        found = _alive_members(leader, has_own_session=has_own_session) - members
-        _signal(found, signal.SIGSTOP)
-        members |= found
-        if not found:
-            break
+    members = _stopped(leader, has_own_session=has_own_session)
     _signal(members | {leader}, signal.SIGKILL)
     if has_own_session:
         with suppress(OSError):  # for a system without /proc
             os.killpg(leader, signal.SIGKILL)
     for _ in range(_MOST_LOOKS):
-        if not _alive_members(leader, has_own_session=has_own_session):
+        if not members or not any(each.is_alive and each.pid in members for each in _processes()):
             break
         time.sleep(_PAUSE_S)
     for pid in members - {leader}:
         with suppress(OSError):  # they are ours only where we are the first process of a container
             os.waitpid(pid, os.WNOHANG)
+
+
+def _stopped(leader: int, *, has_own_session: bool) -> set[int]:
+    """All of them, none of which can start another one or leave it without a parent any more."""
+    members: set[int] = set()
+    for _ in range(_MOST_LOOKS):
+        found = _alive_members(leader, has_own_session=has_own_session) - members
+        _signal(found, signal.SIGSTOP)
+        members |= found
+        if not found:
+            break
+    return members
 
 
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
@@ -76,10 +80,10 @@ def _alive_members(leader: int, *, has_own_session: bool) -> set[int]:
 def _processes() -> Iterator[_Process]:
     """Empty where /proc is not there."""
     with suppress(OSError):
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdecimal():
+        for name in os.listdir("/proc"):  # noqa: PTH208 # a node has thousands
+            if name.isdecimal():
                 with suppress(OSError):  # it has ended meanwhile
-                    yield _parsed(int(folder.name), (folder / "stat").read_bytes())
+                    yield _parsed(int(name), Path("/proc", name, "stat").read_bytes())
 
 
 def _parsed(pid: int, stat: bytes) -> _Process:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
-from kproxy.client.proofs import Nobody
 from kproxy.client.status import Status, decode_status
 from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
@@ -216,7 +216,7 @@ class Server:
         self.stop: Callable[[], None] = lambda: None
 
     def connection(self) -> Connection:
-        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), Nobody())
+        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), NoCredentials())
         return Connection(target, way_to=lambda _: cast("Way", self))
 
     def pool(self) -> "Server":
@@ -256,10 +256,13 @@ class Heard(logging.Handler):
 @contextmanager
 def hearing(name: str) -> Iterator[list[logging.LogRecord]]:
     heard, logger = Heard(), logging.getLogger(name)
+    level = logger.level
     logger.addHandler(heard)
+    logger.setLevel(logging.DEBUG)
     try:
         yield heard.records
     finally:
+        logger.setLevel(level)
         logger.removeHandler(heard)
 
 
@@ -358,6 +361,12 @@ def key_of(change: Event) -> NamespacedName | None:
         case Refused(rejection=rejection):
             return rejection.key
     return None
+
+
+@pytest.mark.parametrize("version", ["5\n2026-01-01 INFO forged", "\x1b]0;title\x07", "\u202e5", "\u2028"])
+def test_resource_version_forges_no_line_of_the_log(version: str) -> None:
+    page = Reply(as_json({"metadata": {"resourceVersion": version}, "items": [GOOD]}))
+    told_by(Server([page], []))
 
 
 def test_list_without_an_end_is_given_up() -> None:

@@ -205,6 +205,41 @@ def test_environment_that_the_system_refuses_is_told() -> None:
         )
 
 
+def test_text_that_the_locale_cannot_write_is_told() -> None:
+    with pytest.raises(process.NotStarted, match="this system's locale cannot write"):
+        ask("true", "half a character \ud800")
+
+
+def test_system_that_tells_no_end_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_pid: int) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "pidfd_open", forbidden)
+    began_at = time.monotonic()
+    assert (0, b"answer\n") == ask("sleep 0.2; echo answer")[:2]
+    assert time.monotonic() - began_at < 2
+    assert "it did not end within 0.3 s" == ask("exec >&- 2>&-; sleep 60", timeout_s=0.3).problem
+
+
+def test_system_without_setpriv_runs_programs_too() -> None:
+    asking = (
+        "import pathlib\n"
+        "from kproxy import process\n"
+        "said = process.ask(pathlib.Path('/bin/sh'), ['-c', 'echo answer; exit 4'], {}, has_terminal=False,\n"
+        "    timeout_s=20, most_bytes=99)\n"
+        "print(said.exit_code, said.output, process.find('setpriv'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asking],
+        env={**os.environ, "PATH": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=True,
+    )
+    assert "4 b'answer\\n' None\n" == done.stdout
+
+
 def test_asking_leaves_no_descriptor_open_and_no_zombie() -> None:
     ask("true")
     before = descriptors()

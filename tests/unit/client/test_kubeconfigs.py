@@ -5,6 +5,7 @@ runtime/serializer/json with sigs.k8s.io/json, `yaml` is sigs.k8s.io/yaml with i
 """
 
 import base64
+import json
 import os
 import threading
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from kproxy.client.target import Target
+from credentialplugins import PluginProgram, make_pair
+from kproxy.client.target import ClientCertificate, Target
 from kproxy.client.targets import find_target
-from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 from kubeconfigs import CANARY, SERVER, kubeconfig, packed, text
 from stubapi.certificates import server_context
 
@@ -26,7 +28,15 @@ BEARER = {"Authorization": f"Bearer {CANARY}"}
 BASIC = {"Authorization": f"Basic {packed(b'me:' + CANARY.encode())}"}
 NOBODY: dict[str, str] = {}
 LOGIN = {"username": "me", "password": CANARY}
+PAIR = make_pair()
+OTHER_PAIR = make_pair("other")
+CERTIFICATE, KEY = PAIR.certificate.encode(), PAIR.key.encode()
+V1, V1BETA1 = (f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
+PLUGIN = {"command": "./plugin", "apiVersion": V1, "interactiveMode": "Never"}
+MISSING_PLUGIN = {**PLUGIN, "command": "./missing"}
 FILES = {
+    "client.crt": CERTIFICATE,
+    "client.key": KEY,
     "token": f"{CANARY}\n".encode(),
     "ca.crt": AUTHORITY,
     "two.crt": b"# bytes that are no text: \xff\n" + AUTHORITY + OTHER_AUTHORITY,
@@ -57,6 +67,8 @@ def seen(target: Target, names: set[str]) -> dict[str, object]:
         "is_verified": tls and tls.is_verified,
         "server_name": tls and tls.server_name,
         "headers": dict(target.credentials.headers()) if "headers" in names else None,
+        "header_list": [*target.credentials.headers().items()] if "header_list" in names else None,
+        "certificate": target.credentials.certificate() if "certificate" in names else None,
         "proxy_url": target.proxy_url,
         "takes_compressed": target.takes_compressed,
         "origin": target.origin,
@@ -544,6 +556,128 @@ GOOD = [
         kubeconfig(user={"client-certificate-data": "", "token": CANARY}),
         {"headers": BEARER},
     ),
+    # certificates
+    Row(
+        "certificate as data",
+        "transport/transport.go TLSConfigFor",
+        kubeconfig(user={"client-certificate-data": packed(CERTIFICATE), "client-key-data": packed(KEY)}),
+        {"certificate": ClientCertificate(CERTIFICATE, KEY), "headers": NOBODY},
+    ),
+    Row(
+        "certificate's files",
+        "transport/transport.go TLSConfigFor",
+        kubeconfig(user={"client-certificate": "client.crt", "client-key": "x/../client.key"}),
+        {"certificate": ClientCertificate(CERTIFICATE, KEY)},
+    ),
+    Row(
+        "certificate as data, key's file",
+        "transport/transport.go dataFromSliceOrFile",
+        kubeconfig(user={"client-certificate-data": packed(CERTIFICATE), "client-key": "client.key"}),
+        {"certificate": ClientCertificate(CERTIFICATE, KEY)},
+    ),
+    Row(
+        "certificate with a token",
+        "rest/transport.go TransportConfig",
+        kubeconfig(user={"client-certificate": "client.crt", "client-key": "client.key", "token": CANARY}),
+        {"certificate": ClientCertificate(CERTIFICATE, KEY), "headers": BEARER},
+    ),
+    Row(
+        "certificate with a user",
+        "clientcmd/validation.go validateAuthInfo, methods",
+        kubeconfig(user={"client-certificate": "client.crt", "client-key": "client.key", **LOGIN}),
+        {"certificate": ClientCertificate(CERTIFICATE, KEY), "headers": BASIC},
+    ),
+    Row(
+        "host and port with a client certificate",
+        "rest/url_utils.go DefaultServerUrlFor",
+        kubeconfig({"server": "h:6443"}, {"client-certificate": "client.crt", "client-key": "client.key"}),
+        {"server": "https://h:6443", "certificate": ClientCertificate(CERTIFICATE, KEY)},
+    ),
+    Row(
+        "http with a client certificate",
+        "clientcmd/client_config.go ClientConfig, only if secure",
+        kubeconfig({"server": "http://h"}, {"client-certificate": "client.crt", "client-key": "client.key"}),
+        {"has_tls": False, "certificate": None},
+    ),
+    # impersonation
+    Row(
+        "impersonated user",
+        "transport/round_trippers.go impersonatingRoundTripper",
+        kubeconfig(user={"token": CANARY, "as": "alice"}),
+        {"headers": {**BEARER, "Impersonate-User": "alice"}},
+    ),
+    Row(
+        "impersonated in all ways",
+        "clientcmd/client_config_test.go TestFullImpersonateConfig",
+        kubeconfig(
+            user={
+                "as": "alice",
+                "as-uid": "abc123",
+                "as-groups": ["group-1", "group-2"],
+                "as-user-extra": {"some-key": ["some-value"], "none": None},
+            }
+        ),
+        {
+            "header_list": [
+                ("Impersonate-User", "alice"),
+                ("Impersonate-Uid", "abc123"),
+                ("Impersonate-Group", "group-1"),
+                ("Impersonate-Group", "group-2"),
+                ("Impersonate-Extra-some-key", "some-value"),
+            ]
+        },
+    ),
+    # plugins
+    Row(
+        "plugin beside the file",
+        "clientcmd/loader.go GetAuthInfoFileReferences",
+        kubeconfig(user={"exec": PLUGIN}),
+        {"headers": BEARER},
+    ),
+    Row(
+        "plugin without its mode, v1beta1",
+        "clientcmd/api/v1/defaults.go SetDefaults_ExecConfig",
+        kubeconfig(user={"exec": {"command": "./plugin", "apiVersion": V1BETA1, "args": None, "env": None}}),
+        {"server": SERVER},
+    ),
+    Row(
+        "plugin beside a token",
+        "auth/exec/exec.go UpdateTransportConfig",
+        kubeconfig(user={"exec": MISSING_PLUGIN, "token": CANARY}),
+        {"headers": BEARER},
+    ),
+    Row(
+        "plugin beside a token file",
+        "auth/exec/exec.go UpdateTransportConfig",
+        kubeconfig(user={"exec": MISSING_PLUGIN, "tokenFile": "token"}),
+        {"headers": BEARER},
+    ),
+    Row(
+        "plugin beside a user",
+        "auth/exec/exec.go UpdateTransportConfig",
+        kubeconfig(user={"exec": MISSING_PLUGIN, **LOGIN}),
+        {"headers": BASIC},
+    ),
+    Row(
+        "plugin beside a certificate",
+        "auth/exec/exec.go UpdateTransportConfig",
+        kubeconfig(
+            user={"exec": MISSING_PLUGIN, "client-certificate": "client.crt", "client-key": "client.key"}
+        ),
+        {"headers": NOBODY, "certificate": ClientCertificate(CERTIFICATE, KEY)},
+    ),
+    Row(
+        "plugin with an impersonated user",
+        "transport/round_trippers.go HTTPWrappersForConfig",
+        kubeconfig(user={"exec": PLUGIN, "as": "alice"}),
+        {"headers": {**BEARER, "Impersonate-User": "alice"}},
+    ),
+    Row(
+        "http with a plugin",
+        "clientcmd/client_config.go ClientConfig, only if secure",
+        kubeconfig({"server": "http://h"}, {"exec": MISSING_PLUGIN}),
+        {"headers": NOBODY, "certificate": None},
+    ),
 ]
 
 BAD = [
@@ -822,13 +956,19 @@ BAD = [
         "open bracket",
         "net/url parseHost",
         kubeconfig({"server": "https://[fd00::1"}),
-        "server: its brackets hold no address",
+        "server: its address is not an IPv6 one in brackets",
+    ),
+    Row(
+        "bad IPv6 address in brackets",
+        "net/url parseHost, Go 1.26",
+        kubeconfig({"server": "https://[1:2]"}),
+        "server: its brackets hold no IPv6 address",
     ),
     Row(
         "name in brackets",
         "net/url parseHost",
         kubeconfig({"server": "https://[h]"}),
-        "server: its brackets hold no IPv6 address",
+        "server: its address is not an IPv6 one in brackets",
     ),
     Row(
         "port that is no number",
@@ -846,7 +986,7 @@ BAD = [
         "blank in the host",
         "net/url parseHost",
         kubeconfig({"server": "https://a b"}),
-        "server: its host holds a sign that no host has",
+        "server: its host holds signs that no host has",
     ),
     Row(
         "newline in the server",
@@ -858,14 +998,14 @@ BAD = [
         "half an escape in the path",
         "net/url unescape",
         kubeconfig({"server": "https://h/%2"}),
-        "server: its path holds a % that begins no escape",
+        "server: its path holds a % without two digits after it",
     ),
     Row("scheme and no host", "net/http Transport.roundTrip", kubeconfig({"server": "https://"}), "server: "),
     Row(
         "bad password in the URL",
         "net/url validUserinfo",
         kubeconfig({"server": f"https://me:{CANARY} x@h"}),
-        "server: its user or password holds a sign",
+        "server: its user or password holds signs",
     ),
     Row(
         "bad master",
@@ -1050,13 +1190,13 @@ BAD = [
         "plugin without a version",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"exec": {"command": "a"}}),
-        "exec.apiVersion: it is missing",
+        "exec.apiVersion: '' is not one of",
     ),
     Row(
         "plugin of a version that is gone",
         "plugin/pkg/client/auth/exec/exec.go newAuthenticator",
         kubeconfig(user={"exec": {"command": "a", "apiVersion": "client.authentication.k8s.io/v1alpha1"}}),
-        "exec.apiVersion: 'client.authentication.k8s.io/v1alpha1' is not known",
+        "exec.apiVersion: client.authentication.k8s.io/v1alpha1 was removed",
     ),
     Row(
         "plugin without its mode",
@@ -1076,7 +1216,7 @@ BAD = [
                 }
             }
         ),
-        "exec.interactiveMode: 'never' is not known",
+        "exec.interactiveMode: 'never' is not one of",
     ),
     Row(
         "plugin with a variable of no name",
@@ -1090,7 +1230,7 @@ BAD = [
                 }
             }
         ),
-        r"exec.env\[0\].name: it is missing",
+        r"exec.env\[0\].name: '' is no name of a variable",
     ),
 ]
 
@@ -1106,6 +1246,7 @@ def folder(tmp_path: Path) -> Path:
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "x").mkdir()
+    PluginProgram(tmp_path).gives(token=CANARY)
     return tmp_path
 
 
@@ -1194,6 +1335,20 @@ def test_list_of_files_of_which_one_is_wrong_is_refused(folder: Path) -> None:
         find_target(listed(path, wrong), "")
 
 
+def test_list_of_files_the_place_of_an_entry_has_its_file(folder: Path) -> None:
+    one = named_server(folder, "one", "https://one")
+    two = named_server(folder, "two", "ftp://two", current_context="two")
+    with pytest.raises(
+        InputError, match=rf"cannot be used: {two}: clusters\[0\] 'two': server: it does not begin"
+    ):
+        find_target(listed(one, two), "")
+
+
+def test_list_that_is_longer_than_a_path_may_be_is_a_list(folder: Path) -> None:
+    missing = [folder / f"{number:0100}" for number in range(60)]
+    assert SERVER == find_target(listed(*missing, written(folder, kubeconfig())), "").server
+
+
 def test_list_of_files_that_are_all_missing_is_named(folder: Path) -> None:
     with pytest.raises(
         InputError, match=f"the kubeconfig {folder}/a:{folder}/b does not exist; name an existing file"
@@ -1219,6 +1374,12 @@ def test_symbolic_link_does_not_move_relative_paths(folder: Path) -> None:
     )
     target = find_target(folder / "link", "")
     assert AUTHORITY == (target.tls and target.tls.authority)
+
+
+def test_server_without_tls_says_that_it_gets_no_credentials(folder: Path) -> None:
+    path = written(folder, kubeconfig({"server": "http://h"}))
+    wanted = f"the kubeconfig {path} (whose credentials are not sent without TLS)"
+    assert wanted == find_target(path, "").origin
 
 
 def test_missing_kubeconfig_is_named(folder: Path) -> None:
@@ -1297,14 +1458,24 @@ def test_pod_with_a_renewed_token_sends_the_new_one(pod: Path) -> None:
     assert {"Authorization": "Bearer renewed"} == credentials.headers()
 
 
-@pytest.mark.parametrize("content", [None, b""])
-def test_pod_without_an_authority_asks_those_of_the_system(pod: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it holds no certificate"),
+        (b"x", "it holds no certificate"),
+    ],
+)
+def test_pod_without_an_authority_asks_those_of_the_system(
+    pod: Path, caplog: pytest.LogCaptureFixture, content: bytes | None, reason: str
+) -> None:
     """rest/config.go InClusterConfig logs that and goes on."""
     (pod / "ca.crt").unlink()
     if content is not None:
         (pod / "ca.crt").write_bytes(content)
     target = find_target(None, "")
     assert (None, True) == (target.tls and target.tls.authority, bool(target.tls and target.tls.is_verified))
+    assert f"the pod's service account: {pod}/ca.crt: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -1351,7 +1522,7 @@ def test_master_alone_without_a_scheme_has_no_tls() -> None:
 def test_master_alone_with_a_password_does_not_show_it() -> None:
     target = find_target(None, f"https://me:{CANARY}@h:1")
     assert "https://h:1" == target.server
-    with pytest.raises(InputError, match=r"^--master: its host holds a sign that no host has") as refused:
+    with pytest.raises(InputError, match=r"^--master: its host holds signs that no host has") as refused:
         find_target(None, f"https://me:{CANARY}@h {CANARY}")
     assert CANARY not in str(refused.value)
 
@@ -1360,3 +1531,61 @@ def test_user_and_password_of_master_are_those_we_send_with_tls() -> None:
     """net/http Client.send: those of a URL stand in each request, unless a header says who we are."""
     assert BASIC == find_target(None, f"https://me:{CANARY}@h:1").credentials.headers()
     assert NOBODY == find_target(None, f"http://me:{CANARY}@h:1").credentials.headers()
+
+
+def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
+    """rest/exec.go ConfigToExecCluster, with the cluster's extension of the name client.authentication.k8s.io/exec."""
+    PluginProgram(folder).does(
+        f'printf %s "$KUBERNETES_EXEC_INFO" > {folder}/info\n'
+        f"""printf %s '{{"apiVersion": "{V1}", "kind": "ExecCredential", "status": {{"token": "{CANARY}"}}}}'"""
+    )
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "here", "n": 7}}
+    cluster = {
+        **CA,
+        "tls-server-name": "kubernetes",
+        "proxy-url": "http://p:3128",
+        "disable-compression": True,
+        "extensions": [{"name": "other", "extension": None}, extension],
+    }
+    given = kubeconfig(cluster, {"exec": {**PLUGIN, "provideClusterInfo": True}})
+    assert BEARER == find_target(written(folder, given), "").credentials.headers()
+    wanted = {
+        "server": SERVER,
+        "tls-server-name": "kubernetes",
+        "certificate-authority-data": packed(AUTHORITY),
+        "proxy-url": "http://p:3128",
+        "disable-compression": True,
+        "config": {"audience": "here", "n": 7},
+    }
+    assert wanted == json.loads((folder / "info").read_text())["spec"]["cluster"]
+
+
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [
+        (
+            {
+                "client-certificate-data": packed(CERTIFICATE),
+                "client-key-data": packed(OTHER_PAIR.key.encode()),
+            },
+            "client",
+        ),
+        ({"client-certificate-data": packed(CANARY.encode()), "client-key-data": packed(KEY)}, "client"),
+        (
+            {"client-certificate-data": packed(CERTIFICATE), "client-key-data": packed(CANARY.encode())},
+            "client",
+        ),
+        ({"client-certificate": "client.crt", "client-key": "missing"}, "missing"),
+        ({"client-certificate": "client.crt", "client-key": "x"}, "x"),
+    ],
+    ids=["not of one pair", "bad certificate", "bad key", "missing key", "directory as a key"],
+)
+def test_certificate_that_cannot_be_used_is_told_before_a_request(
+    folder: Path, user: dict[str, str], reason: str
+) -> None:
+    path = written(folder, kubeconfig(user=user))
+    with pytest.raises(KproxyError, match=reason) as refused:
+        find_target(path, "").credentials.certificate()
+    assert str(path) in str(refused.value)
+    assert CANARY not in str(refused.value)
+    assert PAIR.key.splitlines()[1] not in str(refused.value)

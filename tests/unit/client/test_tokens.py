@@ -114,14 +114,14 @@ def test_file_that_is_no_file_is_not_waited_for(path: Path) -> None:
 
 def test_file_that_is_too_long_is_refused(path: Path) -> None:
     path.write_bytes(b"x" * ((1 << 20) + 1))
-    with pytest.raises(InputError, match="is longer than 1 MiB"):
+    with pytest.raises(EnvironmentLacking, match="it is larger than 1 MB"):
         TokenFile(path, ORIGIN).headers()
 
 
 def test_name_that_no_file_has_is_refused_on_one_line() -> None:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(EnvironmentLacking) as lacking:
         TokenFile(Path("a\0\nb"), ORIGIN).headers()
-    assert str(refused.value).isprintable()
+    assert str(lacking.value).isprintable()
 
 
 def test_secrets_are_in_no_representation(path: Path) -> None:
