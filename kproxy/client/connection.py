@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
@@ -13,6 +14,7 @@ import urllib3
 from urllib3 import exceptions as transport
 
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.masked import secrets_of
 from kproxy.client.target import Target
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed
@@ -187,7 +189,9 @@ class Connection:
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
-        return self._way.proof() | headers
+        proof = self._way.proof()
+        self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
+        return proof | headers
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)

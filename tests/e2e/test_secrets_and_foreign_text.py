@@ -109,6 +109,19 @@ def answers_well(handler: Handler) -> None:
         handler.say_list("7")
 
 
+def answers_with_what_it_was_told(handler: Handler) -> None:
+    """In refusals of lists and, after some of them, in watch events."""
+    told = handler.headers.get("Authorization", "")
+    words = f"who are you? {told}; {base64.b64decode(told.partition(' ')[2] + '==', validate=False)!r}"
+    if handler.server.asked < 8:
+        handler.say_status(403, words)
+    elif "watch=" in handler.path:
+        error = {"kind": "Status", "message": words, "code": 500}
+        handler.say(200, json.dumps({"type": "ERROR", "object": error}).encode() + b"\n")
+    else:
+        handler.say_list("7")
+
+
 def answers_with_hostile_words(handler: Handler) -> None:
     """Lists and watches first, and from then on each kind of refusal in turn."""
     flawed = service("flawed")
@@ -266,6 +279,23 @@ def settle(ended: Callable[[], int | None], log: Path) -> None:
 
 def state_files(tmp_path: Path) -> list[str]:
     return [path.read_bytes().decode("latin-1") for path in (tmp_path / "state").glob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("way", ["a token", "a password", "the server's URL", "a plugin's token"])
+def test_secret_that_a_server_says_back_is_in_nothing_that_an_agent_says(way: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with served(answers_with_what_it_was_told) as server:
+        cluster, user, _ = WAYS[way](tmp_path, server.address)
+        cluster["certificate-authority-data"] = base64.b64encode(server.authority).decode()
+        kubeconfig = written(tmp_path, cluster, user)
+        with running_agent(f"--kubeconfig={kubeconfig}", "-v=6", log=log):
+            eventually(lambda: "answers 500 to watch" in log.read_text(), "a watch has failed", log)
+            served_texts = all_pages()
+    assert "answers 403 to list" in log.read_text()
+    assert "who are you? " in log.read_text()
+    for text in (log.read_text(), served_texts):
+        assert CANARY not in text
+        assert ENCODED not in text
 
 
 @pytest.mark.parametrize("way", ["HTTPS_PROXY", "https_proxy"])
