@@ -80,16 +80,16 @@ class Answer:
 class Asked(NamedTuple):
     """A request that was answered, or was not: then `code` is `<error>`.
 
-    `host` is `address:port`, without user and password. `sent_bytes` is the length of the body. `throttled_s` is how
-    long our own limit of requests held it back before, None where there is none for its kind.
+    `host` is `address:port`, without user and password. `throttled_s` is how long our own limit of requests held it
+    back before, None where there is none for its kind. `sent_bytes` is the length of the body.
     """
 
     method: str
     host: str
     code: str
     took_s: float
-    sent_bytes: int = 0
     throttled_s: float | None = 0.0
+    sent_bytes: int = 0
     is_watch: bool = False
 
 
@@ -179,7 +179,9 @@ class Connection:
             raise self._failed(error) from error
         finally:
             took_s = time.monotonic() - began_at
-            self._note(Asked(method, self.peer.host, code, took_s, len(body or b""), is_watch=is_watch))
+            self._note(
+                Asked(method, self.peer.host, code, took_s, sent_bytes=len(body or b""), is_watch=is_watch)
+            )
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
