@@ -25,6 +25,7 @@ from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.client.connection import Connection, Noted, connect
+from kproxy.client.content import accepted
 from kproxy.client.plugin_facts import watch_plugins
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
@@ -143,13 +144,15 @@ class _Parts(NamedTuple):
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
+    asking = options.configuration.client_connection
+    accept = accepted(asking.content_type, asking.accept_content_types)
 
     def note(noted: Noted) -> None:
         tell_all((around.metrics,), lambda metrics: metrics.client.noted(noted))
 
     def connect_noted() -> Connection:
         tell_all((around.metrics,), lambda metrics: metrics.client.transport_created())
-        return connect(options.kubeconfig, options.master, note)
+        return connect(options.kubeconfig, options.master, note, accept)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))

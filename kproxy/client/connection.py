@@ -13,11 +13,14 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.compression import GZIP, unpacked
+from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.client.masked import secrets_of
 from kproxy.client.target import Target
 from kproxy.client.way import Way
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, InputError, Malformed
+from kproxy.state.encodings import JSON, Encoding, encoding_of
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
@@ -49,6 +52,17 @@ class Answer:
     def __exit__(self, *_: object) -> None:
         self._response.close()
 
+    @property
+    def encoding(self) -> Encoding:
+        """How the body is encoded, which is for the server to say; ApiFailed if we cannot read that."""
+        try:
+            return encoding_of(self._response.headers.get("Content-Type", ""))
+        except InputError as unknown:
+            raise ApiFailed(
+                f"the answer is of a Content-Type that we cannot read: {unknown}; "
+                "check what stands between us and the API server"
+            ) from unknown
+
     def body(self, most_bytes: int) -> bytes:
         """All of it; AnswerTooLarge where it has more than `most_bytes`, unpacked, of which no more is held."""
         chunks: list[bytes] = []
@@ -63,8 +77,17 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they arrive, in pieces of any size."""
+        encoding = self._response.headers.get("Content-Encoding", "")
         try:
-            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=True):
+            yield from unpacked(self._received(), encoding)
+        except Malformed as broken:
+            raise ApiFailed(
+                f"the answer cannot be unpacked: {broken}; check what stands between us and the API server"
+            ) from broken
+
+    def _received(self) -> Iterator[bytes]:
+        try:
+            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=False):
                 yield chunk
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -117,10 +140,12 @@ class Connection:
         target: Target,
         note: Callable[[Noted], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
+        accept: str = ACCEPT,
     ) -> None:
         self._target = target
         self._note = note
         self._way = way_to(target)
+        self._accept = accept
         self.peer = Peer(target.server, target.origin, self._way.proxy)
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
@@ -129,11 +154,14 @@ class Connection:
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
         is_watch = "watch" in query
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, is_watch=is_watch)
+        verb = "watch" if is_watch else "list"
+        compressed = {} if is_watch or not self._target.takes_compressed else {"Accept-Encoding": GZIP}
+        response = self._request(
+            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, is_watch=is_watch
+        )
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed, partial(self._read_all, "GET"))
         try:
-            verb = "watch" if is_watch else "list"
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
             if not is_watch:
@@ -142,7 +170,8 @@ class Connection:
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
-        response = self._request("POST", path, read_timeout_s, body)
+        content = {"Content-Type": JSON.media_type}
+        response = self._request("POST", path, read_timeout_s, content, body)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -157,6 +186,7 @@ class Connection:
         method: str,
         path: str,
         read_timeout_s: float,
+        headers: Mapping[str, str],
         body: bytes | None = None,
         *,
         is_watch: bool = False,
@@ -168,7 +198,7 @@ class Connection:
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
-                headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
+                headers={**self._headers(), **headers},
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
                 redirect=False,
@@ -190,7 +220,7 @@ class Connection:
         self._note(Received(method, self.peer.host, body_bytes))
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
-        headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
+        headers = {"Accept": self._accept, "User-Agent": f"kproxy/{version('kproxy')}"}
         proof = self._way.proof()
         self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
         return proof | headers
@@ -200,14 +230,18 @@ class Connection:
 
 
 def connect(
-    kubeconfig: Path | None = None, master: str = "", note: Callable[[Noted], None] = lambda _: None
+    kubeconfig: Path | None = None,
+    master: str = "",
+    note: Callable[[Noted], None] = lambda _: None,
+    accept: str = ACCEPT,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. Reads files anew each
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the
+    header by which we ask for an encoding. Reads files anew each
     time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
     pod.
     """
     from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(find_target(kubeconfig, master), note)
+    return Connection(find_target(kubeconfig, master), note, accept=accept)

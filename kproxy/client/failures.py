@@ -10,9 +10,10 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import proxy_failure, wrong_login
-from kproxy.client.status import Status, decode_status
 from kproxy.client.urls import without_user
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, InputError
+from kproxy.state.encodings import encoding_of
+from kproxy.state.encodings.envelopes import Status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
@@ -79,8 +80,9 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
     if response.status == _PROXY_LOGIN and peer.proxy is not None:
         return ApiFailed(wrong_login(peer.proxy), status=response.status)
     try:
-        body = decode_status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
-    except (transport.HTTPError, OSError):
+        encoding = encoding_of(response.headers.get("Content-Type", ""))
+        body = encoding.status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
+    except (transport.HTTPError, OSError, InputError):
         body = Status()
     body = msgspec.structs.replace(body, code=response.status)
     return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))

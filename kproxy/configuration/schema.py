@@ -56,6 +56,9 @@ Its flags have their defaults before they are read, so there `--iptables-min-syn
 """
 
 
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
 class Mode(StrEnum):
     """What programs the kernel."""
 
@@ -64,7 +67,10 @@ class Mode(StrEnum):
 
 
 class ClientConnection(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How to reach the API server. `kubeconfig` is a path; a negative `qps` means no limit."""
+    """How to reach the API server. `kubeconfig` is a path; a negative `qps` means no limit.
+
+    `accept_content_types` is a header Accept, and counts before `content_type`, which is a media type.
+    """
 
     kubeconfig: str = ""
     accept_content_types: str = ""

@@ -64,9 +64,9 @@ def requests(api: StubApi, verb: str) -> list[dict[str, str]]:
     return [each.query for each in api.requests if each.verb == verb]
 
 
-@pytest.fixture
-def api() -> Iterator[StubApi]:
-    with StubApi() as stub:
+@pytest.fixture(params=[False, True], ids=["json", "protobuf"])
+def api(request: pytest.FixtureRequest) -> Iterator[StubApi]:
+    with StubApi(speaks_protobuf=request.param) as stub:
         yield stub
 
 

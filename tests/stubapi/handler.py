@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from stubapi import answers
+from stubapi.forms import JSON, Form, form_of
 from stubapi.selectors import selector
 from stubapi.served import SERVED, Served
 from stubapi.storage import ContinueInvalidError, ExpiredError, Matches
@@ -82,7 +83,12 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(failure.status, answers.status(failure.status, "failed as asked"))
         elif self._admitted(None):
             self.api.created.append(body)
-            self._answer(201, body)
+            self._send(201, answers.encode(body), {"Content-Type": JSON.content_type})
+
+    @property
+    def _form(self) -> Form:
+        """As the client asks for it, where the server speaks protobuf at all."""
+        return form_of(self.headers.get("Accept", "")) if self.api.speaks_protobuf else JSON
 
     def log_message(self, *_: object) -> None:
         """The stub keeps its requests in a list instead."""
@@ -109,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             plain = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
             self._send(200, b"ok", plain)
         elif path == "/version":
-            self._send(200, json.dumps(_VERSION, indent=2).encode())
+            self._send(200, json.dumps(_VERSION, indent=2).encode(), {"Content-Type": JSON.content_type})
         elif served is None:
             message = "the server could not find the requested resource"
             self._answer(404, answers.status(404, message, details={}))
@@ -131,15 +137,21 @@ class Handler(BaseHTTPRequestHandler):
         except ExpiredError as error:
             self._answer(410, answers.status(410, str(error)))
         else:
-            self._answer(200, answers.page(served, found, count_remaining=not (labels or fields)))
+            page = self._form.body(answers.page(served, found, count_remaining=not (labels or fields)))
+            headers, body = answers.compressed(page, self.headers.get("Accept-Encoding", ""))
+            self._send(200, body, headers)
 
     def _watch(self, served: Served, query: dict[str, str]) -> None:
         matches = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        self._head(200, {"Transfer-Encoding": "chunked"})
+        framing = {
+            "Transfer-Encoding": "chunked",
+            "Content-Type": self._form.content_type_of_streams,
+        }
+        self._head(200, framing)
         after = int(query.get("resourceVersion", "0"))
         refusal = self._watch_refusal(after, query)
         if refusal is not None:
-            self.wfile.write(answers.chunk(answers.error(refusal)) + answers.chunk(b""))
+            self.wfile.write(answers.chunk(self._form.event(answers.error(refusal))) + answers.chunk(b""))
             return
         stream = Stream(served.kind, self.connection)
         self.api.faults.add(stream)
@@ -167,37 +179,37 @@ class Handler(BaseHTTPRequestHandler):
         ends_at = time.monotonic() + int(query.get("timeoutSeconds", _DEFAULT_WATCH_S))
         told = False
         while True:
-            lines, after = self._await_lines(served, after, matches, stream, ends_at)
-            if not lines:
+            events, after = self._await_events(served, after, matches, stream, ends_at)
+            if not events:
                 break
             told = True
-            self.wfile.write(b"".join(map(answers.chunk, lines)))
+            self.wfile.write(b"".join(answers.chunk(self._form.event(each)) for each in events))
             stream.told = after
         if told and not stream.closed and query.get("allowWatchBookmarks") == "true":
-            self.wfile.write(answers.chunk(answers.bookmark(served, after)))
+            self.wfile.write(answers.chunk(self._form.event(answers.bookmark(served, after))))
 
-    def _await_lines(
+    def _await_events(
         self, served: Served, after: int, matches: Matches, stream: Stream, ends_at: float
-    ) -> tuple[list[bytes], int]:
+    ) -> tuple[list[dict[str, Any]], int]:
         """What to say next, nothing at the end; and the resourceVersion that the client then is at."""
         storage = self.api.storage
         with storage.changed:
             while not stream.closed:
                 if not stream.stalled:
-                    events = [change.event(matches) for change in storage.changes(served.kind, after)]
-                    lines = [answers.event(served, *each) for each in events if each is not None]
+                    changes = [change.event(matches) for change in storage.changes(served.kind, after)]
+                    events = [answers.event(served, *each) for each in changes if each is not None]
                     after = max(after, storage.resource_version)
-                    lines += [answers.bookmark(served, after)] * stream.bookmarks_due
+                    events += [answers.bookmark(served, after)] * stream.bookmarks_due
                     stream.bookmarks_due = 0
-                    if lines or time.monotonic() >= ends_at:
-                        return lines, after
+                    if events or time.monotonic() >= ends_at:
+                        return events, after
                     stream.told = after
                 left_s = _TIME_LEFT_UNKNOWN_S if stream.stalled else ends_at - time.monotonic()
                 storage.changed.wait(max(0.0, left_s))
         return [], after
 
     def _answer(self, code: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        self._send(code, answers.encode(body), headers)
+        self._send(code, self._form.body(body), headers)
 
     def _send(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         name, value, framed = answers.framed(body)
@@ -209,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         usual = {
             "Audit-Id": str(uuid.uuid4()),
             "Cache-Control": "no-cache, private",
-            "Content-Type": "application/json",
+            "Content-Type": self._form.content_type,
         }
         if code != http.HTTPStatus.UNAUTHORIZED:
             usual |= {
