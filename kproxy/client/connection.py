@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -14,6 +15,7 @@ from urllib3 import exceptions as transport
 from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.masked import secrets_of
 from kproxy.client.target import Target
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError, Malformed
@@ -35,11 +37,20 @@ class AnswerTooLarge(ApiFailed):
 
 
 class Answer:
-    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off."""
+    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, failed: Callable[[Exception], ApiFailed]) -> None:
+    `read_all` is told the length of a body that was read to its end at once, unpacked.
+    """
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        failed: Callable[[Exception], ApiFailed],
+        read_all: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._response = response
         self._failed = failed
+        self._read_all = read_all
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +78,7 @@ class Answer:
             held += len(chunk)
             if held > most_bytes:
                 raise AnswerTooLarge(f"the answer is larger than {most_bytes >> 20} MB")
+        self._read_all(held)
         return b"".join(chunks)
 
     def chunks(self) -> Iterator[bytes]:
@@ -95,25 +107,44 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`."""
+    """A request that was answered, or was not: then `code` is `<error>`.
+
+    `host` is `address:port`, without user and password. `throttled_s` is how long our own limit of requests held it
+    back before, None where there is none for its kind. `sent_bytes` is the length of the body.
+    """
 
     method: str
     host: str
     code: str
     took_s: float
+    throttled_s: float | None = 0.0
+    sent_bytes: int = 0
+    is_watch: bool = False
+
+
+class Received(NamedTuple):
+    """The body of an answer to a list, of any code, that was read to its end. `host` is that of `Asked`."""
+
+    method: str
+    host: str
+    body_bytes: int
+
+
+Noted = Asked | Received
 
 
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
-    once its answer begins. InputError or EnvironmentLacking where no connection could be made as the target says.
+    once its answer begins, and of each body that was read to its end. InputError or EnvironmentLacking where no
+    connection could be made as the target says.
     """
 
     def __init__(
         self,
         target: Target,
-        note: Callable[[Asked], None] = lambda _: None,
+        note: Callable[[Noted], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
         accept: str = ACCEPT,
     ) -> None:
@@ -128,14 +159,19 @@ class Connection:
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
-        verb = "watch" if "watch" in query else "list"
-        compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed)
+        is_watch = "watch" in query
+        verb = "watch" if is_watch else "list"
+        compressed = {} if is_watch or not self._target.takes_compressed else {"Accept-Encoding": GZIP}
+        response = self._request(
+            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, is_watch=is_watch
+        )
         if response.status == HTTPStatus.OK:
-            return Answer(response, self._failed)
+            return Answer(response, self._failed, partial(self._read_all, "GET"))
         try:
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
+            if not is_watch:
+                self._read_all("GET", response.tell())
             response.close()
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
@@ -158,6 +194,8 @@ class Connection:
         read_timeout_s: float,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        *,
+        is_watch: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
         code = "<error>"
@@ -176,14 +214,22 @@ class Connection:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at))
+            took_s = time.monotonic() - began_at
+            self._note(
+                Asked(method, self.peer.host, code, took_s, sent_bytes=len(body or b""), is_watch=is_watch)
+            )
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
 
+    def _read_all(self, method: str, body_bytes: int) -> None:
+        self._note(Received(method, self.peer.host, body_bytes))
+
     def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": self._accept, "User-Agent": _user_agent()}
-        return self._way.proof() | headers
+        proof = self._way.proof()
+        self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
+        return proof | headers
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
@@ -192,7 +238,7 @@ class Connection:
 def connect(
     kubeconfig: Path | None = None,
     master: str = "",
-    note: Callable[[Asked], None] = lambda _: None,
+    note: Callable[[Noted], None] = lambda _: None,
     accept: str = ACCEPT,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.

@@ -1,7 +1,8 @@
 """What went wrong between us and the API server, said so that a person knows what to do."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import msgspec
 import urllib3
@@ -16,6 +17,9 @@ from kproxy.state.encodings.envelopes import Status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
+_LONGEST_LINE = 1000
+"""Characters: more than what an API server says of one request, and no flood in a log that repeats it."""
+
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 _PROXY_LOGIN = 407
@@ -40,11 +44,15 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we talk to, and from where we have the address and credentials, both as a message names them."""
+    """Whom we talk to, and from where we have the address and credentials, both as a message names them.
+
+    `secrets` are what we told it last of who we are: it may say them back, and no message shows them.
+    """
 
     server: str
     credentials: str
     proxy: Proxy | None = None
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def host(self) -> str:
@@ -56,7 +64,7 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: 
     """The error for a Status that refuses; `retry_after` is the header, which counts only in seconds."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
-    said = f" ({one_line(body.message)})" if body.message else ""
+    said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
     seconds = int(retry_after) if _SECONDS.fullmatch(retry_after) else 0
     if not seconds and body.details is not None:
         seconds = body.details.retry_after_seconds
@@ -80,10 +88,18 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
     return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))
 
 
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
 def one_line(text: str) -> str:
-    """What others said, fit for a log and a terminal: on one line, without control characters."""
+    """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
-    return line if line.isprintable() else quoted(line)
+    if not line.isprintable():
+        return quoted(line)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line)} characters)"
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:

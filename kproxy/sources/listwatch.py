@@ -24,6 +24,7 @@ from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.objects import Kind
+from kproxy.state.validate import quoted
 from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
@@ -231,7 +232,7 @@ class ListWatch:
             case "BOOKMARK":
                 pass
             case _:
-                raise Malformed(f"event type {event_type!r}")
+                raise Malformed(f"event type {quoted(event_type)}")
 
     def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
         """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
@@ -265,7 +266,7 @@ class ListWatch:
             self._do_without(failure.status)
             return
         pause_s = self._backoff.next_pause_s(wished_s)
-        at = self._resource_version
+        at = one_line(self._resource_version)
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
             self._resource.name,
