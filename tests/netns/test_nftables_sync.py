@@ -241,6 +241,7 @@ def test_change_of_elements_alone_needs_no_program(node: Node, monkeypatch: pyte
     assert ["10.96.0.10", "10.96.0.12"] == node.holds()
 
 
+@pytest.mark.alone
 def test_replaced_endpoint_takes_a_fraction_of_the_time_that_nft_does(node: Node) -> None:
     """Nothing waits until the kernel has forgotten what was removed."""
     took: dict[str, list[float]] = {"ours": [], "nft": []}
