@@ -8,13 +8,16 @@ import base64
 import json
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from credentialplugins import PluginProgram, make_pair
+from kproxy.client.kubeconfig import load_kubeconfig
 from kproxy.client.target import ClientCertificate, Target
 from kproxy.client.targets import find_target
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
@@ -1623,3 +1626,26 @@ def test_certificate_that_cannot_be_used_is_told_before_a_request(
     assert str(path) in str(refused.value)
     assert CANARY not in str(refused.value)
     assert PAIR.key.splitlines()[1] not in str(refused.value)
+
+
+@pytest.mark.parametrize("shown", [repr, str, pretty_repr], ids=["repr", "str", "rich"])
+def test_fields_of_a_kubeconfig_show_no_secret(folder: Path, shown: Callable[[object], str]) -> None:
+    user = {
+        "token": CANARY,
+        "password": CANARY,
+        "client-key-data": packed(CANARY.encode()),
+        "exec": {"env": [{"name": "A", "value": CANARY}], "args": [CANARY]},
+        "auth-provider": {"config": {"a": CANARY}},
+    }
+    loaded = load_kubeconfig(written(folder, kubeconfig({"proxy-url": f"http://a:{CANARY}@p"}, user)))
+    entry = loaded.users["admin"].value
+    for thing in (
+        loaded,
+        entry,
+        entry.exec,
+        entry.exec.env[0] if entry.exec else None,
+        entry.client_key_data,
+    ):
+        said = shown(thing)
+        assert CANARY not in said
+        assert "S3cr3t" not in said
