@@ -83,9 +83,10 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
     plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
     if plugin is not None:
         check_plugin(user, plugin)
+    has_credentials = url.user is not None or user.value != User()
     without_tls = Target(
         url.address,
-        f"{origin} (whose credentials are not sent without TLS)",
+        f"{origin} (whose credentials are not sent without TLS)" if has_credentials else origin,
         None,
         NoCredentials(),
         cluster.value.proxy_url,

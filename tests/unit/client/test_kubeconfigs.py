@@ -1413,10 +1413,20 @@ def test_symbolic_link_does_not_move_relative_paths(folder: Path) -> None:
     assert AUTHORITY == (target.tls and target.tls.authority)
 
 
-def test_server_without_tls_says_that_it_gets_no_credentials(folder: Path) -> None:
-    path = written(folder, kubeconfig({"server": "http://h"}))
-    wanted = f"the kubeconfig {path} (whose credentials are not sent without TLS)"
-    assert wanted == find_target(path, "").origin
+@pytest.mark.parametrize(
+    ("server", "user", "addition"),
+    [
+        ("http://h", {"token": CANARY}, " (whose credentials are not sent without TLS)"),
+        ("http://me@h", {}, " (whose credentials are not sent without TLS)"),
+        ("http://h", {}, ""),
+        ("https://h", {"token": CANARY}, ""),
+    ],
+)
+def test_server_without_tls_is_told_where_it_costs_credentials(
+    folder: Path, server: str, user: dict[str, str], addition: str
+) -> None:
+    path = written(folder, kubeconfig({"server": server}, user))
+    assert f"the kubeconfig {path}{addition}" == find_target(path, "").origin
 
 
 def test_missing_kubeconfig_is_named(folder: Path) -> None:
