@@ -1,13 +1,11 @@
 """Client certificates that a configuration holds or names files for (client-go's transport/cert_rotation.go)."""
 
-import os
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
 from kproxy.client.kept import Kept, Renewed, read_file
-from kproxy.client.target import ClientCertificate
-from kproxy.errors import InputError
+from kproxy.client.target import ClientCertificate, TlsSettings
+from kproxy.client.tls import client_context
 
 _pairs: Kept[tuple[Path | None, Path | None], Renewed[ClientCertificate]] = Kept(lambda _: Renewed())
 
@@ -43,7 +41,7 @@ class CertificatePair:
             _content(self._key, f"the client key of {self._origin},"),
         )
         if pair != before:
-            require_fit(pair, f"the client certificate and key of {self._origin}")
+            require_fit(pair, self._origin)
         return pair
 
 
@@ -51,24 +49,6 @@ def _content(part: Path | bytes, named: str) -> bytes:
     return read_file(part, named) if isinstance(part, Path) else part
 
 
-def require_fit(pair: ClientCertificate, named: str) -> None:
+def require_fit(pair: ClientCertificate, origin: str) -> None:
     """InputError unless both are PEM and the key is the certificate's own, without a passphrase."""
-    in_memory = os.memfd_create("client certificate", os.MFD_CLOEXEC)
-    with os.fdopen(in_memory, "wb", buffering=0) as file:
-        file.write(pair.certificate + b"\n" + pair.key)
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
-                f"/proc/self/fd/{in_memory}",
-                password=_no_passphrase,
-            )
-        except (ssl.SSLError, OSError, ValueError) as unfit:
-            reason = getattr(unfit, "reason", None) or "they are no PEM"
-            raise InputError(
-                f"{named} cannot be used together ({str(reason).replace('_', ' ').lower()}); "
-                "write a certificate and the key that belongs to it, without a passphrase, as PEM"
-            ) from None
-
-
-def _no_passphrase() -> str:
-    """OpenSSL would ask a person at the terminal."""
-    return ""
+    client_context(TlsSettings(is_verified=False), pair, origin)

@@ -134,7 +134,7 @@ def _answer(status: _Status, named: str) -> Answer:
     pair = None
     if certificate:
         pair = ClientCertificate(certificate.encode(), key.encode())
-        require_fit(pair, f"the client certificate and key of {named}")
+        require_fit(pair, named)
     return Answer(token, pair, _earliest(_seconds(status.expiration_timestamp), _end(pair)))
 
 

@@ -36,11 +36,12 @@ _PATIENCE_WITH_A_PERSON_S = 600.0
 _MOST_BYTES = 1 << 20
 """Go's servers read no longer headers than 1 MiB, and no chain of certificates comes near it."""
 
-_LEAST_USE_S = 5.0
-"""So long an answer serves even if it came expired: connections that begin together run the plugin once."""
+_LEAST_USE_S = 1.0
+"""So long an answer serves that came expired: connections that begin together run the plugin once."""
 
 
 _SECRET_FLAG = re.compile(r"--?[a-z-]*(token|password|secret|key)[a-z-]*", re.IGNORECASE)
+_SECRET_FIELD = re.compile(rb"(?:token|clientKeyData)\"?\s*:\s*\"?([^\"\s]+)")
 _LONG_WORD = re.compile(rb"[^\s\"',:{}\[\]]{16,}")
 
 
@@ -85,7 +86,7 @@ class _Plugin:
         self._config = config
         self._named = f"the credential plugin {one_line(config.command)} of {config.origin}"
         self._answer: Answer | None = None
-        self._answered_at = 0.0
+        self._serves_until = 0.0
         self._is_refused = False
         self._failure = ""
         self._failed_at = 0.0
@@ -105,7 +106,7 @@ class _Plugin:
                 self._failure, self._failed_at = str(failure), time.monotonic()
                 raise EnvironmentLacking(self._failure) from failure
             before, self._answer = self._answer, renewed
-            self._answered_at, self._is_refused = time.monotonic(), False
+            self._is_refused = False
             self._tell_rotation(before, renewed)
             return renewed
 
@@ -116,7 +117,7 @@ class _Plugin:
 
     def _is_expired(self, answer: Answer) -> bool:
         is_over = answer.expires_at is not None and time.time() > answer.expires_at
-        return is_over and time.monotonic() > self._answered_at + _LEAST_USE_S
+        return is_over and time.monotonic() > self._serves_until
 
     def _run(self) -> Answer:
         program = self._program()
@@ -139,7 +140,8 @@ class _Plugin:
             raise EnvironmentLacking(f"{self._named} is not run: {refused}") from refused
         self._require_success(said)
         answer = decode_answer(said.output, self._config.api_version, self._named)
-        if answer.expires_at is not None and time.time() > answer.expires_at:
+        if self._is_expired(answer):
+            self._serves_until = time.monotonic() + _LEAST_USE_S
             _log.warning(
                 "%s answers with credentials that have expired; check its cache and this node's clock",
                 self._named,
@@ -157,7 +159,11 @@ class _Plugin:
             found, aside = process.find(command), process.passed_over(command)
         if found is None:
             tell(Called(1, CallStatus.NOT_FOUND))
-            hint = one_line(self._config.install_hint) or "install it, or correct exec.command"
+            hint = one_line(self._config.install_hint) or (
+                "put its arguments into exec.args"
+                if " " in command
+                else "install it, or correct exec.command"
+            )
             raise EnvironmentLacking(
                 f"{self._named} is not installed: {one_line(str(path))} is no program that we may run"
                 f"{aside}; {hint}"
@@ -202,7 +208,8 @@ class _Plugin:
                 yield value
         if self._answer is not None:
             yield self._answer.token
-        yield from (word.decode(errors="replace") for word in _LONG_WORD.findall(output))
+        for pattern in (_LONG_WORD, _SECRET_FIELD):
+            yield from (word.decode(errors="replace") for word in pattern.findall(output))
 
     def _tell_rotation(self, before: Answer | None, now: Answer) -> None:
         old = before.certificate if before else None

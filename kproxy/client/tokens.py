@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from kproxy.client.failures import one_line
 from kproxy.client.kept import Kept, Renewed, read_file
 from kproxy.client.target import ClientCertificate
 from kproxy.errors import EnvironmentLacking, InputError
@@ -70,7 +71,7 @@ class TokenFile(NoCredentials):
             raise
 
     def _token(self) -> str:
-        place = f"{self._named} {self._path}"
+        place = f"{self._named} {one_line(str(self._path))}"
         try:
             token = read_file(self._path, self._named).decode().strip()
         except UnicodeDecodeError:

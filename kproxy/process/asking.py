@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from kproxy.errors import KproxyError
 from kproxy.process import acting, offspring
@@ -22,6 +22,9 @@ _LONGEST_COMPLAINT_BYTES = 1 << 16
 _MOST_CHUNKS_AFTERWARDS = 32
 """2 MiB, twice as much as a pipe holds: what others go on to write into it is not the program's answer."""
 
+_LONGEST_DEATH_S = 1.0
+"""A process that waits for a file server that is away cannot be killed; this one must be able to end before that."""
+
 _LONGEST_PROBE_S = 5.0
 """For a program that does nothing, on a busy machine."""
 
@@ -29,6 +32,9 @@ _LOOK_S = 0.05
 """How often we look whether it has ended, where the system does not tell."""
 
 _ABOUT_TO_END = "kproxy is about to end"
+
+_FIRST_FREE = 3
+"""The number after those of stdin, stdout and stderr."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -68,17 +74,13 @@ def ask(
     with this process, however that ends. With a terminal it has our stdin and stderr, to talk to a person; else its
     stdin is empty. NotStarted if it cannot be run.
     """
-    talk = _Talk(most_bytes)
-    try:
-        pid = _start(
-            [*_dying_with_us(), str(program), *arguments], environment, talk, has_terminal=has_terminal
-        )
+    with _Talk(most_bytes) as talk:
+        command = [*_dying_with_us(), str(program), *arguments]
+        pid = _start(command, environment, talk, has_terminal=has_terminal)
         try:
             has_ended = talk.listen(pid, time.monotonic() + timeout_s)
         finally:
             exit_code = _finish(pid, talk)
-    finally:
-        talk.close()
     problem = ""
     if talk.is_too_long:
         problem = f"it wrote more than {most_bytes >> 10} KiB"
@@ -135,9 +137,13 @@ def _finish(pid: int, talk: "_Talk") -> int:
     """Its exit code, or the negative number of the signal that ended it; nothing that it started is left."""
     talk.take_rest()
     with _lock:
-        offspring.end(pid, has_own_session=_asked[pid])
-        del _asked[pid]
-        _, status = os.waitpid(pid, 0)
+        offspring.end(pid, has_own_session=_asked.pop(pid))
+    gone_by = time.monotonic() + _LONGEST_DEATH_S
+    while not _has_ended(pid):
+        if time.monotonic() > gone_by:
+            return -signal.SIGKILL
+        time.sleep(_LOOK_S)
+    _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
 
@@ -157,15 +163,25 @@ def _dying_with_us() -> tuple[str, ...]:
 
 
 class _Talk:
-    """The pipes from a program, and what has come through them."""
+    """The pipes from a program, and what has come through them. NotStarted where the system gives no pipes."""
 
     def __init__(self, most_bytes: int) -> None:
         self.output = bytearray()
         self.complaint = bytearray()
         self._most_bytes = most_bytes
         self._ends: set[int] = set()
-        self._output, self.output_end = self._pipe()
-        self._complaint, self.complaint_end = self._pipe()
+        try:
+            self._output, self.output_end = self._pipe()
+            self._complaint, self.complaint_end = self._pipe()
+        except OSError as refused:
+            self._close()
+            raise NotStarted(f"it cannot be started: {refused.strerror}") from refused
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
 
     @property
     def is_too_long(self) -> bool:
@@ -205,18 +221,23 @@ class _Talk:
             self._ends.discard(end)
             os.close(end)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         while self._ends:
             os.close(self._ends.pop())
 
     def _pipe(self) -> tuple[int, int]:
         """Its numbers are none that a program's own stdin, stdout and stderr have, which may be closed here."""
         both = os.pipe2(os.O_CLOEXEC)
-        near, far = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in both)
-        for end in both:
-            os.close(end)
+        ends = []
+        try:
+            for end in both:
+                ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE))
+                self._ends.add(ends[-1])
+        finally:
+            for end in both:
+                os.close(end)
+        near, far = ends
         os.set_blocking(near, False)
-        self._ends |= {near, far}
         return near, far
 
     def _hear(self) -> bool:

@@ -1,12 +1,14 @@
 """Programs that are asked for an answer: real ones, of every kind of end, and what they leave behind."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -219,6 +221,63 @@ def test_system_that_tells_no_end_is_asked_for_it(monkeypatch: pytest.MonkeyPatc
     assert (0, b"answer\n") == ask("sleep 0.2; echo answer")[:2]
     assert time.monotonic() - began_at < 2
     assert "it did not end within 0.3 s" == ask("exec >&- 2>&-; sleep 60", timeout_s=0.3).problem
+
+
+def test_process_that_cannot_be_killed_is_waited_for_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+    with monkeypatch.context() as patched:
+        patched.setattr("kproxy.process.offspring.end", lambda _leader, **_: None)
+        began_at = time.monotonic()
+        said = ask(f"echo $$ > {pids}; exec sleep 60", timeout_s=0.3)
+    [pid] = read_pids(pids, 1)
+    assert ("it did not end within 0.3 s", -signal.SIGKILL) == (said.problem, said.exit_code)
+    assert time.monotonic() - began_at < 3
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("spare", range(6))
+def test_lack_of_descriptors_is_told_and_leaves_none_open(spare: int) -> None:
+    ask("true")
+    with scarce_descriptors(spare):
+        before = descriptors_by_trying()
+        with pytest.raises(process.NotStarted, match="it cannot be started: Too many open files"):
+            ask("true")
+        assert before == descriptors_by_trying()
+    assert 0 == ask("true").exit_code
+
+
+@contextmanager
+def scarce_descriptors(spare: int) -> Iterator[None]:
+    """So many are left."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    taken = take_all_descriptors()
+    try:
+        for _ in range(spare):
+            os.close(taken.pop())
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def take_all_descriptors() -> list[int]:
+    taken = []
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    return taken
+
+
+def descriptors_by_trying() -> int:
+    taken = take_all_descriptors()
+    for each in taken:
+        os.close(each)
+    return len(taken)
 
 
 def test_system_without_setpriv_runs_programs_too() -> None:

@@ -125,10 +125,7 @@ def test_event_that_is_refused_has_the_token_renewed(api: StubApi, program: Plug
     assert ([{}], 2) == (api.created, program.runs)
 
 
-def test_token_that_expires_is_had_anew_before_the_request(
-    api: StubApi, program: PluginProgram, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exec_plugin, "_LEAST_USE_S", 0.0)
+def test_token_that_expires_is_had_anew_before_the_request(api: StubApi, program: PluginProgram) -> None:
     program.gives(token=api.token, expirationTimestamp=in_seconds(0.5))
     kubeconfig = with_plugin(program, api.url, api.authority)
     assert 200 == ask(kubeconfig, times=3)

@@ -140,8 +140,14 @@ CERTIFICATE, KEY = {"clientCertificateData": PAIR.certificate}, {"clientKeyData"
             credential({**TOKEN, **KEY}),
             "answers with a client key and no certificate; both are wanted, or none",
         ),
-        (credential({**CERTIFICATE, "clientKeyData": OTHER.key}), "cannot be used together"),
-        (credential({**CERTIFICATE, "clientKeyData": "sesame-open"}), "cannot be used together"),
+        (
+            credential({**CERTIFICATE, "clientKeyData": OTHER.key}),
+            "the client key does not fit the client certificate of",
+        ),
+        (
+            credential({**CERTIFICATE, "clientKeyData": "sesame-open"}),
+            "there is no private key in PEM in the client key of",
+        ),
         (credential({**TOKEN, "expirationTimestamp": "sesame-open"}), r"at `\$.status.expirationTimestamp`"),
         (
             credential({**TOKEN, "expirationTimestamp": "2026-11-27T14:00:00"}),
