@@ -40,12 +40,17 @@ class Data(bytes):
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
+    __str__ = __repr__
+
 
 class Concealed(Struct, frozen=True):
     """Fields of which some are secrets: its text shows none of them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 class Extension(Concealed, frozen=True):
