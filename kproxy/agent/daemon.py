@@ -122,6 +122,9 @@ def run(options: Options) -> None:
         parts.around.start()
         parts.source.start()
         running.callback(parts.source.stop)
+        running.callback(
+            parts.recorder.end
+        )  # while the source is waited for, and is waited for itself at last
         parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
         _run_while_sound(parts.agent.run, options.configuration_file, end)
     _log.info("stopped; the rules stay in place")

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import urlencode
@@ -18,6 +18,13 @@ from kproxy.errors import ApiFailed
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
+
+
+@cache
+def _user_agent() -> str:
+    from importlib.metadata import version  # it reads a file, and takes as long to import as a request
+
+    return f"kproxy/{version('kproxy')}"
 
 
 class AnswerTooLarge(ApiFailed):
@@ -143,7 +150,7 @@ class Connection:
         return response
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
-        headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
+        headers = {"Accept": "application/json", "User-Agent": _user_agent()}
         return self._way.proof() | headers
 
     def _failed(self, error: Exception) -> ApiFailed:

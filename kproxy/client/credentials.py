@@ -16,8 +16,8 @@ from kproxy.client.certificates import CertificatePair
 from kproxy.client.exec_config import ClusterInfo
 from kproxy.client.exec_plugin import ExecPlugin
 from kproxy.client.identity import BasicAuth, Combined, Impersonation
-from kproxy.client.kubeconfig import Cluster, User
-from kproxy.client.servers import Url
+from kproxy.client.kubeconfig_fields import Cluster, User
+from kproxy.client.servers import ServerUrl
 from kproxy.client.target import Credentials
 from kproxy.client.tokens import BearerToken, NoCredentials, TokenFile
 
@@ -25,12 +25,14 @@ _EXTENSION: Final = "client.authentication.k8s.io/exec"
 """The name of the extension of a cluster that a plugin is given."""
 
 
-def login_of(url: Url) -> Credentials:
+def login_of(url: ServerUrl) -> Credentials:
     """Those in the URL, which Go puts into each request before anything else says who we are."""
-    return BasicAuth(url.login.user, url.login.password) if url.login else NoCredentials()
+    return NoCredentials() if url.user is None else BasicAuth(url.user, url.password)
 
 
-def credentials_of(user: User, plugin: exec_config.ExecConfig | None, url: Url, origin: str) -> Credentials:
+def credentials_of(
+    user: User, plugin: exec_config.ExecConfig | None, url: ServerUrl, origin: str
+) -> Credentials:
     """All that says who we are at a server with TLS; the plugin counts where nothing else does."""
     parts = [*_stated(user, url, origin)]
     if not parts and plugin is not None:
@@ -40,8 +42,8 @@ def credentials_of(user: User, plugin: exec_config.ExecConfig | None, url: Url, 
     return parts[0] if len(parts) == 1 else Combined(*parts)
 
 
-def _stated(user: User, url: Url, origin: str) -> Iterator[Credentials]:
-    if url.login:
+def _stated(user: User, url: ServerUrl, origin: str) -> Iterator[Credentials]:
+    if url.user is not None:
         yield login_of(url)
     elif user.token_file:
         yield TokenFile(Path(user.token_file), origin, user.token)

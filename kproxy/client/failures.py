@@ -8,6 +8,7 @@ import urllib3
 from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
+from kproxy.client.proxy_failures import proxy_failure, wrong_login
 from kproxy.client.status import Status, decode_status
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed
@@ -16,7 +17,13 @@ from kproxy.state.validate import quoted
 _LONGEST_STATUS_BYTES = 1 << 16
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
+_PROXY_LOGIN = 407
+_ELSEWHERE = (
+    "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
+)
+
 _REMEDIES = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
     400: "the request does not suit this API server",
     401: "our credentials are not accepted; renew the token or client certificate of {credentials}",
     403: (
@@ -61,6 +68,8 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: 
 
 def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
     """`refusal` for an answer whose body has not been read; its HTTP status is what counts."""
+    if response.status == _PROXY_LOGIN and peer.proxy is not None:
+        return ApiFailed(wrong_login(peer.proxy), status=response.status)
     try:
         body = decode_status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
     except (transport.HTTPError, OSError):
@@ -77,6 +86,8 @@ def one_line(text: str) -> str:
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
+    if isinstance(error, transport.ProxyError) and peer.proxy is not None:
+        return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
     return ApiFailed(_transport_text(error, peer.server, peer.credentials))
 
 
@@ -95,8 +106,6 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
             text = f"{server} has gone silent"
         case transport.ProtocolError():
             text = f"{server} closed the connection ({_root_cause(error)})"
-        case transport.ProxyError():
-            text = f"the proxy to {server} fails ({_root_cause(error)}); check HTTPS_PROXY and NO_PROXY"
         case transport.SSLError():
             text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(error)})"
         case _:
@@ -115,4 +124,4 @@ def _tls_advice(detail: str, credentials: str) -> str:
 def _root_cause(error: BaseException) -> str:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return one_line(str(error)) or type(error).__name__
+    return one_line(without_user(str(error))) or type(error).__name__

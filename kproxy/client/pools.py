@@ -2,6 +2,9 @@
 
 import socket
 import ssl
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypedDict
 
@@ -12,6 +15,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssltransport import SSLTransport
 
 from kproxy.client.proxies import Proxy
+from kproxy.client.proxy_failures import TunnelRefused
 from kproxy.errors import EnvironmentLacking
 
 if TYPE_CHECKING:
@@ -41,9 +45,18 @@ class _TlsConnection(HTTPSConnection):
             self.sock.shutdown = self.sock.socket.shutdown  # type: ignore[attr-defined]
 
     def _tunnel(self) -> None:
+        """By HTTP/1.1, which some proxies insist on, and with bounded headers: Python 3.11 has neither."""
+        host = str(self._tunnel_host).strip("[]")
+        server = f"[{host}]:{self._tunnel_port}" if ":" in host else f"{host}:{self._tunnel_port}"
+        headers = {"Host": server, **self._tunnel_headers}  # type: ignore[attr-defined]
+        lines = (f"CONNECT {server} HTTP/1.1", *(f"{name}: {each}" for name, each in headers.items()), "")
         try:
-            super()._tunnel()
-        except OSError as error:
+            self.send("".join(f"{line}\r\n" for line in lines).encode("ascii"))
+            with closing(HTTPResponse(self.sock, method="CONNECT")) as answer:
+                answer.begin()
+            if answer.status != HTTPStatus.OK:
+                raise TunnelRefused(answer.status, answer.reason)
+        except (OSError, HTTPException) as error:
             raise transport.ProxyError("no tunnel", error) from error
 
 
@@ -126,8 +139,21 @@ def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
     )
     try:
         reached = socks.connect(connection.host, connection.port, timeout=connection.timeout)
-    except (ProxyError, ProxyConnectionError, ProxyTimeoutError, OSError) as error:
+    except ProxyConnectionError as error:
+        reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        raise transport.ProxyError(str(reason), _as_of_urllib3(connection, proxy, reason)) from reason
+    except (ProxyError, ProxyTimeoutError, OSError) as error:
         raise transport.ProxyError(str(error), error) from error
     for option in _SOCKET_OPTIONS:
         reached.setsockopt(*option)
     return reached
+
+
+def _as_of_urllib3(connection: HTTPConnection, proxy: Proxy, error: OSError) -> transport.HTTPError:
+    """The error that urllib3 makes of it where it connects to a proxy itself."""
+    match error:
+        case socket.gaierror():
+            return transport.NameResolutionError(proxy.host, connection, error)
+        case TimeoutError():
+            return transport.ConnectTimeoutError(connection, str(error))
+    return transport.NewConnectionError(connection, str(error))

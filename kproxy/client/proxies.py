@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kproxy.client.urls import Url, ascii_name, parsed
+from kproxy.client.urls import Url, ascii_name, host_name, parsed
 from kproxy.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -17,6 +17,9 @@ _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SCHEMES = ", ".join(f"{scheme}://" for scheme in _PORTS)
 _MOST_SOCKS_BYTES = 255
 """RFC 1929 gives the lengths of user and password one byte each."""
+
+_MOST_DIGITS = 5
+"""Of a port: Python reads no number of thousands of digits."""
 
 _CIDR = re.compile(r"[^/]+/[0-9]{1,3}")
 
@@ -78,7 +81,14 @@ def proxy_for(
             "unset one of them"
         )
     found = _of_variable(named_by, environment[named_by])
-    return found if found and _is_proxied(parsed(server), environment) else None
+    return found if found and _is_proxied(_server(server, origin), environment) else None
+
+
+def _server(server: str, origin: str) -> Url:
+    try:
+        return parsed(server)
+    except ValueError as error:
+        raise InputError(f"the server's address in {origin} cannot be used: {error}") from error
 
 
 def _of_variable(name: str, value: str) -> Proxy | None:
@@ -104,10 +114,14 @@ def _usable(url: Url, named_by: str) -> Proxy:
         raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
     if not url.host:
         raise InputError(f"{named_by} cannot be used: it names no host; write it as http://host:port")
-    port = int(url.port or _PORTS[url.scheme])
+    port = int(url.port or _PORTS[url.scheme]) if len(url.port) <= _MOST_DIGITS else 0
     if not 0 < port < 1 << 16:
-        raise InputError(f"{named_by} cannot be used: there is no port {port}")
-    proxy = Proxy(url.scheme, ascii_name(url.host), port, named_by, url.user, url.password or "")
+        raise InputError(f"{named_by} cannot be used: its port is none of 1 to 65535")
+    try:
+        host = host_name(url.host)
+    except ValueError as error:
+        raise InputError(f"{named_by} cannot be used: {error}") from None
+    proxy = Proxy(url.scheme, host, port, named_by, url.user, url.password or "")
     if proxy.is_socks:
         _check_socks_user(proxy)
     return proxy

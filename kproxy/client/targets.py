@@ -10,7 +10,6 @@ Source: kube-proxy `cmd/kube-proxy/app/server.go` `createClient`; client-go `too
 - User and password in the server's URL are sent with TLS only.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,25 +19,15 @@ import msgspec
 
 from kproxy.client.authorities import read_authority, require_certificate
 from kproxy.client.credentials import credentials_of, login_of, plugin_of
-from kproxy.client.failures import one_line
-from kproxy.client.kubeconfig import (
-    Cluster,
-    Context,
-    Entry,
-    Kubeconfig,
-    UnusableKubeconfig,
-    User,
-    load_kubeconfig,
-)
-from kproxy.client.servers import SECURE, Url, server_url
+from kproxy.client.kubeconfig import Entry, Kubeconfig, UnusableKubeconfig, load_kubeconfig
+from kproxy.client.kubeconfig_fields import Cluster, Context, User
+from kproxy.client.servers import ServerUrl, server_url
+from kproxy.client.service_account import find_service_account, is_pod
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.tokens import NoCredentials, TokenFile
+from kproxy.client.tokens import NoCredentials
 from kproxy.client.validation import check_authority, check_cluster, check_plugin, check_user
-from kproxy.errors import EnvironmentLacking, InputError, InvalidField
+from kproxy.errors import InputError, InvalidField
 from kproxy.state.validate import quoted
-
-_SERVICE_ACCOUNT = "the pod's service account"
-_IN_A_POD = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 Thing = TypeVar("Thing")
 
@@ -51,14 +40,14 @@ def find_target(kubeconfig: Path | None, master: str) -> Target:
     configuration that cannot be used, EnvironmentLacking without one and outside a pod.
     """
     if kubeconfig is None:
-        return _target_of_master(master) if master else _target_of_pod()
+        return _target_of_master(master) if master else find_service_account()
     loaded = load_kubeconfig(kubeconfig)
     if loaded.is_empty and not master:
-        if not _is_pod():
+        if not is_pod():
             raise UnusableKubeconfig(
                 loaded.path, "it says nothing; name a cluster, a user and a context in it"
             )
-        return _target_of_pod()
+        return find_service_account()
     try:
         return _target_of_kubeconfig(loaded, master)
     except InputError as wrong:
@@ -71,8 +60,8 @@ def _target_of_master(master: str) -> Target:
         url = server_url(master, is_secure=False)
     except InputError as wrong:
         raise InputError(f"--master: {wrong}") from None
-    tls = TlsSettings() if url.scheme == SECURE else None
-    return Target(url.without_login, "--master", tls, login_of(url) if tls else NoCredentials())
+    tls = TlsSettings() if url.is_secure else None
+    return Target(url.address, "--master", tls, login_of(url) if tls else NoCredentials())
 
 
 def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
@@ -89,21 +78,22 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
     url = _server(cluster, user.value, "--master" if master else f"{cluster.place}: server")
     origin = f"the kubeconfig {loaded.path}"
     authority = read_authority(cluster)
-    plugin = plugin_of(user.value, cluster.value, authority, url.without_login, origin)
+    plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
     if plugin is not None:
         check_plugin(user, plugin)
     without_tls = Target(
-        url.without_login,
-        origin,
+        url.address,
+        f"{origin} (whose credentials are not sent without TLS)",
         None,
         NoCredentials(),
         cluster.value.proxy_url,
         not cluster.value.disable_compression,
     )
-    if url.scheme != SECURE:
+    if not url.is_secure:
         return without_tls
     tls = _tls(cluster, authority)
-    return replace(without_tls, tls=tls, credentials=credentials_of(user.value, plugin, url, origin))
+    credentials = credentials_of(user.value, plugin, url, origin)
+    return replace(without_tls, origin=origin, tls=tls, credentials=credentials)
 
 
 def _tls(cluster: Entry[Cluster], authority: bytes | None) -> TlsSettings:
@@ -125,7 +115,7 @@ def _named(
     return Entry(f"{kind}s", without)
 
 
-def _server(cluster: Entry[Cluster], user: User, field: str) -> Url:
+def _server(cluster: Entry[Cluster], user: User, field: str) -> ServerUrl:
     settings = cluster.value
     if not settings.server:
         raise InvalidField(field, "it is missing; write it as https://host:port")
@@ -140,29 +130,3 @@ def _server(cluster: Entry[Cluster], user: User, field: str) -> Url:
         return server_url(settings.server, is_secure=has_tls)
     except InputError as wrong:
         raise InvalidField(field, str(wrong)) from None
-
-
-def _is_pod() -> bool:
-    return all(os.environ.get(name) for name in _IN_A_POD)
-
-
-def _target_of_pod() -> Target:
-    if not _is_pod():
-        raise EnvironmentLacking(
-            f"no cluster to talk to: this is no pod ({_IN_A_POD[0]} or {_IN_A_POD[1]} is not set); "
-            "name a kubeconfig with --kubeconfig"
-        )
-    from kproxy.client.service_account import find_service_account  # half a second, spent only in a pod
-
-    account = find_service_account()
-    try:
-        server = server_url(account.server, is_secure=True).without_login
-        authority = account.authority.read_bytes() if account.authority else None
-    except (InputError, OSError) as wrong:
-        raise EnvironmentLacking(
-            f"{_SERVICE_ACCOUNT} cannot be used: {one_line(str(wrong))} "
-            "Let the pod mount it (automountServiceAccountToken), or name a kubeconfig with --kubeconfig"
-        ) from None
-    return Target(
-        server, _SERVICE_ACCOUNT, TlsSettings(authority), TokenFile(account.token, _SERVICE_ACCOUNT)
-    )

@@ -17,7 +17,7 @@ from http import HTTPStatus
 import msgspec
 
 from kproxy.client.connection import Answer, Connection
-from kproxy.client.failures import refusal
+from kproxy.client.failures import one_line, refusal
 from kproxy.client.status import decode_status
 from kproxy.errors import ApiFailed, InputError, KproxyError
 from kproxy.sources.backoff import Backoff
@@ -147,7 +147,7 @@ class ListWatch:
             self._resource.name,
             len(listed.objects),
             len(listed.rejections),
-            self._resource_version,
+            one_line(self._resource_version),
         )
         self._understood_at = self._pace.clock()
         self._emit(listed)

@@ -256,10 +256,13 @@ class Heard(logging.Handler):
 @contextmanager
 def hearing(name: str) -> Iterator[list[logging.LogRecord]]:
     heard, logger = Heard(), logging.getLogger(name)
+    level = logger.level
     logger.addHandler(heard)
+    logger.setLevel(logging.DEBUG)
     try:
         yield heard.records
     finally:
+        logger.setLevel(level)
         logger.removeHandler(heard)
 
 
@@ -358,6 +361,12 @@ def key_of(change: Event) -> NamespacedName | None:
         case Refused(rejection=rejection):
             return rejection.key
     return None
+
+
+@pytest.mark.parametrize("version", ["5\n2026-01-01 INFO forged", "\x1b]0;title\x07", "\u202e5", "\u2028"])
+def test_resource_version_forges_no_line_of_the_log(version: str) -> None:
+    page = Reply(as_json({"metadata": {"resourceVersion": version}, "items": [GOOD]}))
+    told_by(Server([page], []))
 
 
 def test_list_without_an_end_is_given_up() -> None:

@@ -956,13 +956,19 @@ BAD = [
         "open bracket",
         "net/url parseHost",
         kubeconfig({"server": "https://[fd00::1"}),
-        "server: its brackets hold no address",
+        "server: its address is not an IPv6 one in brackets",
+    ),
+    Row(
+        "bad IPv6 address in brackets",
+        "net/url parseHost, Go 1.26",
+        kubeconfig({"server": "https://[1:2]"}),
+        "server: its brackets hold no IPv6 address",
     ),
     Row(
         "name in brackets",
         "net/url parseHost",
         kubeconfig({"server": "https://[h]"}),
-        "server: its brackets hold no IPv6 address",
+        "server: its address is not an IPv6 one in brackets",
     ),
     Row(
         "port that is no number",
@@ -980,7 +986,7 @@ BAD = [
         "blank in the host",
         "net/url parseHost",
         kubeconfig({"server": "https://a b"}),
-        "server: its host holds a sign that no host has",
+        "server: its host holds signs that no host has",
     ),
     Row(
         "newline in the server",
@@ -992,14 +998,14 @@ BAD = [
         "half an escape in the path",
         "net/url unescape",
         kubeconfig({"server": "https://h/%2"}),
-        "server: its path holds a % that begins no escape",
+        "server: its path holds a % without two digits after it",
     ),
     Row("scheme and no host", "net/http Transport.roundTrip", kubeconfig({"server": "https://"}), "server: "),
     Row(
         "bad password in the URL",
         "net/url validUserinfo",
         kubeconfig({"server": f"https://me:{CANARY} x@h"}),
-        "server: its user or password holds a sign",
+        "server: its user or password holds signs",
     ),
     Row(
         "bad master",
@@ -1329,6 +1335,20 @@ def test_list_of_files_of_which_one_is_wrong_is_refused(folder: Path) -> None:
         find_target(listed(path, wrong), "")
 
 
+def test_list_of_files_the_place_of_an_entry_has_its_file(folder: Path) -> None:
+    one = named_server(folder, "one", "https://one")
+    two = named_server(folder, "two", "ftp://two", current_context="two")
+    with pytest.raises(
+        InputError, match=rf"cannot be used: {two}: clusters\[0\] 'two': server: it does not begin"
+    ):
+        find_target(listed(one, two), "")
+
+
+def test_list_that_is_longer_than_a_path_may_be_is_a_list(folder: Path) -> None:
+    missing = [folder / f"{number:0100}" for number in range(60)]
+    assert SERVER == find_target(listed(*missing, written(folder, kubeconfig())), "").server
+
+
 def test_list_of_files_that_are_all_missing_is_named(folder: Path) -> None:
     with pytest.raises(
         InputError, match=f"the kubeconfig {folder}/a:{folder}/b does not exist; name an existing file"
@@ -1354,6 +1374,12 @@ def test_symbolic_link_does_not_move_relative_paths(folder: Path) -> None:
     )
     target = find_target(folder / "link", "")
     assert AUTHORITY == (target.tls and target.tls.authority)
+
+
+def test_server_without_tls_says_that_it_gets_no_credentials(folder: Path) -> None:
+    path = written(folder, kubeconfig({"server": "http://h"}))
+    wanted = f"the kubeconfig {path} (whose credentials are not sent without TLS)"
+    assert wanted == find_target(path, "").origin
 
 
 def test_missing_kubeconfig_is_named(folder: Path) -> None:
@@ -1432,14 +1458,24 @@ def test_pod_with_a_renewed_token_sends_the_new_one(pod: Path) -> None:
     assert {"Authorization": "Bearer renewed"} == credentials.headers()
 
 
-@pytest.mark.parametrize("content", [None, b""])
-def test_pod_without_an_authority_asks_those_of_the_system(pod: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it holds no certificate"),
+        (b"x", "it holds no certificate"),
+    ],
+)
+def test_pod_without_an_authority_asks_those_of_the_system(
+    pod: Path, caplog: pytest.LogCaptureFixture, content: bytes | None, reason: str
+) -> None:
     """rest/config.go InClusterConfig logs that and goes on."""
     (pod / "ca.crt").unlink()
     if content is not None:
         (pod / "ca.crt").write_bytes(content)
     target = find_target(None, "")
     assert (None, True) == (target.tls and target.tls.authority, bool(target.tls and target.tls.is_verified))
+    assert f"the pod's service account: {pod}/ca.crt: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -1486,7 +1522,7 @@ def test_master_alone_without_a_scheme_has_no_tls() -> None:
 def test_master_alone_with_a_password_does_not_show_it() -> None:
     target = find_target(None, f"https://me:{CANARY}@h:1")
     assert "https://h:1" == target.server
-    with pytest.raises(InputError, match=r"^--master: its host holds a sign that no host has") as refused:
+    with pytest.raises(InputError, match=r"^--master: its host holds signs that no host has") as refused:
         find_target(None, f"https://me:{CANARY}@h {CANARY}")
     assert CANARY not in str(refused.value)
 

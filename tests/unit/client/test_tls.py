@@ -2,6 +2,7 @@
 
 import os
 import pty
+import socket
 import ssl
 import subprocess
 import sys
@@ -125,11 +126,17 @@ def test_authority_without_key_identifiers_is_accepted_as_by_go() -> None:
         assert b"ok" == asked(seen, TlsSettings(root.pem))
 
 
-def test_flags_are_not_those_of_a_newer_python() -> None:
-    context = client_context(TlsSettings(ROOT.pem), None, "x")
-    assert ssl.VERIFY_X509_STRICT & context.verify_flags == 0
-    assert ssl.VERIFY_X509_PARTIAL_CHAIN & context.verify_flags
-    assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
+def test_flag_that_python_3_13_adds_would_refuse_such_an_authority() -> None:
+    root = authority(has_key_ids=False)
+    context = client_context(TlsSettings(root.pem), None, "x")
+    assert 0 == ssl.VERIFY_X509_STRICT & context.verify_flags
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with (
+        tls_server(signed_by(root, "127.0.0.1", has_key_ids=False)) as seen,
+        socket.create_connection(("127.0.0.1", seen.port), TIMEOUT_S) as plain,
+        pytest.raises(ssl.SSLCertVerificationError, match="Missing Authority Key Identifier"),
+    ):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_any_certificate_of_the_authority_ends_a_chain() -> None:
