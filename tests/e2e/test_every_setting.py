@@ -107,7 +107,7 @@ FIELDS: dict[str, Any] = {
     "logging": {"format": "json", "verbosity": 3, "vmodule": [{"filePattern": "loop", "verbosity": 4}]},
 }
 NAMED_FIELDS = (
-    *("clientConnection.acceptContentTypes", "clientConnection.burst", "clientConnection.qps"),
+    *("clientConnection.burst", "clientConnection.qps"),
     *("configSyncPeriod", "enableProfiling", "the feature gate One"),
 )
 
