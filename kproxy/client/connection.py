@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import urlencode
@@ -24,6 +23,13 @@ from kproxy.state.encodings import JSON, Encoding, encoding_of
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 16
+
+
+@cache
+def _user_agent() -> str:
+    from importlib.metadata import version  # it reads a file, and takes as long to import as a request
+
+    return f"kproxy/{version('kproxy')}"
 
 
 class AnswerTooLarge(ApiFailed):
@@ -220,7 +226,7 @@ class Connection:
         self._note(Received(method, self.peer.host, body_bytes))
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
-        headers = {"Accept": self._accept, "User-Agent": f"kproxy/{version('kproxy')}"}
+        headers = {"Accept": self._accept, "User-Agent": _user_agent()}
         proof = self._way.proof()
         self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
         return proof | headers

@@ -2,7 +2,7 @@
 
 Source: client-go `tools/clientcmd/api/v1/types.go`, and the decoder behind it (apimachinery `runtime/serializer/json`):
 unknown fields are passed over, null is a field's zero value, and one field of a wrong type anywhere refuses the file.
-`preferences` and the extensions of anything but a cluster are passed over.
+Only types count in `preferences`, and in the extensions of anything but a cluster.
 """
 
 import base64
@@ -40,12 +40,17 @@ class Data(bytes):
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
+    __str__ = __repr__
+
 
 class Concealed(Struct, frozen=True):
     """Fields of which some are secrets: its text shows none of them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 class Extension(Concealed, frozen=True):
@@ -114,6 +119,7 @@ class User(Concealed, frozen=True, rename=lambda name: _USER_FIELDS.get(name, na
     password: str = ""
     auth_provider: AuthProvider | None = None
     exec: ExecConfig | None = None
+    extensions: list[Extension | None] = []
 
 
 class Context(Struct, frozen=True):
@@ -122,6 +128,14 @@ class Context(Struct, frozen=True):
     cluster: str = ""
     user: str = ""
     namespace: str = ""
+    extensions: list[Extension | None] = []
+
+
+class Preferences(Struct, frozen=True):
+    """Of kubectl alone."""
+
+    colors: bool = False
+    extensions: list[Extension | None] = []
 
 
 class NamedCluster(Struct, frozen=True):
@@ -144,6 +158,8 @@ class File(Struct, frozen=True, rename="kebab"):
     users: list[NamedUser | None] = []
     contexts: list[NamedContext | None] = []
     current_context: str = ""
+    preferences: Preferences = Preferences()
+    extensions: list[Extension | None] = []
     kind: str = ""
     api_version: str = msgspec.field(name="apiVersion", default="")
 

@@ -18,6 +18,9 @@ _SCHEMES = ", ".join(f"{scheme}://" for scheme in _PORTS)
 _MOST_SOCKS_BYTES = 255
 """RFC 1929 gives the lengths of user and password one byte each."""
 
+_MOST_DIGITS = 5
+"""Of a port: Python reads no number of thousands of digits."""
+
 _CIDR = re.compile(r"[^/]+/[0-9]{1,3}")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -78,7 +81,14 @@ def proxy_for(
             "unset one of them"
         )
     found = _of_variable(named_by, environment[named_by])
-    return found if found and _is_proxied(parsed(server), environment) else None
+    return found if found and _is_proxied(_server(server, origin), environment) else None
+
+
+def _server(server: str, origin: str) -> Url:
+    try:
+        return parsed(server)
+    except ValueError as error:
+        raise InputError(f"the server's address in {origin} cannot be used: {error}") from error
 
 
 def _of_variable(name: str, value: str) -> Proxy | None:
@@ -104,9 +114,9 @@ def _usable(url: Url, named_by: str) -> Proxy:
         raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
     if not url.host:
         raise InputError(f"{named_by} cannot be used: it names no host; write it as http://host:port")
-    port = int(url.port[:8] or _PORTS[url.scheme])
+    port = int(url.port or _PORTS[url.scheme]) if len(url.port) <= _MOST_DIGITS else 0
     if not 0 < port < 1 << 16:
-        raise InputError(f"{named_by} cannot be used: there is no port {port}")
+        raise InputError(f"{named_by} cannot be used: its port is none of 1 to 65535")
     try:
         host = host_name(url.host)
     except ValueError as error:

@@ -11,7 +11,6 @@ Source: kube-proxy `cmd/kube-proxy/app/server.go` `createClient`; client-go `too
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,6 +64,27 @@ def _target_of_master(master: str) -> Target:
 
 
 def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
+    cluster, user = _chosen(loaded, master)
+    check_user(user)
+    check_cluster(cluster)
+    url = _server(cluster.value, user.value, "--master" if master else f"{cluster.place}: server")
+    origin = f"the kubeconfig {loaded.path}"
+    authority = read_authority(cluster)
+    plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
+    if plugin is not None:
+        check_plugin(user, plugin)
+    if url.is_secure:
+        tls, credentials = _tls(cluster, authority), credentials_of(user.value, plugin, url, origin)
+    else:
+        tls, credentials = None, NoCredentials()
+        if url.user is not None or user.value != User():
+            origin += " (whose credentials are not sent without TLS)"
+    proxy_url, is_plain = cluster.value.proxy_url, cluster.value.disable_compression
+    return Target(url.address, origin, tls, credentials, proxy_url, takes_compressed=not is_plain)
+
+
+def _chosen(loaded: Kubeconfig, master: str) -> tuple[Entry[Cluster], Entry[User]]:
+    """Those of the current context, with what `master` overrides."""
     context = _named(loaded.contexts, loaded.current_context, "current-context", "context", Context())
     cluster = _named(
         loaded.clusters, context.value.cluster, f"{context.place}: cluster", "cluster", Cluster()
@@ -72,28 +92,10 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
     user = _named(loaded.users, context.value.user, f"{context.place}: user", "user", User())
     if master:
         overridden = msgspec.structs.replace(cluster.value, server=master, tls_server_name="")
-        cluster = Entry(cluster.place, overridden)
-    check_user(user)
-    check_cluster(cluster)
-    url = _server(cluster, user.value, "--master" if master else f"{cluster.place}: server")
-    origin = f"the kubeconfig {loaded.path}"
-    authority = read_authority(cluster)
-    plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
-    if plugin is not None:
-        check_plugin(user, plugin)
-    without_tls = Target(
-        url.address,
-        f"{origin} (whose credentials are not sent without TLS)",
-        None,
-        NoCredentials(),
-        cluster.value.proxy_url,
-        not cluster.value.disable_compression,
-    )
-    if not url.is_secure:
-        return without_tls
-    tls = _tls(cluster, authority)
-    credentials = credentials_of(user.value, plugin, url, origin)
-    return replace(without_tls, origin=origin, tls=tls, credentials=credentials)
+        return Entry(cluster.place, overridden), user
+    if not cluster.value.server:
+        raise _no_server(loaded, context, cluster)
+    return cluster, user
 
 
 def _tls(cluster: Entry[Cluster], authority: bytes | None) -> TlsSettings:
@@ -115,10 +117,15 @@ def _named(
     return Entry(f"{kind}s", without)
 
 
-def _server(cluster: Entry[Cluster], user: User, field: str) -> ServerUrl:
-    settings = cluster.value
-    if not settings.server:
-        raise InvalidField(field, "it is missing; write it as https://host:port")
+def _no_server(loaded: Kubeconfig, context: Entry[Context], cluster: Entry[Cluster]) -> InvalidField:
+    if not loaded.current_context and "" not in loaded.contexts:
+        return InvalidField("current-context", "it is missing; name one of the contexts")
+    if not context.value.cluster and "" not in loaded.clusters:
+        return InvalidField(f"{context.place}: cluster", "it is missing; name one of the clusters")
+    return InvalidField(f"{cluster.place}: server", "it is missing; write it as https://host:port")
+
+
+def _server(settings: Cluster, user: User, field: str) -> ServerUrl:
     has_tls = bool(
         settings.insecure_skip_tls_verify
         or settings.certificate_authority

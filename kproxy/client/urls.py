@@ -75,7 +75,8 @@ def ascii_name(host: str) -> str:
 def host_name(host: str) -> str:
     """The name or address of a host as something connects to it; ValueError for one that DNS cannot have."""
     name = ascii_name(host)
-    if not (_ASCII_NAME.fullmatch(name) or ":" in name):
+    is_address = ":" in name and name.isascii() and name.isprintable()
+    if not (is_address or _ASCII_NAME.fullmatch(name)):
         raise ValueError("its host is no name that DNS knows")
     return name
 

@@ -1,12 +1,16 @@
 """A real agent behind servers and proxies that hold it up: it ends when asked, and reaches its server when it can."""
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,10 @@ import yaml
 from authorities import Signed, authority, signed_by
 from namespaces import fresh_namespace, inside
 from realproxies import http, proxy, socks
-from running import eventually, running_agent
+from running import NODE, eventually, running_agent
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, service
+from tlsservers import tls_server
 
 pytestmark = pytest.mark.netns
 
@@ -239,3 +244,42 @@ def edit_cluster(path: Path, **changed: str) -> None:
 
 def saved() -> str:
     return subprocess.run(["iptables-nft-save"], capture_output=True, text=True, check=False).stdout
+
+
+READ_ONLY = """
+while read -r _ at _; do mount -o remount,bind,ro "$at" 2>/dev/null; done </proc/self/mounts
+touch "$TMPDIR/x" /dev/shm/x 2>/dev/null && exit 9
+exec "$@"
+"""
+"""Runs a program in a mount namespace in which nothing can be written."""
+
+
+def test_client_key_needs_no_place_to_be_written(tmp_path: Path) -> None:
+    client = signed_by(ROOT, common_name="system:node:node-1")
+
+    def list_nothing(handler: BaseHTTPRequestHandler) -> None:
+        body = b'{"metadata":{"resourceVersion":"1"},"items":[]}'
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem, answer=list_nothing) as seen:
+        path = kubeconfig(tmp_path, f"https://127.0.0.1:{seen.port}")
+        settings = yaml.safe_load(path.read_text())
+        settings["users"][0]["user"] = {
+            "client-certificate-data": b64encode(client.chain).decode(),
+            "client-key-data": b64encode(client.key_pem).decode(),
+        }
+        path.write_text(yaml.safe_dump(settings))
+        render = [sys.executable, "-m", "kproxy", "render", "--from-cluster", "--kubeconfig", str(path)]
+        ended = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", *render, "--node", NODE],
+            capture_output=True,
+            env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+            timeout=60,
+            check=False,
+        )
+    assert b"*nat" in ended.stdout, ended.stderr
+    assert {"system:node:node-1"} == set(seen.client_names)

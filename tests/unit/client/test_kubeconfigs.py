@@ -7,14 +7,19 @@ runtime/serializer/json with sigs.k8s.io/json, `yaml` is sigs.k8s.io/yaml with i
 import base64
 import json
 import os
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from credentialplugins import PluginProgram, make_pair
+from kproxy.client.kubeconfig import load_kubeconfig
 from kproxy.client.target import ClientCertificate, Target
 from kproxy.client.targets import find_target
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
@@ -193,6 +198,12 @@ GOOD = [
         {"server": "https://two", "server_name": "name"},
     ),
     Row(
+        "anchor of a key",
+        "goyaml.v2 decode.go",
+        b"clusters: [{cluster: {&s server: https://one, *s : https://two}}]\n",
+        {"server": "https://two"},
+    ),
+    Row(
         "several documents",
         "goyaml.v2 Unmarshal, the first counts",
         b"clusters: [{cluster: {server: https://one}}]\n---\nclusters: {{{\n",
@@ -203,7 +214,11 @@ GOOD = [
     Row(
         "deep value in an extension",
         "goyaml.v2, 10,000 levels",
-        b"extensions: " + b"[" * 5000 + b"]" * 5000 + b"\nclusters: [{cluster: {server: https://h}}]\n",
+        b"extensions: [{extension: "
+        + b"[" * 5000
+        + b"]" * 5000
+        + b"}]"
+        + b"\nclusters: [{cluster: {server: https://h}}]\n",
         {"server": "https://h"},
     ),
     # contexts
@@ -906,7 +921,31 @@ BAD = [
         "no current context",
         "clientcmd/validation.go ErrEmptyCluster",
         {**kubeconfig(), "current-context": ""},
-        "server: it is missing",
+        "current-context: it is missing; name one of the contexts",
+    ),
+    Row(
+        "context without a cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        kubeconfig(context={"user": "admin"}),
+        r"contexts\[0\] 'here': cluster: it is missing; name one of the clusters",
+    ),
+    Row(
+        "empty cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {**kubeconfig(), "clusters": [{"name": "home"}]},
+        r"clusters\[0\] 'home': server: it is missing",
+    ),
+    Row(
+        "text as a preference",
+        "sigs.k8s.io/json, literalStore",
+        kubeconfig(preferences={"colors": "true"}),
+        "preferences.colors: true or false is wanted, and it is text",
+    ),
+    Row(
+        "mapping as the extensions of a user",
+        "sigs.k8s.io/json, object",
+        kubeconfig(user={"token": CANARY, "extensions": {"a": 1}}),
+        r"users\[0\] 'admin': extensions: a list is wanted, and it is a mapping",
     ),
     Row(
         "unknown cluster",
@@ -1376,10 +1415,20 @@ def test_symbolic_link_does_not_move_relative_paths(folder: Path) -> None:
     assert AUTHORITY == (target.tls and target.tls.authority)
 
 
-def test_server_without_tls_says_that_it_gets_no_credentials(folder: Path) -> None:
-    path = written(folder, kubeconfig({"server": "http://h"}))
-    wanted = f"the kubeconfig {path} (whose credentials are not sent without TLS)"
-    assert wanted == find_target(path, "").origin
+@pytest.mark.parametrize(
+    ("server", "user", "addition"),
+    [
+        ("http://h", {"token": CANARY}, " (whose credentials are not sent without TLS)"),
+        ("http://me@h", {}, " (whose credentials are not sent without TLS)"),
+        ("http://h", {}, ""),
+        ("https://h", {"token": CANARY}, ""),
+    ],
+)
+def test_server_without_tls_is_told_where_it_costs_credentials(
+    folder: Path, server: str, user: dict[str, str], addition: str
+) -> None:
+    path = written(folder, kubeconfig({"server": server}, user))
+    assert f"the kubeconfig {path}{addition}" == find_target(path, "").origin
 
 
 def test_missing_kubeconfig_is_named(folder: Path) -> None:
@@ -1589,3 +1638,39 @@ def test_certificate_that_cannot_be_used_is_told_before_a_request(
     assert str(path) in str(refused.value)
     assert CANARY not in str(refused.value)
     assert PAIR.key.splitlines()[1] not in str(refused.value)
+
+
+@pytest.mark.parametrize("shown", [repr, str, pretty_repr], ids=["repr", "str", "rich"])
+def test_fields_of_a_kubeconfig_show_no_secret(folder: Path, shown: Callable[[object], str]) -> None:
+    user = {
+        "token": CANARY,
+        "password": CANARY,
+        "client-key-data": packed(CANARY.encode()),
+        "exec": {"env": [{"name": "A", "value": CANARY}], "args": [CANARY]},
+        "auth-provider": {"config": {"a": CANARY}},
+    }
+    loaded = load_kubeconfig(written(folder, kubeconfig({"proxy-url": f"http://a:{CANARY}@p"}, user)))
+    entry = loaded.users["admin"].value
+    for thing in (
+        loaded,
+        entry,
+        entry.exec,
+        entry.exec.env[0] if entry.exec else None,
+        entry.client_key_data,
+    ):
+        said = shown(thing)
+        assert CANARY not in said
+        assert "S3cr3t" not in said
+
+
+def test_kubeconfig_is_read_without_the_kubernetes_package(folder: Path) -> None:
+    """Its import takes half a second and 16 MB."""
+    path = written(folder, kubeconfig(CA))
+    program = (
+        "import pathlib, sys; from kproxy.client.connection import connect; "
+        f"connect(pathlib.Path({str(path)!r})); print('kubernetes' in sys.modules)"
+    )
+    assert (
+        "False\n"
+        == subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    )
