@@ -153,7 +153,8 @@ class _Plugin:
         command = self._config.command
         if "/" in command:
             path = self._config.folder / command
-            found, aside = path if path.is_file() and os.access(path, os.X_OK) else None, ""
+            is_program = os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113 # Path's may raise
+            found, aside = path if is_program else None, ""
         else:
             path = Path(command)
             found, aside = process.find(command), process.passed_over(command)

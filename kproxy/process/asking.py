@@ -7,9 +7,10 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, Self
 
 from kproxy.errors import KproxyError
@@ -30,6 +31,9 @@ _LONGEST_PROBE_S = 5.0
 
 _LOOK_S = 0.05
 """How often we look whether it has ended, where the system does not tell."""
+
+_BY_SIGNAL = 128
+"""A shell's exit code for a program that a signal ended is this and the signal's number."""
 
 _ABOUT_TO_END = "kproxy is about to end"
 
@@ -74,7 +78,7 @@ def ask(
     with this process, however that ends. With a terminal it has our stdin and stderr, to talk to a person; else its
     stdin is empty. NotStarted if it cannot be run.
     """
-    with _Talk(most_bytes) as talk:
+    with _Talk(most_bytes) as talk, _unwinding_at_signals():
         command = [*_dying_with_us(), str(program), *arguments]
         pid = _start(command, environment, talk, has_terminal=has_terminal)
         try:
@@ -89,6 +93,28 @@ def ask(
     elif not has_ended:
         problem = f"it did not end within {timeout_s:g} s"
     return Said(exit_code, bytes(talk.output), bytes(talk.complaint), problem)
+
+
+@contextmanager
+def _unwinding_at_signals() -> Iterator[None]:
+    """In a command without threads, let the signals that would end this process at once end the program first."""
+    is_main = threading.current_thread() is threading.main_thread()
+    asked_to_end = [
+        each
+        for each in (signal.SIGTERM, signal.SIGHUP)
+        if is_main and signal.getsignal(each) is signal.SIG_DFL
+    ]
+
+    def unwind(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(_BY_SIGNAL + number)
+
+    for each in asked_to_end:
+        signal.signal(each, unwind)
+    try:
+        yield
+    finally:
+        for each in asked_to_end:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def end_asked() -> None:

@@ -241,6 +241,11 @@ def test_missing_plugin_is_told_with_its_hint(
     assert [Called(1, CallStatus.NOT_FOUND)] == facts
 
 
+@pytest.mark.parametrize("command", ["/" + "x" * 5000, "x" * 5000, "/etc", "/etc/hosts/x"])
+def test_command_that_no_program_can_be_is_told(command: str, program: PluginProgram) -> None:
+    assert "is no program that we may run" in failure(replace(program.config(), command=command))
+
+
 def test_command_that_holds_its_arguments_is_told(program: PluginProgram) -> None:
     said = failure(replace(program.config(), command="aws eks get-token"))
     assert said.endswith("aws eks get-token is no program that we may run; put its arguments into exec.args")
