@@ -79,7 +79,7 @@ class ListWatch:
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
-        self._thread = KeptThread(f"watch-{resource.name}", self._run, Need.RULES)
+        self._thread = KeptThread(f"watch-{resource.name}", self.run, Need.RULES)
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._resource_version = ""
@@ -117,7 +117,8 @@ class ListWatch:
         """Wait for the thread, which may still be waiting for an answer to begin; it emits nothing more."""
         self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Keep the resource current in the calling thread, until `stop`; `start` has a thread do so."""
         while not self._stopping.is_set():
             try:
                 self._advance()
@@ -274,7 +275,7 @@ class ListWatch:
             f"watching on from resourceVersion {at}" if at else "listing again",
             pause_s,
         )
-        self._stopping.wait(pause_s)
+        self._pace.wait(self._stopping, pause_s)
 
     def _do_without(self, status: int) -> None:
         """A cluster may come to have it some day; until then one warning is enough."""
@@ -286,7 +287,7 @@ class ListWatch:
             self._resource.without_it,
         )
         self._is_lacking = True
-        self._stopping.wait(self._pace.lacking_s)
+        self._pace.wait(self._stopping, self._pace.lacking_s)
 
     def _disconnect(self) -> None:
         """The next attempt reads the configuration anew: credentials and certificates may have changed."""

@@ -1,6 +1,7 @@
 """How fast the list/watch loops go, and the clock and randomness that they use."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ class Pace:
 
     `idle_s` is how long a watch may be silent before it counts as dead: bookmarks come about once a
     minute. What we can do without is asked for again after `lacking_s`. `uniform(low, high)` draws the
-    lifetime of a watch and the pauses of the backoff.
+    lifetime of a watch and the pauses of the backoff; `wait(stopping, seconds)` spends such a pause.
     """
 
     page_size: int = 500
@@ -27,3 +28,4 @@ class Pace:
     lacking_s: float = 120.0
     clock: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.uniform
+    wait: Callable[[threading.Event, float], object] = threading.Event.wait
