@@ -25,6 +25,7 @@ from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -142,8 +143,11 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     def note(asked: Asked) -> None:
         tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
 
+    asking = options.configuration.client_connection
+    limiter = rate_limiter(asking.qps, asking.burst)
+
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, note)
+        return connect(options.kubeconfig, options.master, note, limiter)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))

@@ -1,5 +1,6 @@
 """Requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -12,12 +13,19 @@ import urllib3
 from urllib3 import exceptions as transport
 
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.rate import RateLimiter
 from kproxy.errors import ApiFailed
 
 if TYPE_CHECKING:
     from kproxy.client.credentials import Access
 
+_log = logging.getLogger(__name__)
+
 _CONNECT_TIMEOUT_S = 10.0
+
+_LONG_WAIT_S = 1.0
+"""A request that waits longer for its turn is told in the log, as client-go does it."""
+
 _CHUNK_BYTES = 1 << 16
 
 
@@ -66,32 +74,46 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`."""
+    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`.
+
+    `throttled_s` is how long it waited for its turn before, None where requests of its kind need not wait.
+    """
 
     method: str
     host: str
     code: str
     took_s: float
+    throttled_s: float | None = None
 
 
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads certificates and tokens anew. `note` is told of
-    each request once its answer begins.
+    each request once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)`
+    spends that time, and answers true where it was cut short, so that the request is not sent.
     """
 
-    def __init__(self, access: "Access", note: Callable[[Asked], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        access: "Access",
+        note: Callable[[Asked], None] = lambda _: None,
+        limiter: RateLimiter | None = None,
+    ) -> None:
         self._access = access
         self._note = note
+        self._limiter = limiter
         self.peer = Peer(access.server, access.origin)
+        self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s)
+        # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
+        throttled_s = None if "watch" in query else self._await_turn(path)
+        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, throttled_s=throttled_s)
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)
         try:
@@ -102,7 +124,8 @@ class Connection:
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
-        response = self._request("POST", path, read_timeout_s, body)
+        throttled_s = self._await_turn(path)
+        response = self._request("POST", path, read_timeout_s, body, throttled_s=throttled_s)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -112,8 +135,25 @@ class Connection:
     def close(self) -> None:
         self._access.pool.clear()
 
+    def _await_turn(self, path: str) -> float | None:
+        """How long it took; None without a limit. ApiFailed where the wait was cut short."""
+        if self._limiter is None:
+            return None
+        pause_s = self._limiter.reserve_s()
+        if pause_s > _LONG_WAIT_S:
+            _log.info("a request of %s waits %.1f s, as --kube-api-qps asks for", path, pause_s)
+        if pause_s and self.wait(pause_s):
+            raise ApiFailed(f"the request of {path} was given up while it waited for its turn")
+        return pause_s
+
     def _request(
-        self, method: str, path: str, read_timeout_s: float, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        read_timeout_s: float,
+        body: bytes | None = None,
+        *,
+        throttled_s: float | None = None,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
         code = "<error>"
@@ -132,7 +172,7 @@ class Connection:
             raise self._failed(error) from error
         finally:
             host = urlsplit(self.peer.server).netloc
-            self._note(Asked(method, host, code, time.monotonic() - began_at))
+            self._note(Asked(method, host, code, time.monotonic() - began_at, throttled_s))
         return response
 
     def _headers(self) -> dict[str, str]:
@@ -145,7 +185,10 @@ class Connection:
 
 
 def connect(
-    kubeconfig: Path | None = None, master: str = "", note: Callable[[Asked], None] = lambda _: None
+    kubeconfig: Path | None = None,
+    master: str = "",
+    note: Callable[[Asked], None] = lambda _: None,
+    limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
@@ -155,4 +198,4 @@ def connect(
     """
     from kproxy.client.credentials import access  # half a second, spent only with a cluster
 
-    return Connection(access(kubeconfig, master), note)
+    return Connection(access(kubeconfig, master), note, limiter)

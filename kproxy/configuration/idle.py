@@ -9,12 +9,9 @@ from kproxy.values import Address, is_loopback
 
 _JSON = "application/json"
 _SPEAKS_JSON = "it speaks JSON"
-_ASKS_LITTLE = "it lists and watches, and asks again after failures, ever less often"
 _IDLE = {
     "clientConnection.acceptContentTypes": _SPEAKS_JSON,
-    "clientConnection.burst": _ASKS_LITTLE,
     "clientConnection.contentType": _SPEAKS_JSON,
-    "clientConnection.qps": _ASKS_LITTLE,
     "configSyncPeriod": "its watches need no regular refresh",
     "enableProfiling": "it has no profiling pages",
 }

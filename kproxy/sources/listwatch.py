@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 import msgspec
@@ -187,6 +188,7 @@ class ListWatch:
     def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = self._connect()
+        self._connection.wait = partial(self._pace.wait, self._stopping)
         return self._connection
 
     def _lines(self, answer: Answer) -> Iterator[bytes]:
