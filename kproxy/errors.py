@@ -14,6 +14,10 @@ class InputError(KproxyError):
     """Something that the user handed in cannot be used."""
 
 
+class Malformed(InputError):
+    """Bytes that are not encoded as they should be; the text says where they go wrong."""
+
+
 class InvalidField(InputError):
     """One field of one object or configuration breaks its rules.
 

@@ -14,7 +14,8 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.client.rate import RateLimiter
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, InputError
+from kproxy.state.encodings import Encoding, encoding_of
 
 if TYPE_CHECKING:
     from kproxy.client.credentials import Access
@@ -45,6 +46,17 @@ class Answer:
 
     def __exit__(self, *_: object) -> None:
         self._response.close()
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the body is encoded, which is for the server to say; ApiFailed if we cannot read that."""
+        try:
+            return encoding_of(self._response.headers.get("Content-Type", ""))
+        except InputError as unknown:
+            raise ApiFailed(
+                f"the answer is of a Content-Type that we cannot read: {unknown}; "
+                "check what stands between us and the API server"
+            ) from unknown
 
     def body(self, most_bytes: int) -> bytes:
         """All of it; AnswerTooLarge where it has more than `most_bytes`, unpacked, of which no more is held."""

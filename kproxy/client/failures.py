@@ -7,8 +7,9 @@ import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
-from kproxy.client.status import Status, decode_status
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, InputError
+from kproxy.state.encodings import encoding_of
+from kproxy.state.encodings.envelopes import Status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
@@ -54,8 +55,9 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: 
 def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
     """`refusal` for an answer whose body has not been read; its HTTP status is what counts."""
     try:
-        body = decode_status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
-    except (transport.HTTPError, OSError):
+        encoding = encoding_of(response.headers.get("Content-Type", ""))
+        body = encoding.status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
+    except (transport.HTTPError, OSError, InputError):
         body = Status()
     body = msgspec.structs.replace(body, code=response.status)
     return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))

@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-import msgspec
-
 from kproxy.client.connection import Answer, AnswerTooLarge
 from kproxy.client.failures import one_line
-from kproxy.errors import ApiFailed, InvalidField, Irrelevant
+from kproxy.errors import ApiFailed, InvalidField, Irrelevant, Malformed
 from kproxy.sources.depth import room_for_depth
-from kproxy.sources.wire import Page, decode_page
-from kproxy.state.decode import decode, identify
+from kproxy.state.encodings import Encoding
+from kproxy.state.encodings.envelopes import Page, Raw
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind, Object
 
@@ -77,10 +75,10 @@ def _list_in_pages(
     number = 0
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
-            body = answer.body(MOST_BYTES)
-        for raw in (page := _page(resource, body)).items or ():
+            body, encoding = answer.body(MOST_BYTES), answer.encoding
+        for raw in (page := _page(resource, encoding, body)).items:
             number += 1
-            match decoded(resource, raw):
+            match decoded(resource, encoding, raw):
                 case Changed(object=thing, rejection=flaws):
                     objects.append(thing)
                     rejections.extend(filter(None, [flaws]))
@@ -91,35 +89,35 @@ def _list_in_pages(
                     rejections.append(replace(refused, place=place))
                 case None:
                     pass
-        if not page.metadata.continue_token:
+        if not page.continue_token:
             listed = Listed(resource.kind, tuple(objects), tuple(rejections))
             return listed, page.resource_version
-        query = {**limit, "continue": page.metadata.continue_token}
+        query = {**limit, "continue": page.continue_token}
     raise ApiFailed(
         f"the list of {resource.name} has no end after {_MOST_PAGES} pages; "
         "check what stands between us and the API server"
     )
 
 
-def _page(resource: Resource, body: bytes) -> Page:
+def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:
     """ApiFailed if the body is no page of a list."""
     try:
         with room_for_depth:
-            return decode_page(body)
-    except msgspec.DecodeError as error:
+            return encoding.page(body)
+    except Malformed as error:
         raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
 
 
-def decoded(resource: Resource, raw: msgspec.Raw) -> Changed | Refused | None:
+def decoded(resource: Resource, encoding: Encoding, raw: Raw) -> Changed | Refused | None:
     """The object in these bytes, or why there is none; None for one that decides no rule."""
     flaws: list[InvalidField] = []
     try:
         with room_for_depth:
-            thing = decode(resource.kind, raw, flaws=flaws)
+            thing = encoding.fact(resource.kind, raw, flaws)
     except Irrelevant:
         return None
     except InvalidField as error:
-        key = identify(resource.kind, raw)
+        key = encoding.key(resource.kind, raw)
         name = one_line(str(key)) if key else ""
         return Refused(
             resource.kind,

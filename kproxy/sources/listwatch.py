@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
-import msgspec
-
 from kproxy.client.connection import Answer, Connection
 from kproxy.client.failures import refusal
-from kproxy.client.status import decode_status
-from kproxy.errors import ApiFailed, InputError, KproxyError
+from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
 from kproxy.sources.backoff import Backoff
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
-from kproxy.sources.wire import Meta, decode_event, decode_meta, split_lines
+from kproxy.state.encodings import Encoding
+from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.objects import Kind
 from kproxy.threads import KeptThread, Need
@@ -168,9 +166,10 @@ class ListWatch:
             self._silent_watches += 1
             # the server goes on where the list or the last event ended
             self._understood_at = self._pace.clock()
-            for line in self._lines(answer):
+            encoding = answer.encoding
+            for frame in self._frames(encoding, answer):
                 self._silent_watches = 0
-                self._take(line)
+                self._take(encoding, frame)
                 self._understood_at = self._pace.clock()
         if self._silent_watches and self._pace.clock() - began_at < _SHORTEST_WATCH_S:
             raise ApiFailed("the server ends the watch at once")
@@ -191,10 +190,10 @@ class ListWatch:
         self._connection.wait = partial(self._pace.wait, self._stopping)
         return self._connection
 
-    def _lines(self, answer: Answer) -> Iterator[bytes]:
+    def _frames(self, encoding: Encoding, answer: Answer) -> Iterator[bytes]:
         """The watch events; one that is too large is not waited for, and the list tells what it was about."""
         try:
-            yield from split_lines(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
+            yield from encoding.frames(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
         except InputError as too_long:
             self._resource_version = ""
             raise ApiFailed(f"a watch event cannot be read: {too_long}") from too_long
@@ -212,30 +211,30 @@ class ListWatch:
             logger.info("%s: several watches without a word; listing again", self._resource.name)
             self._resource_version = ""
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, encoding: Encoding, frame: bytes) -> None:
         """Act on one watch event; only one that was understood moves the resourceVersion on."""
         try:
-            event = decode_event(line)
+            event = encoding.event(frame)
             if event.type == "ERROR":
-                raise self._error_event(event.object)
-            meta = decode_meta(event.object)
-            self._deliver(event.type, meta, event.object)
-        except msgspec.DecodeError as error:
+                raise self._error_event(encoding, event.object)
+            meta = encoding.meta(event.object)
+            self._deliver(encoding, event.type, meta, event.object)
+        except Malformed as error:
             self._resource_version = ""
             raise ApiFailed(f"a watch event cannot be understood: {error}") from error
         self._resource_version = meta.resource_version or self._resource_version
 
-    def _deliver(self, event_type: str, meta: Meta, raw: msgspec.Raw) -> None:
+    def _deliver(self, encoding: Encoding, event_type: str, meta: Meta, raw: Raw) -> None:
         kind = self._resource.kind
         match event_type:
             case "ADDED" | "MODIFIED":
-                self._emit_changed(decoded(self._resource, raw), meta)
+                self._emit_changed(decoded(self._resource, encoding, raw), meta)
             case "DELETED" if meta.key is not None:
                 self._emit(Deleted(kind, meta.key))
             case "BOOKMARK":
                 pass
             case _:
-                raise msgspec.DecodeError(f"event type {event_type!r}")
+                raise Malformed(f"event type {event_type!r}")
 
     def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
         """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
@@ -244,11 +243,11 @@ class ListWatch:
         elif meta.key is not None:
             self._emit(Deleted(self._resource.kind, meta.key))
         else:
-            raise msgspec.DecodeError("it is about an object without a name")
+            raise Malformed("it is about an object without a name")
 
-    def _error_event(self, raw: msgspec.Raw) -> ApiFailed:
+    def _error_event(self, encoding: Encoding, raw: Raw) -> ApiFailed:
         self._resource_version = ""
-        return refusal(self._connected().peer, "watch", self._resource.name, decode_status(raw))
+        return refusal(self._connected().peer, "watch", self._resource.name, encoding.status(raw))
 
     def _emit(self, event: Event) -> None:
         if not self._stopping.is_set():

@@ -10,20 +10,19 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
 import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
-from kproxy.client.status import Status, decode_status
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
-from kproxy.sources.wire import decode_event, decode_meta, decode_page, split_lines
+from kproxy.state.encodings.as_json import JSON, split_lines
+from kproxy.state.encodings.envelopes import Status
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
@@ -293,12 +292,12 @@ def test_lines_are_those_of_the_whole_wherever_it_is_cut(chunks: list[bytes]) ->
 
 @given(damaged(st.one_of(PAGE, WATCH_EVENT, SERVICE, STATUS, DATA).map(as_json)) | st.binary())
 def test_any_envelope_is_decoded_or_refused_as_such(raw: bytes) -> None:
-    for decode in (decode_page, decode_event, decode_meta):
+    for decode in (JSON.page, JSON.event, JSON.meta):
         try:
             decode(raw)
-        except msgspec.DecodeError as refused:
+        except Malformed as refused:
             event(type(refused).__name__)
-    assert isinstance(decode_status(raw), Status)
+    assert isinstance(JSON.status(raw), Status)
 
 
 ODD_NAME = {"type": "ADDED", "object": {"metadata": {"name": "a\nb", "namespace": "default"}, "spec": 7}}
