@@ -24,7 +24,13 @@ from kproxy.sources.backoff import Backoff
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
 from kproxy.sources.position import OVERLOADED, Next, Position
-from kproxy.sources.streamed import InitialEvents, NoStream, is_about_streams, says_no_streams
+from kproxy.sources.streamed import (
+    MOST_FAILURES,
+    InitialEvents,
+    NoStream,
+    is_about_streams,
+    says_no_streams,
+)
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw, Status
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
@@ -91,6 +97,7 @@ class ListWatch:
         self._answer: Answer | None = None
         self._position = Position()
         self._streams_at = pace.clock()
+        self._failed_streams = 0
         self._heard_at: float | None = None
         self._tried_at: float | None = None
         self._understood_at: float | None = None
@@ -164,7 +171,7 @@ class ListWatch:
         return self._open(query, self._pace.list_timeout_s)
 
     def _take_list(self, listed: Listed, resource_version: str) -> None:
-        self._silent_watches = 0
+        self._silent_watches = self._failed_streams = 0
         self._is_lacking = False
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
@@ -236,12 +243,12 @@ class ListWatch:
 
     def _do_without_stream(self, failure: ApiFailed, *, begun: bool) -> None:
         """Raises the failure unless there is something else to ask for at once."""
-        if failure.status == HTTPStatus.GONE or failure.is_ahead:
-            if not self._position.oldest_stream:
-                raise failure
+        self._failed_streams += 1
+        if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
             self._position.lost()
             return
-        if isinstance(failure, NoStream) or is_about_streams(failure, begun=begun):
+        is_odd = isinstance(failure, NoStream) or is_about_streams(failure, begun=begun)
+        if is_odd or self._failed_streams >= MOST_FAILURES:
             self._streams_at = self._pace.clock() + self._pace.streams_again_s
         if not isinstance(failure, NoStream) and not says_no_streams(failure, begun=begun):
             raise failure

@@ -42,7 +42,6 @@ _NOT_ABOUT_STREAMS = frozenset(
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.GONE,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -50,6 +49,9 @@ _NOT_ABOUT_STREAMS = frozenset(
     }
 )
 """An ordinary list would be refused with these as well."""
+
+MOST_FAILURES = 3
+"""In a row, after which an ordinary list is tried, whatever the reasons were: progress is better than a rule."""
 
 _WORDS = ("sendInitialEvents", "a watch stream was requested")
 """Of Kubernetes' refusals, whatever their status (apimachinery, internalversion/validation; apiserver, cacher)."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kproxy.client.connection import Answer, Connection, connect
+from kproxy.client.rate import RateLimiter
 from kproxy.errors import InputError
 from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
@@ -197,6 +199,23 @@ def test_error_event_410_lists_again_and_not_older_than_what_is_known(
     assert "listed a missed" == events.next_text()
     again = requests(api, "list")[-1]
     assert (str(known), False) == (again["resourceVersion"], "limit" in again)
+
+
+@pytest.mark.parametrize(("status", "lists"), [(429, 1), (503, 1), (500, 2), (410, 2)])
+def test_error_event_lists_again_unless_it_tells_of_overload(
+    api: StubApi, watch: Watch, events: Events, status: int, lists: int
+) -> None:
+    watch(PACE)
+    events.next()
+    for number in range(1, 4):
+        api.wait_for_streams("Service", number)
+        api.end_streams_with(status)
+        if lists == 2:
+            assert "listed" == events.next_text()
+    api.wait_for_streams("Service", 4)
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    assert 1 + 3 * (lists - 1) == len(requests(api, "list"))
 
 
 def test_http_410_lists_again(api: StubApi, watch: Watch, events: Events) -> None:
@@ -448,6 +467,24 @@ def test_stop_ends_streams_that_are_blocked_in_reading(
         api.wait_for_streams(kind, 1)
     source.stop()
     assert [] == [each.name for each in threading.enumerate() if each.name.startswith("watch-")]
+
+
+def test_stop_waits_for_no_answer_and_no_turn(api: StubApi, kubeconfig: Path, events: Events) -> None:
+    api.answer_after(30.0)
+    limiter = RateLimiter(0.001, 1)
+    source = KubeSource(
+        lambda: connect(kubeconfig, "", lambda _: None, limiter),
+        events.queue.put,
+        node_name="node-1",
+        pace=PACE,
+    )
+    source.start()
+    while not api.requests:
+        threading.Event().wait(0.05)
+    began_at = time.monotonic()
+    source.stop()
+    assert 3.0 > time.monotonic() - began_at
+    assert 1 == len(api.requests)
 
 
 def test_start_with_a_missing_kubeconfig_names_it(tmp_path: Path, events: Events) -> None:

@@ -19,6 +19,7 @@ from stubapi.manifests import endpoint_slice, node, service
 from stubapi.streams import StreamedLists
 
 PACE = Pace(
+    streams=True,
     page_size=3,
     watch_min_s=600,
     watch_max_s=600,
@@ -243,10 +244,20 @@ def test_overloaded_server_is_asked_for_its_stream_again_and_for_nothing_else(
     api: StubApi, watch: Watch, events: Events, status: int
 ) -> None:
     api.stream_lists()
-    api.fail_next(3, status, retry_after=0)
+    api.fail_next(2, status, retry_after=0)
     watch()
     assert "listed" == events.next_text()
-    assert (4, 0) == (asked_for_streams(api), len(requests(api, "list")))
+    assert (3, 0) == (asked_for_streams(api), len(requests(api, "list")))
+
+
+def test_server_that_never_has_room_for_a_stream_is_asked_for_a_list_at_last(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
+    api.stream_lists()
+    api.fail_next(3, 503)
+    watch()
+    assert "listed" == events.next_text()
+    assert (3, 1) == (asked_for_streams(api), len(requests(api, "list")))
 
 
 @pytest.mark.parametrize("status", [403, 500])

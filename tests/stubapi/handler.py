@@ -238,6 +238,8 @@ class Handler(BaseHTTPRequestHandler):
                 break
             told = True
             self._tell(stream, lines)
+            if stream.error_due:
+                return
             stream.told = after
         if told and not stream.closed and query.get("allowWatchBookmarks") == "true":
             self._tell(stream, [answers.bookmark(served, after)])
@@ -255,6 +257,8 @@ class Handler(BaseHTTPRequestHandler):
                     after = max(after, storage.resource_version)
                     lines += [answers.bookmark(served, after)] * stream.bookmarks_due
                     stream.bookmarks_due = 0
+                    if stream.error_due:
+                        lines.append(answers.error(answers.status(stream.error_due, "ended as asked")))
                     if lines or time.monotonic() >= ends_at:
                         return lines, after
                     stream.told = after

@@ -105,6 +105,10 @@ class StubApi:
         """Send a bookmark on every open stream."""
         self.faults.bookmark()
 
+    def end_streams_with(self, status: int) -> None:
+        """End every open stream with an ERROR event."""
+        self.faults.end_with(status)
+
     def close_streams(self) -> None:
         """Cut every open stream in mid-air."""
         self.faults.close()

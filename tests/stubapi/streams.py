@@ -51,6 +51,7 @@ class Stream:
     closed: bool = False
     compressed: bool = False
     bookmarks_due: int = 0
+    error_due: int = 0
     told: int = 0
     """The resourceVersion up to which the client was told of all changes."""
 
@@ -103,6 +104,12 @@ class Faults:
         with self.changed:
             for stream in self.streams:
                 stream.stalled = True
+
+    def end_with(self, status: int) -> None:
+        with self.changed:
+            for stream in self.streams:
+                stream.error_due = status
+            self.changed.notify_all()
 
     def bookmark(self) -> None:
         with self.changed:
