@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import urlencode, urlsplit
+from typing import NamedTuple, Self
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3 import exceptions as transport
 
 from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.client.rate import RateLimiter
+from kproxy.client.target import Target
+from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import Encoding, encoding_of
-
-if TYPE_CHECKING:
-    from kproxy.client.credentials import Access
 
 _log = logging.getLogger(__name__)
 
@@ -101,21 +100,24 @@ class Asked(NamedTuple):
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
-    After a failure, close it and make a new one: that reads certificates and tokens anew. `note` is told of
-    each request once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)`
-    spends that time, and answers true where it was cut short, so that the request is not sent.
+    After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
+    once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)` spends that time,
+    and answers true where it was cut short, so that the request is not sent. InputError or EnvironmentLacking where
+    no connection could be made as the target says.
     """
 
     def __init__(
         self,
-        access: "Access",
+        target: Target,
         note: Callable[[Asked], None] = lambda _: None,
+        way_to: Callable[[Target], Way] = Way,
         limiter: RateLimiter | None = None,
     ) -> None:
-        self._access = access
+        self._target = target
         self._note = note
+        self._way = way_to(target)
         self._limiter = limiter
-        self.peer = Peer(access.server, access.origin)
+        self.peer = Peer(target.server, target.origin, self._way.proxy)
         self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
@@ -145,7 +147,7 @@ class Connection:
             response.close()
 
     def close(self) -> None:
-        self._access.pool.clear()
+        self._way.close()
 
     def _await_turn(self, path: str) -> float | None:
         """How long it took; None without a limit. ApiFailed where the wait was cut short."""
@@ -170,21 +172,23 @@ class Connection:
         began_at = time.monotonic()
         code = "<error>"
         try:
-            response = self._access.pool.request(
+            response = self._way.pool().request(
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
                 headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
+                redirect=False,
                 preload_content=False,
             )
             code = str(response.status)
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            host = urlsplit(self.peer.server).netloc
-            self._note(Asked(method, host, code, time.monotonic() - began_at, throttled_s))
+            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at, throttled_s))
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self._target.credentials.refused()
         return response
 
     def _headers(self) -> dict[str, str]:
@@ -193,8 +197,7 @@ class Connection:
             "Accept-Encoding": "gzip",
             "User-Agent": f"kproxy/{version('kproxy')}",
         }
-        authorization = self._access.authorization()
-        return {**headers, "Authorization": authorization} if authorization else headers
+        return headers | self._way.proof()
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
@@ -208,10 +211,10 @@ def connect(
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. Reads files and
-    runs credential plugins anew each time. InputError for a configuration that cannot be used,
-    EnvironmentLacking without a configuration and outside a pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. Reads files anew each
+    time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
+    pod.
     """
-    from kproxy.client.credentials import access  # half a second, spent only with a cluster
+    from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(access(kubeconfig, master), note, limiter)
+    return Connection(find_target(kubeconfig, master), note, limiter=limiter)
