@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,9 @@ from kproxy.state.encodings import Encoding, encoding_of
 _log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
+
+_DRAIN_S = 0.5
+"""A server that has said all ends its answer with it; another handshake costs less than a longer wait."""
 
 _LONG_WAIT_S = 1.0
 """A request that waits longer for its turn is told in the log, as client-go does it."""
@@ -75,6 +79,15 @@ class Answer:
                 yield chunk
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
+
+    def drain(self) -> None:
+        """Read the end of the body if it comes at once, so that the connection can be used again."""
+        sock = getattr(self._response.connection, "sock", None)
+        if sock is None:
+            return
+        sock.settimeout(_DRAIN_S)
+        with suppress(ApiFailed):
+            next(self.chunks(), b"")
 
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""

@@ -18,12 +18,12 @@ from functools import partial
 from http import HTTPStatus
 
 from kproxy.client.connection import Answer, Connection
-from kproxy.client.failures import one_line, refusal
+from kproxy.client.failures import refusal
 from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
 from kproxy.sources.backoff import Backoff
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
-from kproxy.sources.position import OVERLOADED, Next, Position
+from kproxy.sources.position import OVERLOADED, Next, Position, as_told
 from kproxy.sources.streamed import (
     MOST_FAILURES,
     InitialEvents,
@@ -178,7 +178,7 @@ class ListWatch:
             self._resource.name,
             len(listed.objects),
             len(listed.rejections),
-            one_line(resource_version),
+            as_told(resource_version),
         )
         if self._position.would_go_back(resource_version):
             logger.warning(
@@ -219,15 +219,16 @@ class ListWatch:
         query = self._watch_query() | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._position.oldest_stream:
             query["resourceVersion"] = self._position.oldest_stream
+        answer: Answer | None = None
         with ExitStack() as streaming:
-            begun = False
             try:
                 answer = streaming.enter_context(self._open(query, self._pace.idle_s))
-                begun = True
                 encoding, frames = answer.encoding, self._frames(answer)
                 listed, resource_version = self._initial(encoding, frames)
             except ApiFailed as failure:
-                self._do_without_stream(failure, begun=begun)
+                if answer is not None and failure.status:
+                    answer.drain()
+                self._do_without_stream(failure, begun=answer is not None)
                 return
             self._take_list(listed, resource_version)
             self._follow(encoding, frames)
@@ -349,7 +350,7 @@ class ListWatch:
             self._do_without(failure.status)
             return
         pause_s = self._backoff.next_pause_s(wished_s)
-        at = one_line(self._position.resource_version) if self._position.next is Next.WATCH else ""
+        at = as_told(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
             self._resource.name,

@@ -292,7 +292,7 @@ def test_names_of_versions_from_a_server_are_in_no_log_raw(
         api.wait_for_streams("Service", 1)
         api.close_streams()
         api.wait_for_streams("Service", 2)
-    assert any("resourceVersion '1\\x1b[2J ERROR forged" in each for each in caplog.messages)
+    assert any(r"resourceVersion '1\x1b[2J\nERROR forged'" in each for each in caplog.messages)
     assert [] == [each for each in caplog.messages if "\x1b" in each or "\n" in each]
 
 

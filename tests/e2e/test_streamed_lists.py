@@ -129,6 +129,7 @@ def test_server_without_streams_is_asked_once_and_listed_at_once(
         assert "listed a" == events.next_text()
         api.wait_for_streams("Service", 1)
     assert ["watch", "list", "watch"] == [each.verb for each in api.requests]
+    assert 1 == api.connections, "one handshake is enough"
     assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "services: no list as a stream" in caplog.text
 

@@ -34,10 +34,12 @@ class ApiServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.token = api.token
         self.flow_schema, self.priority_level = str(uuid.uuid4()), str(uuid.uuid4())
         self._connections: set[socket.socket] = set()
+        self.taken = 0
         super().__init__(address, Handler)
 
     def get_request(self) -> tuple[ssl.SSLSocket, Any]:
         connection, peer = super().get_request()
+        self.taken += 1
         # the handshake comes with the first read, in the connection's own thread
         tls = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         self._connections.add(tls)
@@ -88,6 +90,11 @@ class StubApi:
     def url(self) -> str:
         bind, port = self.address
         return f"https://{bind}:{port}"
+
+    @property
+    def connections(self) -> int:
+        """How many were taken since it is reachable."""
+        return self._server.taken if self._server else 0
 
     def put(self, kind: str, manifest: Object) -> int:
         """Create or replace an object; its new resourceVersion."""
