@@ -13,12 +13,14 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.compression import GZIP, unpacked
+from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
 from kproxy.client.way import Way
-from kproxy.errors import ApiFailed, InputError
-from kproxy.state.encodings import Encoding, encoding_of
+from kproxy.errors import ApiFailed, InputError, Malformed
+from kproxy.state.encodings import JSON, Encoding, encoding_of
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +76,17 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they arrive, in pieces of any size."""
+        encoding = self._response.headers.get("Content-Encoding", "")
         try:
-            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=True):
+            yield from unpacked(self._received(), encoding)
+        except Malformed as broken:
+            raise ApiFailed(
+                f"the answer cannot be unpacked: {broken}; check what stands between us and the API server"
+            ) from broken
+
+    def _received(self) -> Iterator[bytes]:
+        try:
+            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=False):
                 yield chunk
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -124,11 +135,13 @@ class Connection:
         target: Target,
         note: Callable[[Asked], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
+        accept: str = ACCEPT,
         limiter: RateLimiter | None = None,
     ) -> None:
         self._target = target
         self._note = note
         self._way = way_to(target)
+        self._accept = accept
         self._limiter = limiter
         self.peer = Peer(target.server, target.origin, self._way.proxy)
         self.wait: Callable[[float], object] = time.sleep
@@ -140,11 +153,14 @@ class Connection:
         """
         # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
         throttled_s = None if "watch" in query else self._await_turn(path)
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, throttled_s=throttled_s)
+        verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
+        compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
+        response = self._request(
+            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, throttled_s=throttled_s
+        )
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)
         try:
-            verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
             response.close()
@@ -152,7 +168,8 @@ class Connection:
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
         throttled_s = self._await_turn(path)
-        response = self._request("POST", path, read_timeout_s, body, throttled_s=throttled_s)
+        content = {"Content-Type": JSON.media_type}
+        response = self._request("POST", path, read_timeout_s, content, body, throttled_s=throttled_s)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -178,6 +195,7 @@ class Connection:
         method: str,
         path: str,
         read_timeout_s: float,
+        headers: Mapping[str, str],
         body: bytes | None = None,
         *,
         throttled_s: float | None = None,
@@ -189,7 +207,7 @@ class Connection:
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
-                headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
+                headers={**self._headers(), **headers},
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
                 redirect=False,
@@ -205,11 +223,7 @@ class Connection:
         return response
 
     def _headers(self) -> dict[str, str]:
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"kproxy/{version('kproxy')}",
-        }
+        headers = {"Accept": self._accept, "User-Agent": f"kproxy/{version('kproxy')}"}
         return headers | self._way.proof()
 
     def _failed(self, error: Exception) -> ApiFailed:
@@ -220,14 +234,16 @@ def connect(
     kubeconfig: Path | None = None,
     master: str = "",
     note: Callable[[Asked], None] = lambda _: None,
+    accept: str = ACCEPT,
     limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. Reads files anew each
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the
+    header by which we ask for an encoding. Reads files anew each
     time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
     pod.
     """
     from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(find_target(kubeconfig, master), note, limiter=limiter)
+    return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

@@ -35,9 +35,9 @@ PACE = Pace(
 Watch = Callable[[Pace], ListWatch]
 
 
-@pytest.fixture
-def api() -> Iterator[StubApi]:
-    with StubApi() as stub:
+@pytest.fixture(params=[False, True], ids=["json", "protobuf"])
+def api(request: pytest.FixtureRequest) -> Iterator[StubApi]:
+    with StubApi(speaks_protobuf=request.param) as stub:
         yield stub
 
 
@@ -473,7 +473,7 @@ def test_stop_waits_for_no_answer_and_no_turn(api: StubApi, kubeconfig: Path, ev
     api.answer_after(30.0)
     limiter = RateLimiter(0.001, 1)
     source = KubeSource(
-        lambda: connect(kubeconfig, "", lambda _: None, limiter),
+        lambda: connect(kubeconfig, limiter=limiter),
         events.queue.put,
         node_name="node-1",
         pace=PACE,

@@ -33,9 +33,9 @@ ALL = [StreamedLists.GIVEN, StreamedLists.GIVEN_COMPRESSED]
 Watch = Callable[..., ListWatch]
 
 
-@pytest.fixture
-def api() -> Iterator[StubApi]:
-    with StubApi() as stub:
+@pytest.fixture(params=[False, True], ids=["json", "protobuf"])
+def api(request: pytest.FixtureRequest) -> Iterator[StubApi]:
+    with StubApi(speaks_protobuf=request.param) as stub:
         yield stub
 
 

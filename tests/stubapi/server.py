@@ -32,6 +32,7 @@ class ApiServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.storage, self.faults, self.requests = api.storage, api.faults, api.requests
         self.created = api.created
         self.token = api.token
+        self.speaks_protobuf = api.speaks_protobuf
         self.flow_schema, self.priority_level = str(uuid.uuid4()), str(uuid.uuid4())
         self._connections: set[socket.socket] = set()
         self.taken = 0
@@ -66,10 +67,12 @@ class StubApi:
 
     `bind` is the IPv4 address to listen at; the kernel chooses the port unless `port` is given. `authority`
     is the PEM of the authority behind its certificate; `requests` holds every request so far, in order, and
-    `created` what was posted.
+    `created` what was posted. `speaks_protobuf` is whether those get it who ask for it, as a real server has it; then
+    all objects must be of the types that a server lets in.
     """
 
-    def __init__(self, bind: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, bind: str = "127.0.0.1", port: int = 0, *, speaks_protobuf: bool = False) -> None:
+        self.speaks_protobuf = speaks_protobuf
         self.token = secrets.token_hex(16)
         self.storage = Storage()
         self.faults = Faults(self.storage.changed)
