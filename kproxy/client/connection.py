@@ -98,7 +98,7 @@ class Answer:
             return
         sock.settimeout(_DRAIN_S)
         with suppress(ApiFailed):
-            next(self.chunks(), b"")
+            next(self._received(), b"")
 
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""

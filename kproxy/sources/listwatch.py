@@ -164,10 +164,11 @@ class ListWatch:
             try:
                 return self._open(query, self._pace.list_timeout_s)
             except ApiFailed as failure:
-                goes_on = "continue" in query and failure.status in OVERLOADED and failure.retry_after_s
-                if not goes_on or self._stopping.is_set():
+                if not ("continue" in query and failure.status in OVERLOADED and failure.retry_after_s):
                     raise
                 self._pace.wait(self._stopping, min(failure.retry_after_s, self._pace.retry_after_cap_s))
+                if self._stopping.is_set():
+                    raise
         return self._open(query, self._pace.list_timeout_s)
 
     def _take_list(self, listed: Listed, resource_version: str) -> None:
@@ -244,7 +245,8 @@ class ListWatch:
 
     def _do_without_stream(self, failure: ApiFailed, *, begun: bool) -> None:
         """Raises the failure unless there is something else to ask for at once."""
-        self._failed_streams += 1
+        if failure.status and failure.status not in OVERLOADED:
+            self._failed_streams += 1
         if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
             self._position.lost()
             return
