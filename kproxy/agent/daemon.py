@@ -1,6 +1,7 @@
 """From options to a running agent: which source, which backend, which families."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from kproxy.agent.watches import Watches
 from kproxy.client.connection import Connection, Noted, connect
 from kproxy.client.content import accepted
 from kproxy.client.plugin_facts import watch_plugins
+from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -48,7 +50,9 @@ from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifest_directory import ManifestDirectory
+from kproxy.sources.pace import Pace
 from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.sources.streamed import lists_are_streamed
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.threads import when_hopeless
@@ -146,13 +150,14 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     families = _families(backend)
     asking = options.configuration.client_connection
     accept = accepted(asking.content_type, asking.accept_content_types)
+    limiter = rate_limiter(asking.qps, asking.burst)
 
     def note(noted: Noted) -> None:
         tell_all((around.metrics,), lambda metrics: metrics.client.noted(noted))
 
     def connect_noted() -> Connection:
         tell_all((around.metrics,), lambda metrics: metrics.client.transport_created())
-        return connect(options.kubeconfig, options.master, note, accept)
+        return connect(options.kubeconfig, options.master, note, accept, limiter=limiter)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))
@@ -307,6 +312,7 @@ def _source(
         emit,
         node_name=options.node_name,
         service_cidrs=options.configuration.mode is Mode.NFTABLES,
+        pace=Pace(streams=lists_are_streamed(os.environ)),
     )
 
 

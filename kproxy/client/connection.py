@@ -1,7 +1,9 @@
 """Requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from http import HTTPStatus
@@ -16,12 +18,22 @@ from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.client.masked import secrets_of
+from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError, Malformed
 from kproxy.state.encodings import JSON, Encoding, encoding_of
 
+_log = logging.getLogger(__name__)
+
 _CONNECT_TIMEOUT_S = 10.0
+
+_DRAIN_S = 0.5
+"""A server that has said all ends its answer with it; another handshake costs less than a longer wait."""
+
+_LONG_WAIT_S = 1.0
+"""A request that waits longer for its turn is told in the log, as client-go does it."""
+
 _CHUNK_BYTES = 1 << 16
 
 
@@ -98,6 +110,15 @@ class Answer:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
 
+    def drain(self) -> None:
+        """Read the end of the body if it comes at once, so that the connection can be used again."""
+        sock = getattr(self._response.connection, "sock", None)
+        if sock is None:
+            return
+        sock.settimeout(_DRAIN_S)
+        with suppress(ApiFailed):
+            next(self._received(), b"")
+
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""
         try:
@@ -109,15 +130,15 @@ class Answer:
 class Asked(NamedTuple):
     """A request that was answered, or was not: then `code` is `<error>`.
 
-    `host` is `address:port`, without user and password. `throttled_s` is how long our own limit of requests held it
-    back before, None where there is none for its kind. `sent_bytes` is the length of the body.
+    `host` is `address:port`, without user and password. `throttled_s` is how long it waited for its turn before, None
+    where requests of its kind need not wait. `sent_bytes` is the length of the body.
     """
 
     method: str
     host: str
     code: str
     took_s: float
-    throttled_s: float | None = 0.0
+    throttled_s: float | None = None
     sent_bytes: int = 0
     is_watch: bool = False
 
@@ -137,8 +158,9 @@ class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
-    once its answer begins, and of each body that was read to its end. InputError or EnvironmentLacking where no
-    connection could be made as the target says.
+    once its answer begins, and of each body that was read to its end. Requests but watches wait for their turn with
+    `limiter`: `wait(seconds)` spends that time, and answers true where it was cut short, so that the request is not
+    sent. InputError or EnvironmentLacking where no connection could be made as the target says.
     """
 
     def __init__(
@@ -147,12 +169,15 @@ class Connection:
         note: Callable[[Noted], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
         accept: str = ACCEPT,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self._target = target
         self._note = note
         self._way = way_to(target)
         self._accept = accept
+        self._limiter = limiter
         self.peer = Peer(target.server, target.origin, self._way.proxy)
+        self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
@@ -160,10 +185,17 @@ class Connection:
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
         is_watch = "watch" in query
-        verb = "watch" if is_watch else "list"
-        compressed = {} if is_watch or not self._target.takes_compressed else {"Accept-Encoding": GZIP}
+        # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
+        throttled_s = None if is_watch else self._await_turn(path)
+        verb = "watch" if is_watch and "sendInitialEvents" not in query else "list"
+        compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
         response = self._request(
-            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, is_watch=is_watch
+            "GET",
+            f"{path}?{urlencode(query)}",
+            read_timeout_s,
+            compressed,
+            throttled_s=throttled_s,
+            is_watch=is_watch,
         )
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed, partial(self._read_all, "GET"))
@@ -176,8 +208,9 @@ class Connection:
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
+        throttled_s = self._await_turn(path)
         content = {"Content-Type": JSON.media_type}
-        response = self._request("POST", path, read_timeout_s, content, body)
+        response = self._request("POST", path, read_timeout_s, content, body, throttled_s=throttled_s)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -187,6 +220,17 @@ class Connection:
     def close(self) -> None:
         self._way.close()
 
+    def _await_turn(self, path: str) -> float | None:
+        """How long it took; None without a limit. ApiFailed where the wait was cut short."""
+        if self._limiter is None:
+            return None
+        pause_s = self._limiter.reserve_s()
+        if pause_s > _LONG_WAIT_S:
+            _log.info("a request of %s waits %.1f s, as --kube-api-qps asks for", path, pause_s)
+        if pause_s and self.wait(pause_s):
+            raise ApiFailed(f"the request of {path} was given up while it waited for its turn")
+        return pause_s
+
     def _request(
         self,
         method: str,
@@ -195,6 +239,7 @@ class Connection:
         headers: Mapping[str, str],
         body: bytes | None = None,
         *,
+        throttled_s: float | None = None,
         is_watch: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
@@ -215,9 +260,8 @@ class Connection:
             raise self._failed(error) from error
         finally:
             took_s = time.monotonic() - began_at
-            self._note(
-                Asked(method, self.peer.host, code, took_s, sent_bytes=len(body or b""), is_watch=is_watch)
-            )
+            sent_bytes = len(body or b"")
+            self._note(Asked(method, self.peer.host, code, took_s, throttled_s, sent_bytes, is_watch))
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
@@ -240,6 +284,7 @@ def connect(
     master: str = "",
     note: Callable[[Noted], None] = lambda _: None,
     accept: str = ACCEPT,
+    limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
@@ -250,4 +295,4 @@ def connect(
     """
     from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(find_target(kubeconfig, master), note, accept=accept)
+    return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

@@ -5,7 +5,9 @@ All that the agent prints, serves and posts is searched for the secrets, and its
 
 import base64
 import json
+import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -241,8 +243,7 @@ WAYS: dict[str, Callable[[Path, str], tuple[dict[str, Any], dict[str, Any], list
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("is_trusted", [True, False], ids=["trusted", "mistrusted"])
+@pytest.mark.parametrize(("way", "is_trusted"), [*((way, True) for way in WAYS), ("the server's URL", False)])
 def test_secret_is_in_nothing_that_an_agent_prints_serves_or_posts(
     way: str, tmp_path: Path, *, is_trusted: bool
 ) -> None:
@@ -279,6 +280,32 @@ def settle(ended: Callable[[], int | None], log: Path) -> None:
 
 def state_files(tmp_path: Path) -> list[str]:
     return [path.read_bytes().decode("latin-1") for path in (tmp_path / "state").glob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("way", "is_trusted"),
+    [*((way, True) for way in WAYS if not way.startswith("--master")), ("the server's URL", False)],
+)
+def test_secret_is_in_nothing_that_a_look_at_a_cluster_prints(
+    way: str, tmp_path: Path, *, is_trusted: bool
+) -> None:
+    with served(answers_with_what_it_was_told) as server:
+        cluster, user, _ = WAYS[way](tmp_path, server.address)
+        authority = server.authority if is_trusted else server_context(HERE)[1]
+        cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
+        written(tmp_path, cluster, user)
+        done = subprocess.run(
+            [sys.executable, "-m", "kproxy", "render", "--from-cluster", "--node", NODE],
+            env={**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith("kproxy: ")
+    for text in (done.stdout, done.stderr):
+        assert CANARY not in text
+        assert ENCODED not in text
 
 
 @pytest.mark.parametrize("way", ["a token", "a password", "the server's URL", "a plugin's token"])

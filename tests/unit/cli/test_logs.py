@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kproxy.cli.inputs import tell
 from kproxy.cli.logs import formatter
@@ -82,6 +84,16 @@ def test_words_of_others_in_the_template_of_a_record_forge_no_line(written: Writ
     text = written(hostile)
     assert_is_one_record(text)
     assert "\n" not in text
+
+
+@given(st.text(), st.sampled_from(LogFormat))
+def test_any_words_are_one_line_that_a_terminal_and_a_file_can_take(words: str, chosen: LogFormat) -> None:
+    record = logging.LogRecord("kproxy.test", logging.ERROR, __file__, 7, "it says: %s", (words,), None)
+    text = formatter(chosen).format(record)
+    assert text.isprintable()
+    assert text.encode()
+    if words.isprintable() and chosen is LogFormat.TEXT:
+        assert text.endswith(f"it says: {words}")
 
 
 def test_program_that_quotes_its_input_has_its_lines_under_that_of_the_record(written: Written) -> None:

@@ -51,14 +51,14 @@ def test_expiry_is_a_time_or_never(written: str | None, expected: float | None) 
 
 
 @pytest.mark.parametrize(
-    ("written", "expected_s"), [(None, 86_400), (in_seconds(-90_000), -90_000), (in_seconds(90_000), 86_400)]
+    ("token_ends_in_s", "expected_s"), [(None, 86_400), (-90_000, -90_000), (90_000, 86_400)]
 )
-def test_certificate_expires_at_its_own_end_too(written: str | None, expected_s: float) -> None:
+def test_certificate_expires_at_its_own_end_too(token_ends_in_s: int | None, expected_s: float) -> None:
     pair = make_pair(age=dt.timedelta())
     status = {
         "clientCertificateData": pair.certificate,
         "clientKeyData": pair.key,
-        "expirationTimestamp": written,
+        "expirationTimestamp": None if token_ends_in_s is None else in_seconds(token_ends_in_s),
     }
     expires_at = decode_answer(credential(status).encode(), V1, NAMED).expires_at
     assert expires_at is not None
