@@ -37,8 +37,8 @@ _LONGEST_EVENT_BYTES = 32 << 20
 
 _LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
-_SHORTEST_WATCH_S = 1.0
-"""A server that ends each watch at once would otherwise be asked in a tight loop."""
+_EARLY_S = 1.0
+"""A watch that ends so long before its time was ended for all: by a server that goes, or ends each watch at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class ListWatch:
         self._pace = pace
         self._backoff = Backoff(
             base_s=pace.backoff_base_s,
+            first_s=pace.backoff_first_s,
             cap_s=pace.backoff_cap_s,
             healthy_s=pace.healthy_s,
-            clock=pace.clock,
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
@@ -85,6 +85,7 @@ class ListWatch:
         self._heard_at: float | None = None
         self._tried_at: float | None = None
         self._understood_at: float | None = None
+        self._watching_since: float | None = None
         self._silent_watches = 0
         self._is_lacking = False
 
@@ -156,14 +157,17 @@ class ListWatch:
 
     def _watch(self) -> None:
         began_at = self._pace.clock()
+        lasts_s = int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))
         query = {
             "watch": "true",
             "resourceVersion": self._resource_version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))),
+            "timeoutSeconds": str(lasts_s),
         }
         with self._open(query, self._pace.idle_s) as answer:
             self._silent_watches += 1
+            if self._watching_since is None:
+                self._watching_since = began_at
             # the server goes on where the list or the last event ended
             self._understood_at = self._pace.clock()
             encoding = answer.encoding
@@ -171,8 +175,8 @@ class ListWatch:
                 self._silent_watches = 0
                 self._take(encoding, frame)
                 self._understood_at = self._pace.clock()
-        if self._silent_watches and self._pace.clock() - began_at < _SHORTEST_WATCH_S:
-            raise ApiFailed("the server ends the watch at once")
+        if self._pace.clock() - began_at < lasts_s - _EARLY_S:
+            raise ApiFailed("the server ends the watch before its time")
         self._doubt_silence()
 
     def _open(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
@@ -267,7 +271,8 @@ class ListWatch:
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return
-        pause_s = self._backoff.next_pause_s(wished_s)
+        pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
+        self._watching_since = None
         at = self._resource_version
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
@@ -277,6 +282,10 @@ class ListWatch:
             pause_s,
         )
         self._pace.wait(self._stopping, pause_s)
+
+    def _watched_s(self) -> float:
+        """How long the server has let us watch, one watch after another, without a failure."""
+        return 0.0 if self._watching_since is None else self._pace.clock() - self._watching_since
 
     def _do_without(self, status: int) -> None:
         """A cluster may come to have it some day; until then one warning is enough."""
