@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from benchmarks.herd.fleet import SERVED, WATCH_WORK, Fleet
+from benchmarks.herd.fleet import SERVED, WATCH_WORK, Fleet, Served
 from benchmarks.herd.server import BOOKMARK_S, ApiServer, Condition
 from kproxy.client.failures import Peer
 from kproxy.errors import ApiFailed
@@ -15,6 +15,7 @@ from kproxy.sources.pace import Pace
 from kproxy.state.encodings.as_json import JSON
 
 _BY_NAME = {each.name: each for each in SERVED}
+_END_OF_LIST = {"annotations": {"k8s.io/initial-events-end": "true"}}
 _RESOURCES = SERVICES, ENDPOINT_SLICES, node("a"), SERVICE_CIDRS
 
 
@@ -49,26 +50,16 @@ class _Connection:
         if self._server is None or self._server.born != self._born:
             self._server = self._fleet.connected()
             self._born = self._server.born
-        if "watch" in query:
-            self._server.serve(WATCH_WORK, is_list=False)
-            return _Watch(self._fleet, self._agent, self._server, query, read_timeout_s)
-        return self._page(_BY_NAME[path.rpartition("/")[2]].name, query, self._server)
+        served = _BY_NAME[path.rpartition("/")[2]]
+        if "watch" not in query:
+            return _page(served, query, self._server)
+        is_list = "sendInitialEvents" in query
+        self._server.serve(served.work if is_list else WATCH_WORK, is_list=is_list)
+        return _Watch(self._fleet, self._agent, self._server, query, read_timeout_s)
 
     def close(self) -> None:
         """The next request goes to a server that is there."""
         self._server = None
-
-    def _page(self, name: str, query: Mapping[str, str], server: ApiServer) -> "_Page":
-        """Part of a list; the API server heeds `limit` only where its cache does not serve the list."""
-        served = _BY_NAME[name]
-        limit = int(query.get("limit", "0"))
-        if not limit or query.get("resourceVersion") == "0":
-            limit = served.objects
-        first = int(query.get("continue", "0"))
-        share = min(limit, served.objects - first) / served.objects
-        server.serve(served.work._replace(seconds=served.work.seconds * share), is_list=not first)
-        rest = str(first + limit) if first + limit < served.objects else ""
-        return _Page({"metadata": {"resourceVersion": str(server.revision), "continue": rest}, "items": []})
 
 
 class _Answer:
@@ -92,8 +83,23 @@ class _Page(_Answer):
         return self._body
 
 
+def _page(served: Served, query: Mapping[str, str], server: ApiServer) -> _Page:
+    """Part of a list; the API server heeds `limit` only where its cache does not serve the list."""
+    limit = int(query.get("limit", "0"))
+    if not limit or "resourceVersion" in query:
+        limit = served.objects
+    first = int(query.get("continue", "0"))
+    share = min(limit, served.objects - first) / served.objects
+    server.serve(served.work._replace(seconds=served.work.seconds * share), is_list=not first)
+    rest = str(first + limit) if first + limit < served.objects else ""
+    return _Page({"metadata": {"resourceVersion": str(server.revision), "continue": rest}, "items": []})
+
+
 class _Watch(_Answer):
-    """A watch without changes. Its bookmarks come together, at its end: nothing asks for them before."""
+    """A watch without changes, after a list if that was asked for.
+
+    Its bookmarks come together, at its end: nothing asks for them before.
+    """
 
     def __init__(
         self, fleet: Fleet, agent: int, server: ApiServer, query: Mapping[str, str], idle_s: float
@@ -102,12 +108,17 @@ class _Watch(_Answer):
         self._agent = agent
         self._server = server
         self._seconds = float(query["timeoutSeconds"])
-        self._from = int(query["resourceVersion"])
+        self._has_list = "sendInitialEvents" in query
+        self._from = 0 if self._has_list else int(query["resourceVersion"])
         self._idle_s = idle_s
 
     def chunks(self) -> Iterator[bytes]:
         world, tally = self._fleet.world, self._fleet.tally
-        if self._server.expired(self._from):
+        if self._has_list:
+            yield _line(
+                "BOOKMARK", {"metadata": {"resourceVersion": str(self._server.revision)} | _END_OF_LIST}
+            )
+        elif self._server.expired(self._from):
             yield _line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"})
             return
         began_at = world.now

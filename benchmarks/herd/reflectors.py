@@ -3,8 +3,8 @@
 Facts, from k8s.io/client-go `tools/cache/reflector.go`, `rest/with_retry.go` and `rest/request.go`: pauses of 0.8 s, 1.6 s
 and so on up to 30 s, each prolonged by up to as much again, from 0.8 s anew after two minutes without one; a watch that
 ends in any way is asked for again at once; a watch that cannot reach its server, or is refused with 429, is tried again
-from where it was; a Retry-After is waited for exactly, up to ten times. All kinds share one HTTP/2 connection, whose
-health check notices a silent server after 45 s at most.
+from where it was; lists are streamed, and watched on in the same answer; a Retry-After is waited for exactly, up to ten
+times. All kinds share one HTTP/2 connection, whose health check notices a silent server after 45 s at most.
 """
 
 from benchmarks.herd.fleet import SERVED, WATCH_WORK, Fleet, Served
@@ -80,6 +80,7 @@ class _Reflector:
             try:
                 server = self._asked(is_list=True)
                 self._version = server.revision
+                self._watch(server)
                 self._watch_on()
             except ApiFailed:
                 pass

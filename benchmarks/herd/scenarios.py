@@ -150,7 +150,7 @@ def simulated(name: str, policy: Policy, agents: int, seed: int) -> Outcome:
 
 def _start(fleet: Fleet, policy: Policy, spread_s: float) -> None:
     draw = fleet.world.random.uniform
-    pace = Pace(uniform=draw, wait=fleet.world.wait)
+    pace = Pace(uniform=draw, wait=fleet.world.wait, streams=True)
     if policy is Policy.NO_JITTER:
         pace = replace(pace, uniform=lambda low, high: (low + high) / 2)
     for number in range(fleet.agents):

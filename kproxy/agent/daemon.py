@@ -1,6 +1,7 @@
 """From options to a running agent: which source, which backend, which families."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,7 +48,9 @@ from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifest_directory import ManifestDirectory
+from kproxy.sources.pace import Pace
 from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.sources.streamed import lists_are_streamed
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.threads import when_hopeless
@@ -302,6 +305,7 @@ def _source(
         emit,
         node_name=options.node_name,
         service_cidrs=options.configuration.mode is Mode.NFTABLES,
+        pace=Pace(streams=lists_are_streamed(os.environ)),
     )
 
 

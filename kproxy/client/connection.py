@@ -129,7 +129,7 @@ class Connection:
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)
         try:
-            verb = "watch" if "watch" in query else "list"
+            verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
             response.close()
@@ -188,7 +188,11 @@ class Connection:
         return response
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": f"kproxy/{version('kproxy')}"}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"kproxy/{version('kproxy')}",
+        }
         authorization = self._access.authorization()
         return {**headers, "Authorization": authorization} if authorization else headers
 

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import msgspec
 import urllib3
@@ -14,6 +16,10 @@ from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
 _SECONDS = re.compile(r"[0-9]{1,9}")
+
+_TOO_LARGE = "Too large resource version"
+"""How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
+storage/errors.go); client-go reads it too, as not every server names the cause."""
 
 _REMEDIES = {
     400: "the request does not suit this API server",
@@ -37,18 +43,19 @@ class Peer:
     credentials: str
 
 
-def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: str = "") -> ApiFailed:
-    """The error for a Status that refuses; `retry_after` is the header, which counts only in seconds."""
+def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
+    """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
     said = f" ({one_line(body.message)})" if body.message else ""
-    seconds = int(retry_after) if _SECONDS.fullmatch(retry_after) else 0
+    seconds = retry_after_s
     if not seconds and body.details is not None:
         seconds = body.details.retry_after_seconds
     return ApiFailed(
         f"{peer.server} answers {body.code} to {verb} {resource}: {advice}{said}",
         status=body.code,
         retry_after_s=seconds,
+        is_ahead=body.code == HTTPStatus.GATEWAY_TIMEOUT and body.message.startswith(_TOO_LARGE),
     )
 
 
@@ -60,7 +67,21 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
     except (transport.HTTPError, OSError, InputError):
         body = Status()
     body = msgspec.structs.replace(body, code=response.status)
-    return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))
+    wish, now = response.headers.get("Retry-After", ""), response.headers.get("Date", "")
+    return refusal(peer, verb, resource, body, retry_after_s=_seconds(wish, now))
+
+
+def _seconds(wish: str, now: str) -> int:
+    """How long a Retry-After asks us to wait, in seconds or until a date (RFC 9110); 0 if it says neither.
+
+    A date counts from the server's own `now`, as clocks differ; client-go passes over dates, which only proxies write.
+    """
+    if _SECONDS.fullmatch(wish):
+        return int(wish)
+    try:
+        return max(0, int((parsedate_to_datetime(wish) - parsedate_to_datetime(now)).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def one_line(text: str) -> str:

@@ -34,4 +34,8 @@ class Backoff:
             self._longest_s = self._first_s
         pause_s = min(self._cap_s, self._uniform(self._base_s, self._longest_s))
         self._longest_s = 3 * pause_s
-        return max(pause_s, self._uniform(at_least_s, at_least_s + min(at_least_s, self._cap_s)))
+        return max(pause_s, self.honoured_s(at_least_s))
+
+    def honoured_s(self, at_least_s: float) -> float:
+        """The pause that a server's wish alone asks for."""
+        return self._uniform(at_least_s, at_least_s + min(at_least_s, self._cap_s))

@@ -14,6 +14,7 @@ from benchmarks.herd.fleet import Fleet
 from benchmarks.herd.loops import start_agent
 from benchmarks.herd.scenarios import SCENARIOS, Outcome, Policy, simulated
 from benchmarks.herd.server import RetryAfter
+from benchmarks.herd.tally import Seen
 from benchmarks.herd.world import World
 from kproxy.sources.pace import Pace
 
@@ -53,6 +54,14 @@ def test_agents_of_one_server_in_three_move_to_the_others_over_seconds(scenario:
     seen = outcome(scenario)
     assert seen.requests <= LOOPS / 3 / 3
     assert (0, 0) == (seen.all_lists, seen.all_refusals)
+
+
+def test_each_list_of_a_start_is_one_request_that_goes_on_as_a_watch(world: World) -> None:
+    fleet = Fleet(world, agents=1, servers=1)
+    start_agent(fleet, 0, 0.0, Pace(uniform=world.random.uniform, wait=world.wait, streams=True))
+    world.run(60.0)
+    seen = [fleet.tally.total(each, 0.0) for each in (Seen.LIST, Seen.REQUEST, Seen.CONNECTION)]
+    assert [4, 4, 4] == seen
 
 
 def test_agents_without_a_server_knock_over_seconds_and_go_on_without_a_list() -> None:

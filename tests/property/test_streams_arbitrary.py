@@ -59,6 +59,7 @@ METADATA = st.fixed_dictionaries(
         "namespace": or_odd(st.just("default")),
         "resourceVersion": or_odd(st.integers(1, 99).map(str)),
         "labels": DATA,
+        "annotations": or_odd(st.just({"k8s.io/initial-events-end": "true"})),
     },
 )
 SERVICE_SPEC = st.fixed_dictionaries(
@@ -258,11 +259,12 @@ def hearing(name: str) -> Iterator[list[logging.LogRecord]]:
         logger.removeHandler(heard)
 
 
-def told_by(server: Server) -> list[Event]:
+def told_by(server: Server, *, streams: bool = False) -> list[Event]:
     """What a loop tells of the answers; it ends, and logs no defect and nothing that is not one printable line."""
     events: list[Event] = []
     ticks = count()
     pace = Pace(
+        streams=streams,
         backoff_base_s=0,
         backoff_cap_s=0,
         retry_after_cap_s=0,
@@ -307,15 +309,18 @@ ODD_ERROR = {"type": "ERROR", "object": {"message": "first\n\x1b[31msecond", "co
 @given(
     lists=st.lists(replies(damaged(PAGE.map(as_json))), max_size=3),
     watches=st.lists(replies(STREAMS), max_size=3),
+    streams=st.booleans(),
 )
-@example(lists=[Reply(b"", status=429, headers={"Retry-After": "9" * 5000})], watches=[])
-@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_NAME) + b"\n")])
-@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")])
+@example(lists=[Reply(b"", status=429, headers={"Retry-After": "9" * 5000})], watches=[], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_NAME) + b"\n")], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")], streams=True)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(b"", status=404)] * 5, streams=True)
 def test_whatever_is_answered_the_next_good_list_is_in_force(
-    lists: list[Reply], watches: list[Reply]
+    lists: list[Reply], watches: list[Reply], *, streams: bool
 ) -> None:
     store = Store()
-    for change in told_by(Server(lists, watches)):
+    for change in told_by(Server(lists, watches), streams=streams):
         store.apply(change)
         assert all(str(rejection).isprintable() for rejection in store.rejections)
     assert [GOOD_KEY] == [*store.services]

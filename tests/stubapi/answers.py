@@ -53,10 +53,12 @@ def event(served: Served, kind: str, manifest: Object) -> bytes:
     )
 
 
-def bookmark(served: Served, resource_version: int) -> bytes:
+def bookmark(served: Served, resource_version: int, *, ends_list: bool = False) -> bytes:
     head = {"kind": served.kind, "apiVersion": served.api_version}
-    metadata = {"metadata": {"resourceVersion": str(resource_version)}}
-    return encode({"type": "BOOKMARK", "object": {**head, **metadata, **served.blank}})
+    metadata: dict[str, Any] = {"resourceVersion": str(resource_version)}
+    if ends_list:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    return encode({"type": "BOOKMARK", "object": {**head, "metadata": metadata, **served.blank}})
 
 
 def error(body: dict[str, Any]) -> bytes:

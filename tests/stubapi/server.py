@@ -15,7 +15,7 @@ from typing import Any, Self
 from stubapi.certificates import server_context
 from stubapi.handler import Handler, Request
 from stubapi.storage import Object, Storage
-from stubapi.streams import Failure, Faults, sever
+from stubapi.streams import Failure, Faults, StreamedLists, sever
 
 _POLL_S = 0.02
 
@@ -105,6 +105,10 @@ class StubApi:
         """Send a bookmark on every open stream."""
         self.faults.bookmark()
 
+    def end_streams_with(self, status: int) -> None:
+        """End every open stream with an ERROR event."""
+        self.faults.end_with(status)
+
     def close_streams(self) -> None:
         """Cut every open stream in mid-air."""
         self.faults.close()
@@ -125,6 +129,25 @@ class StubApi:
     def have(self, kind: str) -> None:
         """Serve it again."""
         del self.faults.lacking[kind]
+
+    def stream_lists(
+        self, how: StreamedLists = StreamedLists.GIVEN, *, broken_after: int | None = None
+    ) -> None:
+        """Take `sendInitialEvents` in this way; the streams break off after so many events of their lists."""
+        with self.storage.changed:
+            self.faults.streamed_lists, self.faults.initial_events_end = how, broken_after
+
+    def restore_from_backup(self, to: int) -> None:
+        """Be where the storage was at this resourceVersion."""
+        self.storage.go_back(to)
+
+    def disguise_versions(self, text: str) -> None:
+        """Name the resourceVersion of each list so, and take that for the newest."""
+        self.faults.version_name = text
+
+    def page_all_lists(self) -> None:
+        """Have no cache that gives lists in one piece."""
+        self.faults.cache_lists = False
 
     def answer_after(self, delay_s: float) -> None:
         """Let each answer to a GET take so long to begin."""

@@ -152,7 +152,7 @@ def test_request_that_waits_long_is_told(
     api: StubApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection = connect(
-        api.write_kubeconfig(tmp_path / "kubeconfig"), "", lambda _: None, RateLimiter(0.5, 1)
+        api.write_kubeconfig(tmp_path / "kubeconfig"), "", lambda _: None, RateLimiter(0.5, 1, clock=Clock())
     )
     connection.wait = lambda _: None
     with caplog.at_level("INFO"):
