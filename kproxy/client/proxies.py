@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from kproxy.client.urls import Url, ascii_name, host_name, parsed
 from kproxy.errors import InputError
@@ -20,6 +21,9 @@ _MOST_SOCKS_BYTES = 255
 
 _MOST_DIGITS = 5
 """Of a port: Python reads no number of thousands of digits."""
+
+_BROKEN_LOGIN = re.compile(r"(?>([^:/?#]*:(?=//))?(//)?)[^/?#]*[/?#].*@", re.DOTALL)
+"""Go takes the beginning of such a password for host and port, which messages name."""
 
 _CIDR = re.compile(r"[^/]+/[0-9]{1,3}")
 
@@ -69,7 +73,7 @@ def proxy_for(
             url = parsed(proxy_url)
         except ValueError as error:
             raise InputError(f"{named_by} cannot be used: {error}") from error
-        return _usable(url, named_by)
+        return _usable(url, named_by, proxy_url)
     scheme = server.partition(":")[0]
     names = f"{scheme}_proxy".upper(), f"{scheme}_proxy"
     named_by = next((name for name in names if environment.get(name)), "")
@@ -102,14 +106,24 @@ def _of_variable(name: str, value: str) -> Proxy | None:
             url = parsed(f"http://{value}")
         except ValueError:
             if url is None:
-                _log.warning("%s is passed over, since it is no URL of a proxy: %s", name, fault)
+                _tell_once(name, fault)
                 return None
     if "://" in value and url.host in _PORTS:
         raise InputError(f"{name} cannot be used: it is no URL of a proxy; write it as http://host:port")
-    return _usable(url, name)
+    return _usable(url, name, value)
 
 
-def _usable(url: Url, named_by: str) -> Proxy:
+@cache
+def _tell_once(name: str, fault: str) -> None:
+    """Each connection looks at the environment anew, which stays the same."""
+    _log.warning("%s is passed over, since it is no URL of a proxy: %s", name, fault)
+
+
+def _usable(url: Url, named_by: str, text: str) -> Proxy:
+    if _BROKEN_LOGIN.match(text):
+        raise InputError(
+            f"{named_by} cannot be used: its user or password holds a /, ? or #; write them as %2F, %3F, %23"
+        )
     if url.scheme not in _PORTS:
         raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
     if not url.host:
