@@ -609,6 +609,15 @@ GOOD = [
         {"server": "https://h:6443", "certificate": ClientCertificate(CERTIFICATE, KEY)},
     ),
     Row(
+        "host and port with a client certificate as data",
+        "rest/url_utils.go DefaultServerUrlFor",
+        kubeconfig(
+            {"server": "h:6443"},
+            {"client-certificate-data": packed(CERTIFICATE), "client-key-data": packed(KEY)},
+        ),
+        {"server": "https://h:6443"},
+    ),
+    Row(
         "http with a client certificate",
         "clientcmd/client_config.go ClientConfig, only if secure",
         kubeconfig({"server": "http://h"}, {"client-certificate": "client.crt", "client-key": "client.key"}),
@@ -928,6 +937,24 @@ BAD = [
         "clientcmd/validation.go ErrEmptyCluster",
         kubeconfig(context={"user": "admin"}),
         r"contexts\[0\] 'here': cluster: it is missing; name one of the clusters",
+    ),
+    Row(
+        "context of no name without a cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {"contexts": [{"context": {"user": ""}}]},
+        r"contexts\[0\] '': cluster: it is missing",
+    ),
+    Row(
+        "cluster of no name without a server",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {**kubeconfig(context={"user": "admin"}), "clusters": [None]},
+        r"clusters\[0\] '': server: it is missing",
+    ),
+    Row(
+        "unknown cluster where there is none",
+        "clientcmd/validation.go validateContext",
+        {**kubeconfig(), "clusters": None},
+        r"there is no cluster 'home'; name one that is there \(none\)",
     ),
     Row(
         "empty cluster",
