@@ -1203,6 +1203,12 @@ BAD = [
         r"users\[0\] 'admin': client-key: it is missing",
     ),
     Row(
+        "plugin with a variable that is null",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"exec": {"command": "a", "apiVersion": V1BETA1, "env": [None]}}),
+        r"users\[0\] 'admin': exec.env\[0\].name: '' is no name of a variable",
+    ),
+    Row(
         "plugin without a command, without TLS",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig({"server": "http://h"}, {"exec": {"apiVersion": V1}}),
@@ -1645,7 +1651,7 @@ def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
         "tls-server-name": "kubernetes",
         "proxy-url": "http://p:3128",
         "disable-compression": True,
-        "extensions": [{"name": "other", "extension": None}, extension],
+        "extensions": [None, {"name": "other", "extension": None}, extension],
     }
     given = kubeconfig(cluster, {"exec": {**PLUGIN, "provideClusterInfo": True}})
     assert BEARER == find_target(written(folder, given), "").credentials.headers()
@@ -1658,6 +1664,24 @@ def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
         "config": {"audience": "here", "n": 7},
     }
     assert wanted == json.loads((folder / "info").read_text())["spec"]["cluster"]
+
+
+def test_plugin_gets_its_arguments_and_environment(folder: Path) -> None:
+    PluginProgram(folder).does(
+        f"""printf '%s|' "$#" "$@" "$ONE" "$TWO" "$KUBERNETES_EXEC_INFO" > {folder}/seen"""
+    )
+    plugin = {
+        **PLUGIN,
+        "args": ["a b", None, "c"],
+        "env": [{"name": "ONE", "value": "1"}, {"name": "TWO"}],
+        "provideClusterInfo": True,
+    }
+    with pytest.raises(EnvironmentLacking):
+        find_target(written(folder, kubeconfig(user={"exec": plugin})), "").credentials.headers()
+    *given, info, _ = (folder / "seen").read_text().split("|")
+    assert ["3", "a b", "", "c", "1", ""] == given
+    assert SERVER == json.loads(info)["spec"]["cluster"]["server"]
+    assert "certificate-authority-data" not in json.loads(info)["spec"]["cluster"]
 
 
 @pytest.mark.parametrize(
