@@ -96,7 +96,7 @@ class Connection:
         self._target = target
         self._note = note
         self._way = way_to(target)
-        self.peer = Peer(target.server, target.origin, self._way.proxy)
+        self.peer = Peer(target.server.rstrip("/"), target.origin, self._way.proxy)
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.

@@ -88,6 +88,20 @@ def test_proxy_reaches_and_resolves_the_server(
     assert ["somebody"] == api.client_names
 
 
+def test_name_beyond_ascii_is_asked_for_as_dns_has_it() -> None:
+    with tls_server(signed_by(ROOT, "xn--bcher-kva.test")) as api, proxy(http()) as proxied:
+        assert b"ok" == asked(f"https://bücher.test:{api.port}", f"http://127.0.0.1:{proxied.port}")
+    assert [f"CONNECT xn--bcher-kva.test:{api.port}"] == proxied.asked
+    assert ["xn--bcher-kva.test"] == api.server_names
+
+
+@pytest.mark.parametrize(("scheme", "serve"), [("http", http()), ("socks5", socks())])
+def test_name_with_a_last_dot_is_expected_without_it(api: Seen, scheme: str, serve: Serve) -> None:
+    with proxy(serve) as proxied:
+        assert b"ok" == asked(f"https://{NAME}.:{api.port}", f"{scheme}://127.0.0.1:{proxied.port}")
+    assert [NAME] == api.server_names
+
+
 def test_tunnel_is_asked_for_with_a_host(api: Seen) -> None:
     with proxy(http()) as proxied:
         asked(f"https://{NAME}:{api.port}", f"http://127.0.0.1:{proxied.port}")
