@@ -122,6 +122,8 @@ def _tls_advice(detail: str, credentials: str) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while (
+        cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    ) is not None:
         error = cause
     return one_line(without_user(str(error))) or type(error).__name__

@@ -2,9 +2,12 @@
 
 import socket
 import ssl
+import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
@@ -285,6 +288,66 @@ def test_silent_proxy_is_given_up(api: Seen, scheme: str, monkeypatch: pytest.Mo
     with proxy(silent) as proxied:
         said = refusal(f"https://{NAME}:{api.port}", f"{scheme}://alice:hunter2@127.0.0.1:{proxied.port}")
     assert f"the proxy {scheme}://127.0.0.1:{proxied.port} has gone silent" in said
+
+
+def drips_in_the_handshake(connection: socket.socket, _: Proxied) -> None:
+    """The head of a TLS record of 16 kB, and then a byte now and then."""
+    connection.recv(1 << 16)
+    drips(connection, b"\x16\x03\x03\x3f\xff")
+
+
+def drips_in_the_tunnel(connection: socket.socket, _: Proxied) -> None:
+    connection.recv(1 << 16)
+    drips(connection, b"HTTP/1.1 200 OK\r\nX: ")
+
+
+def drips(connection: socket.socket, head: bytes) -> None:
+    connection.sendall(head)
+    while True:
+        connection.sendall(b"\x02")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "serve"), [("https", drips_in_the_handshake), ("http", drips_in_the_tunnel)]
+)
+def test_proxy_that_is_never_ready_is_given_up(
+    scheme: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "LONGEST_GREETING_S", 0.3)
+    with proxy(serve) as proxied:
+        said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@127.0.0.1:{proxied.port}")
+    assert f"the proxy {scheme}://127.0.0.1:{proxied.port} has gone silent" in said
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("through", ["", "http", "socks5"])
+def test_server_that_is_never_ready_is_given_up(through: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "LONGEST_GREETING_S", 0.3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        proxy(drips_in_the_handshake) as server,
+        proxy(socks() if through == "socks5" else http()) as proxied,
+    ):
+        way = f"{through}://127.0.0.1:{proxied.port}" if through else ""
+        said = refusal(f"https://127.0.0.1:{server.port}", way)
+    assert f"https://127.0.0.1:{server.port} has gone silent" in said
+    until = time.monotonic() + TIMEOUT_S
+    while before < open_descriptors() and time.monotonic() < until:
+        time.sleep(0.02)  # the other side's end
+    assert before >= open_descriptors()
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_lack_of_threads_is_said(api: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    assert "the system gives no more threads" in refusal(f"https://127.0.0.1:{api.port}")
 
 
 def test_loopback_is_reached_without_the_proxy_of_the_environment(
