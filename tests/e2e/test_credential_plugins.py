@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from credentialplugins import PluginProgram, in_seconds
 from kproxy.client.exec_config import V1
-from namespaces import fresh_namespace, inside
+from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from running import BOUND_S, NODE, eventually, running_agent
 from stubapi import StubApi
 from stubapi.manifests import node
@@ -87,6 +89,28 @@ def test_agent_whose_plugin_hangs_ends_with_it_within_3_s(
     assert took_s < SOON_S
     assert "defect" not in log.read_text()
     assert [] == api.requests
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + 15), (signal.SIGHUP, 128 + 1)]
+)
+def test_render_whose_plugin_hangs_ends_with_it(
+    asked: signal.Signals, code: int, api: StubApi, program: PluginProgram, log: Path
+) -> None:
+    mark = 10_000 + os.getpid()
+    program.does(f"setsid sleep {mark} & timeout {mark} sleep {mark}")
+    command = [sys.executable, "-m", "kproxy", "render", "--from-cluster", "--node", NODE]
+    with log.open("wb") as output:
+        render = subprocess.Popen(
+            [*DIES_WITH_ITS_PARENT, *command, "--kubeconfig", write_kubeconfig(api, program, log)],
+            stdout=output,
+            stderr=output,
+        )
+    eventually(lambda: len(processes_with(f"sleep\0{mark}")) == 3, "the plugin runs", log)
+    render.send_signal(asked)
+    assert code == render.wait(timeout=SOON_S)
+    assert [] == processes_with(f"sleep\0{mark}")
+    assert "Traceback" not in log.read_text()
 
 
 def test_killed_agent_leaves_no_plugin_behind(api: StubApi, program: PluginProgram, log: Path) -> None:

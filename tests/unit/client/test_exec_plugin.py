@@ -241,6 +241,11 @@ def test_missing_plugin_is_told_with_its_hint(
     assert [Called(1, CallStatus.NOT_FOUND)] == facts
 
 
+@pytest.mark.parametrize("command", ["/" + "x" * 5000, "x" * 5000, "/etc", "/etc/hosts/x"])
+def test_command_that_no_program_can_be_is_told(command: str, program: PluginProgram) -> None:
+    assert "is no program that we may run" in failure(replace(program.config(), command=command))
+
+
 def test_command_that_holds_its_arguments_is_told(program: PluginProgram) -> None:
     said = failure(replace(program.config(), command="aws eks get-token"))
     assert said.endswith("aws eks get-token is no program that we may run; put its arguments into exec.args")
@@ -321,7 +326,9 @@ def test_authority_that_is_too_large_for_an_environment_is_told(program: PluginP
     config = replace(
         program.config(), cluster=ClusterInfo("https://10.0.0.1:6443", authority=b"x" * (1 << 18))
     )
-    assert "is not run: it cannot be started: Argument list too long" in failure(config)
+    assert "is not run: it cannot be started: Argument list too long; shorten its arguments, " in failure(
+        config
+    )
 
 
 def test_environment_is_ours_with_the_files_in_order(

@@ -1164,6 +1164,30 @@ BAD = [
         "token: username or password stands beside it",
     ),
     Row(
+        "token with a user without a password",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"token": CANARY, "username": "me"}),
+        "token: username or password stands beside it",
+    ),
+    Row(
+        "certificate as data without a key",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"client-certificate-data": packed(CERTIFICATE)}),
+        r"users\[0\] 'admin': client-key: it is missing",
+    ),
+    Row(
+        "plugin without a command, without TLS",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig({"server": "http://h"}, {"exec": {"apiVersion": V1}}),
+        r"users\[0\] 'admin': exec.command: it is missing",
+    ),
+    Row(
+        "plugin without a command, beside a token",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"token": CANARY, "exec": {"apiVersion": V1}}),
+        r"users\[0\] 'admin': exec.command: it is missing",
+    ),
+    Row(
         "token file with a user",
         "transport/round_trippers.go HTTPWrappersForConfig",
         kubeconfig(user={"tokenFile": "token", **LOGIN}),
