@@ -183,7 +183,7 @@ def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
     except ProxyConnectionError as error:
         reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
         raise transport.ProxyError(str(reason), _as_of_urllib3(connection, proxy, reason)) from reason
-    except (ProxyError, ProxyTimeoutError, OSError) as error:
+    except (ProxyError, ProxyTimeoutError, OSError, ValueError) as error:
         raise transport.ProxyError(str(error), error) from error
     for option in _SOCKET_OPTIONS:
         reached.setsockopt(*option)

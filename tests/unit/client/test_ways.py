@@ -375,6 +375,36 @@ def test_server_without_tls_is_asked_through_the_proxy_and_gets_no_credentials()
     assert BEARER.encode() not in head
 
 
+def test_server_without_tls_is_reached_over_socks() -> None:
+    with tls_server(None) as api, proxy(socks("alice:hunter2")) as proxied:
+        way = f"socks5://alice:hunter2@127.0.0.1:{proxied.port}"
+        assert b"ok" == asked(f"http://{NAME}:{api.port}", way, None)
+        ((_, headers),) = api.requests
+    assert [f"{NAME}:{api.port}"] == proxied.asked
+    assert "Authorization" not in headers
+
+
+@pytest.mark.parametrize(
+    "reply", [b"\5\0\5\0\0\3\4\xff\xff\xff\xff\0\0", b"\5\0\5\0\0\7", b"\4\0", b"\5\0\5\0\1"]
+)
+def test_socks_proxy_that_answers_anything_is_said(reply: bytes) -> None:
+    def serve(connection: socket.socket, _: Proxied) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(reply[:2])
+        connection.recv(1 << 16)
+        connection.sendall(reply[2:])
+
+    with proxy(serve) as proxied:
+        said = refusal(f"https://{NAME}", f"socks5://127.0.0.1:{proxied.port}")
+    assert f"the proxy socks5://127.0.0.1:{proxied.port} does not lead to https://{NAME}" in said
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_name_that_dns_cannot_hold_is_said(scheme: str) -> None:
+    said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@{'a' * 70}.test")
+    assert "a" * 70 in said
+
+
 def test_wrong_login_for_a_server_without_tls_is_said() -> None:
     with tls_server(None) as api, proxy(http("alice:other")) as proxied:
         said = refusal(f"http://{NAME}:{api.port}", f"http://alice:hunter2@127.0.0.1:{proxied.port}", None)
