@@ -110,7 +110,8 @@ def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
     if isinstance(error, transport.ProxyError) and peer.proxy is not None:
         return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials))
+    through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
+    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + through)
 
 
 def _transport_text(error: Exception, server: str, credentials: str) -> str:

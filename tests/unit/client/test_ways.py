@@ -208,6 +208,7 @@ def test_certificate_of_the_server_behind_a_proxy_is_verified(api: Seen) -> None
         way = f"http://alice:hunter2@127.0.0.1:{proxied.port}"
         said = refusal(f"https://{NAME}:{api.port}", way, TlsSettings(authority().pem))
     assert f"https://{NAME}:{api.port}: we do not trust its certificate" in said
+    assert f"; the proxy is http://127.0.0.1:{proxied.port} of proxy-url in the kubeconfig x" in said
     assert [] == api.requests
 
 
