@@ -12,6 +12,9 @@ _STRING = 1
 """The `type` of an IntOrString that is text."""
 
 
+_IN_THE_WRAPPING = ("kind", "apiVersion")
+
+
 class UnencodableError(Exception):
     """A value that has no place in the message: no API server stores it."""
 
@@ -73,7 +76,7 @@ def _fill(message: Any, value: Any) -> None:
 def _fill_fields(message: Any, fields: Mapping[str, Any]) -> None:
     known = message.DESCRIPTOR.fields_by_name
     for name, value in fields.items():
-        if value is not None:
+        if value is not None and (name in known or name not in _IN_THE_WRAPPING):
             _set(message, known[name], value)
     for name in ALWAYS[message.DESCRIPTOR.name]:
         if not message.HasField(name):
