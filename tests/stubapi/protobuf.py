@@ -44,9 +44,8 @@ def framed(message: bytes) -> bytes:
 def encode(manifest: Mapping[str, Any]) -> bytes:
     """An object or list alone. UnencodableError where a value is of another type than its field."""
     message = message_of(manifest["kind"])
-    fields = {name: value for name, value in manifest.items() if name not in ("kind", "apiVersion")}
     try:
-        _fill(message, fields)
+        _fill(message, manifest)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UnencodableError(str(error)) from error
     return _bytes(message)
