@@ -26,6 +26,7 @@ from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.content import accepted
 from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
@@ -142,6 +143,8 @@ class _Parts(NamedTuple):
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
+    asking = options.configuration.client_connection
+    accept = accepted(asking.content_type, asking.accept_content_types)
 
     def note(asked: Asked) -> None:
         tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
@@ -150,7 +153,7 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     limiter = rate_limiter(asking.qps, asking.burst)
 
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, note, limiter)
+        return connect(options.kubeconfig, options.master, note, accept, limiter=limiter)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))

@@ -3,26 +3,31 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import urlencode, urlsplit
+from typing import NamedTuple, Self
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.compression import GZIP, unpacked
+from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.client.rate import RateLimiter
-from kproxy.errors import ApiFailed, InputError
-from kproxy.state.encodings import Encoding, encoding_of
-
-if TYPE_CHECKING:
-    from kproxy.client.credentials import Access
+from kproxy.client.target import Target
+from kproxy.client.way import Way
+from kproxy.errors import ApiFailed, InputError, Malformed
+from kproxy.state.encodings import JSON, Encoding, encoding_of
 
 _log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
+
+_DRAIN_S = 0.5
+"""A server that has said all ends its answer with it; another handshake costs less than a longer wait."""
 
 _LONG_WAIT_S = 1.0
 """A request that waits longer for its turn is told in the log, as client-go does it."""
@@ -71,11 +76,29 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they arrive, in pieces of any size."""
+        encoding = self._response.headers.get("Content-Encoding", "")
         try:
-            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=True):
+            yield from unpacked(self._received(), encoding)
+        except Malformed as broken:
+            raise ApiFailed(
+                f"the answer cannot be unpacked: {broken}; check what stands between us and the API server"
+            ) from broken
+
+    def _received(self) -> Iterator[bytes]:
+        try:
+            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=False):
                 yield chunk
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
+
+    def drain(self) -> None:
+        """Read the end of the body if it comes at once, so that the connection can be used again."""
+        sock = getattr(self._response.connection, "sock", None)
+        if sock is None:
+            return
+        sock.settimeout(_DRAIN_S)
+        with suppress(ApiFailed):
+            next(self._received(), b"")
 
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""
@@ -101,21 +124,26 @@ class Asked(NamedTuple):
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
-    After a failure, close it and make a new one: that reads certificates and tokens anew. `note` is told of
-    each request once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)`
-    spends that time, and answers true where it was cut short, so that the request is not sent.
+    After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
+    once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)` spends that time,
+    and answers true where it was cut short, so that the request is not sent. InputError or EnvironmentLacking where
+    no connection could be made as the target says.
     """
 
     def __init__(
         self,
-        access: "Access",
+        target: Target,
         note: Callable[[Asked], None] = lambda _: None,
+        way_to: Callable[[Target], Way] = Way,
+        accept: str = ACCEPT,
         limiter: RateLimiter | None = None,
     ) -> None:
-        self._access = access
+        self._target = target
         self._note = note
+        self._way = way_to(target)
+        self._accept = accept
         self._limiter = limiter
-        self.peer = Peer(access.server, access.origin)
+        self.peer = Peer(target.server, target.origin, self._way.proxy)
         self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
@@ -125,11 +153,14 @@ class Connection:
         """
         # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
         throttled_s = None if "watch" in query else self._await_turn(path)
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, throttled_s=throttled_s)
+        verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
+        compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
+        response = self._request(
+            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, throttled_s=throttled_s
+        )
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)
         try:
-            verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
             response.close()
@@ -137,7 +168,8 @@ class Connection:
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
         throttled_s = self._await_turn(path)
-        response = self._request("POST", path, read_timeout_s, body, throttled_s=throttled_s)
+        content = {"Content-Type": JSON.media_type}
+        response = self._request("POST", path, read_timeout_s, content, body, throttled_s=throttled_s)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -145,7 +177,7 @@ class Connection:
             response.close()
 
     def close(self) -> None:
-        self._access.pool.clear()
+        self._way.close()
 
     def _await_turn(self, path: str) -> float | None:
         """How long it took; None without a limit. ApiFailed where the wait was cut short."""
@@ -163,6 +195,7 @@ class Connection:
         method: str,
         path: str,
         read_timeout_s: float,
+        headers: Mapping[str, str],
         body: bytes | None = None,
         *,
         throttled_s: float | None = None,
@@ -170,31 +203,28 @@ class Connection:
         began_at = time.monotonic()
         code = "<error>"
         try:
-            response = self._access.pool.request(
+            response = self._way.pool().request(
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
-                headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
+                headers={**self._headers(), **headers},
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
+                redirect=False,
                 preload_content=False,
             )
             code = str(response.status)
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            host = urlsplit(self.peer.server).netloc
-            self._note(Asked(method, host, code, time.monotonic() - began_at, throttled_s))
+            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at, throttled_s))
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self._target.credentials.refused()
         return response
 
     def _headers(self) -> dict[str, str]:
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"kproxy/{version('kproxy')}",
-        }
-        authorization = self._access.authorization()
-        return {**headers, "Authorization": authorization} if authorization else headers
+        headers = {"Accept": self._accept, "User-Agent": f"kproxy/{version('kproxy')}"}
+        return headers | self._way.proof()
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
@@ -204,14 +234,16 @@ def connect(
     kubeconfig: Path | None = None,
     master: str = "",
     note: Callable[[Asked], None] = lambda _: None,
+    accept: str = ACCEPT,
     limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. Reads files and
-    runs credential plugins anew each time. InputError for a configuration that cannot be used,
-    EnvironmentLacking without a configuration and outside a pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the
+    header by which we ask for an encoding. Reads files anew each
+    time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
+    pod.
     """
-    from kproxy.client.credentials import access  # half a second, spent only with a cluster
+    from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(access(kubeconfig, master), note, limiter)
+    return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

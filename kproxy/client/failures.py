@@ -9,6 +9,8 @@ import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.proxies import Proxy
+from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
 from kproxy.state.encodings.envelopes import Status
@@ -41,6 +43,12 @@ class Peer:
 
     server: str
     credentials: str
+    proxy: Proxy | None = None
+
+    @property
+    def host(self) -> str:
+        """`address:port` as the URL has them, without user and password."""
+        return without_user(self.server).partition("://")[2].partition("/")[0]
 
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:

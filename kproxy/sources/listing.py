@@ -18,6 +18,9 @@ from kproxy.values import NamespacedName
 _MOST_PAGES = 2_000
 """A million objects at the usual 500; a proxy that loses the query would give the first page for ever."""
 
+MOST_OBJECTS = 1_000_000
+"""Ten times as many as the largest cluster has of a kind: more would cost the node its memory."""
+
 MOST_BYTES = 128 << 20
 """An object has 1.5 MB at most in etcd, and usually some 5 kB as JSON and 1 kB as protobuf: a list of 20,000 fits in.
 More would cost the node its memory, and is asked for in pages."""
@@ -122,8 +125,13 @@ class Found:
         self._number = 0
 
     def take(self, encoding: Encoding, raw: Raw) -> None:
-        """The next object; one that cannot be used costs itself alone."""
+        """The next object; one that cannot be used costs itself alone. ApiFailed for more than MOST_OBJECTS."""
         self._number += 1
+        if self._number > MOST_OBJECTS:
+            raise ApiFailed(
+                f"the list of {self._resource.name} has no end after {MOST_OBJECTS} objects; "
+                "check what stands between us and the API server"
+            )
         match decoded(self._resource, encoding, raw):
             case Changed(object=thing) as changed:
                 self._each[thing.key] = changed

@@ -18,12 +18,12 @@ from functools import partial
 from http import HTTPStatus
 
 from kproxy.client.connection import Answer, Connection
-from kproxy.client.failures import one_line, refusal
+from kproxy.client.failures import refusal
 from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
 from kproxy.sources.backoff import Backoff
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
-from kproxy.sources.position import OVERLOADED, Next, Position
+from kproxy.sources.position import OVERLOADED, Next, Position, as_told
 from kproxy.sources.streamed import (
     MOST_FAILURES,
     InitialEvents,
@@ -165,11 +165,12 @@ class ListWatch:
             try:
                 return self._open(query, self._pace.list_timeout_s)
             except ApiFailed as failure:
-                goes_on = "continue" in query and failure.status in OVERLOADED and failure.retry_after_s
-                if not goes_on or self._stopping.is_set():
+                if not ("continue" in query and failure.status in OVERLOADED and failure.retry_after_s):
                     raise
                 wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
                 self._pace.wait(self._stopping, self._backoff.honoured_s(wished_s))
+                if self._stopping.is_set():
+                    raise
         return self._open(query, self._pace.list_timeout_s)
 
     def _take_list(self, listed: Listed, resource_version: str) -> None:
@@ -180,7 +181,7 @@ class ListWatch:
             self._resource.name,
             len(listed.objects),
             len(listed.rejections),
-            one_line(resource_version),
+            as_told(resource_version),
         )
         if self._position.would_go_back(resource_version):
             logger.warning(
@@ -231,15 +232,16 @@ class ListWatch:
         query = _watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._position.oldest_stream:
             query["resourceVersion"] = self._position.oldest_stream
+        answer: Answer | None = None
         with ExitStack() as streaming:
-            begun = False
             try:
                 answer = streaming.enter_context(self._open(query, self._pace.idle_s))
-                begun = True
                 encoding, frames = answer.encoding, self._frames(answer)
                 listed, resource_version = self._initial(encoding, frames)
             except ApiFailed as failure:
-                self._do_without_stream(failure, begun=begun)
+                if answer is not None and failure.status:
+                    answer.drain()
+                self._do_without_stream(failure, begun=answer is not None)
                 return
             self._take_list(listed, resource_version)
             self._note_watching(self._pace.clock())
@@ -257,7 +259,8 @@ class ListWatch:
 
     def _do_without_stream(self, failure: ApiFailed, *, begun: bool) -> None:
         """Raises the failure unless there is something else to ask for at once."""
-        self._failed_streams += 1
+        if failure.status and failure.status not in OVERLOADED:
+            self._failed_streams += 1
         if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
             self._position.lost()
             return
@@ -364,7 +367,7 @@ class ListWatch:
             return
         pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
         self._watching_since = None
-        at = one_line(self._position.resource_version) if self._position.next is Next.WATCH else ""
+        at = as_told(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
             self._resource.name,

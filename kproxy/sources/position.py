@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from kproxy.errors import ApiFailed
 from kproxy.sources.listing import FROM_CACHE
+from kproxy.state.validate import quoted
 
 OVERLOADED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 """The server asks us to come back later; nothing is wrong with what we know."""
@@ -14,6 +15,11 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 """As long as any of 64 bits."""
 
 _NOT_UNDERSTOOD = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def as_told(resource_version: str) -> str:
+    """As a log names it: what a server calls so may be any text of any length."""
+    return resource_version if _NUMBER.fullmatch(resource_version) else quoted(resource_version)
 
 
 class Next(Enum):

@@ -51,7 +51,8 @@ _NOT_ABOUT_STREAMS = frozenset(
 """An ordinary list would be refused with these as well."""
 
 MOST_FAILURES = 3
-"""In a row, after which an ordinary list is tried, whatever the reasons were: progress is better than a rule."""
+"""Refusals in a row other than for overload, after which an ordinary list is tried: something in between may let lists
+pass and no streams."""
 
 _WORDS = ("sendInitialEvents", "a watch stream was requested")
 """Of Kubernetes' refusals, whatever their status (apimachinery, internalversion/validation; apiserver, cacher)."""

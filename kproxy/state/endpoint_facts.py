@@ -88,9 +88,9 @@ def _endpoint(family: Family, shape: wire.Endpoint) -> Endpoint | None:
     )
 
 
-def _names(hints: Iterable[wire.Named | None] | None) -> tuple[str, ...]:
+def _names(hints: list[wire.Named | None] | None) -> tuple[str, ...]:
     """Hints are compared with the names of this node and its zone, and never printed: any text will do."""
-    return tuple([_interned(hint.name) for hint in hints or () if hint and hint.name])
+    return tuple([_interned(hint.name) for hint in hints if hint and hint.name]) if hints else ()
 
 
 @lru_cache(maxsize=_MOST_NODES)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from kproxy.errors import InvalidField
-from kproxy.values import Address, Family, Network, Protocol, family_of, read_address, read_network
+from kproxy.values import Address, Family, Network, Protocol, read_address, read_network
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -140,7 +140,7 @@ def address(text: str, field: str = "") -> Address:
 
 def address_of(family: Family, text: str, field: str = "") -> Address:
     found = address(text, field)
-    if family_of(found) is not family:
+    if (":" in found) is not (family is Family.IPV6):
         raise InvalidField(field, f"{quoted(text)} is not an {family} address")
     return found
 

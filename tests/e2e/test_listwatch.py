@@ -35,9 +35,9 @@ PACE = Pace(
 Watch = Callable[[Pace], ListWatch]
 
 
-@pytest.fixture
-def api() -> Iterator[StubApi]:
-    with StubApi() as stub:
+@pytest.fixture(params=[False, True], ids=["json", "protobuf"])
+def api(request: pytest.FixtureRequest) -> Iterator[StubApi]:
+    with StubApi(speaks_protobuf=request.param) as stub:
         yield stub
 
 
@@ -293,7 +293,7 @@ def test_names_of_versions_from_a_server_are_in_no_log_raw(
         api.wait_for_streams("Service", 1)
         api.close_streams()
         api.wait_for_streams("Service", 2)
-    assert any("resourceVersion '1\\x1b[2J ERROR forged" in each for each in caplog.messages)
+    assert any(r"resourceVersion '1\x1b[2J\nERROR forged'" in each for each in caplog.messages)
     assert [] == [each for each in caplog.messages if "\x1b" in each or "\n" in each]
 
 
@@ -474,7 +474,7 @@ def test_stop_waits_for_no_answer_and_no_turn(api: StubApi, kubeconfig: Path, ev
     api.answer_after(30.0)
     limiter = RateLimiter(0.001, 1)
     source = KubeSource(
-        lambda: connect(kubeconfig, "", lambda _: None, limiter),
+        lambda: connect(kubeconfig, limiter=limiter),
         events.queue.put,
         node_name="node-1",
         pace=PACE,

@@ -1,4 +1,4 @@
-"""An agent asks its API server no faster than its settings allow, and ends at once all the same."""
+"""An agent asks its API server for no more, and no faster, than its settings allow; and ends at once all the same."""
 
 import signal
 import time
@@ -47,3 +47,18 @@ def test_lists_wait_for_their_turn_and_sigterm_for_none(
         assert 1 == sum(each.verb in ("list", "create") for each in api.requests)
         running.send_signal(signal.SIGTERM)
         assert 0 == running.wait(timeout=3.0)
+
+
+@pytest.mark.parametrize(("said", "verbs"), [(None, ["watch"] * 3), ("false", ["list", "watch"] * 3)])
+def test_agent_takes_lists_as_streams_unless_its_environment_says_no(
+    api: StubApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, verbs: list[str]
+) -> None:
+    api.stream_lists()
+    if said is not None:
+        monkeypatch.setenv("KUBE_FEATURE_WatchListClient", said)
+    log = tmp_path / "log"
+    with running_agent(f"--kubeconfig={api.write_kubeconfig(tmp_path / 'kubeconfig')}", log=log):
+        eventually(lambda: "IPv4: synced" in log.read_text(), "the first sync", log)
+        for kind in ("Service", "EndpointSlice", "Node"):
+            api.wait_for_streams(kind, 1)
+    assert sorted(verbs) == sorted(each.verb for each in api.requests if each.verb != "create")

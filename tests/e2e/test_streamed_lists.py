@@ -33,9 +33,9 @@ ALL = [StreamedLists.GIVEN, StreamedLists.GIVEN_COMPRESSED]
 Watch = Callable[..., ListWatch]
 
 
-@pytest.fixture
-def api() -> Iterator[StubApi]:
-    with StubApi() as stub:
+@pytest.fixture(params=[False, True], ids=["json", "protobuf"])
+def api(request: pytest.FixtureRequest) -> Iterator[StubApi]:
+    with StubApi(speaks_protobuf=request.param) as stub:
         yield stub
 
 
@@ -129,6 +129,7 @@ def test_server_without_streams_is_asked_once_and_listed_at_once(
         assert "listed a" == events.next_text()
         api.wait_for_streams("Service", 1)
     assert ["watch", "list", "watch"] == [each.verb for each in api.requests]
+    assert 1 == api.connections, "one handshake is enough"
     assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "services: no list as a stream" in caplog.text
 
@@ -229,9 +230,6 @@ def test_server_behind_what_is_known_streams_its_newest_list(
     events.next()
     api.wait_for_streams("Service", 1)
     api.restore_from_backup(to=28500)
-    api.put("Service", service("old"))
-    api.put("Service", service("older"))
-    api.restore_from_backup(to=28500)
     api.fail_next(1, 410)
     api.close_streams()
     assert "listed" == events.next_text()
@@ -244,20 +242,33 @@ def test_overloaded_server_is_asked_for_its_stream_again_and_for_nothing_else(
     api: StubApi, watch: Watch, events: Events, status: int
 ) -> None:
     api.stream_lists()
-    api.fail_next(2, status, retry_after=0)
+    api.fail_next(5, status, retry_after=0)
     watch()
     assert "listed" == events.next_text()
-    assert (3, 0) == (asked_for_streams(api), len(requests(api, "list")))
+    assert (6, 0) == (asked_for_streams(api), len(requests(api, "list")))
 
 
-def test_server_that_never_has_room_for_a_stream_is_asked_for_a_list_at_last(
+def test_proxy_that_lets_no_stream_pass_is_asked_for_a_list_at_last(
     api: StubApi, watch: Watch, events: Events
 ) -> None:
     api.stream_lists()
-    api.fail_next(3, 503)
+    api.fail_next(3, 502)
     watch()
     assert "listed" == events.next_text()
     assert (3, 1) == (asked_for_streams(api), len(requests(api, "list")))
+
+
+def test_server_that_is_away_is_asked_for_its_stream_when_it_is_back(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.stream_lists()
+    api.unreachable()
+    watch()
+    while 5 > caplog.text.count("cannot be reached"):
+        threading.Event().wait(0.02)
+    api.reachable()
+    assert "listed" == events.next_text()
+    assert (1, 0) == (asked_for_streams(api), len(requests(api, "list")))
 
 
 @pytest.mark.parametrize("status", [403, 500])

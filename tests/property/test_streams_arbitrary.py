@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
+from kproxy.client.proofs import Nobody
+from kproxy.client.target import Target, TlsSettings
 from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
@@ -28,7 +30,7 @@ from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
 if TYPE_CHECKING:
-    from kproxy.client.credentials import Access
+    from kproxy.client.way import Way
 
 ENDS_WITHIN_S = 60.0
 TEXTS = st.text(max_size=8) | st.sampled_from(
@@ -206,22 +208,24 @@ class Server:
     When none is left for what is asked, it says that all is too old, gives one good list, and calls `stop`.
     """
 
-    server = "https://api.example:6443"
-    origin = "the kubeconfig"
+    proxy = None
 
     def __init__(self, lists: Sequence[Reply], watches: Sequence[Reply]) -> None:
         self._lists, self._watches = deque(lists), deque(watches)
         self._healed = False
         self.stop: Callable[[], None] = lambda: None
 
-    @property
+    def connection(self) -> Connection:
+        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), Nobody())
+        return Connection(target, way_to=lambda _: cast("Way", self))
+
     def pool(self) -> "Server":
         return self
 
-    def authorization(self) -> str:
-        return "Bearer token"
+    def proof(self) -> dict[str, str]:
+        return {"Authorization": "Bearer token"}
 
-    def clear(self) -> None:
+    def close(self) -> None:
         pass
 
     def request(self, _method: str, url: str, **_: object) -> HTTPResponse:
@@ -273,7 +277,7 @@ def told_by(server: Server, *, streams: bool = False) -> list[Event]:
     )
 
     def connection() -> Connection:
-        return Connection(cast("Access", server))
+        return server.connection()
 
     loop = ListWatch(SERVICES, connection, events.append, pace)
     server.stop = loop.stop
@@ -362,6 +366,6 @@ def key_of(change: Event) -> NamespacedName | None:
 
 def test_list_without_an_end_is_given_up() -> None:
     page = Reply(as_json({"metadata": {"continue": "next"}, "items": [GOOD]}))
-    connection = Connection(cast("Access", Server([page] * 3_000, [])))
+    connection = Server([page] * 3_000, []).connection()
     with pytest.raises(ApiFailed, match=r"^the list of services has no end after 2000 pages"):
         list_resource(lambda query: connection.get("/services", query, read_timeout_s=1), SERVICES, 500)

@@ -32,12 +32,15 @@ class ApiServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.storage, self.faults, self.requests = api.storage, api.faults, api.requests
         self.created = api.created
         self.token = api.token
+        self.speaks_protobuf = api.speaks_protobuf
         self.flow_schema, self.priority_level = str(uuid.uuid4()), str(uuid.uuid4())
         self._connections: set[socket.socket] = set()
+        self.taken = 0
         super().__init__(address, Handler)
 
     def get_request(self) -> tuple[ssl.SSLSocket, Any]:
         connection, peer = super().get_request()
+        self.taken += 1
         # the handshake comes with the first read, in the connection's own thread
         tls = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         self._connections.add(tls)
@@ -64,10 +67,12 @@ class StubApi:
 
     `bind` is the IPv4 address to listen at; the kernel chooses the port unless `port` is given. `authority`
     is the PEM of the authority behind its certificate; `requests` holds every request so far, in order, and
-    `created` what was posted.
+    `created` what was posted. `speaks_protobuf` is whether those get it who ask for it, as a real server has it; then
+    all objects must be of the types that a server lets in.
     """
 
-    def __init__(self, bind: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, bind: str = "127.0.0.1", port: int = 0, *, speaks_protobuf: bool = False) -> None:
+        self.speaks_protobuf = speaks_protobuf
         self.token = secrets.token_hex(16)
         self.storage = Storage()
         self.faults = Faults(self.storage.changed)
@@ -88,6 +93,11 @@ class StubApi:
     def url(self) -> str:
         bind, port = self.address
         return f"https://{bind}:{port}"
+
+    @property
+    def connections(self) -> int:
+        """How many were taken since it is reachable."""
+        return self._server.taken if self._server else 0
 
     def put(self, kind: str, manifest: Object) -> int:
         """Create or replace an object; its new resourceVersion."""

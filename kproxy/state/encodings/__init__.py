@@ -5,10 +5,13 @@ from typing import Protocol
 
 from kproxy.errors import InputError
 from kproxy.state.encodings.as_json import JSON
+from kproxy.state.encodings.as_protobuf import PROTOBUF
 from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.objects import Kind, Object
 from kproxy.state.validate import Flaws, quoted
 from kproxy.values import NamespacedName
+
+__all__ = ["JSON", "MEDIA_TYPES", "PROTOBUF", "Encoding", "encoding_of"]
 
 
 class Encoding(Protocol):
@@ -46,7 +49,8 @@ class Encoding(Protocol):
         """The key of an object, whatever else is wrong with it; None without one."""
 
 
-_ENCODINGS: dict[str, Encoding] = {each.media_type: each for each in (JSON,)}
+_ENCODINGS: dict[str, Encoding] = {each.media_type: each for each in (JSON, PROTOBUF)}
+MEDIA_TYPES = tuple(_ENCODINGS)
 
 
 def encoding_of(content_type: str) -> Encoding:

@@ -110,7 +110,7 @@ def test_limit_holds_for_all_connections_together(api: StubApi, tmp_path: Path) 
     noted: list[Asked] = []
     began_at = time.monotonic()
     for _ in range(3):
-        connection = connect(kubeconfig, "", noted.append, limiter)
+        connection = connect(kubeconfig, "", noted.append, limiter=limiter)
         for _ in range(2):
             listed(connection)
         connection.close()
@@ -122,7 +122,7 @@ def test_limit_holds_for_all_connections_together(api: StubApi, tmp_path: Path) 
 def test_watch_waits_for_nobody(api: StubApi, tmp_path: Path) -> None:
     limiter = RateLimiter(0.001, 1)
     noted: list[Asked] = []
-    connection = connect(api.write_kubeconfig(tmp_path / "kubeconfig"), "", noted.append, limiter)
+    connection = connect(api.write_kubeconfig(tmp_path / "kubeconfig"), "", noted.append, limiter=limiter)
     listed(connection)
     for _ in range(3):
         listed(connection, watch="true", resourceVersion="28500", timeoutSeconds="1")
@@ -131,9 +131,7 @@ def test_watch_waits_for_nobody(api: StubApi, tmp_path: Path) -> None:
 
 
 def test_wait_that_is_cut_short_sends_nothing(api: StubApi, tmp_path: Path) -> None:
-    connection = connect(
-        api.write_kubeconfig(tmp_path / "kubeconfig"), "", lambda _: None, RateLimiter(0.001, 1)
-    )
+    connection = connect(api.write_kubeconfig(tmp_path / "kubeconfig"), "", limiter=RateLimiter(0.001, 1))
     listed(connection)
     stopping = threading.Event()
     connection.wait = stopping.wait
@@ -152,7 +150,7 @@ def test_request_that_waits_long_is_told(
     api: StubApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection = connect(
-        api.write_kubeconfig(tmp_path / "kubeconfig"), "", lambda _: None, RateLimiter(0.5, 1, clock=Clock())
+        api.write_kubeconfig(tmp_path / "kubeconfig"), "", limiter=RateLimiter(0.5, 1, clock=Clock())
     )
     connection.wait = lambda _: None
     with caplog.at_level("INFO"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kproxy.errors import ApiFailed
-from kproxy.sources import streamed
+from kproxy.sources import listing, streamed
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICES
 from kproxy.sources.listing import Resource
 from kproxy.sources.streamed import (
@@ -138,6 +138,15 @@ def test_stream_without_end_is_given_up_for_its_size(monkeypatch: pytest.MonkeyP
         stream.take("ADDED", service(f"s{number}"))
     with pytest.raises(NoStream, match="the stream of services has no end after 0 MB"):
         stream.take("ADDED", service("last", annotations={"note": "n" * 2_000}))
+
+
+def test_stream_without_end_is_given_up_for_its_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MOST_OBJECTS", 3)
+    stream = Stream()
+    for thing in (service("a"), 7, service("b")):
+        stream.take("ADDED", thing)
+    with pytest.raises(ApiFailed, match="the list of services has no end after 3 objects"):
+        stream.take("ADDED", service("c"))
 
 
 def test_stream_without_end_is_given_up_for_its_time() -> None:

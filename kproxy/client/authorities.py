@@ -1,0 +1,51 @@
+"""The certificate authority of a cluster, from its entry or a file."""
+
+import re
+import ssl
+from pathlib import Path
+
+from kproxy.client.failures import one_line
+from kproxy.client.files import read_bounded
+from kproxy.client.kubeconfig import Cluster, Entry
+from kproxy.errors import InvalidField
+
+_MOST_BYTES = 4 << 20
+"""All authorities that a system trusts take 0.2 MB."""
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s[^-]*-----END CERTIFICATE-----")
+_ADVICE = "write the certificate of the authority there, in PEM"
+
+
+def read_authority(entry: Entry[Cluster]) -> bytes | None:
+    """Its PEM, None where the entry has none; a file is read anew each time. InvalidField if it cannot be read."""
+    cluster = entry.value
+    if cluster.certificate_authority_data:
+        return bytes(cluster.certificate_authority_data)
+    if cluster.certificate_authority:
+        return _read(entry, Path(cluster.certificate_authority))
+    return None
+
+
+def require_certificate(entry: Entry[Cluster], pem: bytes) -> None:
+    """InvalidField unless one can be read in it, as Go's AppendCertsFromPEM asks."""
+    if not any(_is_readable(found[0]) for found in _CERTIFICATE.finditer(pem)):
+        field = f"certificate-authority{'-data' if entry.value.certificate_authority_data else ''}"
+        raise InvalidField(f"{entry.place}: {field}", f"it holds no certificate that can be read; {_ADVICE}")
+
+
+def _read(entry: Entry[Cluster], path: Path) -> bytes:
+    try:
+        return read_bounded(path, _MOST_BYTES)
+    except OSError as error:
+        raise InvalidField(
+            f"{entry.place}: certificate-authority",
+            f"{one_line(str(path))} cannot be read: {error.strerror}; {_ADVICE}",
+        ) from None
+
+
+def _is_readable(pem: bytes) -> bool:
+    try:
+        der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii").strip())
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True

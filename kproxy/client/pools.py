@@ -1,0 +1,133 @@
+"""Pools of connections to one server: straight, through a proxy's tunnel, or over SOCKS."""
+
+import socket
+import ssl
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, TypedDict
+
+import urllib3
+from urllib3 import exceptions as transport
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssltransport import SSLTransport
+
+from kproxy.client.proxies import Proxy
+from kproxy.errors import EnvironmentLacking
+
+if TYPE_CHECKING:
+    from urllib3._base_connection import BaseHTTPConnection
+
+_KEEPALIVE_S = 15
+"""Between two probes of a silent connection; Go's net.Dialer has the same."""
+
+_KEEPALIVE_PROBES = 9
+"""Unanswered ones until a connection counts as broken; Go's net.Dialer has the same."""
+
+_SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES),
+)
+
+
+class _TlsConnection(HTTPSConnection):
+    """Blames the proxy for a tunnel that it does not open, and can be severed where TLS runs within TLS."""
+
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, SSLTransport):
+            self.sock.shutdown = self.sock.socket.shutdown  # type: ignore[attr-defined]
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()
+        except OSError as error:
+            raise transport.ProxyError("no tunnel", error) from error
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+    def _validate_conn(self, conn: "BaseHTTPConnection") -> None:
+        """Without urllib3's warning where the configuration asks for no verification."""
+        if conn.is_closed:
+            conn.connect()
+
+
+_POOLS: dict[str, type[HTTPConnectionPool]] = {"http": HTTPConnectionPool, "https": _TlsPool}
+
+
+class _Settings(TypedDict):
+    ssl_context: ssl.SSLContext | None
+    server_hostname: str | None
+    socket_options: list[tuple[int, int, int]]
+
+
+def pool_manager(
+    tls: ssl.SSLContext | None, server_name: str, proxy: Proxy | None, proxy_tls: ssl.SSLContext | None
+) -> urllib3.PoolManager:
+    """Connections that are made as they are needed.
+
+    `server_name` is the name to ask for and to expect, empty for the host of the URL. A proxy is verified by its own
+    name and `proxy_tls`. EnvironmentLacking for a SOCKS proxy where the library for it is missing.
+    """
+    settings = _Settings(
+        ssl_context=tls, server_hostname=server_name or None, socket_options=list(_SOCKET_OPTIONS)
+    )
+    manager: urllib3.PoolManager
+    if proxy is None:
+        manager = urllib3.PoolManager(**settings)
+        manager.pool_classes_by_scheme = _POOLS
+    elif proxy.is_socks:
+        manager = urllib3.PoolManager(**settings)
+        manager.pool_classes_by_scheme = _socks_pools(proxy)
+    else:
+        proof = proxy.authorization()
+        headers = {"Proxy-Authorization": proof} if proof else None
+        manager = urllib3.ProxyManager(
+            proxy.url, proxy_headers=headers, proxy_ssl_context=proxy_tls, **settings
+        )
+        manager.pool_classes_by_scheme = _POOLS
+    return manager
+
+
+def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
+    if find_spec("python_socks") is None:
+        raise EnvironmentLacking(
+            f"{proxy.named_by} names a SOCKS proxy, which needs the package python-socks: pip install python-socks"
+        )
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _through_socks(proxy, self)
+
+    class Tls(_TlsConnection):
+        def _new_conn(self) -> socket.socket:
+            return _through_socks(proxy, self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class TlsPool(_TlsPool):
+        ConnectionCls = Tls
+
+    return {"http": PlainPool, "https": TlsPool}
+
+
+def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
+    """A connection whose other end the proxy has resolved and reached, whichever SOCKS 5 scheme it has (as in Go)."""
+    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
+    from python_socks.sync import Proxy as Socks
+
+    socks = Socks(
+        ProxyType.SOCKS5, proxy.host, proxy.port, proxy.user or None, proxy.password or None, rdns=True
+    )
+    try:
+        reached = socks.connect(connection.host, connection.port, timeout=connection.timeout)
+    except (ProxyError, ProxyConnectionError, ProxyTimeoutError, OSError) as error:
+        raise transport.ProxyError(str(error), error) from error
+    for option in _SOCKET_OPTIONS:
+        reached.setsockopt(*option)
+    return reached

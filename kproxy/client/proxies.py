@@ -1,0 +1,180 @@
+"""Which proxy leads to a server, by the rules of client-go, net/http and golang.org/x/net/http/httpproxy."""
+
+import ipaddress
+import logging
+import os
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kproxy.client.urls import Url, ascii_name, parsed
+from kproxy.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_SCHEMES = ", ".join(f"{scheme}://" for scheme in _PORTS)
+_MOST_SOCKS_BYTES = 255
+"""RFC 1929 gives the lengths of user and password one byte each."""
+
+_CIDR = re.compile(r"[^/]+/[0-9]{1,3}")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that stands before a server. `named_by` is the setting that names it, as a message has it."""
+
+    scheme: str
+    host: str
+    port: int
+    named_by: str
+    user: str | None = field(default=None, repr=False)
+    password: str = field(default="", repr=False)
+
+    @property
+    def url(self) -> str:
+        """Without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def is_socks(self) -> bool:
+        return self.scheme.startswith("socks")
+
+    def authorization(self) -> str:
+        """The Proxy-Authorization header (RFC 7617), empty where the setting names no user."""
+        if self.user is None:
+            return ""
+        return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
+
+
+def proxy_for(
+    server: str, proxy_url: str, origin: str, environment: Mapping[str, str] = os.environ
+) -> Proxy | None:
+    """The proxy for requests to this URL, None where they go straight to it.
+
+    A `proxy_url` wins, which `origin` has. Otherwise the environment decides: HTTPS_PROXY or HTTP_PROXY by the
+    server's scheme, NO_PROXY, each in upper case before lower case; never for loopback, and never ALL_PROXY. A
+    variable that is no URL at all counts as absent, and the log says so. InputError for a proxy that cannot be used.
+    """
+    if proxy_url:
+        named_by = f"proxy-url in {origin}"
+        try:
+            url = parsed(proxy_url)
+        except ValueError as error:
+            raise InputError(f"{named_by} cannot be used: {error}") from error
+        return _usable(url, named_by)
+    scheme = server.partition(":")[0]
+    names = f"{scheme}_proxy".upper(), f"{scheme}_proxy"
+    named_by = next((name for name in names if environment.get(name)), "")
+    if not named_by:
+        return None
+    if scheme == "http" and environment.get("REQUEST_METHOD"):
+        raise InputError(
+            f"{named_by} is not used where REQUEST_METHOD is set, since whoever asks a CGI program can set it; "
+            "unset one of them"
+        )
+    found = _of_variable(named_by, environment[named_by])
+    return found if found and _is_proxied(parsed(server), environment) else None
+
+
+def _of_variable(name: str, value: str) -> Proxy | None:
+    """Go takes what is no URL, or one without a host, for host and port; what is not even that counts as absent."""
+    try:
+        url, fault = parsed(value), ""
+    except ValueError as error:
+        url, fault = None, str(error)
+    if url is None or not url.scheme or not url.host:
+        try:
+            url = parsed(f"http://{value}")
+        except ValueError:
+            if url is None:
+                _log.warning("%s is passed over, since it is no URL of a proxy: %s", name, fault)
+                return None
+    if "://" in value and url.host in _PORTS:
+        raise InputError(f"{name} cannot be used: it is no URL of a proxy; write it as http://host:port")
+    return _usable(url, name)
+
+
+def _usable(url: Url, named_by: str) -> Proxy:
+    if url.scheme not in _PORTS:
+        raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
+    if not url.host:
+        raise InputError(f"{named_by} cannot be used: it names no host; write it as http://host:port")
+    port = int(url.port or _PORTS[url.scheme])
+    if not 0 < port < 1 << 16:
+        raise InputError(f"{named_by} cannot be used: there is no port {port}")
+    proxy = Proxy(url.scheme, ascii_name(url.host), port, named_by, url.user, url.password or "")
+    if proxy.is_socks:
+        _check_socks_user(proxy)
+    return proxy
+
+
+def _check_socks_user(proxy: Proxy) -> None:
+    for text in (proxy.user or "", proxy.password):
+        if not text.isascii() or len(text) > _MOST_SOCKS_BYTES:
+            raise InputError(
+                f"{proxy.named_by} cannot be used: user and password for SOCKS have at most "
+                f"{_MOST_SOCKS_BYTES} ASCII signs each"
+            )
+
+
+def _is_proxied(server: Url, environment: Mapping[str, str]) -> bool:
+    host = ascii_name(server.host)
+    address = _address(host.partition("%")[0])
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return False
+    host = host.strip().lower()
+    port = server.port or str(_PORTS[server.scheme])
+    entries = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+    return not any(_excepts(each.strip().lower(), host, port, address) for each in entries.split(","))
+
+
+def _excepts(entry: str, host: str, port: str, address: Address | None) -> bool:
+    """Whether an entry of NO_PROXY is about this server."""
+    if entry == "*":
+        return True
+    if (network := _network(entry)) is not None:
+        return address is not None and address in network
+    name, entry_port = _split_host_port(entry)
+    if not name or entry_port not in ("", port):
+        return False
+    if address is not None or _address(name) is not None:
+        return address is not None and address == _address(name)
+    suffix = ascii_name(name.removeprefix("*") if name.startswith("*.") else name)
+    if suffix.startswith("."):
+        return host.endswith(suffix)
+    return host == suffix or host.endswith(f".{suffix}")
+
+
+def _split_host_port(text: str) -> tuple[str, str]:
+    """As Go's net.SplitHostPort; a text that this refuses is all host."""
+    bracketed = re.fullmatch(r"\[([^\[\]]*)\]:([^\[\]:]*)", text) or re.fullmatch(
+        r"([^\[\]:]*):([^\[\]:]*)", text
+    )
+    return (bracketed[1], bracketed[2]) if bracketed else (text, "")
+
+
+def _address(text: str) -> Address | None:
+    """An IPv4 address that is written as an IPv6 one is that IPv4 address."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv6Address):
+        return None if found.scope_id else found.ipv4_mapped or found
+    return found
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    if not _CIDR.fullmatch(text):
+        return None
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    return found if mapped is None else ipaddress.ip_network(f"{mapped}/{found.prefixlen - 96}")

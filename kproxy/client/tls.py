@@ -1,0 +1,134 @@
+"""TLS to a server as Go's crypto/tls and crypto/x509 do it, from settings in memory alone.
+
+No key is ever written to a file system: OpenSSL takes one only from a path, and gets the path of a memory file that
+ends with its descriptor. Contexts are made by hand, since those that the ssl module and urllib3 make write the secrets
+of each session to the file that SSLKEYLOGFILE names, which Go does not.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kproxy.client.target import ClientCertificate, TlsSettings
+from kproxy.errors import InputError
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.*?-----END CERTIFICATE-----", re.DOTALL)
+
+_SYSTEM_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""The first that can be read counts, as in Go's crypto/x509/root_linux.go."""
+
+_SYSTEM_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
+"""All files in all of them count."""
+
+
+class _Encrypted(Exception):
+    pass
+
+
+def client_context(tls: TlsSettings, certificate: ClientCertificate | None, origin: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer, and the same servers accepted as by Go.
+
+    Any certificate of the authority's PEM ends a chain, its root or not; an authority needs no key identifiers (which
+    Python 3.13 asks for); the name in a certificate's subject counts for nothing. InputError, which names `origin`,
+    for an authority without a certificate, and for a client's key that is encrypted or does not fit.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags = (
+        ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    )
+    context.hostname_checks_common_name = False
+    if not tls.is_verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.authority is None:
+        _trust(context, _system_authorities())
+    elif not _trust(context, [tls.authority]):
+        raise InputError(
+            f"the certificate authority of {origin} cannot be used: it holds no certificate in PEM"
+        )
+    if certificate is not None:
+        _prove_with(context, certificate, origin)
+    return context
+
+
+def _trust(context: ssl.SSLContext, texts: Iterable[bytes]) -> int:
+    """How many certificates could be taken; what else stands in the texts is passed over."""
+    taken = 0
+    for text in texts:
+        for found in _CERTIFICATE.finditer(text):
+            try:
+                context.load_verify_locations(cadata=ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
+            except (ssl.SSLError, ValueError):
+                continue
+            taken += 1
+    return taken
+
+
+def _system_authorities() -> Iterator[bytes]:
+    """SSL_CERT_FILE and SSL_CERT_DIR stand for the system's own places."""
+    file, directories = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    for path in [file] if file else _SYSTEM_FILES:
+        if (text := _read(Path(path))) is not None:
+            yield text
+            break
+    for directory in directories.split(":") if directories else _SYSTEM_DIRECTORIES:
+        try:
+            paths = sorted(Path(directory).iterdir())
+        except OSError:
+            continue
+        yield from filter(None, map(_read, paths))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _prove_with(context: ssl.SSLContext, certificate: ClientCertificate, origin: str) -> None:
+    def asked_for_pass_phrase() -> str:
+        raise _Encrypted
+
+    try:
+        with _memory_file(certificate.certificate) as chain, _memory_file(certificate.key) as key:
+            context.load_cert_chain(chain, key, asked_for_pass_phrase)
+    except _Encrypted:
+        raise InputError(
+            f"the client key of {origin} is encrypted, and nobody is there to give its pass phrase; store it without one"
+        ) from None
+    except ssl.SSLError as error:
+        raise InputError(f"{_fault(certificate, error)} of {origin}") from error
+
+
+def _fault(certificate: ClientCertificate, error: ssl.SSLError) -> str:
+    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        return "the client key does not fit the client certificate"
+    if not _CERTIFICATE.search(certificate.certificate):
+        return "there is no certificate in PEM in the client certificate"
+    if b"PRIVATE KEY-----" not in certificate.key:
+        return "there is no private key in PEM in the client key"
+    return f"OpenSSL cannot use ({error.reason or 'no reason given'}) the client certificate and key"
+
+
+@contextmanager
+def _memory_file(content: bytes) -> Iterator[str]:
+    """A path that leads to the content while the block runs, and on no disk."""
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

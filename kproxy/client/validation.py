@@ -1,0 +1,101 @@
+"""Which clusters and users of a kubeconfig client-go refuses.
+
+Source: client-go `tools/clientcmd/validation.go` (`validateClusterInfo`, `validateAuthInfo`), `transport/transport.go`
+(`TLSConfigFor`), `rest/transport.go` and `rest/plugin.go` (`GetAuthProvider`). Each refusal is an InputError that names
+the entry, the field, the reason and the remedy, and no value of a secret.
+"""
+
+from typing import Final
+
+from kproxy.client.kubeconfig import Cluster, Entry, ExecConfig, User
+from kproxy.client.servers import check_proxy_url
+from kproxy.errors import InputError, InvalidField
+from kproxy.state.validate import quoted
+
+_GROUP: Final = "client.authentication.k8s.io"
+_MODES: Final = ("Never", "IfAvailable", "Always")
+
+
+def check_cluster(entry: Entry[Cluster]) -> None:
+    """What holds for a server with TLS and one without."""
+    cluster = entry.value
+    if cluster.certificate_authority and cluster.certificate_authority_data:
+        raise _wrong(
+            entry,
+            "certificate-authority",
+            "certificate-authority-data stands beside it; remove one of the two",
+        )
+    if cluster.proxy_url:
+        try:
+            check_proxy_url(cluster.proxy_url)
+        except InputError as wrong:
+            raise _wrong(entry, "proxy-url", str(wrong)) from None
+
+
+def check_authority(entry: Entry[Cluster]) -> None:
+    """What holds for a server with TLS alone."""
+    cluster = entry.value
+    if cluster.insecure_skip_tls_verify and (
+        cluster.certificate_authority or cluster.certificate_authority_data
+    ):
+        raise _wrong(
+            entry,
+            "insecure-skip-tls-verify",
+            "a certificate authority stands beside it, which would count for nothing; remove one of the two",
+        )
+
+
+def check_user(entry: Entry[User]) -> None:
+    user = entry.value
+    if user.token and (user.username or user.password):
+        raise _wrong(entry, "token", "username or password stands beside it; remove one of the two")
+    if user.token_file and user.username:
+        raise _wrong(entry, "tokenFile", "username stands beside it; remove one of the two")
+    _check_certificate(entry)
+    if not user.impersonate and (user.impersonate_uid or user.impersonate_groups or user.impersonate_extra):
+        raise _wrong(
+            entry, "as", "it is missing, and as-uid, as-groups or as-user-extra is given; name the user too"
+        )
+    if user.auth_provider is not None:
+        raise _wrong(
+            entry,
+            "auth-provider",
+            f"{quoted(user.auth_provider.name)} is no longer a part of Kubernetes clients; use an exec plugin",
+        )
+    if user.exec is not None:
+        _check_exec(entry, user.exec)
+
+
+def _check_certificate(entry: Entry[User]) -> None:
+    user = entry.value
+    if not (user.client_certificate or user.client_certificate_data):
+        return
+    for field, path, data in (
+        ("client-certificate", user.client_certificate, user.client_certificate_data),
+        ("client-key", user.client_key, user.client_key_data),
+    ):
+        if path and data:
+            raise _wrong(entry, field, f"{field}-data stands beside it; remove one of the two")
+    if not (user.client_key or user.client_key_data):
+        raise _wrong(
+            entry, "client-key", "it is missing, and a client certificate is given; name its key too"
+        )
+
+
+def _check_exec(entry: Entry[User], plugin: ExecConfig) -> None:
+    if not plugin.command:
+        raise _wrong(entry, "exec.command", "it is missing; name the plugin's program")
+    if plugin.api_version not in (f"{_GROUP}/v1", f"{_GROUP}/v1beta1"):
+        found = f"{quoted(plugin.api_version)} is not known" if plugin.api_version else "it is missing"
+        raise _wrong(entry, "exec.apiVersion", f"{found}; write {_GROUP}/v1")
+    for index, variable in enumerate(plugin.env):
+        if variable is None or not variable.name:
+            raise _wrong(entry, f"exec.env[{index}].name", "it is missing; name the variable")
+    mode = plugin.interactive_mode
+    if mode not in _MODES and (mode or plugin.api_version == f"{_GROUP}/v1"):
+        found = f"{quoted(mode)} is not known" if mode else "it is missing"
+        raise _wrong(entry, "exec.interactiveMode", f"{found}; write one of {', '.join(_MODES)}")
+
+
+def _wrong(entry: Entry[Cluster] | Entry[User], field: str, reason: str) -> InvalidField:
+    return InvalidField(f"{entry.place}: {field}", reason)

@@ -1,0 +1,65 @@
+"""The way to one server: its proxy, its TLS, and our proof of who we are, as they are at each request."""
+
+import ssl
+
+import urllib3
+
+from kproxy.client.pools import pool_manager
+from kproxy.client.proxies import Proxy, proxy_for
+from kproxy.client.target import ClientCertificate, Target, TlsSettings
+from kproxy.client.tls import client_context
+from kproxy.errors import InputError
+
+
+class Way:
+    """Keeps connections to a target open, for as long as our certificate stays the same.
+
+    InputError or EnvironmentLacking where the target names a proxy or an authority that cannot be used.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.proxy: Proxy | None = proxy_for(target.server, target.proxy_url, target.origin)
+        self._settings = target.tls or TlsSettings()
+        self._certificate: ClientCertificate | None = None
+        self._pool = self._new_pool()
+
+    def pool(self) -> urllib3.PoolManager:
+        """For the next request. A certificate that was renewed makes new connections. Raises as `Credentials` do."""
+        if self._is_safe:
+            certificate = self._target.credentials.certificate()
+            if certificate != self._certificate:
+                self._certificate = certificate
+                self.close()
+                self._pool = self._new_pool()
+        return self._pool
+
+    def proof(self) -> dict[str, str]:
+        """The headers that say who we are, none without TLS. Raises as `Credentials` do."""
+        if not self._is_safe:
+            return {}
+        headers = dict(self._target.credentials.headers())
+        for name, value in headers.items():
+            if not value.isprintable():
+                raise InputError(
+                    f"the credentials of {self._target.origin} hold signs that no header has: {name}"
+                )
+            headers[name] = value.encode().decode("latin-1")  # which sends UTF-8
+        return headers
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    @property
+    def _is_safe(self) -> bool:
+        return self._target.server.startswith("https://")
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        """As in Go, a proxy has to prove itself by the same authorities; unlike there, it never gets our certificate."""
+        tls = self._context(self._certificate) if self._is_safe else None
+        is_proxy_safe = self.proxy is not None and self.proxy.scheme == "https"
+        proxy_tls = self._context(None) if is_proxy_safe else None
+        return pool_manager(tls, self._settings.server_name, self.proxy, proxy_tls)
+
+    def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
+        return client_context(self._settings, certificate, self._target.origin)
