@@ -40,12 +40,18 @@ class _Channel:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._server: ApiServer | None = None
+        self._ready_at = 0.0
         self._noticed_at = 0.0
 
     def server(self) -> ApiServer:
-        if self._server is None:
-            self._server = self._fleet.connected()
-        return self._server
+        """Once the connection stands, which is made by whoever needs it first."""
+        world = self._fleet.world
+        server = self._server
+        if server is None:
+            server, takes_s = self._fleet.connected()
+            self._server, self._ready_at = server, world.now + takes_s
+        world.sleep(max(0.0, self._ready_at - world.now))
+        return server
 
     def broke(self, server: ApiServer) -> None:
         if self._server is server:

@@ -272,7 +272,7 @@ class Handler(BaseHTTPRequestHandler):
                     stream.bookmarks_due = 0
                     if stream.error_due:
                         events.append(answers.error(answers.status(stream.error_due, "ended as asked")))
-                    if events or time.monotonic() >= ends_at:
+                    if events or stream.ended or time.monotonic() >= ends_at:
                         return events, after
                     stream.told = after
                 left_s = _TIME_LEFT_UNKNOWN_S if stream.stalled else ends_at - time.monotonic()
