@@ -249,7 +249,7 @@ class Connection:
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
-                headers={**self._headers(), **headers},
+                headers=self._headers() | headers,
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
                 redirect=False,
