@@ -6,8 +6,9 @@ from kproxy.client.connection import Answer
 
 
 class _Body:
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, content_type: str) -> None:
         self._text = text
+        self.headers = {"Content-Type": content_type}
 
     def read1(self, size: int, **_: object) -> bytes:
         text, self._text = self._text[:size], self._text[size:]
@@ -17,6 +18,6 @@ class _Body:
         """Nothing is open."""
 
 
-def answer(text: bytes) -> Answer:
+def answer(text: bytes, content_type: str = "application/json") -> Answer:
     """One whose body is this text."""
-    return Answer(cast("Any", _Body(text)), cast("Any", AssertionError))
+    return Answer(cast("Any", _Body(text, content_type)), cast("Any", AssertionError))

@@ -1,6 +1,7 @@
 """From options to a running agent: which source, which backend, which families."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
 from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.content import accepted
+from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -46,7 +49,9 @@ from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifest_directory import ManifestDirectory
+from kproxy.sources.pace import Pace
 from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.sources.streamed import lists_are_streamed
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.threads import when_hopeless
@@ -141,12 +146,17 @@ class _Parts(NamedTuple):
 def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
     """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
     families = _families(backend)
+    asking = options.configuration.client_connection
+    accept = accepted(asking.content_type, asking.accept_content_types)
 
     def note(asked: Asked) -> None:
         tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
 
+    asking = options.configuration.client_connection
+    limiter = rate_limiter(asking.qps, asking.burst)
+
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, note)
+        return connect(options.kubeconfig, options.master, note, accept, limiter=limiter)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))
@@ -301,6 +311,7 @@ def _source(
         emit,
         node_name=options.node_name,
         service_cidrs=options.configuration.mode is Mode.NFTABLES,
+        pace=Pace(streams=lists_are_streamed(os.environ)),
     )
 
 

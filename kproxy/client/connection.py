@@ -1,7 +1,9 @@
 """Requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -11,12 +13,25 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.compression import GZIP, unpacked
+from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
 from kproxy.client.way import Way
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, InputError, Malformed
+from kproxy.state.encodings import JSON, Encoding, encoding_of
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
+
+_DRAIN_S = 0.5
+"""A server that has said all ends its answer with it; another handshake costs less than a longer wait."""
+
+_LONG_WAIT_S = 1.0
+"""A request that waits longer for its turn is told in the log, as client-go does it."""
+
 _CHUNK_BYTES = 1 << 16
 
 
@@ -44,6 +59,17 @@ class Answer:
     def __exit__(self, *_: object) -> None:
         self._response.close()
 
+    @property
+    def encoding(self) -> Encoding:
+        """How the body is encoded, which is for the server to say; ApiFailed if we cannot read that."""
+        try:
+            return encoding_of(self._response.headers.get("Content-Type", ""))
+        except InputError as unknown:
+            raise ApiFailed(
+                f"the answer is of a Content-Type that we cannot read: {unknown}; "
+                "check what stands between us and the API server"
+            ) from unknown
+
     def body(self, most_bytes: int) -> bytes:
         """All of it; AnswerTooLarge where it has more than `most_bytes`, unpacked, of which no more is held."""
         chunks: list[bytes] = []
@@ -57,11 +83,29 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they arrive, in pieces of any size."""
+        encoding = self._response.headers.get("Content-Encoding", "")
         try:
-            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=True):
+            yield from unpacked(self._received(), encoding)
+        except Malformed as broken:
+            raise ApiFailed(
+                f"the answer cannot be unpacked: {broken}; check what stands between us and the API server"
+            ) from broken
+
+    def _received(self) -> Iterator[bytes]:
+        try:
+            while chunk := self._response.read1(_CHUNK_BYTES, decode_content=False):
                 yield chunk
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
+
+    def drain(self) -> None:
+        """Read the end of the body if it comes at once, so that the connection can be used again."""
+        sock = getattr(self._response.connection, "sock", None)
+        if sock is None:
+            return
+        sock.settimeout(_DRAIN_S)
+        with suppress(ApiFailed):
+            next(self._received(), b"")
 
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""
@@ -72,19 +116,25 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`."""
+    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`.
+
+    `throttled_s` is how long it waited for its turn before, None where requests of its kind need not wait.
+    """
 
     method: str
     host: str
     code: str
     took_s: float
+    throttled_s: float | None = None
 
 
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
-    once its answer begins. InputError or EnvironmentLacking where no connection could be made as the target says.
+    once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)` spends that time,
+    and answers true where it was cut short, so that the request is not sent. InputError or EnvironmentLacking where
+    no connection could be made as the target says.
     """
 
     def __init__(
@@ -92,29 +142,41 @@ class Connection:
         target: Target,
         note: Callable[[Asked], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
+        accept: str = ACCEPT,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self._target = target
         self._note = note
         self._way = way_to(target)
-        self.peer = Peer(target.server, target.origin, self._way.proxy)
+        self._accept = accept
+        self._limiter = limiter
+        self.peer = Peer(target.server.rstrip("/"), target.origin, self._way.proxy)
+        self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s)
+        # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
+        throttled_s = None if "watch" in query else self._await_turn(path)
+        verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
+        compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
+        response = self._request(
+            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, throttled_s=throttled_s
+        )
         if response.status == HTTPStatus.OK:
             return Answer(response, self._failed)
         try:
-            verb = "watch" if "watch" in query else "list"
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
             response.close()
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
-        response = self._request("POST", path, read_timeout_s, body)
+        throttled_s = self._await_turn(path)
+        content = {"Content-Type": JSON.media_type}
+        response = self._request("POST", path, read_timeout_s, content, body, throttled_s=throttled_s)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -124,8 +186,26 @@ class Connection:
     def close(self) -> None:
         self._way.close()
 
+    def _await_turn(self, path: str) -> float | None:
+        """How long it took; None without a limit. ApiFailed where the wait was cut short."""
+        if self._limiter is None:
+            return None
+        pause_s = self._limiter.reserve_s()
+        if pause_s > _LONG_WAIT_S:
+            _log.info("a request of %s waits %.1f s, as --kube-api-qps asks for", path, pause_s)
+        if pause_s and self.wait(pause_s):
+            raise ApiFailed(f"the request of {path} was given up while it waited for its turn")
+        return pause_s
+
     def _request(
-        self, method: str, path: str, read_timeout_s: float, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        read_timeout_s: float,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        throttled_s: float | None = None,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
         code = "<error>"
@@ -134,7 +214,7 @@ class Connection:
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
-                headers=self._headers() | ({"Content-Type": "application/json"} if body else {}),
+                headers=self._headers() | headers,
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
                 redirect=False,
@@ -144,28 +224,31 @@ class Connection:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at))
+            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at, throttled_s))
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
-        headers = {"Accept": "application/json", "User-Agent": _user_agent()}
-        return self._way.proof() | headers
+        return self._way.proof() | {"Accept": self._accept, "User-Agent": _user_agent()}
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
 
 
 def connect(
-    kubeconfig: Path | None = None, master: str = "", note: Callable[[Asked], None] = lambda _: None
+    kubeconfig: Path | None = None,
+    master: str = "",
+    note: Callable[[Asked], None] = lambda _: None,
+    accept: str = ACCEPT,
+    limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. Reads files anew each
-    time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
-    pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the header by
+    which we ask for an encoding. Reads files anew each time. InputError for a configuration that cannot be used,
+    EnvironmentLacking without a configuration and outside a pod.
     """
     from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(find_target(kubeconfig, master), note)
+    return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import msgspec
 import urllib3
@@ -9,9 +11,10 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import proxy_failure, wrong_login
-from kproxy.client.status import Status, decode_status
 from kproxy.client.urls import without_user
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, InputError
+from kproxy.state.encodings import encoding_of
+from kproxy.state.encodings.envelopes import Status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
@@ -21,6 +24,9 @@ _PROXY_LOGIN = 407
 _ELSEWHERE = (
     "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
 )
+_TOO_LARGE = "Too large resource version"
+"""How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
+storage/errors.go); client-go reads it too, as not every server names the cause."""
 
 _REMEDIES = {
     **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
@@ -51,18 +57,19 @@ class Peer:
         return without_user(self.server).partition("://")[2].partition("/")[0]
 
 
-def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: str = "") -> ApiFailed:
-    """The error for a Status that refuses; `retry_after` is the header, which counts only in seconds."""
+def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
+    """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
     said = f" ({one_line(body.message)})" if body.message else ""
-    seconds = int(retry_after) if _SECONDS.fullmatch(retry_after) else 0
+    seconds = retry_after_s
     if not seconds and body.details is not None:
         seconds = body.details.retry_after_seconds
     return ApiFailed(
         f"{peer.server} answers {body.code} to {verb} {resource}: {advice}{said}",
         status=body.code,
         retry_after_s=seconds,
+        is_ahead=body.code == HTTPStatus.GATEWAY_TIMEOUT and body.message.startswith(_TOO_LARGE),
     )
 
 
@@ -71,11 +78,26 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
     if response.status == _PROXY_LOGIN and peer.proxy is not None:
         return ApiFailed(wrong_login(peer.proxy), status=response.status)
     try:
-        body = decode_status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
-    except (transport.HTTPError, OSError):
+        encoding = encoding_of(response.headers.get("Content-Type", ""))
+        body = encoding.status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
+    except (transport.HTTPError, OSError, InputError):
         body = Status()
     body = msgspec.structs.replace(body, code=response.status)
-    return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))
+    wish, now = response.headers.get("Retry-After", ""), response.headers.get("Date", "")
+    return refusal(peer, verb, resource, body, retry_after_s=_seconds(wish, now))
+
+
+def _seconds(wish: str, now: str) -> int:
+    """How long a Retry-After asks us to wait, in seconds or until a date (RFC 9110); 0 if it says neither.
+
+    A date counts from the server's own `now`, as clocks differ; client-go passes over dates, which only proxies write.
+    """
+    if _SECONDS.fullmatch(wish):
+        return int(wish)
+    try:
+        return max(0, int((parsedate_to_datetime(wish) - parsedate_to_datetime(now)).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def one_line(text: str) -> str:
@@ -88,7 +110,8 @@ def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
     if isinstance(error, transport.ProxyError) and peer.proxy is not None:
         return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials))
+    through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
+    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + through)
 
 
 def _transport_text(error: Exception, server: str, credentials: str) -> str:
@@ -122,6 +145,8 @@ def _tls_advice(detail: str, credentials: str) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while (
+        cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    ) is not None:
         error = cause
     return one_line(without_user(str(error))) or type(error).__name__

@@ -1,8 +1,11 @@
 """What kube-proxy demands of a configuration beyond the types of its fields."""
 
+from collections.abc import Callable
+
+from kproxy.client.content import check_accepted, check_content_type
 from kproxy.configuration.schema import Configuration, Mode, RuleOptions
 from kproxy.configuration.units import IFNAMSIZ, check_interface
-from kproxy.errors import InvalidField
+from kproxy.errors import InputError, InvalidField
 from kproxy.model.settings import DetectLocalMode
 
 _INT32_MAX = 2**31 - 1
@@ -21,6 +24,9 @@ def check_configuration(configuration: Configuration) -> None:
     _check_range("conntrack.maxPerCore", configuration.conntrack.max_per_core, 0, _INT32_MAX)
     _check_range("conntrack.min", configuration.conntrack.min, 0, _INT32_MAX)
     _check_range("clientConnection.burst", configuration.client_connection.burst, 0, _INT32_MAX)
+    asking = configuration.client_connection
+    _check_content("clientConnection.contentType", asking.content_type, check_content_type)
+    _check_content("clientConnection.acceptContentTypes", asking.accept_content_types, check_accepted)
     _check_range("logging.verbosity", configuration.logging.verbosity, 0, _INT32_MAX)
     _check_local_detection(configuration)
 
@@ -43,6 +49,13 @@ def _check_positive(field: str, length_s: float) -> None:
 def _check_range(field: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InvalidField(field, f"{value} is not from {low} to {high}")
+
+
+def _check_content(field: str, text: str, check: Callable[[str], None]) -> None:
+    try:
+        check(text)
+    except InputError as wrong:
+        raise InvalidField(field, str(wrong)) from None
 
 
 def _check_local_detection(configuration: Configuration) -> None:

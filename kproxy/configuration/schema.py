@@ -40,6 +40,7 @@ ZERO_MEANS_DEFAULT = frozenset(
 
 ZERO_IN_FILE_MEANS_DEFAULT = ZERO_MEANS_DEFAULT | {
     "bindAddress",
+    "clientConnection.contentType",
     "configSyncPeriod",
     "healthzBindAddress",
     "iptables.minSyncPeriod",
@@ -54,6 +55,9 @@ Its flags have their defaults before they are read, so there `--iptables-min-syn
 """
 
 
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
 class Mode(StrEnum):
     """What programs the kernel."""
 
@@ -62,11 +66,14 @@ class Mode(StrEnum):
 
 
 class ClientConnection(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How to reach the API server. `kubeconfig` is a path; a negative `qps` means no limit."""
+    """How to reach the API server. `kubeconfig` is a path; a negative `qps` means no limit.
+
+    `accept_content_types` is a header Accept, and counts before `content_type`, which is a media type.
+    """
 
     kubeconfig: str = ""
     accept_content_types: str = ""
-    content_type: str = ""
+    content_type: str = PROTOBUF
     qps: float = 5.0
     burst: int = 10
 

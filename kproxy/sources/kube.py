@@ -4,14 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
-import msgspec
-
 from kproxy.client.connection import Answer, Connection
-from kproxy.errors import ApiFailed, InvalidField
+from kproxy.errors import ApiFailed, InvalidField, Malformed
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace
-from kproxy.sources.wire import decode_meta, decode_page
 from kproxy.state.events import Event, Listed
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.objects import Kind
@@ -59,10 +56,10 @@ def node_names(connection: Connection) -> tuple[str, ...]:
     """
     query = {"limit": str(_MOST_NAMES)}
     with connection.get("/api/v1/nodes", query, read_timeout_s=Pace().list_timeout_s) as answer:
-        body = answer.body(_MOST_NAME_BYTES)
+        body, encoding = answer.body(_MOST_NAME_BYTES), answer.encoding
     try:
-        names = [decode_meta(item).name for item in decode_page(body).items or ()]
-    except msgspec.DecodeError as error:
+        names = [encoding.meta(item).name for item in encoding.page(body).items]
+    except Malformed as error:
         raise ApiFailed(f"the list of nodes cannot be understood: {error}") from error
     return tuple(filter(_is_name, names))
 

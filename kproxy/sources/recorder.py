@@ -133,6 +133,7 @@ class EventRecorder:
         for attempt in range(1, _TRIES + 1):
             try:
                 connection = self._connect()
+                connection.wait = self._stopping.wait
                 try:
                     connection.post(
                         f"/apis/events.k8s.io/v1/namespaces/{quote(namespace, safe='')}/events",

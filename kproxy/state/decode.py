@@ -42,7 +42,7 @@ _DECODERS: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(shape) for kind, shape in _SHAPES.items()
 }
 
-_CLUSTER_WIDE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
+CLUSTER_WIDE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
 
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _REQUIRED = re.compile(r"Object missing required field `(?P<name>[^`]*)`$")
@@ -77,7 +77,7 @@ def decode(
         shape = parse_json(_DECODERS[kind], raw)
     except msgspec.DecodeError as error:
         raise _as_invalid_field(error) from None
-    return _fact(kind, shape, namespace, flaws)
+    return fact_of(kind, shape, namespace, flaws)
 
 
 def convert(kind: Kind, data: object, *, namespace: str = "", flaws: Flaws | None = None) -> Object:
@@ -86,7 +86,7 @@ def convert(kind: Kind, data: object, *, namespace: str = "", flaws: Flaws | Non
         shape: Any = msgspec.convert(data, _SHAPES[kind])
     except msgspec.ValidationError as error:
         raise _as_invalid_field(error) from None
-    return _fact(kind, shape, namespace, flaws)
+    return fact_of(kind, shape, namespace, flaws)
 
 
 def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedName | None:
@@ -99,7 +99,7 @@ def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedNam
     except msgspec.DecodeError:
         return None
     inside = namespace if named.namespace in (None, "") else named.namespace
-    where = "" if kind in _CLUSTER_WIDE else inside
+    where = "" if kind in CLUSTER_WIDE else inside
     is_key = isinstance(where, str) and isinstance(named.name, str) and named.name
     return NamespacedName(where, named.name) if is_key else None
 
@@ -118,7 +118,8 @@ def parse_json(decoder: msgspec.json.Decoder[_Shape], raw: bytes | msgspec.Raw) 
         raise msgspec.DecodeError(f"the text is not UTF-8: {error.reason}") from None
 
 
-def _fact(kind: Kind, shape: Any, namespace: str, flaws: Flaws | None) -> Object:
+def fact_of(kind: Kind, shape: Any, namespace: str = "", flaws: Flaws | None = None) -> Object:
+    """The fact in the struct of `kproxy.state.wire` that is this kind's; otherwise as `decode`."""
     if not shape.metadata.namespace:
         shape.metadata.namespace = namespace
     return _FACTS[kind](shape, [] if flaws is None else flaws)

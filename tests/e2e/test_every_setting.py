@@ -59,8 +59,8 @@ FLAGS = {
     "v": "3",
 }
 NAMED_FLAGS = (
-    *("--config-sync-period", "--kube-api-burst", "--kube-api-content-type", "--kube-api-qps"),
-    *("--profiling", "the feature gate One", "the feature gate Two"),
+    *("--config-sync-period", "--kube-api-content-type", "--profiling"),
+    *("the feature gate One", "the feature gate Two"),
 )
 
 FIELDS: dict[str, Any] = {
@@ -107,8 +107,8 @@ FIELDS: dict[str, Any] = {
     "logging": {"format": "json", "verbosity": 3, "vmodule": [{"filePattern": "loop", "verbosity": 4}]},
 }
 NAMED_FIELDS = (
-    *("clientConnection.acceptContentTypes", "clientConnection.burst", "clientConnection.contentType"),
-    *("clientConnection.qps", "configSyncPeriod", "enableProfiling", "the feature gate One"),
+    *("clientConnection.acceptContentTypes", "clientConnection.contentType"),
+    *("configSyncPeriod", "enableProfiling", "the feature gate One"),
 )
 
 SETTINGS = {

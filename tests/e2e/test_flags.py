@@ -235,7 +235,6 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
             "nodePortAddresses[1] has no effect in kproxy: node ports never answer on localhost",
         ),
         ("enableProfiling: true", "enableProfiling has no effect in kproxy: it has no profiling pages"),
-        ("clientConnection: {qps: 50}", "clientConnection.qps has no effect in kproxy: it lists and watches"),
         ("configSyncPeriod: 1m", "configSyncPeriod has no effect in kproxy: its watches need no regular"),
     ],
 )
@@ -262,9 +261,7 @@ def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
     "flag",
     [
         "--config-sync-period=1m",
-        "--kube-api-burst=11",
         "--kube-api-content-type=application/vnd.kubernetes.protobuf",
-        "--kube-api-qps=-1",
         "--profiling",
     ],
 )
@@ -275,7 +272,10 @@ def test_flag_of_an_idle_field_is_named(flag: str, tmp_path: Path) -> None:
 def test_what_asks_for_nothing_else_than_kproxy_does_is_not_named(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(KUBEADM.read_text())
-    default = ("--kube-api-qps=5", "--kube-api-content-type=application/json", "--profiling=false")
+    default = (
+        *("--kube-api-qps=-1", "--kube-api-burst=11"),
+        *("--kube-api-content-type=application/json", "--profiling=false"),
+    )
     assert "no effect" not in written(tmp_path, f"--config={config}")[1] + written(tmp_path, *default)[1]
 
 

@@ -14,7 +14,7 @@ from benchmarks.nftables import NftablesSubject
 from benchmarks.subject import Rival, Subject
 from kproxy import process
 from kproxy.kernel.iptables import Backend
-from kproxy.sources.wire import decode_page
+from kproxy.state.encodings.as_json import JSON
 from kproxy.state.events import Changed
 from kproxy.values import Family
 from nftlisting import listing
@@ -143,7 +143,7 @@ def test_bad_objects_change_no_rule_and_are_in_quarantine_each_told_once(subject
 
 def test_lists_with_bad_objects_have_more_by_those_that_stand_beside_the_good() -> None:
     def items(lists: Lists) -> int:
-        return sum(len(decode_page(page).items or ()) for pages in lists.values() for page in pages)
+        return sum(len(JSON.page(page).items) for pages in lists.values() for page in pages)
 
     good, bad = good_lists(SIZE, NODE), lists_with_bad(SIZE, len(FAULTS), NODE)
     assert items(bad) - items(good) == sum(not fault.replaces for fault in FAULTS)

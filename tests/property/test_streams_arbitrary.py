@@ -10,22 +10,21 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
 import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
-from kproxy.client.status import Status, decode_status
 from kproxy.client.target import Target, TlsSettings
 from kproxy.client.tokens import NoCredentials
-from kproxy.errors import ApiFailed
+from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
-from kproxy.sources.wire import decode_event, decode_meta, decode_page, split_lines
+from kproxy.state.encodings.as_json import JSON, split_lines
+from kproxy.state.encodings.envelopes import Status
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
@@ -62,6 +61,7 @@ METADATA = st.fixed_dictionaries(
         "namespace": or_odd(st.just("default")),
         "resourceVersion": or_odd(st.integers(1, 99).map(str)),
         "labels": DATA,
+        "annotations": or_odd(st.just({"k8s.io/initial-events-end": "true"})),
     },
 )
 SERVICE_SPEC = st.fixed_dictionaries(
@@ -266,11 +266,12 @@ def hearing(name: str) -> Iterator[list[logging.LogRecord]]:
         logger.removeHandler(heard)
 
 
-def told_by(server: Server) -> list[Event]:
+def told_by(server: Server, *, streams: bool = False) -> list[Event]:
     """What a loop tells of the answers; it ends, and logs no defect and nothing that is not one printable line."""
     events: list[Event] = []
     ticks = count()
     pace = Pace(
+        streams=streams,
         backoff_base_s=0,
         backoff_cap_s=0,
         retry_after_cap_s=0,
@@ -300,12 +301,12 @@ def test_lines_are_those_of_the_whole_wherever_it_is_cut(chunks: list[bytes]) ->
 
 @given(damaged(st.one_of(PAGE, WATCH_EVENT, SERVICE, STATUS, DATA).map(as_json)) | st.binary())
 def test_any_envelope_is_decoded_or_refused_as_such(raw: bytes) -> None:
-    for decode in (decode_page, decode_event, decode_meta):
+    for decode in (JSON.page, JSON.event, JSON.meta):
         try:
             decode(raw)
-        except msgspec.DecodeError as refused:
+        except Malformed as refused:
             event(type(refused).__name__)
-    assert isinstance(decode_status(raw), Status)
+    assert isinstance(JSON.status(raw), Status)
 
 
 ODD_NAME = {"type": "ADDED", "object": {"metadata": {"name": "a\nb", "namespace": "default"}, "spec": 7}}
@@ -315,15 +316,18 @@ ODD_ERROR = {"type": "ERROR", "object": {"message": "first\n\x1b[31msecond", "co
 @given(
     lists=st.lists(replies(damaged(PAGE.map(as_json))), max_size=3),
     watches=st.lists(replies(STREAMS), max_size=3),
+    streams=st.booleans(),
 )
-@example(lists=[Reply(b"", status=429, headers={"Retry-After": "9" * 5000})], watches=[])
-@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_NAME) + b"\n")])
-@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")])
+@example(lists=[Reply(b"", status=429, headers={"Retry-After": "9" * 5000})], watches=[], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_NAME) + b"\n")], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")], streams=True)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(b"", status=404)] * 5, streams=True)
 def test_whatever_is_answered_the_next_good_list_is_in_force(
-    lists: list[Reply], watches: list[Reply]
+    lists: list[Reply], watches: list[Reply], *, streams: bool
 ) -> None:
     store = Store()
-    for change in told_by(Server(lists, watches)):
+    for change in told_by(Server(lists, watches), streams=streams):
         store.apply(change)
         assert all(str(rejection).isprintable() for rejection in store.rejections)
     assert [GOOD_KEY] == [*store.services]

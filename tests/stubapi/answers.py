@@ -1,5 +1,6 @@
 """The bodies and framing of the stub's answers."""
 
+import gzip
 import http
 from typing import Any
 
@@ -9,6 +10,10 @@ from stubapi.served import Served
 from stubapi.storage import ListPage, Object
 
 _REASONS = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+_SHORTEST_COMPRESSED_BYTES = 128 << 10
+_LEVEL = 1
+"""As k8s.io/apiserver has them (pkg/endpoints/handlers/responsewriters)."""
+
 _BUFFERED_BYTES = 0x800
 """Up to this size the API server's HTTP library sends a Content-Length, beyond it chunks of this size."""
 
@@ -47,25 +52,32 @@ def page(served: Served, found: ListPage, *, count_remaining: bool) -> dict[str,
     return {**head, "items": items}
 
 
-def event(served: Served, kind: str, manifest: Object) -> bytes:
-    return encode(
-        {"type": kind, "object": {**manifest, "kind": served.kind, "apiVersion": served.api_version}}
-    )
+def event(served: Served, kind: str, manifest: Object) -> dict[str, Any]:
+    return {"type": kind, "object": {**manifest, "kind": served.kind, "apiVersion": served.api_version}}
 
 
-def bookmark(served: Served, resource_version: int) -> bytes:
+def bookmark(served: Served, resource_version: int, *, ends_list: bool = False) -> dict[str, Any]:
     head = {"kind": served.kind, "apiVersion": served.api_version}
-    metadata = {"metadata": {"resourceVersion": str(resource_version)}}
-    return encode({"type": "BOOKMARK", "object": {**head, **metadata, **served.blank}})
+    metadata: dict[str, Any] = {"resourceVersion": str(resource_version)}
+    if ends_list:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    return {"type": "BOOKMARK", "object": {**head, "metadata": metadata, **served.blank}}
 
 
-def error(body: dict[str, Any]) -> bytes:
-    return encode({"type": "ERROR", "object": body})
+def error(body: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "ERROR", "object": body}
 
 
 def chunk(data: bytes) -> bytes:
     """One chunk of a chunked body; an empty one ends it."""
     return f"{len(data):x}".encode() + b"\r\n" + data + b"\r\n"
+
+
+def compressed(body: bytes, accept_encoding: str) -> tuple[dict[str, str], bytes]:
+    """The headers that tell of it, and the body; short ones are not compressed."""
+    if len(body) < _SHORTEST_COMPRESSED_BYTES or "gzip" not in accept_encoding:
+        return {}, body
+    return {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}, gzip.compress(body, _LEVEL)
 
 
 def framed(body: bytes) -> tuple[str, str, bytes]:

@@ -5,16 +5,16 @@ import subprocess
 import sys
 import threading
 
-import msgspec
 import pytest
 
 from answers import answer
-from kproxy.sources import wire
+from kproxy.errors import Malformed
 from kproxy.sources.depth import DEEPEST_LEVEL, room_for_depth
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
 from kproxy.state import decode as decoder_of_objects
 from kproxy.state.decode import decode
+from kproxy.state.encodings.as_json import JSON
 from kproxy.state.objects import Kind
 from stubapi.manifests import service
 
@@ -56,7 +56,7 @@ def test_deepest_page_of_an_api_server_is_parsed_with_a_megabyte_of_stack() -> N
 
     def parse() -> None:
         with room_for_depth:
-            found.append(len(wire.decode_page(page(nested(DEEPEST_LEVEL))).items or ()))
+            found.append(len(JSON.page(page(nested(DEEPEST_LEVEL))).items))
 
     usual = threading.stack_size(1 << 20)
     try:
@@ -71,11 +71,11 @@ def test_deepest_page_of_an_api_server_is_parsed_with_a_megabyte_of_stack() -> N
 PARSED_IN_A_THREAD = f"""
 import threading
 from kproxy.sources.depth import room_for_depth
-from kproxy.sources.wire import decode_page
+from kproxy.state.encodings.as_json import JSON
 
 def parse():
     with room_for_depth:
-        print(len(decode_page(b'{{"metadata":{{}},"items":[' + b"[" * {DEEPEST_LEVEL} + b"]" * {DEEPEST_LEVEL} + b"]}}").items))
+        print(len(JSON.page(b'{{"metadata":{{}},"items":[' + b"[" * {DEEPEST_LEVEL} + b"]" * {DEEPEST_LEVEL} + b"]}}").items))
 
 thread = threading.Thread(target=parse)
 thread.start()
@@ -101,6 +101,6 @@ def test_limit_of_recursion_is_the_usual_one_before_and_after_and_when_several_l
 
 def test_limit_of_recursion_is_the_usual_one_after_a_page_that_is_none() -> None:
     usual = sys.getrecursionlimit()
-    with pytest.raises(msgspec.DecodeError), room_for_depth:
-        wire.decode_page(b"{")
+    with pytest.raises(Malformed), room_for_depth:
+        JSON.page(b"{")
     assert usual == sys.getrecursionlimit()

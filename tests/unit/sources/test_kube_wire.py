@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kproxy.client.status import Status, decode_status
-from kproxy.sources.wire import decode_event, decode_meta, decode_page, split_lines
+from kproxy.state.encodings.as_json import JSON, split_lines
+from kproxy.state.encodings.envelopes import Status
 from kproxy.values import NamespacedName
 
 LINES = st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")).filter(bool))
@@ -33,15 +33,15 @@ def test_lines_are_told_before_the_next_chunk_is_asked_for() -> None:
 
 
 def test_page_without_items_is_empty() -> None:
-    page = decode_page(b'{"kind":"ServiceList","metadata":{"resourceVersion":"7"},"items":null}')
-    assert ("7", None) == (page.resource_version, page.items)
+    page = JSON.page(b'{"kind":"ServiceList","metadata":{"resourceVersion":"7"},"items":null}')
+    assert ("7", ()) == (page.resource_version, page.items)
 
 
 def test_event_keeps_its_object_as_bytes() -> None:
-    event = decode_event(b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"b"},"spec":{}}}')
-    assert ("ADDED", NamespacedName("b", "a")) == (event.type, decode_meta(event.object).key)
+    event = JSON.event(b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"b"},"spec":{}}}')
+    assert ("ADDED", NamespacedName("b", "a")) == (event.type, JSON.meta(event.object).key)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"text"', b"\xff"])
 def test_anything_but_a_status_is_an_empty_one(body: bytes) -> None:
-    assert Status() == decode_status(body)
+    assert Status() == JSON.status(body)

@@ -12,7 +12,7 @@ from kproxy.errors import ApiFailed, InputError
 from kproxy.sources import listing
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICES
 from kproxy.sources.listing import list_resource
-from kproxy.sources.wire import split_lines
+from kproxy.state.encodings.as_json import split_lines
 from kproxy.state.events import Cost
 from stubapi.manifests import endpoint_slice, service
 

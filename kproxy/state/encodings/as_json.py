@@ -1,0 +1,120 @@
+"""The API's JSON: a list is one value, a watch a value on each line."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from kproxy.errors import InputError, Malformed
+from kproxy.state import decode
+from kproxy.state.encodings.envelopes import INITIAL_EVENTS_END, Meta, Page, Raw, Status, WatchEvent
+from kproxy.state.objects import Kind, Object
+from kproxy.state.validate import Flaws
+from kproxy.values import NamespacedName
+
+
+class _ListMeta(Struct, frozen=True, rename="camel"):
+    resource_version: Any = ""
+    continue_token: str | None = field(default="", name="continue")
+
+
+class _Page(Struct, frozen=True):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Event(Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class _AnyMeta(Struct, frozen=True, rename="camel"):
+    """An object that breaks every rule still has a key, as long as that is text."""
+
+    name: Any = ""
+    namespace: Any = ""
+    resource_version: Any = ""
+    annotations: Any = None
+
+
+class _Head(Struct, frozen=True):
+    metadata: _AnyMeta
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_PAGE = msgspec.json.Decoder(_Page)
+_EVENT = msgspec.json.Decoder(_Event)
+_STATUS = msgspec.json.Decoder(Status)
+
+_Shape = TypeVar("_Shape")
+
+
+class _Json:
+    media_type = "application/json"
+
+    def page(self, body: bytes) -> Page:
+        page = _parse(_PAGE, body)
+        version = page.metadata.resource_version
+        return Page(page.items or (), page.metadata.continue_token or "", _text(version))
+
+    def frames(self, chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+        return split_lines(chunks, longest)
+
+    def event(self, frame: bytes) -> WatchEvent:
+        event = _parse(_EVENT, frame)
+        return WatchEvent(event.type, event.object)
+
+    def meta(self, raw: Raw) -> Meta:
+        found = _parse(_HEAD, raw).metadata
+        annotations = found.annotations
+        is_last = isinstance(annotations, dict) and annotations.get(INITIAL_EVENTS_END) == "true"
+        return Meta(_text(found.name), _text(found.namespace), _text(found.resource_version), is_last)
+
+    def status(self, raw: Raw) -> Status:
+        try:
+            return _parse(_STATUS, raw)
+        except Malformed:
+            return Status()
+
+    def fact(self, kind: Kind, raw: Raw, flaws: Flaws) -> Object:
+        return decode.decode(kind, raw, flaws=flaws)
+
+    def key(self, kind: Kind, raw: Raw) -> NamespacedName | None:
+        return decode.identify(kind, raw)
+
+
+JSON = _Json()
+
+
+def _parse(decoder: msgspec.json.Decoder[_Shape], raw: Raw) -> _Shape:
+    try:
+        return decode.parse_json(decoder, raw)
+    except msgspec.DecodeError as error:
+        raise Malformed(str(error)) from None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+    """The lines that the chunks carry, wherever the chunks are cut; blank lines are left out.
+
+    A last line without its newline is left out too: the stream broke inside it. Each byte is
+    copied once however many chunks a line spans, so an object of several MB costs no more than its size.
+    InputError for a line of more than `longest` bytes, of which no more than that is held.
+    """
+    parts: list[bytes] = []
+    held = 0
+    for chunk in chunks:
+        head, newline, rest = chunk.partition(b"\n")
+        parts.append(head)
+        held += len(head)
+        if held > longest:
+            raise InputError(f"a line is longer than {longest >> 20} MB")
+        if not newline:
+            continue
+        *complete, tail = (b"".join(parts) + newline + rest).split(b"\n")
+        parts, held = [tail], len(tail)
+        yield from filter(None, complete)

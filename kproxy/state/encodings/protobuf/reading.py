@@ -1,0 +1,167 @@
+"""One protobuf message into the values of those of its fields that we use; all others are skipped by their length.
+
+The format is that of protobuf.dev/programming-guides/encoding: a tag, which is the field's number and a wire type, and
+a varint or a length and as many bytes. Messages nest no deeper than the tables that describe them, so no input costs
+stack.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from kproxy.errors import InvalidField
+
+VARINT: Final = 0
+FIXED64: Final = 1
+BYTES: Final = 2
+FIXED32: Final = 5
+
+Values = dict[str, Any]
+Take = Callable[[Values, Any], None]
+"""Puts the content of one field, a number or bytes, where it belongs."""
+
+Takers = Mapping[int, Take]
+"""By tag: the number of a field, times 8, plus its wire type."""
+
+_ENCODED_AS = {VARINT: "a number", FIXED64: "8 bytes", BYTES: "text or a message", FIXED32: "4 bytes"}
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+
+_MOST_SHIFT = 63
+"""A varint has 64 bits at most, 7 in each byte."""
+
+_CONTINUES = 0x80
+
+_LONGEST_KEPT = 256
+"""Names of nodes and zones, conditions and hints are short, and there are few of them for many endpoints."""
+
+_MOST_KEPT = 16_384
+
+_CUT_OFF = "is cut off, or longer than what it stands in"
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins here, and where it ends; IndexError if the data ends before."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < _CONTINUES:
+            return number & 0xFFFFFFFFFFFFFFFF, at
+        shift += 7
+        if shift > _MOST_SHIFT:
+            raise InvalidField("", "a number in it has more than 64 bits")
+
+
+def read(takers: Takers, data: bytes) -> Values:
+    """The values of the message; InvalidField with the path of the field that cannot be read."""
+    values: Values = {}
+    read_into(values, takers, data)
+    return values
+
+
+def read_into(values: Values, takers: Takers, data: bytes) -> None:  # noqa: C901 # a call for each field would double its time
+    """The same; where it fails, `values` has those of the fields before."""
+    find = takers.get
+    at, end = 0, len(data)
+    try:
+        while at < end:
+            tag = data[at]
+            size = data[at + 1]
+            at += 2
+            if tag >= _CONTINUES:
+                tag, at = varint(data, at - 2)
+                size = data[at]
+                at += 1
+            wire_type = tag & 7
+            if wire_type > BYTES or wire_type == FIXED64:
+                at = _past_fixed(takers, tag, at - 1)
+                continue
+            if size >= _CONTINUES:
+                size, at = varint(data, at - 1)
+            take = find(tag)
+            if wire_type == BYTES:
+                begin = at
+                at += size
+                if take is not None:
+                    if at > end:
+                        break
+                    take(values, data[begin:at])
+            elif take is not None:
+                take(values, size)
+    except IndexError:
+        at = end + 1
+    if at != end:
+        raise InvalidField("", _CUT_OFF)
+
+
+def _past_fixed(takers: Takers, tag: int, at: int) -> int:
+    """Where a field ends that is of no type which we use."""
+    size = _FIXED_BYTES.get(tag & 7)
+    if size is None:
+        raise InvalidField("", f"a field in it is of wire type {tag & 7}, which Kubernetes does not use")
+    if (take := takers.get(tag)) is not None:
+        take({}, b"")
+    return at + size
+
+
+def within(name: str, wrong: InvalidField) -> InvalidField:
+    """The same with the path that leads there."""
+    return InvalidField(f"{name}.{wrong.field}" if wrong.field else name, wrong.reason)
+
+
+def misfits(name: str, wanted: str, number: int, right: int) -> dict[int, Take]:
+    """What refuses a known field that comes in another wire type than its own."""
+
+    def refusing(found: str) -> Take:
+        def refuse(_values: Values, _content: object) -> None:
+            raise InvalidField(name, f"must be {wanted}, and is encoded as {found}")
+
+        return refuse
+
+    return {number << 3 | each: refusing(told) for each, told in _ENCODED_AS.items() if each != right}
+
+
+def text(content: bytes) -> str:
+    """InvalidField if it is no UTF-8."""
+    try:
+        return str(content, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidField("", f"the text is not UTF-8: {error.reason}") from None
+
+
+def any_text(content: bytes) -> str:
+    """Empty if it is no UTF-8."""
+    try:
+        return text(content)
+    except InvalidField:
+        return ""
+
+
+Made = TypeVar("Made")
+
+
+class Kept(dict[bytes, Made]):
+    """What a reader makes of bytes, the same thing for the same bytes: nobody may change it."""
+
+    def __init__(self, reader: Callable[[bytes], Made]) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def __missing__(self, content: bytes) -> Made:
+        made = self._reader(content)
+        if len(content) <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[content] = made
+        return made
+
+
+def signed(number: int) -> int:
+    """An int64, of which protobuf sends the two's complement."""
+    return number - (1 << 64) if number >> 63 else number
+
+
+def signed32(number: int) -> int:
+    """An int32, of which Go keeps the lower half of whatever was sent."""
+    low = number & 0xFFFFFFFF
+    return low - (1 << 32) if low >> 31 else low

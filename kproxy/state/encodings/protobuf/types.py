@@ -1,0 +1,179 @@
+"""The types of fields, and how a table of fields reads a message."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from kproxy.errors import InvalidField
+from kproxy.state.encodings.protobuf import reading
+from kproxy.state.encodings.protobuf.reading import BYTES, VARINT, Kept, Take, Takers, Values, misfits, within
+from kproxy.state.encodings.protobuf.times import rfc3339
+
+Read = Callable[[Any], Any]
+Bind = Callable[[str, str, Read], Take]
+
+
+def _alone(name: str, key: str, read: Read) -> Take:
+    """The last one counts, as in all of protobuf."""
+
+    def take(values: Values, content: Any) -> None:
+        try:
+            values[key] = read(content)
+        except InvalidField as wrong:
+            raise within(name, wrong) from None
+
+    return take
+
+
+def _one_of_many(name: str, key: str, read: Read) -> Take:
+    def take(values: Values, content: Any) -> None:
+        items = values.get(key)
+        if items is None:
+            items = values[key] = []
+        try:
+            items.append(read(content))
+        except InvalidField as wrong:
+            raise within(f"{name}[{len(items)}]", wrong) from None
+
+    return take
+
+
+def _entry_of_map(name: str, key: str, read: Read) -> Take:
+    def take(values: Values, content: Any) -> None:
+        try:
+            entry, value = read(content)
+        except InvalidField as wrong:
+            raise within(name, wrong) from None
+        pairs = values.get(key)
+        if pairs is None:
+            pairs = values[key] = {}
+        pairs[entry] = value
+
+    return take
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """How the content of a field becomes a value, and where that goes. `wanted` names it in messages."""
+
+    wanted: str
+    wire_type: int
+    read: Read
+    bind: Bind = _alone
+
+
+TEXT: Final = Type("text", BYTES, reading.text)
+ANY_TEXT: Final = Type("text", BYTES, reading.any_text)
+"""Text, or empty where it is none."""
+
+_names = Kept(reading.text)
+
+NAME: Final = Type("text", BYTES, _names.__getitem__)
+"""Text that many objects have alike."""
+
+BOOL: Final = Type("true or false", VARINT, bool)
+INT32: Final = Type("a whole number", VARINT, reading.signed32)
+INT64: Final = Type("a whole number", VARINT, reading.signed)
+DATA: Final = Type("bytes", BYTES, bytes)
+
+
+def list_of(item: Type) -> Type:
+    """A `repeated` field."""
+    return replace(item, bind=_one_of_many)
+
+
+def takers(fields: Iterable[tuple[int, str, str, Type]]) -> Takers:
+    """Of each field its number, its name in the .proto file, the key of its value, and its type."""
+    found: dict[int, Take] = {}
+    for number, name, key, kind in fields:
+        found[number << 3 | kind.wire_type] = kind.bind(name, key, kind.read)
+        found |= misfits(name, kind.wanted, number, kind.wire_type)
+    return found
+
+
+def table(*fields: tuple[int, str, Type]) -> Takers:
+    """Of a message whose values keep their names."""
+    return takers((number, name, name, kind) for number, name, kind in fields)
+
+
+def tolerant(*fields: tuple[int, str, Type]) -> Takers:
+    """The same; a field that comes in another wire type than its own is skipped."""
+    return {number << 3 | kind.wire_type: kind.bind(name, name, kind.read) for number, name, kind in fields}
+
+
+def message(shape: type[msgspec.Struct], *fields: tuple[int, str, Type]) -> Type:
+    """A message, read into the struct that gives its fields the same names in JSON."""
+    attributes = dict(zip(shape.__struct_encode_fields__, shape.__struct_fields__, strict=True))
+    by_tag = takers((number, name, attributes[name], kind) for number, name, kind in fields)
+    required = [(each.name, each.encode_name) for each in msgspec.structs.fields(shape) if each.required]
+    read_values = reading.read
+
+    def read(content: bytes) -> Any:
+        values = read_values(by_tag, content)
+        for attribute, name in required:
+            if attribute not in values:
+                raise InvalidField(name, "is missing")
+        return shape(**values)
+
+    return Type("a message", BYTES, read)
+
+
+def kept(kind: Type) -> Type:
+    """A message that comes often and in few forms: each form is read once, and nobody may change it."""
+    return replace(kind, read=Kept(kind.read).__getitem__)
+
+
+_KEY, _VALUE = (number << 3 | BYTES for number in (1, 2))
+_TWO_BYTES = 0x80
+"""From here on a length has more than one byte."""
+
+ENTRY = table((1, "key", NAME), (2, "value", NAME))
+
+
+def entry(content: bytes) -> tuple[str, str]:
+    """One entry of a map of text; what is absent is empty. The usual order of short texts is read without the table."""
+    try:
+        middle = content[1] + 2
+        size = content[middle + 1]
+        if (
+            content[0] == _KEY
+            and content[middle] == _VALUE
+            and middle + size + 2 == len(content)
+            and max(content[1], size) < _TWO_BYTES
+        ):
+            return _names[content[2:middle]], str(content[middle + 2 :], "utf-8")
+    except (IndexError, UnicodeDecodeError, InvalidField):
+        pass
+    values = reading.read(ENTRY, content)
+    return values.get("key", ""), values.get("value", "")
+
+
+MAP: Final = Type("a map of text", BYTES, entry, _entry_of_map)
+
+
+def one_annotation(annotation: str, made: Callable[[str], Any]) -> Type:
+    """A map of text of which one entry counts; the others are not even read."""
+    mark = annotation.encode()
+
+    def bind(name: str, key: str, read: Read) -> Take:
+        def take(values: Values, content: Any) -> None:
+            if mark not in content:
+                return
+            try:
+                found, value = read(content)
+            except InvalidField as wrong:
+                raise within(name, wrong) from None
+            if found == annotation:
+                values[key] = made(value)
+
+        return take
+
+    return Type("a map of text", BYTES, entry, bind)
+
+
+_TIME = table((1, "seconds", INT64))
+
+TIME: Final = Type("a time", BYTES, lambda content: rfc3339(reading.read(_TIME, content).get("seconds", 0)))
+"""A zero is no time at all, which is null in JSON."""
