@@ -176,7 +176,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """NoCredentials reads it."""
 
     context, authority = server_context("127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
