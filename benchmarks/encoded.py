@@ -25,8 +25,8 @@ from benchmarks.faults import PAGE_SIZE
 from benchmarks.sample import cpu_s, resident_mb
 from kproxy.client.connection import Connection
 from kproxy.client.content import accepted
-from kproxy.client.proofs import Nobody
 from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.sources.kube import ENDPOINT_SLICES
 from kproxy.sources.listing import list_resource
 from stubapi import protobuf
@@ -204,7 +204,7 @@ def _list(port: int, authority: bytes, form: Form) -> Listed:
         f"https://127.0.0.1:{port}",
         "the benchmark",
         TlsSettings(authority),
-        Nobody(),
+        NoCredentials(),
         takes_compressed=form.is_compressed,
     )
     connection = Connection(target, accept=accepted(form.content_type, ""))

@@ -25,8 +25,9 @@ from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
-from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.connection import Connection, Noted, connect
 from kproxy.client.content import accepted
+from kproxy.client.plugin_facts import watch_plugins
 from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
@@ -123,6 +124,7 @@ def run(options: Options) -> None:
         if options.manifests is None:
             running.callback(parts.recorder.stop)
             start_optional("the posting of Events", parts.recorder.start)
+        running.callback(watch_plugins(parts.around.metrics.client.plugin_noted))
         running.callback(parts.around.stop)
         parts.around.start()
         parts.source.start()
@@ -148,14 +150,13 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     families = _families(backend)
     asking = options.configuration.client_connection
     accept = accepted(asking.content_type, asking.accept_content_types)
-
-    def note(asked: Asked) -> None:
-        tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
-
-    asking = options.configuration.client_connection
     limiter = rate_limiter(asking.qps, asking.burst)
 
+    def note(noted: Noted) -> None:
+        tell_all((around.metrics,), lambda metrics: metrics.client.noted(noted))
+
     def connect_noted() -> Connection:
+        tell_all((around.metrics,), lambda metrics: metrics.client.transport_created())
         return connect(options.kubeconfig, options.master, note, accept, limiter=limiter)
 
     def emit(event: Event) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from kproxy.agent.about import About
 from kproxy.agent.collected import CountedPackets, Programmed, WatchAges
 from kproxy.agent.flows import FlowCleaner
 from kproxy.agent.follower import Follower
@@ -168,6 +169,7 @@ def _metrics(configuration: Configuration, families: Collection[Family], watches
     nftables = configuration.mode is Mode.NFTABLES
     metrics = Metrics(families, nftables=nftables)
     metrics.series.registry.register(WatchAges(watches.ages_s))
+    metrics.series.registry.register(About(configuration.feature_gates))
     if not nftables:
         metrics.series.registry.register(CountedPackets(packets))
     return metrics

@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,6 +17,7 @@ from urllib3 import exceptions as transport
 from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.masked import secrets_of
 from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
 from kproxy.client.way import Way
@@ -47,11 +49,20 @@ class AnswerTooLarge(ApiFailed):
 
 
 class Answer:
-    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off."""
+    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, failed: Callable[[Exception], ApiFailed]) -> None:
+    `read_all` is told the length of a body that was read to its end at once, unpacked.
+    """
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        failed: Callable[[Exception], ApiFailed],
+        read_all: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._response = response
         self._failed = failed
+        self._read_all = read_all
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +90,7 @@ class Answer:
             held += len(chunk)
             if held > most_bytes:
                 raise AnswerTooLarge(f"the answer is larger than {most_bytes >> 20} MB")
+        self._read_all(held)
         return b"".join(chunks)
 
     def chunks(self) -> Iterator[bytes]:
@@ -116,9 +128,10 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`.
+    """A request that was answered, or was not: then `code` is `<error>`.
 
-    `throttled_s` is how long it waited for its turn before, None where requests of its kind need not wait.
+    `host` is `address:port`, without user and password. `throttled_s` is how long it waited for its turn before, None
+    where requests of its kind need not wait. `sent_bytes` is the length of the body.
     """
 
     method: str
@@ -126,21 +139,34 @@ class Asked(NamedTuple):
     code: str
     took_s: float
     throttled_s: float | None = None
+    sent_bytes: int = 0
+    is_watch: bool = False
+
+
+class Received(NamedTuple):
+    """The body of an answer to a list, of any code, that was read to its end. `host` is that of `Asked`."""
+
+    method: str
+    host: str
+    body_bytes: int
+
+
+Noted = Asked | Received
 
 
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
-    once its answer begins. Requests but watches wait for their turn with `limiter`: `wait(seconds)` spends that time,
-    and answers true where it was cut short, so that the request is not sent. InputError or EnvironmentLacking where
-    no connection could be made as the target says.
+    once its answer begins, and of each body that was read to its end. Requests but watches wait for their turn with
+    `limiter`: `wait(seconds)` spends that time, and answers true where it was cut short, so that the request is not
+    sent. InputError or EnvironmentLacking where no connection could be made as the target says.
     """
 
     def __init__(
         self,
         target: Target,
-        note: Callable[[Asked], None] = lambda _: None,
+        note: Callable[[Noted], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
         accept: str = ACCEPT,
         limiter: RateLimiter | None = None,
@@ -158,18 +184,26 @@ class Connection:
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
+        is_watch = "watch" in query
         # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
-        throttled_s = None if "watch" in query else self._await_turn(path)
-        verb = "watch" if "watch" in query and "sendInitialEvents" not in query else "list"
+        throttled_s = None if is_watch else self._await_turn(path)
+        verb = "watch" if is_watch and "sendInitialEvents" not in query else "list"
         compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
         response = self._request(
-            "GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed, throttled_s=throttled_s
+            "GET",
+            f"{path}?{urlencode(query)}",
+            read_timeout_s,
+            compressed,
+            throttled_s=throttled_s,
+            is_watch=is_watch,
         )
         if response.status == HTTPStatus.OK:
-            return Answer(response, self._failed)
+            return Answer(response, self._failed, partial(self._read_all, "GET"))
         try:
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
+            if not is_watch:
+                self._read_all("GET", response.tell())
             response.close()
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
@@ -206,6 +240,7 @@ class Connection:
         body: bytes | None = None,
         *,
         throttled_s: float | None = None,
+        is_watch: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
         code = "<error>"
@@ -224,13 +259,21 @@ class Connection:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at, throttled_s))
+            took_s = time.monotonic() - began_at
+            sent_bytes = len(body or b"")
+            self._note(Asked(method, self.peer.host, code, took_s, throttled_s, sent_bytes, is_watch))
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
 
+    def _read_all(self, method: str, body_bytes: int) -> None:
+        self._note(Received(method, self.peer.host, body_bytes))
+
     def _headers(self) -> urllib3.HTTPHeaderDict:
-        return self._way.proof() | {"Accept": self._accept, "User-Agent": _user_agent()}
+        headers = {"Accept": self._accept, "User-Agent": _user_agent()}
+        proof = self._way.proof()
+        self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
+        return proof | headers
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
@@ -239,7 +282,7 @@ class Connection:
 def connect(
     kubeconfig: Path | None = None,
     master: str = "",
-    note: Callable[[Asked], None] = lambda _: None,
+    note: Callable[[Noted], None] = lambda _: None,
     accept: str = ACCEPT,
     limiter: RateLimiter | None = None,
 ) -> Connection:

@@ -1,7 +1,8 @@
 """What went wrong between us and the API server, said so that a person knows what to do."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -18,12 +19,16 @@ from kproxy.state.encodings.envelopes import Status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
+_LONGEST_LINE = 1000
+"""Characters: more than what an API server says of one request, and no flood in a log that repeats it."""
+
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 _PROXY_LOGIN = 407
 _ELSEWHERE = (
     "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
 )
+
 _TOO_LARGE = "Too large resource version"
 """How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
 storage/errors.go); client-go reads it too, as not every server names the cause."""
@@ -45,11 +50,15 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we talk to, and from where we have the address and credentials, both as a message names them."""
+    """Whom we talk to, and from where we have the address and credentials, both as a message names them.
+
+    `secrets` are what we told it last of who we are: it may say them back, and no message shows them.
+    """
 
     server: str
     credentials: str
     proxy: Proxy | None = None
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def host(self) -> str:
@@ -61,7 +70,7 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s
     """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
-    said = f" ({one_line(body.message)})" if body.message else ""
+    said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
     seconds = retry_after_s
     if not seconds and body.details is not None:
         seconds = body.details.retry_after_seconds
@@ -100,10 +109,18 @@ def _seconds(wish: str, now: str) -> int:
         return 0
 
 
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
 def one_line(text: str) -> str:
-    """What others said, fit for a log and a terminal: on one line, without control characters."""
+    """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
-    return line if line.isprintable() else quoted(line)
+    if not line.isprintable():
+        return quoted(line)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line)} characters)"
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:

@@ -1,7 +1,9 @@
 """The words of programs and people that may hold a secret, without it."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterable
+from contextlib import suppress
 
 from kproxy.client.failures import one_line
 
@@ -36,3 +38,13 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     for pattern in (_NAMED, _SCHEME):
         text = pattern.sub(rf"\1{_MASK}", text)
     return _LONG_WORD.sub(_MASK, _IN_URL.sub(rf"\1{_MASK}@", text))
+
+
+def secrets_of(authorization: str) -> frozenset[str]:
+    """The parts of an Authorization header that nobody else may read."""
+    scheme, _, value = authorization.partition(" ")
+    found = {value}
+    if scheme == "Basic":
+        with suppress(ValueError):
+            found.add(b64decode(value).decode().partition(":")[2])
+    return frozenset(secret for secret in found if len(secret) >= _SHORTEST_SECRET)

@@ -187,7 +187,7 @@ class ListWatch:
             logger.warning(
                 "%s: the resourceVersion goes back from %s, as after a restore of etcd; the list counts",
                 self._resource.name,
-                self._position.resource_version,
+                as_told(self._position.resource_version),
             )
         self._position.listed(resource_version)
         self._understood_at = self._pace.clock()

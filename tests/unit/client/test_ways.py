@@ -13,7 +13,7 @@ import pytest
 
 from authorities import authority, signed_by
 from kproxy.client import pools
-from kproxy.client.connection import Asked, Connection
+from kproxy.client.connection import Connection, Noted
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
 from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed, EnvironmentLacking
@@ -55,7 +55,7 @@ def no_proxies_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(server: str, proxy_url: str = "", tls: TlsSettings | None = TRUSTING, times: int = 1) -> bytes:
-    notes: list[Asked] = []
+    notes: list[Noted] = []
     connection = Connection(Target(server, "the kubeconfig x", tls, Bearer(), proxy_url), notes.append)
     body = b""
     try:
