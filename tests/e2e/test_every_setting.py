@@ -59,7 +59,7 @@ FLAGS = {
     "v": "3",
 }
 NAMED_FLAGS = (
-    *("--config-sync-period", "--kube-api-burst", "--kube-api-content-type", "--kube-api-qps"),
+    *("--config-sync-period", "--kube-api-burst", "--kube-api-qps"),
     *("--profiling", "the feature gate One", "the feature gate Two"),
 )
 
@@ -107,8 +107,13 @@ FIELDS: dict[str, Any] = {
     "logging": {"format": "json", "verbosity": 3, "vmodule": [{"filePattern": "loop", "verbosity": 4}]},
 }
 NAMED_FIELDS = (
-    *("clientConnection.acceptContentTypes", "clientConnection.burst", "clientConnection.contentType"),
-    *("clientConnection.qps", "configSyncPeriod", "enableProfiling", "the feature gate One"),
+    *(
+        "clientConnection.burst",
+        "clientConnection.qps",
+        "configSyncPeriod",
+        "enableProfiling",
+        "the feature gate One",
+    ),
 )
 
 SETTINGS = {
@@ -144,7 +149,7 @@ def objects() -> Iterator[tuple[str, dict[str, Any]]]:
 @contextmanager
 def settled_agent(*flags: str, log: Path) -> Iterator[int]:
     """Its process id, once it has synced both families of a small cluster, whose kubeconfig lies beside the log."""
-    with fresh_namespace() as name, inside(name), StubApi() as api:
+    with fresh_namespace() as name, inside(name), StubApi(speaks_protobuf=True) as api:
         for address in ("10.199.0.2/24", f"{PRIMARY}/64"):
             process.run(["ip", "address", "add", address, "dev", "lo"])
         for kind, manifest in objects():
