@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import event, example, given
@@ -13,6 +14,8 @@ from answers import answer
 from kproxy.errors import ApiFailed, InputError, InvalidField, Malformed
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
+from kproxy.sources.listwatch import ListWatch
+from kproxy.sources.pace import Pace
 from kproxy.state.encodings import JSON, PROTOBUF, Encoding
 from kproxy.state.encodings.as_protobuf import split_frames
 from kproxy.state.encodings.protobuf.endpoints import shortcut
@@ -22,6 +25,7 @@ from kproxy.state.encodings.protobuf.types import ENTRY, entry
 from kproxy.state.endpoint_facts import endpoint_fact
 from kproxy.state.events import Listed
 from kproxy.state.objects import Kind, Object
+from kproxy.state.store import Store
 from kproxy.values import Family
 from recordings import CLUSTERS, objects_of
 from scenarios import Scenario
@@ -321,3 +325,37 @@ def test_one_damaged_object_of_a_list_costs_only_itself(
 def test_damaged_page_is_used_in_part_or_refused_as_a_whole(body: bytes) -> None:
     told = refusal(lambda raw: list_resource(lambda _: answer(raw, CONTENT_TYPE), SERVICES, 500), body)
     assert not told or told.startswith("the list of services ")
+
+
+class Watched:
+    """A watch in protobuf whose frames are handed to the loop one by one."""
+
+    def __init__(self, resource: Resource, store: Store) -> None:
+        self.loop = ListWatch(
+            resource, lambda: cast("Any", self), store.apply, Pace(uniform=lambda low, _: low)
+        )
+
+    def take(self, frame: bytes) -> None:
+        self.loop._open = lambda *_: answer(protobuf.framed(frame), STREAMED)  # type: ignore[method-assign] # noqa: SLF001
+        self.loop._resource_version = "9"  # noqa: SLF001
+        with suppress(ApiFailed):
+            self.loop._watch()  # noqa: SLF001
+
+
+STREAMED = f"{CONTENT_TYPE};stream=watch"
+
+
+@given(st.sampled_from(["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]), st.data())
+def test_one_damaged_watch_event_costs_only_its_object(verb: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(SERVICE_ITEMS) - 1))
+    damage = data.draw(damaged(st.just(SERVICE_ITEMS[at])))
+    store = Store()
+    store.apply(listed(SERVICES, SERVICE_ITEMS))
+    before = dict(store.services)
+    touched = {PROTOBUF.key(Kind.SERVICE, each) for each in (SERVICE_ITEMS[at], damage)}
+    unknown, watched = message_of("Unknown"), message_of("WatchEvent")
+    unknown.raw, watched.type = damage, verb
+    watched.object.raw = protobuf.MAGIC + unknown.SerializeToString()
+    Watched(SERVICES, store).take(watched.SerializeToString())
+    assert all(store.services.get(key) == thing for key, thing in before.items() if key not in touched)
+    assert all(str(each).isprintable() for each in store.rejections)
