@@ -243,18 +243,24 @@ def field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + length + content
 
 
+ADDRESSES = [b"10.128.1.5", b"10.128.1.6", b"fd00::5", b"010.1.1.1", b"10.0.0", b""]
+SAID = [b"", b"\x08\x01", b"\x08\x00\x10\x01\x18\x01", b"\x08", b"\x10\x80\x01"]
+MORE = [
+    b"",
+    field(7, b"z"),
+    field(8, field(1, field(1, b"z"))),
+    field(1, b"10.128.1.9"),
+    field(2, b"\x08\x00"),
+]
 USUAL = st.builds(
-    lambda address, conditions, target, node, rest: b"".join(
-        [field(1, address), field(2, conditions), field(4, target), field(6, node), rest]
+    lambda address, said, target, name, more: b"".join(
+        [field(1, address), field(2, said), target, field(6, name), *more]
     ),
-    st.binary(max_size=140),
-    st.sampled_from([b"", b"\x08\x01", b"\x08\x01\x10\x00\x18\x01", b"\x08"]) | st.binary(max_size=140),
-    st.binary(max_size=300),
-    st.binary(max_size=140),
-    st.sampled_from(
-        [b"", field(7, b"z"), field(8, field(1, field(1, b"z"))), field(1, b"more"), field(2, b"")]
-    )
-    | st.binary(max_size=9),
+    st.sampled_from(ADDRESSES) | st.binary(max_size=140),
+    st.sampled_from(SAID) | st.binary(max_size=140),
+    st.just(b"") | st.binary(max_size=300).map(lambda pod: field(4, pod)),
+    st.sampled_from([b"node-1", b"node-2", b"Node"]) | st.binary(max_size=140),
+    st.lists(st.sampled_from(MORE) | st.binary(max_size=9), max_size=2),
 )
 
 
