@@ -138,7 +138,7 @@ def objects() -> Iterator[tuple[str, dict[str, Any]]]:
 @contextmanager
 def settled_agent(*flags: str, log: Path) -> Iterator[int]:
     """Its process id, once it has synced both families of a small cluster, whose kubeconfig lies beside the log."""
-    with fresh_namespace() as name, inside(name), StubApi() as api:
+    with fresh_namespace() as name, inside(name), StubApi(speaks_protobuf=True) as api:
         for address in ("10.199.0.2/24", f"{PRIMARY}/64"):
             process.run(["ip", "address", "add", address, "dev", "lo"])
         for kind, manifest in objects():
