@@ -47,6 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
         cast("_Server", self.server).seen.requests.append((self.path, dict(self.headers)))
         cast("_Server", self.server).answer(self)
 
+    do_POST = do_GET  # noqa: N815 # the name is http.server's
+
     def log_message(self, *_: object) -> None:
         pass
 

@@ -12,6 +12,9 @@ _STRING = 1
 """The `type` of an IntOrString that is text."""
 
 
+_IN_THE_WRAPPING = ("kind", "apiVersion")
+
+
 class UnencodableError(Exception):
     """A value that has no place in the message: no API server stores it."""
 
@@ -41,9 +44,8 @@ def framed(message: bytes) -> bytes:
 def encode(manifest: Mapping[str, Any]) -> bytes:
     """An object or list alone. UnencodableError where a value is of another type than its field."""
     message = message_of(manifest["kind"])
-    fields = {name: value for name, value in manifest.items() if name not in ("kind", "apiVersion")}
     try:
-        _fill(message, fields)
+        _fill(message, manifest)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UnencodableError(str(error)) from error
     return _bytes(message)
@@ -73,7 +75,7 @@ def _fill(message: Any, value: Any) -> None:
 def _fill_fields(message: Any, fields: Mapping[str, Any]) -> None:
     known = message.DESCRIPTOR.fields_by_name
     for name, value in fields.items():
-        if value is not None:
+        if value is not None and (name in known or name not in _IN_THE_WRAPPING):
             _set(message, known[name], value)
     for name in ALWAYS[message.DESCRIPTOR.name]:
         if not message.HasField(name):

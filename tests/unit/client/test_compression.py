@@ -1,0 +1,59 @@
+"""Compressed bodies: unpacked in bounded pieces, or refused with the reason."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from kproxy.client.compression import unpacked
+from kproxy.errors import Malformed
+
+TEXT = bytes(range(256)) * 4_000
+MEMBER = gzip.compress(TEXT)
+
+
+def cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("members", [1, 3])
+def test_gzip_of_any_members_is_one_body_wherever_it_is_cut(size: int, members: int) -> None:
+    assert TEXT * members == b"".join(unpacked(cut(MEMBER * members, size), "GZIP "))
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+def test_body_that_is_not_compressed_is_handed_on_as_it_comes(encoding: str) -> None:
+    assert [b"a", b"bc"] == list(unpacked([b"a", b"bc"], encoding))
+
+
+def test_what_unpacks_to_a_thousand_times_its_size_comes_in_pieces() -> None:
+    bomb = gzip.compress(b"\0" * (64 << 20))
+    pieces = unpacked([bomb], "gzip")
+    assert 1 << 18 >= max(len(next(pieces)) for _ in range(50))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"plain text", "no gzip"),
+        (MEMBER + b"more", "no gzip"),
+        (MEMBER[:-1], "ends in the middle"),
+        (MEMBER[:5], "ends in the middle"),
+        (MEMBER + MEMBER[:5], "ends in the middle"),
+        (MEMBER[:40] + b"\xff" * 40 + MEMBER[80:], "no gzip"),
+        (MEMBER[:-8] + b"\0" * 8, "no gzip"),
+        (zlib.compress(TEXT), "no gzip"),
+    ],
+)
+def test_broken_gzip_is_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        list(unpacked([body], "gzip"))
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "x\x1b[31m"])
+def test_compression_for_which_nobody_asked_is_refused_by_its_name(encoding: str) -> None:
+    with pytest.raises(Malformed, match="for which we did not ask") as refused:
+        list(unpacked([MEMBER], encoding))
+    assert str(refused.value).isprintable()
