@@ -58,10 +58,7 @@ FLAGS = {
     "proxy-mode": "iptables",
     "v": "3",
 }
-NAMED_FLAGS = (
-    *("--config-sync-period", "--kube-api-content-type", "--profiling"),
-    *("the feature gate One", "the feature gate Two"),
-)
+NAMED_FLAGS = (*("--config-sync-period", "--profiling", "the feature gate One", "the feature gate Two"),)
 
 FIELDS: dict[str, Any] = {
     "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -106,10 +103,7 @@ FIELDS: dict[str, Any] = {
     "featureGates": {"One": True},
     "logging": {"format": "json", "verbosity": 3, "vmodule": [{"filePattern": "loop", "verbosity": 4}]},
 }
-NAMED_FIELDS = (
-    *("clientConnection.acceptContentTypes", "clientConnection.contentType"),
-    *("configSyncPeriod", "enableProfiling", "the feature gate One"),
-)
+NAMED_FIELDS = ("configSyncPeriod", "enableProfiling", "the feature gate One")
 
 SETTINGS = {
     "net.ipv4.conf.all.route_localnet": "0",

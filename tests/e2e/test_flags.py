@@ -120,7 +120,13 @@ def test_flag_is_in_force(flags: tuple[str, ...], expected: tuple[str, object], 
 def test_defaults_are_kube_proxys(tmp_path: Path) -> None:
     document, said = written(tmp_path)
     timing = {"masqueradeBit": 14, "masqueradeAll": False, "syncPeriod": "30s", "minSyncPeriod": "1s"}
-    connection = {"kubeconfig": "", "acceptContentTypes": "", "contentType": "", "qps": 5.0, "burst": 10}
+    connection = {
+        "kubeconfig": "",
+        "acceptContentTypes": "",
+        "contentType": "application/vnd.kubernetes.protobuf",
+        "qps": 5.0,
+        "burst": 10,
+    }
     assert {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -261,7 +267,6 @@ def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
     "flag",
     [
         "--config-sync-period=1m",
-        "--kube-api-content-type=application/vnd.kubernetes.protobuf",
         "--profiling",
     ],
 )
