@@ -103,7 +103,7 @@ FIELDS: dict[str, Any] = {
     "featureGates": {"One": True},
     "logging": {"format": "json", "verbosity": 3, "vmodule": [{"filePattern": "loop", "verbosity": 4}]},
 }
-NAMED_FIELDS = (*("configSyncPeriod", "enableProfiling", "the feature gate One"),)
+NAMED_FIELDS = ("configSyncPeriod", "enableProfiling", "the feature gate One")
 
 SETTINGS = {
     "net.ipv4.conf.all.route_localnet": "0",
