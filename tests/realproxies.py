@@ -4,6 +4,7 @@ Each resolves names itself, all to 127.0.0.1: a client that resolved them could 
 """
 
 import base64
+import select
 import socket
 import socketserver
 import ssl
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 @dataclass
@@ -160,17 +161,15 @@ def _forward(connection: socket.socket, head: bytes) -> None:
 
 
 def _splice(one: socket.socket, other: socket.socket) -> None:
-    """Both ways until one of them ends."""
-
-    def pass_on(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-        for each in (source, sink):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    back = threading.Thread(target=pass_on, args=(other, one), daemon=True)
-    back.start()
-    pass_on(one, other)
-    back.join(TIMEOUT_S)
+    """Both ways until one of them ends, in one thread: two must not use one TLS connection."""
+    sinks = {one: other, other: one}
+    while True:
+        waiting = [each for each in sinks if isinstance(each, ssl.SSLSocket) and each.pending()]
+        ready = waiting or select.select([*sinks], [], [], TIMEOUT_S)[0]
+        if not ready:
+            return
+        for source in ready:
+            data = source.recv(1 << 16)
+            if not data:
+                return
+            sinks[source].sendall(data)

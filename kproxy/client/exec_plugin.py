@@ -1,6 +1,7 @@
 """Credentials from a plugin of client.authentication.k8s.io (client-go's plugin/pkg/client/auth/exec/exec.go)."""
 
 import base64
+import errno
 import logging
 import os
 import re
@@ -120,24 +121,7 @@ class _Plugin:
         return is_over and time.monotonic() > self._serves_until
 
     def _run(self) -> Answer:
-        program = self._program()
-        has_terminal = self._has_terminal()
-        try:
-            said = process.ask(
-                program,
-                self._config.args,
-                {
-                    **os.environ,
-                    **dict(self._config.env),
-                    _INFO: exec_info(self._config, has_terminal=has_terminal),
-                },
-                has_terminal=has_terminal,
-                timeout_s=_PATIENCE_WITH_A_PERSON_S if has_terminal else _PATIENCE_S,
-                most_bytes=_MOST_BYTES,
-            )
-        except process.NotStarted as refused:
-            tell(Called(1, CallStatus.NOT_FOUND))
-            raise EnvironmentLacking(f"{self._named} is not run: {refused}") from refused
+        said = self._ask(self._program(), has_terminal=self._has_terminal())
         self._require_success(said)
         answer = decode_answer(said.output, self._config.api_version, self._named)
         if self._is_expired(answer):
@@ -147,6 +131,25 @@ class _Plugin:
                 self._named,
             )
         return answer
+
+    def _ask(self, program: Path, *, has_terminal: bool) -> process.Said:
+        info = exec_info(self._config, has_terminal=has_terminal)
+        try:
+            return process.ask(
+                program,
+                self._config.args,
+                {**os.environ, **dict(self._config.env), _INFO: info},
+                has_terminal=has_terminal,
+                timeout_s=_PATIENCE_WITH_A_PERSON_S if has_terminal else _PATIENCE_S,
+                most_bytes=_MOST_BYTES,
+            )
+        except process.NotStarted as refused:
+            tell(Called(1, CallStatus.NOT_FOUND))
+            is_too_large = isinstance(refused.__cause__, OSError) and refused.__cause__.errno == errno.E2BIG
+            advice = "; shorten its arguments, exec.env, or the authority that provideClusterInfo hands it"
+            raise EnvironmentLacking(
+                f"{self._named} is not run: {refused}{advice if is_too_large else ''}"
+            ) from refused
 
     def _program(self) -> Path:
         """As Go's exec.LookPath finds it, but from the kubeconfig's folder where the command is a path."""

@@ -84,8 +84,9 @@ def proxy_for(
             f"{named_by} is not used where REQUEST_METHOD is set, since whoever asks a CGI program can set it; "
             "unset one of them"
         )
-    found = _of_variable(named_by, environment[named_by])
-    return found if found and _is_proxied(_server(server, origin), environment) else None
+    if not _is_proxied(_server(server, origin), environment):
+        return None
+    return _of_variable(named_by, environment[named_by])
 
 
 def _server(server: str, origin: str) -> Url:

@@ -20,6 +20,9 @@ _CHUNK_BYTES = 1 << 16
 _LONGEST_COMPLAINT_BYTES = 1 << 16
 """The end of it is kept: a program says last why it fails."""
 
+_MOST_COMPLAINT_BYTES = 1 << 24
+"""More than any log of one run; reading it without an end would take a processor for as long as the time-out lasts."""
+
 _MOST_CHUNKS_AFTERWARDS = 32
 """2 MiB, twice as much as a pipe holds: what others go on to write into it is not the program's answer."""
 
@@ -73,7 +76,7 @@ def ask(
 ) -> Said:
     """What the program writes to stdout until it ends, and the last of what it writes to stderr.
 
-    It is killed after `timeout_s`, or when it writes more than `most_bytes`. Whatever it started goes with it: a
+    It is killed after `timeout_s`, or when it writes more than `most_bytes`, or 16 MiB to stderr. Whatever it started goes with it: a
     process that keeps its stdout open is not waited for. Where the system can (setpriv of util-linux), it also dies
     with this process, however that ends. With a terminal it has our stdin and stderr, to talk to a person; else its
     stdin is empty. NotStarted if it cannot be run.
@@ -85,14 +88,9 @@ def ask(
             has_ended = talk.listen(pid, time.monotonic() + timeout_s)
         finally:
             exit_code = _finish(pid, talk)
-    problem = ""
-    if talk.is_too_long:
-        problem = f"it wrote more than {most_bytes >> 10} KiB"
-    elif _ending.is_set() and exit_code == -signal.SIGKILL:
-        problem = _ABOUT_TO_END
-    elif not has_ended:
-        problem = f"it did not end within {timeout_s:g} s"
-    return Said(exit_code, bytes(talk.output), bytes(talk.complaint), problem)
+    was_ended = _ABOUT_TO_END if _ending.is_set() and exit_code == -signal.SIGKILL else ""
+    was_late = "" if has_ended else f"it did not end within {timeout_s:g} s"
+    return Said(exit_code, bytes(talk.output), bytes(talk.complaint), talk.excess or was_ended or was_late)
 
 
 @contextmanager
@@ -194,6 +192,7 @@ class _Talk:
     def __init__(self, most_bytes: int) -> None:
         self.output = bytearray()
         self.complaint = bytearray()
+        self._complained = 0
         self._most_bytes = most_bytes
         self._ends: set[int] = set()
         try:
@@ -210,8 +209,13 @@ class _Talk:
         self._close()
 
     @property
-    def is_too_long(self) -> bool:
-        return len(self.output) > self._most_bytes
+    def excess(self) -> str:
+        """What is too long, in words; empty if nothing is."""
+        if len(self.output) > self._most_bytes:
+            return f"it wrote more than {self._most_bytes >> 10} KiB"
+        if self._complained > _MOST_COMPLAINT_BYTES:
+            return f"it wrote more than {_MOST_COMPLAINT_BYTES >> 10} KiB to stderr"
+        return ""
 
     def listen(self, pid: int, ends_at: float) -> bool:
         """Until the program ends, the time is over or the output is too long; whether it has ended."""
@@ -231,7 +235,7 @@ class _Talk:
             for pipe, _ in readiness.poll(wait_s * 1000):
                 if pipe in takers and not takers[pipe]():
                     readiness.unregister(pipe)
-            if self.is_too_long:
+            if self.excess:
                 break
         return has_ended
 
@@ -239,7 +243,7 @@ class _Talk:
         """What is in the pipes already, whoever may still hold their other ends."""
         for hear in (self._hear, self._hear_complaint):
             for _ in range(_MOST_CHUNKS_AFTERWARDS):
-                if self.is_too_long or not hear():
+                if self.excess or not hear():
                     break
 
     def close_far_ends(self) -> None:
@@ -274,6 +278,7 @@ class _Talk:
     def _hear_complaint(self) -> bool:
         chunk = _read(self._complaint)
         self.complaint += chunk
+        self._complained += len(chunk)
         del self.complaint[:-_LONGEST_COMPLAINT_BYTES]
         return bool(chunk)
 

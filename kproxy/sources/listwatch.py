@@ -48,8 +48,8 @@ _LONGEST_EVENT_BYTES = 32 << 20
 
 _LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
-_SHORTEST_WATCH_S = 1.0
-"""A server that ends each watch at once would otherwise be asked in a tight loop."""
+_EARLY_S = 1.0
+"""A watch that ends so long before its time was ended for all: by a server that goes, or ends each watch at once."""
 
 _MOST_TRIES = 10
 """Of one page of a list, as in client-go (rest/request.go): a list that begins anew costs the server more."""
@@ -86,9 +86,9 @@ class ListWatch:
         self._pace = pace
         self._backoff = Backoff(
             base_s=pace.backoff_base_s,
+            first_s=pace.backoff_first_s,
             cap_s=pace.backoff_cap_s,
             healthy_s=pace.healthy_s,
-            clock=pace.clock,
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
@@ -101,6 +101,7 @@ class ListWatch:
         self._heard_at: float | None = None
         self._tried_at: float | None = None
         self._understood_at: float | None = None
+        self._watching_since: float | None = None
         self._silent_watches = 0
         self._is_lacking = False
 
@@ -166,7 +167,8 @@ class ListWatch:
             except ApiFailed as failure:
                 if not ("continue" in query and failure.status in OVERLOADED and failure.retry_after_s):
                     raise
-                self._pace.wait(self._stopping, min(failure.retry_after_s, self._pace.retry_after_cap_s))
+                wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
+                self._pace.wait(self._stopping, self._backoff.honoured_s(wished_s))
                 if self._stopping.is_set():
                     raise
         return self._open(query, self._pace.list_timeout_s)
@@ -195,19 +197,28 @@ class ListWatch:
 
     def _watch(self) -> None:
         began_at = self._pace.clock()
-        query = self._watch_query() | {"resourceVersion": self._position.resource_version}
+        lasts_s = self._lifetime_s()
+        query = _watch_query(lasts_s) | {"resourceVersion": self._position.resource_version}
         with self._open(query, self._pace.idle_s) as answer:
             self._silent_watches += 1
+            self._note_watching(began_at)
             # the server goes on where the list or the last event ended
             self._understood_at = self._pace.clock()
             self._follow(answer.encoding, self._frames(answer))
-        if self._silent_watches and self._pace.clock() - began_at < _SHORTEST_WATCH_S:
-            raise ApiFailed("the server ends the watch at once")
+        self._doubt_end(began_at + lasts_s)
         self._doubt_silence()
 
-    def _watch_query(self) -> dict[str, str]:
-        lasts_s = int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))
-        return {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(lasts_s)}
+    def _lifetime_s(self) -> int:
+        return int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))
+
+    def _doubt_end(self, due_at: float) -> None:
+        """ApiFailed for a watch that ended before its time."""
+        if self._pace.clock() < due_at - _EARLY_S:
+            raise ApiFailed("the server ends the watch before its time")
+
+    def _note_watching(self, since: float) -> None:
+        if self._watching_since is None:
+            self._watching_since = since
 
     def _follow(self, encoding: Encoding, frames: Iterator[bytes]) -> None:
         for frame in frames:
@@ -217,7 +228,8 @@ class ListWatch:
 
     def _stream(self) -> None:
         """A list and a watch in one answer; nothing is told before the list is complete."""
-        query = self._watch_query() | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        began_at, lasts_s = self._pace.clock(), self._lifetime_s()
+        query = _watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._position.oldest_stream:
             query["resourceVersion"] = self._position.oldest_stream
         answer: Answer | None = None
@@ -232,7 +244,9 @@ class ListWatch:
                 self._do_without_stream(failure, begun=answer is not None)
                 return
             self._take_list(listed, resource_version)
+            self._note_watching(self._pace.clock())
             self._follow(encoding, frames)
+        self._doubt_end(began_at + lasts_s)
 
     def _initial(self, encoding: Encoding, frames: Iterator[bytes]) -> tuple[Listed, str]:
         """ApiFailed, which may be a NoStream, if the stream ends before the list is complete."""
@@ -351,7 +365,8 @@ class ListWatch:
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return
-        pause_s = self._backoff.next_pause_s(wished_s)
+        pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
+        self._watching_since = None
         at = as_told(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
@@ -361,6 +376,10 @@ class ListWatch:
             pause_s,
         )
         self._pace.wait(self._stopping, pause_s)
+
+    def _watched_s(self) -> float:
+        """How long the server has let us watch, one watch after another, without a failure."""
+        return 0.0 if self._watching_since is None else self._pace.clock() - self._watching_since
 
     def _do_without(self, status: int) -> None:
         """A cluster may come to have it some day; until then one warning is enough."""
@@ -379,3 +398,7 @@ class ListWatch:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _watch_query(lasts_s: int) -> dict[str, str]:
+    return {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(lasts_s)}

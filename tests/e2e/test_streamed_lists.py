@@ -258,6 +258,19 @@ def test_proxy_that_lets_no_stream_pass_is_asked_for_a_list_at_last(
     assert (3, 1) == (asked_for_streams(api), len(requests(api, "list")))
 
 
+def test_refusals_of_streams_count_only_in_a_row(api: StubApi, watch: Watch, events: Events) -> None:
+    api.stream_lists()
+    api.fail_next(2, 502)
+    watch()
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.fail_next(1, 410)
+    api.fail_next(2, 502)
+    api.close_streams()
+    assert "listed" == events.next_text()
+    assert [] == requests(api, "list")
+
+
 def test_server_that_is_away_is_asked_for_its_stream_when_it_is_back(
     api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,9 +15,14 @@ from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.state.encodings import JSON, PROTOBUF, Encoding
 from kproxy.state.encodings.as_protobuf import split_frames
-from kproxy.state.encodings.protobuf.messages import ENDPOINT, ENDPOINT_SLICE
+from kproxy.state.encodings.protobuf.endpoints import shortcut
+from kproxy.state.encodings.protobuf.messages import ENDPOINT
+from kproxy.state.encodings.protobuf.reading import read
+from kproxy.state.encodings.protobuf.types import ENTRY, entry
+from kproxy.state.endpoint_facts import endpoint_fact
 from kproxy.state.events import Listed
 from kproxy.state.objects import Kind, Object
+from kproxy.values import Family
 from recordings import CLUSTERS, objects_of
 from scenarios import Scenario
 from strategies import scenarios
@@ -200,8 +205,8 @@ def refusal(read: Callable[[bytes], object], raw: bytes) -> str:
 @example(b"\x0b" * 100_000)
 @example(b"\n" * 100_000)
 def test_arbitrary_bytes_are_read_or_refused_as_input(raw: bytes) -> None:
-    for read in READERS:
-        assert refusal(read, raw).isprintable()
+    for reader in READERS:
+        assert refusal(reader, raw).isprintable()
 
 
 @given(damaged(st.just(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=6))
@@ -224,6 +229,7 @@ def endpoint_bytes(thing: dict[str, Any]) -> bytes:
     return made
 
 
+BY_SHORTCUT = shortcut(ENDPOINT)
 ENDPOINTS = ODD_SLICES.filter(lambda thing: bool(thing["endpoints"])).map(endpoint_bytes)
 
 
@@ -248,17 +254,32 @@ USUAL = st.builds(
 )
 
 
-@given(ENDPOINTS | damaged(ENDPOINTS) | USUAL | damaged(USUAL))
-def test_shortcut_through_an_endpoint_gives_what_the_table_gives(raw: bytes) -> None:
-    def outcome(read: Callable[[], Any]) -> object:
+@given(ENDPOINTS | damaged(ENDPOINTS) | USUAL | damaged(USUAL), st.sampled_from(Family))
+def test_shortcut_through_an_endpoint_gives_what_the_table_gives(raw: bytes, family: Family) -> None:
+    def outcome(read: Callable[[bytes], Any]) -> object:
         try:
-            return read()
+            return endpoint_fact(family, read(raw))
         except InvalidField as refused:
-            return refused.reason
+            return str(refused)
 
-    whole = b"\n\x00" + field_of_any_size(2, raw) + field(4, b"IPv4")
-    by_shortcut = outcome(lambda: ENDPOINT_SLICE.read(whole).endpoints[0])
-    assert outcome(lambda: ENDPOINT.read(raw)) == by_shortcut
+    assert outcome(ENDPOINT.read) == outcome(BY_SHORTCUT.read)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=3))
+def test_entry_of_a_map_is_read_as_the_table_says(key: bytes, value: bytes, more: bytes) -> None:
+    raw = field_of_any_size(1, key) + field_of_any_size(2, value) + more
+
+    def outcome(read: Callable[[bytes], tuple[str, str]]) -> object:
+        try:
+            return read(raw)
+        except InvalidField as refused:
+            return str(refused)
+
+    def by_the_table(raw: bytes) -> tuple[str, str]:
+        values = read(ENTRY, raw)
+        return values.get("key", ""), values.get("value", "")
+
+    assert outcome(by_the_table) == outcome(entry)
 
 
 def field_of_any_size(number: int, content: bytes) -> bytes:

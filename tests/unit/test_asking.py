@@ -88,6 +88,28 @@ def test_endless_complaint_takes_no_memory_and_its_end_is_kept() -> None:
     assert len(said.complaint) <= 1 << 16
 
 
+def test_complaint_without_an_end_is_ended_and_told() -> None:
+    said = ask("exec cat /dev/zero >&2")
+    assert "it wrote more than 16384 KiB to stderr" == said.problem
+
+
+CLOSED = """
+import os, pathlib
+for each in (0, 1, 2):
+    os.close(each)
+from kproxy import process
+said = process.ask(pathlib.Path("/bin/sh"), ["-c", "wc -c; echo complaint >&2"], os.environ, has_terminal=False,
+    timeout_s=20, most_bytes=99)
+pathlib.Path("{told}").write_bytes(said.output + said.complaint)
+"""
+
+
+def test_process_without_stdin_stdout_and_stderr_can_ask_too(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    subprocess.run([sys.executable, "-c", CLOSED.format(told=told)], timeout=BOUND_S, check=False)
+    assert b"0\ncomplaint\n" == told.read_bytes()
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -326,7 +326,9 @@ def test_authority_that_is_too_large_for_an_environment_is_told(program: PluginP
     config = replace(
         program.config(), cluster=ClusterInfo("https://10.0.0.1:6443", authority=b"x" * (1 << 18))
     )
-    assert "is not run: it cannot be started: Argument list too long" in failure(config)
+    assert "is not run: it cannot be started: Argument list too long; shorten its arguments, " in failure(
+        config
+    )
 
 
 def test_environment_is_ours_with_the_files_in_order(

@@ -609,6 +609,15 @@ GOOD = [
         {"server": "https://h:6443", "certificate": ClientCertificate(CERTIFICATE, KEY)},
     ),
     Row(
+        "host and port with a client certificate as data",
+        "rest/url_utils.go DefaultServerUrlFor",
+        kubeconfig(
+            {"server": "h:6443"},
+            {"client-certificate-data": packed(CERTIFICATE), "client-key-data": packed(KEY)},
+        ),
+        {"server": "https://h:6443"},
+    ),
+    Row(
         "http with a client certificate",
         "clientcmd/client_config.go ClientConfig, only if secure",
         kubeconfig({"server": "http://h"}, {"client-certificate": "client.crt", "client-key": "client.key"}),
@@ -930,6 +939,24 @@ BAD = [
         r"contexts\[0\] 'here': cluster: it is missing; name one of the clusters",
     ),
     Row(
+        "context of no name without a cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {"contexts": [{"context": {"user": ""}}]},
+        r"contexts\[0\] '': cluster: it is missing",
+    ),
+    Row(
+        "cluster of no name without a server",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {**kubeconfig(context={"user": "admin"}), "clusters": [None]},
+        r"clusters\[0\] '': server: it is missing",
+    ),
+    Row(
+        "unknown cluster where there is none",
+        "clientcmd/validation.go validateContext",
+        {**kubeconfig(), "clusters": None},
+        r"there is no cluster 'home'; name one that is there \(none\)",
+    ),
+    Row(
         "empty cluster",
         "clientcmd/validation.go ErrEmptyCluster",
         {**kubeconfig(), "clusters": [{"name": "home"}]},
@@ -1162,6 +1189,36 @@ BAD = [
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"token": CANARY, "password": CANARY}),
         "token: username or password stands beside it",
+    ),
+    Row(
+        "token with a user without a password",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"token": CANARY, "username": "me"}),
+        "token: username or password stands beside it",
+    ),
+    Row(
+        "certificate as data without a key",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"client-certificate-data": packed(CERTIFICATE)}),
+        r"users\[0\] 'admin': client-key: it is missing",
+    ),
+    Row(
+        "plugin with a variable that is null",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"exec": {"command": "a", "apiVersion": V1BETA1, "env": [None]}}),
+        r"users\[0\] 'admin': exec.env\[0\].name: '' is no name of a variable",
+    ),
+    Row(
+        "plugin without a command, without TLS",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig({"server": "http://h"}, {"exec": {"apiVersion": V1}}),
+        r"users\[0\] 'admin': exec.command: it is missing",
+    ),
+    Row(
+        "plugin without a command, beside a token",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"token": CANARY, "exec": {"apiVersion": V1}}),
+        r"users\[0\] 'admin': exec.command: it is missing",
     ),
     Row(
         "token file with a user",
@@ -1594,7 +1651,7 @@ def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
         "tls-server-name": "kubernetes",
         "proxy-url": "http://p:3128",
         "disable-compression": True,
-        "extensions": [{"name": "other", "extension": None}, extension],
+        "extensions": [None, {"name": "other", "extension": None}, extension],
     }
     given = kubeconfig(cluster, {"exec": {**PLUGIN, "provideClusterInfo": True}})
     assert BEARER == find_target(written(folder, given), "").credentials.headers()
@@ -1607,6 +1664,24 @@ def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
         "config": {"audience": "here", "n": 7},
     }
     assert wanted == json.loads((folder / "info").read_text())["spec"]["cluster"]
+
+
+def test_plugin_gets_its_arguments_and_environment(folder: Path) -> None:
+    PluginProgram(folder).does(
+        f"""printf '%s|' "$#" "$@" "$ONE" "$TWO" "$KUBERNETES_EXEC_INFO" > {folder}/seen"""
+    )
+    plugin = {
+        **PLUGIN,
+        "args": ["a b", None, "c"],
+        "env": [{"name": "ONE", "value": "1"}, {"name": "TWO"}],
+        "provideClusterInfo": True,
+    }
+    with pytest.raises(EnvironmentLacking):
+        find_target(written(folder, kubeconfig(user={"exec": plugin})), "").credentials.headers()
+    *given, info, _ = (folder / "seen").read_text().split("|")
+    assert ["3", "a b", "", "c", "1", ""] == given
+    assert SERVER == json.loads(info)["spec"]["cluster"]["server"]
+    assert "certificate-authority-data" not in json.loads(info)["spec"]["cluster"]
 
 
 @pytest.mark.parametrize(

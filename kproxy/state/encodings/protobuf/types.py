@@ -68,7 +68,9 @@ TEXT: Final = Type("text", BYTES, reading.text)
 ANY_TEXT: Final = Type("text", BYTES, reading.any_text)
 """Text, or empty where it is none."""
 
-NAME: Final = Type("text", BYTES, Kept(reading.text).__getitem__)
+_names = Kept(reading.text)
+
+NAME: Final = Type("text", BYTES, _names.__getitem__)
 """Text that many objects have alike."""
 
 BOOL: Final = Type("true or false", VARINT, bool)
@@ -123,16 +125,32 @@ def kept(kind: Type) -> Type:
     return replace(kind, read=Kept(kind.read).__getitem__)
 
 
-_ENTRY = table((1, "key", NAME), (2, "value", NAME))
+_KEY, _VALUE = (number << 3 | BYTES for number in (1, 2))
+_TWO_BYTES = 0x80
+"""From here on a length has more than one byte."""
+
+ENTRY = table((1, "key", NAME), (2, "value", NAME))
 
 
 def entry(content: bytes) -> tuple[str, str]:
-    """One entry of a map of text; what is absent is empty."""
-    values = reading.read(_ENTRY, content)
+    """One entry of a map of text; what is absent is empty. The usual order of short texts is read without the table."""
+    try:
+        middle = content[1] + 2
+        size = content[middle + 1]
+        if (
+            content[0] == _KEY
+            and content[middle] == _VALUE
+            and middle + size + 2 == len(content)
+            and max(content[1], size) < _TWO_BYTES
+        ):
+            return _names[content[2:middle]], str(content[middle + 2 :], "utf-8")
+    except (IndexError, UnicodeDecodeError, InvalidField):
+        pass
+    values = reading.read(ENTRY, content)
     return values.get("key", ""), values.get("value", "")
 
 
-MAP: Final = Type("a map of text", BYTES, Kept(entry).__getitem__, _entry_of_map)
+MAP: Final = Type("a map of text", BYTES, entry, _entry_of_map)
 
 
 def one_annotation(annotation: str, made: Callable[[str], Any]) -> Type:

@@ -51,7 +51,7 @@ TOO_LONG = b"\xff" * 9 + b"\x01"
         (NAMED + b"\x12" + TOO_LONG, "", "is cut off"),
         (NAMED + b"\x12" + b"\xff" * 11, "", "more than 64 bits"),
         (NAMED + b"\x13\x14", "", "wire type 3"),
-        (NAMED + b"\x07", "", "wire type 7"),
+        (NAMED + b"\x07\x00", "", "wire type 7"),
         (NAMED, "spec", "is missing"),
         (field(2, b""), "metadata", "is missing"),
     ],
