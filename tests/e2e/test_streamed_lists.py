@@ -188,6 +188,12 @@ def test_server_that_passes_over_the_wish_is_found_out_by_its_first_bookmark(
     api.put("Service", service("c"))
     assert "changed c" == events.next_text()
     assert 1 == asked_for_streams(api)
+    for number in range(100):  # the server finds out by writing
+        if len(api.faults.streams) == 1:
+            break
+        api.put("Service", service(f"s{number}"))
+        threading.Event().wait(0.05)
+    assert 1 == len(api.faults.streams), "the stream was closed"
 
 
 def test_server_that_passes_over_the_wish_is_found_out_by_its_silence(
