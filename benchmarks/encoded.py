@@ -26,8 +26,8 @@ from benchmarks.faults import PAGE_SIZE
 from benchmarks.sample import cpu_s, resident_mb
 from kproxy.client.connection import Connection
 from kproxy.client.content import accepted
-from kproxy.client.proofs import Nobody
 from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.sources.kube import ENDPOINT_SLICES
 from kproxy.sources.listing import list_resource
 from stubapi import protobuf
@@ -177,7 +177,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """NoCredentials reads it."""
 
     context, authority = server_context("127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -206,7 +206,7 @@ def _list(port: int, authority: bytes, form: Form) -> Listed:
         f"https://127.0.0.1:{port}",
         "the benchmark",
         TlsSettings(authority),
-        Nobody(),
+        NoCredentials(),
         takes_compressed=form.is_compressed,
     )
     connection = Connection(target, accept=accepted(form.content_type, ""))

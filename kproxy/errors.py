@@ -43,13 +43,17 @@ class ApiFailed(EnvironmentLacking):
     """The Kubernetes API gave no answer or refused a request; the text names the fix.
 
     `status` is the HTTP status, 0 when there was no answer. `retry_after_s` is how long the server
-    asked us to stay away, 0 when it did not.
+    asked us to stay away, 0 when it did not. `is_ahead` says that we asked for a resourceVersion that the server
+    has not reached.
     """
 
-    def __init__(self, text: str, *, status: int = 0, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, text: str, *, status: int = 0, retry_after_s: float = 0.0, is_ahead: bool = False
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.retry_after_s = retry_after_s
+        self.is_ahead = is_ahead
 
 
 class ProgramFailed(KproxyError):

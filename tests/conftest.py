@@ -2,14 +2,17 @@
 
 import os
 import subprocess
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
 
 from namespaces import fresh_namespace
 from seeds import DRAWN_SEED
+from turns import turn
 
 # The same examples at each run of CI, so that a failure there is the change's; new ones at each run elsewhere.
 # A slow machine is no failure, so there is no deadline.
@@ -23,27 +26,47 @@ settings.register_profile("fuzz", settings.get_profile("kproxy"), max_examples=1
 settings.load_profile("kproxy")
 
 
-_TOLD = pytest.StashKey[list[str]]()
+_FIGURE = "figure"
+_XTABLES_LOCK = Path(f"/run/kproxy-test-{os.getpid()}.lock")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_TOLD] = []
+def pytest_configure() -> None:
+    """What the processes of a run share, and what they must not."""
+    os.environ["KPROXY_SEED"] = str(DRAWN_SEED)
+    # iptables-legacy has one lock for all network namespaces, so that it would find that of another process taken
+    os.environ["XTABLES_LOCKFILE"] = str(_XTABLES_LOCK)
+
+
+def pytest_unconfigure() -> None:
+    with suppress(PermissionError):  # as somebody who is not root, and took no lock
+        _XTABLES_LOCK.unlink(missing_ok=True)
 
 
 def pytest_report_header() -> str:
     return f"drawn seed: {DRAWN_SEED} (KPROXY_SEED={DRAWN_SEED} repeats it)"
 
 
-@pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Puts a line among the closing figures."""
-    return pytestconfig.stash[_TOLD].append
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Puts a line among the closing figures, from whichever process."""
+    return partial(record_property, _FIGURE)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash[_TOLD]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for listed in terminalreporter.stats.values() for each in listed]
+    calls = [each for each in reports if isinstance(each, pytest.TestReport) and each.when == "call"]
+    if lines := [line for call in calls for name, line in call.user_properties if name == _FIGURE]:
         terminalreporter.section("figures")
-        terminalreporter.write_line("\n".join(lines))
+        terminalreporter.write_line("\n".join(map(str, lines)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Before the timeout begins: a test waits for its turn where others run in other processes."""
+    if not hasattr(item.config, "workerinput"):  # which pytest-xdist gives them
+        return (yield)
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

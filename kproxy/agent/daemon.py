@@ -1,9 +1,10 @@
 """From options to a running agent: which source, which backend, which families."""
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,8 +25,10 @@ from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
-from kproxy.client.connection import Asked, Connection, connect
+from kproxy.client.connection import Connection, Noted, connect
 from kproxy.client.content import accepted
+from kproxy.client.plugin_facts import watch_plugins
+from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import EnvironmentLacking, KproxyError
@@ -47,7 +50,9 @@ from kproxy.ruleset.tree import AUTO, Layout
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifest_directory import ManifestDirectory
+from kproxy.sources.pace import Pace
 from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.sources.streamed import lists_are_streamed
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.threads import when_hopeless
@@ -63,7 +68,8 @@ class Options:
     """What the agent is asked to do. `manifests` is the source if set, else a cluster is.
 
     Without `kubeconfig` and `master` the cluster is the one this pod runs in. `backend` None means the one
-    that this host uses. `configuration_file` is where the configuration is from, if from a file.
+    that this host uses. `configuration_file` is where the configuration is from, if from a file. `other_flags` are
+    those that stand for no field of the configuration, fit for a page: without secrets.
     """
 
     configuration: Configuration
@@ -77,6 +83,7 @@ class Options:
     templates: Path | None = None
     state_directory: Path = Path("/run/kproxy")
     init_only: bool = False
+    other_flags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -119,10 +126,14 @@ def run(options: Options) -> None:
         if options.manifests is None:
             running.callback(parts.recorder.stop)
             start_optional("the posting of Events", parts.recorder.start)
+        running.callback(watch_plugins(parts.around.metrics.client.plugin_noted))
         running.callback(parts.around.stop)
         parts.around.start()
         parts.source.start()
         running.callback(parts.source.stop)
+        running.callback(
+            parts.recorder.end
+        )  # while the source is waited for, and is waited for itself at last
         parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
         _run_while_sound(parts.agent.run, options.configuration_file, end)
     _log.info("stopped; the rules stay in place")
@@ -141,12 +152,14 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
     families = _families(backend)
     asking = options.configuration.client_connection
     accept = accepted(asking.content_type, asking.accept_content_types)
+    limiter = rate_limiter(asking.qps, asking.burst)
 
-    def note(asked: Asked) -> None:
-        tell_all((around.metrics,), lambda metrics: metrics.requested(asked))
+    def note(noted: Noted) -> None:
+        tell_all((around.metrics,), lambda metrics: metrics.client.noted(noted))
 
     def connect_noted() -> Connection:
-        return connect(options.kubeconfig, options.master, note, accept)
+        tell_all((around.metrics,), lambda metrics: metrics.client.transport_created())
+        return connect(options.kubeconfig, options.master, note, accept, limiter=limiter)
 
     def emit(event: Event) -> None:
         tell_all((around.health,), lambda health: health.heard(event))
@@ -170,6 +183,7 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
         watches,
         recorder.record,
         None if options.manifests else other_nodes,
+        options.other_flags,
     )
     record = _record(options.state_directory) if backend is Backend.NFT else None
     agent = _agent(options, settings, backend, families, around, record)
@@ -301,6 +315,7 @@ def _source(
         emit,
         node_name=options.node_name,
         service_cidrs=options.configuration.mode is Mode.NFTABLES,
+        pace=Pace(streams=lists_are_streamed(os.environ)),
     )
 
 

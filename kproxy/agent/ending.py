@@ -37,6 +37,7 @@ def end_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
         try:
             stop()
         finally:
+            process.end_asked()  # a credential plugin may wait for a person, and nobody needs its answer now
             asked.set()
 
     def wait_for_signal() -> None:

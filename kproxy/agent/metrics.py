@@ -9,11 +9,11 @@ from http import HTTPStatus
 
 from prometheus_client import generate_latest
 
+from kproxy.agent.client_metrics import ClientMetrics
 from kproxy.agent.follower import Follower, Outcome
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.series import QUARANTINED_KINDS, Series
 from kproxy.agent.web import Page
-from kproxy.client.connection import Asked
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import KIND_OF, EndpointSlice, Kind
 from kproxy.state.store import Store
@@ -32,6 +32,7 @@ class Metrics(Follower):
         self, families: Collection[Family], *, nftables: bool, now: Callable[[], float] = time.time
     ) -> None:
         self.series = Series(families)
+        self.client = ClientMetrics(self.series.registry, now)
         self._families = families
         self._nftables = nftables
         self._now = now
@@ -41,10 +42,6 @@ class Metrics(Follower):
 
     def page(self) -> Page:
         return Page(generate_latest(self.series.registry).decode(), content_type=_CONTENT_TYPE)
-
-    def requested(self, asked: Asked) -> None:
-        self.series.requests.labels(asked.code, asked.method, asked.host).inc()
-        self.series.request_durations.labels(asked.method, asked.host).observe(asked.took_s)
 
     def probed(self, page: str, status: HTTPStatus) -> None:
         if page in self.series.probes:

@@ -6,7 +6,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 from kproxy.agent.health import Condition, Health
-from kproxy.agent.web import Answer, Page
+from kproxy.agent.web import Page
 
 _NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time, which kube-proxy shows."""
@@ -15,7 +15,7 @@ Count = Callable[[str, HTTPStatus], None]
 """Called with the name of the page and what it was answered with."""
 
 
-def probe_pages(health: Health, count: Count) -> Answer:
+def probe_pages(health: Health, count: Count) -> Callable[[str], Page | None]:
     """The answers after the newest condition, each counted."""
 
     def answer(path: str) -> Page | None:

@@ -1,6 +1,7 @@
 """Every series that the agent exports: kube-proxy's by their names, labels and buckets, and some of our own.
 
-Dashboards take their list of instances from some of these, so all of them exist from the start.
+Dashboards take their list of instances from some of these, so all of them exist from the start. Series of the
+requests to the API server are in `client_metrics`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +25,6 @@ QUARANTINED_KINDS = (*map(str, Kind), UNKNOWN_KIND)
 
 _DURATIONS_S = tuple(0.001 * 2**power for power in range(15))
 _PROGRAMMING_S = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
-_REQUESTS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _ANSWERS = (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _CHANGING = {Kind.ENDPOINT_SLICE: "endpoint", Kind.SERVICE: "service"}
@@ -49,7 +49,6 @@ class Series:
         self._define_syncs()
         self._define_changes()
         self._define_failures()
-        self._define_requests()
         self._define_ours()
 
     def _define_syncs(self) -> None:
@@ -129,19 +128,6 @@ class Series:
         for probe in self.probes.values():
             for status in _ANSWERS:
                 probe.labels(str(status.value))
-
-    def _define_requests(self) -> None:
-        self.requests = self._plain(
-            _counter("rest_client_requests_total", "Requests to the API server", ("code", "method", "host"))
-        )
-        self.request_durations = self._plain(
-            _histogram(
-                "rest_client_request_duration_seconds",
-                "Until the API server's answer began",
-                ("verb", "host"),
-                buckets=_REQUESTS_S,
-            )
-        )
 
     def _define_ours(self) -> None:
         self.stages = self._labelled(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from kproxy.agent.about import About
 from kproxy.agent.collected import CountedPackets, Programmed, WatchAges
 from kproxy.agent.flows import FlowCleaner
 from kproxy.agent.follower import Follower
@@ -19,6 +20,7 @@ from kproxy.agent.unserved import UnservedPorts
 from kproxy.agent.watches import Watches
 from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
+from kproxy.configuration.flags import configuration_to_flags
 from kproxy.errors import KproxyError
 from kproxy.kernel.accounting import packets
 from kproxy.kernel.addresses import local_addresses
@@ -35,6 +37,7 @@ class Surroundings:
     """`followers` go along with the syncs; the servers answer from `start` to `stop`."""
 
     configuration: Configuration
+    flags: Mapping[str, str]
     health: Health
     metrics: Metrics
     quarantine: Quarantine
@@ -80,7 +83,7 @@ class Surroundings:
         self.metrics_servers.open(
             "metrics",
             self.configuration.metrics_bind_address,
-            metrics_pages(self.configuration, self.metrics.page, self.quarantine.page),
+            metrics_pages(self.configuration, self.flags, self.metrics.page, self.quarantine.page),
             failure="FailedToStartMetricServer",
         )
 
@@ -110,10 +113,12 @@ def surround(
     watches: Watches,
     record: Callable[[Happening], bool],
     other_nodes: Callable[[], Collection[str]] | None = None,
+    other_flags: Mapping[str, str] | None = None,
 ) -> Surroundings:
     """All of it for an agent that is going to run; nothing listens yet.
 
     `record` is how Events are made; `other_nodes` asks the cluster for the names of its Nodes, None for a directory.
+    `other_flags` are shown beside those that stand for fields of the configuration.
     """
     presence = Presence(
         node_name,
@@ -143,6 +148,7 @@ def surround(
     flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
         configuration=configuration,
+        flags={**configuration_to_flags(configuration), **(other_flags or {})},
         health=health,
         metrics=metrics,
         quarantine=quarantine,
@@ -168,6 +174,7 @@ def _metrics(configuration: Configuration, families: Collection[Family], watches
     nftables = configuration.mode is Mode.NFTABLES
     metrics = Metrics(families, nftables=nftables)
     metrics.series.registry.register(WatchAges(watches.ages_s))
+    metrics.series.registry.register(About(configuration.feature_gates))
     if not nftables:
         metrics.series.registry.register(CountedPackets(packets))
     return metrics

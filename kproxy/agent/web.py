@@ -71,7 +71,10 @@ class Page(NamedTuple):
 
 Listener = socket.socket
 
-Answer = Callable[[str], Page | None]
+Negotiated = Callable[[str], Page]
+"""A page in several forms: called with the client's Accept header, empty without one."""
+
+Answer = Callable[[str], Page | Negotiated | None]
 """The page at a path, without its query; None if there is none. It must be quick: all others wait for it."""
 
 
@@ -285,6 +288,8 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             page = self._answer(self.path.partition("?")[0])
+            if callable(page):
+                page = page(self.headers.get("Accept", ""))
         except Exception:  # noqa: BLE001 # one page that fails must not end the server
             tell_defect(_log, "a defect in kproxy: %s cannot be answered", quoted(self.path))
             page = Page("a defect in kproxy; its log says more\n", HTTPStatus.INTERNAL_SERVER_ERROR, TEXT)

@@ -148,8 +148,10 @@ _CLUSTER = (
         "kube-api-content-type",
         "The encoding of lists and watches: application/json or application/vnd.kubernetes.protobuf.  [default: the latter]",
     ),
-    _text("kube-api-qps", "Accepted, and named in a warning; kproxy asks no more than it must.", type=float),
-    _number("kube-api-burst", "Accepted, and named in a warning; kproxy asks no more than it must."),
+    _text(
+        "kube-api-qps", "Requests a second, watches aside; negative for no limit.  [default: 5]", type=float
+    ),
+    _number("kube-api-burst", "Requests at once, while few were made before.  [default: 10]"),
     _text("hostname-override", "This node's name.  [default: this host's name]"),
     _text(
         "config-sync-period",

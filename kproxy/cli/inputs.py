@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kproxy.cli.visible import indented
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError, InvalidField
 from kproxy.ruleset.tree import LAYOUTS
@@ -26,7 +27,7 @@ dispatch_option = click.option(
 
 def tell(sentence: object) -> None:
     """A remark for the person at the terminal, out of the way of what is piped on."""
-    click.echo(f"kproxy: {sentence}", err=True)
+    click.echo(f"kproxy: {indented(str(sentence))}", err=True)
 
 
 def load_configuration(path: Path | None) -> Configuration:

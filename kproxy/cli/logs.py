@@ -4,12 +4,34 @@ import json
 import logging
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
+from kproxy.cli.visible import INDENT, indented, on_one_line
 from kproxy.configuration.schema import LogFormat, Logging, ModuleVerbosity
+from kproxy.errors import ProgramFailed
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _DEBUG_VERBOSITY = 3
 """From here on every sync is logged; klog's levels below it are always."""
+
+
+class _Text(logging.Formatter):
+    """A line for each record, whatever others put into its words; more lines of the same record are indented.
+
+    More lines have tracebacks, and the errors of programs, which quote their input.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        quotes_input = any(isinstance(argument, ProgramFailed) for argument in arguments)
+        record.message = (indented if quotes_input else on_one_line)(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 # logging's name
+        return f"{INDENT}{indented(super().formatException(ei))}"
 
 
 class _Json(logging.Formatter):
@@ -52,7 +74,12 @@ class _Verbosity(logging.Filter):
 def set_up_logging(configured: Logging) -> None:
     """For the rest of this process; libraries are heard from warnings on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if configured.format is LogFormat.JSON else logging.Formatter(_TEXT))
+    handler.setFormatter(formatter(configured.format))
     handler.addFilter(_Verbosity(configured.verbosity, configured.vmodule))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("kproxy").setLevel(logging.DEBUG)
+
+
+def formatter(chosen: LogFormat) -> logging.Formatter:
+    """Makes one line of each record, whatever others put into its words; see `_Text` for what has more lines."""
+    return _Json() if chosen is LogFormat.JSON else _Text()

@@ -9,6 +9,7 @@ from typing import cast
 
 import click
 
+from kproxy.cli.visible import indented
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 
 _COMMANDS = {
@@ -98,5 +99,5 @@ def _exit_code(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(reason: object, code: int) -> int:
-    click.echo(f"kproxy: {reason}", err=True)
+    click.echo(f"kproxy: {indented(str(reason))}", err=True)
     return code

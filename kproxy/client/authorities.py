@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
-from kproxy.client.kubeconfig import Cluster, Entry
+from kproxy.client.kubeconfig import Entry
+from kproxy.client.kubeconfig_fields import Cluster
 from kproxy.errors import InvalidField
 
 _MOST_BYTES = 4 << 20
@@ -26,10 +27,15 @@ def read_authority(entry: Entry[Cluster]) -> bytes | None:
 
 
 def require_certificate(entry: Entry[Cluster], pem: bytes) -> None:
-    """InvalidField unless one can be read in it, as Go's AppendCertsFromPEM asks."""
-    if not any(_is_readable(found[0]) for found in _CERTIFICATE.finditer(pem)):
+    """InvalidField unless it holds one."""
+    if not holds_certificate(pem):
         field = f"certificate-authority{'-data' if entry.value.certificate_authority_data else ''}"
         raise InvalidField(f"{entry.place}: {field}", f"it holds no certificate that can be read; {_ADVICE}")
+
+
+def holds_certificate(pem: bytes) -> bool:
+    """Whether one can be read in it, as Go's AppendCertsFromPEM asks; what stands around it counts for nothing."""
+    return any(_is_readable(found[0]) for found in _CERTIFICATE.finditer(pem))
 
 
 def _read(entry: Entry[Cluster], path: Path) -> bytes:

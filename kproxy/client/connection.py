@@ -1,9 +1,12 @@
 """Requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache, partial
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import urlencode
@@ -14,13 +17,31 @@ from urllib3 import exceptions as transport
 from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.masked import secrets_of
+from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError, Malformed
 from kproxy.state.encodings import JSON, Encoding, encoding_of
 
+_log = logging.getLogger(__name__)
+
 _CONNECT_TIMEOUT_S = 10.0
+
+_DRAIN_S = 0.5
+"""A server that has said all ends its answer with it; another handshake costs less than a longer wait."""
+
+_LONG_WAIT_S = 1.0
+"""A request that waits longer for its turn is told in the log, as client-go does it."""
+
 _CHUNK_BYTES = 1 << 16
+
+
+@cache
+def _user_agent() -> str:
+    from importlib.metadata import version  # it reads a file, and takes as long to import as a request
+
+    return f"kproxy/{version('kproxy')}"
 
 
 class AnswerTooLarge(ApiFailed):
@@ -28,11 +49,20 @@ class AnswerTooLarge(ApiFailed):
 
 
 class Answer:
-    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off."""
+    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, failed: Callable[[Exception], ApiFailed]) -> None:
+    `read_all` is told the length of a body that was read to its end at once, unpacked.
+    """
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        failed: Callable[[Exception], ApiFailed],
+        read_all: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._response = response
         self._failed = failed
+        self._read_all = read_all
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +90,7 @@ class Answer:
             held += len(chunk)
             if held > most_bytes:
                 raise AnswerTooLarge(f"the answer is larger than {most_bytes >> 20} MB")
+        self._read_all(held)
         return b"".join(chunks)
 
     def chunks(self) -> Iterator[bytes]:
@@ -79,6 +110,15 @@ class Answer:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
 
+    def drain(self) -> None:
+        """Read the end of the body if it comes at once, so that the connection can be used again."""
+        sock = getattr(self._response.connection, "sock", None)
+        if sock is None:
+            return
+        sock.settimeout(_DRAIN_S)
+        with suppress(ApiFailed):
+            next(self._received(), b"")
+
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""
         try:
@@ -88,53 +128,89 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`. `host` is `address:port`."""
+    """A request that was answered, or was not: then `code` is `<error>`.
+
+    `host` is `address:port`, without user and password. `throttled_s` is how long it waited for its turn before, None
+    where requests of its kind need not wait. `sent_bytes` is the length of the body.
+    """
 
     method: str
     host: str
     code: str
     took_s: float
+    throttled_s: float | None = None
+    sent_bytes: int = 0
+    is_watch: bool = False
+
+
+class Received(NamedTuple):
+    """The body of an answer to a list, of any code, that was read to its end. `host` is that of `Asked`."""
+
+    method: str
+    host: str
+    body_bytes: int
+
+
+Noted = Asked | Received
 
 
 class Connection:
     """Asks one API server with one set of credentials; for one thread at a time.
 
     After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
-    once its answer begins. InputError or EnvironmentLacking where no connection could be made as the target says.
+    once its answer begins, and of each body that was read to its end. Requests but watches wait for their turn with
+    `limiter`: `wait(seconds)` spends that time, and answers true where it was cut short, so that the request is not
+    sent. InputError or EnvironmentLacking where no connection could be made as the target says.
     """
 
     def __init__(
         self,
         target: Target,
-        note: Callable[[Asked], None] = lambda _: None,
+        note: Callable[[Noted], None] = lambda _: None,
         way_to: Callable[[Target], Way] = Way,
         accept: str = ACCEPT,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self._target = target
         self._note = note
         self._way = way_to(target)
         self._accept = accept
-        self.peer = Peer(target.server, target.origin, self._way.proxy)
+        self._limiter = limiter
+        self.peer = Peer(target.server.rstrip("/"), target.origin, self._way.proxy)
+        self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
         """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
 
         ApiFailed unless the answer is 200. Nothing is retried here.
         """
-        verb = "watch" if "watch" in query else "list"
+        is_watch = "watch" in query
+        # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
+        throttled_s = None if is_watch else self._await_turn(path)
+        verb = "watch" if is_watch and "sendInitialEvents" not in query else "list"
         compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
-        response = self._request("GET", f"{path}?{urlencode(query)}", read_timeout_s, compressed)
+        response = self._request(
+            "GET",
+            f"{path}?{urlencode(query)}",
+            read_timeout_s,
+            compressed,
+            throttled_s=throttled_s,
+            is_watch=is_watch,
+        )
         if response.status == HTTPStatus.OK:
-            return Answer(response, self._failed)
+            return Answer(response, self._failed, partial(self._read_all, "GET"))
         try:
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
+            if not is_watch:
+                self._read_all("GET", response.tell())
             response.close()
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
         """Create an object; ApiFailed unless the server took it."""
+        throttled_s = self._await_turn(path)
         content = {"Content-Type": JSON.media_type}
-        response = self._request("POST", path, read_timeout_s, content, body)
+        response = self._request("POST", path, read_timeout_s, content, body, throttled_s=throttled_s)
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise refused_answer(self.peer, "create", path.rpartition("/")[2], response)
@@ -144,6 +220,17 @@ class Connection:
     def close(self) -> None:
         self._way.close()
 
+    def _await_turn(self, path: str) -> float | None:
+        """How long it took; None without a limit. ApiFailed where the wait was cut short."""
+        if self._limiter is None:
+            return None
+        pause_s = self._limiter.reserve_s()
+        if pause_s > _LONG_WAIT_S:
+            _log.info("a request of %s waits %.1f s, as --kube-api-qps asks for", path, pause_s)
+        if pause_s and self.wait(pause_s):
+            raise ApiFailed(f"the request of {path} was given up while it waited for its turn")
+        return pause_s
+
     def _request(
         self,
         method: str,
@@ -151,6 +238,9 @@ class Connection:
         read_timeout_s: float,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        *,
+        throttled_s: float | None = None,
+        is_watch: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         began_at = time.monotonic()
         code = "<error>"
@@ -159,7 +249,7 @@ class Connection:
                 method,
                 f"{self.peer.server}{path}",
                 body=body,
-                headers={**self._headers(), **headers},
+                headers=self._headers() | headers,
                 timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
                 retries=False,
                 redirect=False,
@@ -169,14 +259,21 @@ class Connection:
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
         finally:
-            self._note(Asked(method, self.peer.host, code, time.monotonic() - began_at))
+            took_s = time.monotonic() - began_at
+            sent_bytes = len(body or b"")
+            self._note(Asked(method, self.peer.host, code, took_s, throttled_s, sent_bytes, is_watch))
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Accept": self._accept, "User-Agent": f"kproxy/{version('kproxy')}"}
-        return headers | self._way.proof()
+    def _read_all(self, method: str, body_bytes: int) -> None:
+        self._note(Received(method, self.peer.host, body_bytes))
+
+    def _headers(self) -> urllib3.HTTPHeaderDict:
+        headers = {"Accept": self._accept, "User-Agent": _user_agent()}
+        proof = self._way.proof()
+        self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
+        return proof | headers
 
     def _failed(self, error: Exception) -> ApiFailed:
         return broken_transport(self.peer, error)
@@ -185,16 +282,16 @@ class Connection:
 def connect(
     kubeconfig: Path | None = None,
     master: str = "",
-    note: Callable[[Asked], None] = lambda _: None,
+    note: Callable[[Noted], None] = lambda _: None,
     accept: str = ACCEPT,
+    limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the
-    header by which we ask for an encoding. Reads files anew each
-    time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
-    pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the header by
+    which we ask for an encoding. Reads files anew each time. InputError for a configuration that cannot be used,
+    EnvironmentLacking without a configuration and outside a pod.
     """
     from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 
-    return Connection(find_target(kubeconfig, master), note, accept=accept)
+    return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

@@ -1,114 +1,102 @@
-"""Address, TLS and credentials of a cluster, from a kubeconfig or a pod's service account.
+"""Which credentials the user of a kubeconfig has.
 
-All of it is the `kubernetes` package's work. Importing that takes half a second, so import this
-module only where a cluster is used.
+Source: client-go `tools/clientcmd/client_config.go` (`getUserIdentificationPartialConfig`),
+`transport/round_trippers.go` (`HTTPWrappersForConfig`), `plugin/pkg/client/auth/exec/exec.go`
+(`UpdateTransportConfig`), `rest/exec.go` (`ConfigToExecCluster`).
 """
 
-import os
-import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-import urllib3
-import yaml
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+import msgspec
 
-from kproxy.client.failures import one_line
-from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.client import exec_config
+from kproxy.client.certificates import CertificatePair
+from kproxy.client.exec_config import ClusterInfo
+from kproxy.client.exec_plugin import ExecPlugin
+from kproxy.client.identity import BasicAuth, Combined, Impersonation
+from kproxy.client.kubeconfig_fields import Cluster, User
+from kproxy.client.servers import ServerUrl
+from kproxy.client.target import Credentials
+from kproxy.client.tokens import BearerToken, NoCredentials, TokenFile
 
-_SERVICE_ACCOUNT = "the pod's service account"
-_MALFORMED = (
-    ConfigException,
-    yaml.YAMLError,
-    OSError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    RecursionError,
-    ImportError,  # a proxy-url of SOCKS wants a package that nobody else needs
-)
-_ENTRY = re.compile(r"/\{.*", re.DOTALL)
-"""The `kubernetes` package names an entry by all that stands in it, its token too."""
+_EXTENSION: Final = "client.authentication.k8s.io/exec"
+"""The name of the extension of a cluster that a plugin is given."""
 
 
-class Access:
-    """The way to one API server: `server` is its URL, `origin` says where all this was configured."""
-
-    def __init__(self, configuration: Configuration, origin: str) -> None:
-        configuration.keep_alive = True
-        self._client = ApiClient(configuration)
-        self.server: str = configuration.host
-        self.origin = origin
-
-    @property
-    def pool(self) -> urllib3.PoolManager:
-        """Sends requests with the right TLS, client certificate, proxy and TCP keepalive."""
-        pool: urllib3.PoolManager = self._client.rest_client.pool_manager
-        return pool
-
-    def authorization(self) -> str:
-        """The Authorization header, empty without a token; renewed if the configuration says how.
-
-        EnvironmentLacking if the renewal fails, InputError for a token that no header can hold.
-        """
-        try:
-            token = self._client.configuration.get_api_key_with_prefix("BearerToken")
-        except _MALFORMED as error:
-            raise EnvironmentLacking(
-                f"the token of {self.origin} cannot be renewed: {_reason(error)}"
-            ) from error
-        token = (token or "").strip()  # a token file may end in a newline
-        if not (token.isascii() and token.isprintable()):
-            raise InputError(f"the token of {self.origin} holds signs that no token has; write it anew")
-        return token
+def login_of(url: ServerUrl) -> Credentials:
+    """Those in the URL, which Go puts into each request before anything else says who we are."""
+    return NoCredentials() if url.user is None else BasicAuth(url.user, url.password)
 
 
-def access(kubeconfig: Path | None, master: str) -> Access:
-    """As kube-proxy's `--kubeconfig` and `--master` ask; see `kproxy.client.connection.connect`."""
-    configuration = Configuration()
-    if kubeconfig is not None:
-        _read_kubeconfig(kubeconfig, configuration)
-    elif not master:
-        _read_service_account(configuration)
-        return Access(configuration, _SERVICE_ACCOUNT)
-    if master:
-        configuration.host = master.rstrip("/")
-    origin = f"the kubeconfig {kubeconfig}" if kubeconfig else "--master"
-    try:
-        return Access(configuration, origin)
-    except _MALFORMED as error:
-        raise InputError(f"{origin} cannot be used: {_reason(error)}") from error
+def credentials_of(
+    user: User, plugin: exec_config.ExecConfig | None, url: ServerUrl, origin: str
+) -> Credentials:
+    """All that says who we are at a server with TLS; the plugin counts where nothing else does."""
+    parts = [*_stated(user, url, origin)]
+    if not parts and plugin is not None:
+        parts = [ExecPlugin(plugin)]
+    if user.impersonate:
+        parts.append(_impersonation(user, origin))
+    return parts[0] if len(parts) == 1 else Combined(*parts)
 
 
-def _read_kubeconfig(path: Path, configuration: Configuration) -> None:
-    if not path.is_file():
-        raise InputError(f"the kubeconfig {path} does not exist; name an existing file with --kubeconfig")
-    try:
-        load_kube_config(  # type: ignore[no-untyped-call]
-            str(path), client_configuration=configuration, persist_config=False
+def _stated(user: User, url: ServerUrl, origin: str) -> Iterator[Credentials]:
+    if url.user is not None:
+        yield login_of(url)
+    elif user.token_file:
+        yield TokenFile(Path(user.token_file), origin, user.token)
+    elif user.token:
+        yield BearerToken(user.token, origin)
+    elif user.username:
+        yield BasicAuth(user.username, user.password)
+    if user.client_certificate or user.client_certificate_data:
+        yield CertificatePair(
+            bytes(user.client_certificate_data) or Path(user.client_certificate),
+            bytes(user.client_key_data) or Path(user.client_key),
+            origin,
         )
-    except _MALFORMED as error:
-        raise InputError(f"the kubeconfig {path} cannot be used: {_reason(error)}") from error
-    if not isinstance(configuration.tls_server_name, str | None):
-        raise InputError(f"the kubeconfig {path} cannot be used: tls-server-name is no text; quote it")
 
 
-def _reason(error: Exception) -> str:
-    """What the `kubernetes` package says, without an entry of which a secret may be part."""
-    return one_line(_ENTRY.sub("", str(error))) or type(error).__name__
+def _impersonation(user: User, origin: str) -> Impersonation:
+    return Impersonation(
+        user.impersonate,
+        origin,
+        uid=user.impersonate_uid,
+        groups=[group or "" for group in user.impersonate_groups],
+        extra={key: [value or "" for value in values] for key, values in user.impersonate_extra.items()},
+    )
 
 
-def _read_service_account(configuration: Configuration) -> None:
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        raise EnvironmentLacking(
-            "no cluster to talk to: this is no pod (KUBERNETES_SERVICE_HOST is not set); "
-            "name a kubeconfig with --kubeconfig"
-        )
-    try:
-        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError) as error:
-        raise EnvironmentLacking(
-            f"{_SERVICE_ACCOUNT} cannot be used: {error} Let the pod mount it "
-            "(automountServiceAccountToken), or name a kubeconfig with --kubeconfig"
-        ) from error
+def plugin_of(
+    user: User, cluster: Cluster, authority: bytes | None, server: str, origin: str
+) -> exec_config.ExecConfig | None:
+    """The plugin that a user names; its command, if it is a path, is absolute already."""
+    given = user.exec
+    if given is None:
+        return None
+    return exec_config.ExecConfig(
+        command=given.command,
+        api_version=given.api_version,
+        origin=origin,
+        folder=Path("/"),
+        args=tuple(argument or "" for argument in given.args),
+        env=tuple((one.name, one.value) if one else ("", "") for one in given.env),
+        interactive_mode=given.interactive_mode,
+        install_hint=given.install_hint,
+        cluster=_cluster_info(cluster, authority, server) if given.provide_cluster_info else None,
+    )
+
+
+def _cluster_info(cluster: Cluster, authority: bytes | None, server: str) -> ClusterInfo:
+    extensions = [one.extension for one in cluster.extensions if one and one.name == _EXTENSION]
+    return ClusterInfo(
+        server=server,
+        tls_server_name=cluster.tls_server_name,
+        is_verified=not cluster.insecure_skip_tls_verify,
+        authority=authority or b"",
+        proxy_url=cluster.proxy_url,
+        takes_compressed=not cluster.disable_compression,
+        extension=msgspec.json.encode(extensions[0]).decode() if extensions else "",
+    )

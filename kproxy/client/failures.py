@@ -1,13 +1,17 @@
 """What went wrong between us and the API server, said so that a person knows what to do."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
+from kproxy.client.proxy_failures import proxy_failure, wrong_login
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
@@ -15,9 +19,22 @@ from kproxy.state.encodings.envelopes import Status
 from kproxy.state.validate import quoted
 
 _LONGEST_STATUS_BYTES = 1 << 16
+_LONGEST_LINE = 1000
+"""Characters: more than what an API server says of one request, and no flood in a log that repeats it."""
+
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
+_PROXY_LOGIN = 407
+_ELSEWHERE = (
+    "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
+)
+
+_TOO_LARGE = "Too large resource version"
+"""How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
+storage/errors.go); client-go reads it too, as not every server names the cause."""
+
 _REMEDIES = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
     400: "the request does not suit this API server",
     401: "our credentials are not accepted; renew the token or client certificate of {credentials}",
     403: (
@@ -33,11 +50,15 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we talk to, and from where we have the address and credentials, both as a message names them."""
+    """Whom we talk to, and from where we have the address and credentials, both as a message names them.
+
+    `secrets` are what we told it last of who we are: it may say them back, and no message shows them.
+    """
 
     server: str
     credentials: str
     proxy: Proxy | None = None
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def host(self) -> str:
@@ -45,41 +66,69 @@ class Peer:
         return without_user(self.server).partition("://")[2].partition("/")[0]
 
 
-def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after: str = "") -> ApiFailed:
-    """The error for a Status that refuses; `retry_after` is the header, which counts only in seconds."""
+def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
+    """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
-    said = f" ({one_line(body.message)})" if body.message else ""
-    seconds = int(retry_after) if _SECONDS.fullmatch(retry_after) else 0
+    said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
+    seconds = retry_after_s
     if not seconds and body.details is not None:
         seconds = body.details.retry_after_seconds
     return ApiFailed(
         f"{peer.server} answers {body.code} to {verb} {resource}: {advice}{said}",
         status=body.code,
         retry_after_s=seconds,
+        is_ahead=body.code == HTTPStatus.GATEWAY_TIMEOUT and body.message.startswith(_TOO_LARGE),
     )
 
 
 def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
     """`refusal` for an answer whose body has not been read; its HTTP status is what counts."""
+    if response.status == _PROXY_LOGIN and peer.proxy is not None:
+        return ApiFailed(wrong_login(peer.proxy), status=response.status)
     try:
         encoding = encoding_of(response.headers.get("Content-Type", ""))
         body = encoding.status(response.read(_LONGEST_STATUS_BYTES, decode_content=True))
     except (transport.HTTPError, OSError, InputError):
         body = Status()
     body = msgspec.structs.replace(body, code=response.status)
-    return refusal(peer, verb, resource, body, retry_after=response.headers.get("Retry-After", ""))
+    wish, now = response.headers.get("Retry-After", ""), response.headers.get("Date", "")
+    return refusal(peer, verb, resource, body, retry_after_s=_seconds(wish, now))
+
+
+def _seconds(wish: str, now: str) -> int:
+    """How long a Retry-After asks us to wait, in seconds or until a date (RFC 9110); 0 if it says neither.
+
+    A date counts from the server's own `now`, as clocks differ; client-go passes over dates, which only proxies write.
+    """
+    if _SECONDS.fullmatch(wish):
+        return int(wish)
+    try:
+        return max(0, int((parsedate_to_datetime(wish) - parsedate_to_datetime(now)).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return 0
+
+
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def one_line(text: str) -> str:
-    """What others said, fit for a log and a terminal: on one line, without control characters."""
+    """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
-    return line if line.isprintable() else quoted(line)
+    if not line.isprintable():
+        return quoted(line)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line)} characters)"
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials))
+    if isinstance(error, transport.ProxyError) and peer.proxy is not None:
+        return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
+    through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
+    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + through)
 
 
 def _transport_text(error: Exception, server: str, credentials: str) -> str:
@@ -97,8 +146,6 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
             text = f"{server} has gone silent"
         case transport.ProtocolError():
             text = f"{server} closed the connection ({_root_cause(error)})"
-        case transport.ProxyError():
-            text = f"the proxy to {server} fails ({_root_cause(error)}); check HTTPS_PROXY and NO_PROXY"
         case transport.SSLError():
             text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(error)})"
         case _:
@@ -115,6 +162,8 @@ def _tls_advice(detail: str, credentials: str) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while (
+        cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    ) is not None:
         error = cause
-    return one_line(str(error)) or type(error).__name__
+    return one_line(without_user(str(error))) or type(error).__name__

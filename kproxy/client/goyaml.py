@@ -17,7 +17,6 @@ from typing import Any, Final
 import yaml
 
 from kproxy.errors import InputError
-from kproxy.state.validate import quoted
 
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -117,7 +116,7 @@ class _Reader:
     def _start(self, event: Any) -> None:
         if len(self._open) + self._too_deep >= _DEEPEST_READ:
             raise _refused(event, f"nested deeper than {_DEEPEST_READ} levels; flatten it")
-        if self._too_deep or len(self._open) >= _DEEPEST:
+        if len(self._open) >= _DEEPEST:
             self._too_deep += 1
             return
         if self._open and self._open[-1].wants_key:
@@ -137,15 +136,14 @@ class _Reader:
         self._place(event, ended.value)
 
     def _scalar(self, event: Any) -> None:
-        collection = self._open[-1] if self._open else None
-        if collection is not None and collection.wants_key:
-            value = _value(event)
-            collection.merges = event.value == _MERGE and event.implicit[0]
-            collection.key = str(value).lower() if isinstance(value, bool) else event.value
-            return
         value = _value(event)
         if event.anchor is not None:
             self._anchored[event.anchor] = (value, 1)
+        collection = self._open[-1] if self._open else None
+        if collection is not None and collection.wants_key:
+            collection.merges = event.value == _MERGE and event.implicit[0]
+            collection.key = str(value).lower() if isinstance(value, bool) else event.value
+            return
         self._place(event, value)
 
     def _alias(self, event: Any) -> None:
@@ -198,7 +196,7 @@ def _value(event: Any) -> object:
         return text
     value = _WORDS[text] if text in _WORDS else _number(text)
     if tag is not None and isinstance(value, str):
-        raise _refused(event, f"{quoted(tag.replace(_TAG, '!!'))} does not fit the value; leave the tag out")
+        raise _refused(event, "the value does not fit its tag; leave the tag out")
     return value
 
 

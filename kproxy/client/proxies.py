@@ -7,8 +7,9 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
-from kproxy.client.urls import Url, ascii_name, parsed
+from kproxy.client.urls import Url, ascii_name, host_name, parsed
 from kproxy.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -17,6 +18,12 @@ _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SCHEMES = ", ".join(f"{scheme}://" for scheme in _PORTS)
 _MOST_SOCKS_BYTES = 255
 """RFC 1929 gives the lengths of user and password one byte each."""
+
+_MOST_DIGITS = 5
+"""Of a port: Python reads no number of thousands of digits."""
+
+_BROKEN_LOGIN = re.compile(r"(?>([^:/?#]*:(?=//))?(//)?)[^/?#]*[/?#].*@", re.DOTALL)
+"""Go takes the beginning of such a password for host and port, which messages name."""
 
 _CIDR = re.compile(r"[^/]+/[0-9]{1,3}")
 
@@ -66,7 +73,7 @@ def proxy_for(
             url = parsed(proxy_url)
         except ValueError as error:
             raise InputError(f"{named_by} cannot be used: {error}") from error
-        return _usable(url, named_by)
+        return _usable(url, named_by, proxy_url)
     scheme = server.partition(":")[0]
     names = f"{scheme}_proxy".upper(), f"{scheme}_proxy"
     named_by = next((name for name in names if environment.get(name)), "")
@@ -77,8 +84,16 @@ def proxy_for(
             f"{named_by} is not used where REQUEST_METHOD is set, since whoever asks a CGI program can set it; "
             "unset one of them"
         )
-    found = _of_variable(named_by, environment[named_by])
-    return found if found and _is_proxied(parsed(server), environment) else None
+    if not _is_proxied(_server(server, origin), environment):
+        return None
+    return _of_variable(named_by, environment[named_by])
+
+
+def _server(server: str, origin: str) -> Url:
+    try:
+        return parsed(server)
+    except ValueError as error:
+        raise InputError(f"the server's address in {origin} cannot be used: {error}") from error
 
 
 def _of_variable(name: str, value: str) -> Proxy | None:
@@ -92,22 +107,36 @@ def _of_variable(name: str, value: str) -> Proxy | None:
             url = parsed(f"http://{value}")
         except ValueError:
             if url is None:
-                _log.warning("%s is passed over, since it is no URL of a proxy: %s", name, fault)
+                _tell_once(name, fault)
                 return None
     if "://" in value and url.host in _PORTS:
         raise InputError(f"{name} cannot be used: it is no URL of a proxy; write it as http://host:port")
-    return _usable(url, name)
+    return _usable(url, name, value)
 
 
-def _usable(url: Url, named_by: str) -> Proxy:
+@cache
+def _tell_once(name: str, fault: str) -> None:
+    """Each connection looks at the environment anew, which stays the same."""
+    _log.warning("%s is passed over, since it is no URL of a proxy: %s", name, fault)
+
+
+def _usable(url: Url, named_by: str, text: str) -> Proxy:
+    if _BROKEN_LOGIN.match(text):
+        raise InputError(
+            f"{named_by} cannot be used: its user or password holds a /, ? or #; write them as %2F, %3F, %23"
+        )
     if url.scheme not in _PORTS:
         raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
     if not url.host:
         raise InputError(f"{named_by} cannot be used: it names no host; write it as http://host:port")
-    port = int(url.port or _PORTS[url.scheme])
+    port = int(url.port or _PORTS[url.scheme]) if len(url.port) <= _MOST_DIGITS else 0
     if not 0 < port < 1 << 16:
-        raise InputError(f"{named_by} cannot be used: there is no port {port}")
-    proxy = Proxy(url.scheme, ascii_name(url.host), port, named_by, url.user, url.password or "")
+        raise InputError(f"{named_by} cannot be used: its port is none of 1 to 65535")
+    try:
+        host = host_name(url.host)
+    except ValueError as error:
+        raise InputError(f"{named_by} cannot be used: {error}") from None
+    proxy = Proxy(url.scheme, host, port, named_by, url.user, url.password or "")
     if proxy.is_socks:
         _check_socks_user(proxy)
     return proxy

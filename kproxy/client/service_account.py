@@ -1,47 +1,77 @@
 """The API server of the cluster that this pod runs in, as the `kubernetes` package finds it.
 
-Importing that takes half a second, so import this module only in a pod. Source of the rules: client-go
-`rest/config.go` `InClusterConfig`, and `tools/clientcmd/client_config.go` `inClusterClientConfig.Possible`.
+Source of the rules: client-go `rest/config.go` `InClusterConfig`, and `tools/clientcmd/client_config.go`
+`inClusterClientConfig.Possible`.
 """
 
+import logging
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Final
 
-from kubernetes.config import ConfigException, incluster_config
-
+from kproxy.client.authorities import holds_certificate
 from kproxy.client.failures import one_line
-from kproxy.errors import EnvironmentLacking
+from kproxy.client.files import read_bounded
+from kproxy.client.servers import server_url
+from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import TokenFile
+from kproxy.errors import EnvironmentLacking, InputError
 
-_REMEDY = "Let the pod mount it (automountServiceAccountToken), or name a kubeconfig with --kubeconfig"
+_log = logging.getLogger(__name__)
+
+_ORIGIN: Final = "the pod's service account"
+_HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+_MOST_BYTES = 1 << 20
+"""A ConfigMap, from which the authority comes, holds no more."""
 
 
-class ServiceAccount(NamedTuple):
-    """`authority` is None where the pod has none: client-go then goes on with those of the system."""
-
-    server: str
-    token: Path
-    authority: Path | None
+def is_pod() -> bool:
+    return bool(os.environ.get(_HOST) and os.environ.get(_PORT))
 
 
-def find_service_account() -> ServiceAccount:
-    """EnvironmentLacking outside a pod, and where the token is not mounted."""
-    token, authority = (
-        Path(incluster_config.SERVICE_TOKEN_FILENAME),
-        Path(incluster_config.SERVICE_CERT_FILENAME),
-    )
-    has_authority = os.access(authority, os.R_OK) and authority.is_file() and authority.stat().st_size > 0
-    found = SimpleNamespace(api_key={}, host="")
-    try:
-        incluster_config.InClusterConfigLoader(  # type: ignore[no-untyped-call]
-            str(token),
-            # the loader goes on without no authority, so a file that it reads anyway stands in for a missing one
-            str(authority if has_authority else token),
-            try_refresh_token=False,
-        ).load_and_set(found)
-    except (ConfigException, OSError, ValueError) as error:
+def find_service_account() -> Target:
+    """EnvironmentLacking outside a pod, and where the pod has no token. Takes half a second the first time."""
+    if not is_pod():
         raise EnvironmentLacking(
-            f"the pod's service account cannot be used: {one_line(str(error))} {_REMEDY}"
+            f"no cluster to talk to: this is no pod ({_HOST} or {_PORT} is not set); "
+            "name a kubeconfig with --kubeconfig"
+        )
+    from kubernetes.config import incluster_config  # half a second, spent only in a pod
+
+    token = Path(incluster_config.SERVICE_TOKEN_FILENAME)
+    return Target(
+        _server(token),
+        _ORIGIN,
+        TlsSettings(_authority(Path(incluster_config.SERVICE_CERT_FILENAME))),
+        TokenFile(token, _ORIGIN),
+    )
+
+
+def _server(token: Path) -> str:
+    from kubernetes.config import ConfigException, incluster_config
+
+    found = SimpleNamespace(api_key={}, host="")
+    # the loader does not go on without an authority, as client-go does; so it gets a file that it reads anyway
+    loader = incluster_config.InClusterConfigLoader(str(token), str(token), try_refresh_token=False)  # type: ignore[no-untyped-call]
+    try:
+        loader.load_and_set(found)  # type: ignore[no-untyped-call]
+        return server_url(found.host, is_secure=True).address
+    except (ConfigException, InputError, OSError, ValueError) as error:
+        raise EnvironmentLacking(
+            f"{_ORIGIN} cannot be used: {one_line(str(error))} Let the pod mount it "
+            "(automountServiceAccountToken), or name a kubeconfig with --kubeconfig"
         ) from None
-    return ServiceAccount(found.host, token, authority if has_authority else None)
+
+
+def _authority(path: Path) -> bytes | None:
+    """None where the pod has none that can be read: client-go then goes on with those of the system."""
+    try:
+        pem = read_bounded(path, _MOST_BYTES)
+        reason = "" if holds_certificate(pem) else "it holds no certificate that can be read"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        _log.warning("%s: %s: %s; only authorities of this system are trusted", _ORIGIN, path, reason)
+        return None
+    return pem

@@ -10,7 +10,6 @@ Source: kube-proxy `cmd/kube-proxy/app/server.go` `createClient`; client-go `too
 - User and password in the server's URL are sent with TLS only.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -18,25 +17,16 @@ from typing import TypeVar
 import msgspec
 
 from kproxy.client.authorities import read_authority, require_certificate
-from kproxy.client.failures import one_line
-from kproxy.client.kubeconfig import (
-    Cluster,
-    Context,
-    Entry,
-    Kubeconfig,
-    UnusableKubeconfig,
-    User,
-    load_kubeconfig,
-)
-from kproxy.client.proofs import Nobody, TokenFile, credentials_of
-from kproxy.client.servers import SECURE, Url, server_url
+from kproxy.client.credentials import credentials_of, login_of, plugin_of
+from kproxy.client.kubeconfig import Entry, Kubeconfig, UnusableKubeconfig, load_kubeconfig
+from kproxy.client.kubeconfig_fields import Cluster, Context, User
+from kproxy.client.servers import ServerUrl, server_url
+from kproxy.client.service_account import find_service_account, is_pod
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.validation import check_authority, check_cluster, check_user
-from kproxy.errors import EnvironmentLacking, InputError, InvalidField
+from kproxy.client.tokens import NoCredentials
+from kproxy.client.validation import check_authority, check_cluster, check_plugin, check_user
+from kproxy.errors import InputError, InvalidField
 from kproxy.state.validate import quoted
-
-_SERVICE_ACCOUNT = "the pod's service account"
-_IN_A_POD = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 Thing = TypeVar("Thing")
 
@@ -49,14 +39,14 @@ def find_target(kubeconfig: Path | None, master: str) -> Target:
     configuration that cannot be used, EnvironmentLacking without one and outside a pod.
     """
     if kubeconfig is None:
-        return _target_of_master(master) if master else _target_of_pod()
+        return _target_of_master(master) if master else find_service_account()
     loaded = load_kubeconfig(kubeconfig)
     if loaded.is_empty and not master:
-        if not _is_pod():
+        if not is_pod():
             raise UnusableKubeconfig(
                 loaded.path, "it says nothing; name a cluster, a user and a context in it"
             )
-        return _target_of_pod()
+        return find_service_account()
     try:
         return _target_of_kubeconfig(loaded, master)
     except InputError as wrong:
@@ -64,15 +54,37 @@ def find_target(kubeconfig: Path | None, master: str) -> Target:
 
 
 def _target_of_master(master: str) -> Target:
-    """Without a kubeconfig nobody says who we are."""
+    """Without a kubeconfig only a user and password in the URL say who we are."""
     try:
         url = server_url(master, is_secure=False)
     except InputError as wrong:
         raise InputError(f"--master: {wrong}") from None
-    return Target(url.without_login, "--master", TlsSettings() if url.scheme == SECURE else None, Nobody())
+    tls = TlsSettings() if url.is_secure else None
+    return Target(url.address, "--master", tls, login_of(url) if tls else NoCredentials())
 
 
 def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
+    cluster, user = _chosen(loaded, master)
+    check_user(user)
+    check_cluster(cluster)
+    url = _server(cluster.value, user.value, "--master" if master else f"{cluster.place}: server")
+    origin = f"the kubeconfig {loaded.path}"
+    authority = read_authority(cluster)
+    plugin = plugin_of(user.value, cluster.value, authority, url.address, origin)
+    if plugin is not None:
+        check_plugin(user, plugin)
+    if url.is_secure:
+        tls, credentials = _tls(cluster, authority), credentials_of(user.value, plugin, url, origin)
+    else:
+        tls, credentials = None, NoCredentials()
+        if url.user is not None or user.value != User():
+            origin += " (whose credentials are not sent without TLS)"
+    proxy_url, is_plain = cluster.value.proxy_url, cluster.value.disable_compression
+    return Target(url.address, origin, tls, credentials, proxy_url, takes_compressed=not is_plain)
+
+
+def _chosen(loaded: Kubeconfig, master: str) -> tuple[Entry[Cluster], Entry[User]]:
+    """Those of the current context, with what `master` overrides."""
     context = _named(loaded.contexts, loaded.current_context, "current-context", "context", Context())
     cluster = _named(
         loaded.clusters, context.value.cluster, f"{context.place}: cluster", "cluster", Cluster()
@@ -80,28 +92,17 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
     user = _named(loaded.users, context.value.user, f"{context.place}: user", "user", User())
     if master:
         overridden = msgspec.structs.replace(cluster.value, server=master, tls_server_name="")
-        cluster = Entry(cluster.place, overridden)
-    check_user(user)
-    check_cluster(cluster)
-    url = _server(cluster, user.value, "--master" if master else f"{cluster.place}: server")
-    origin = f"the kubeconfig {loaded.path}"
-    settings = cluster.value
-    authority = read_authority(cluster)
-    if url.scheme != SECURE:
-        return Target(
-            url.without_login, origin, None, Nobody(), settings.proxy_url, not settings.disable_compression
-        )
+        return Entry(cluster.place, overridden), user
+    if not cluster.value.server:
+        raise _no_server(loaded, context, cluster)
+    return cluster, user
+
+
+def _tls(cluster: Entry[Cluster], authority: bytes | None) -> TlsSettings:
     check_authority(cluster)
     if authority is not None:
         require_certificate(cluster, authority)
-    return Target(
-        url.without_login,
-        origin,
-        TlsSettings(authority, not settings.insecure_skip_tls_verify, settings.tls_server_name),
-        credentials_of(user, cluster, url, origin),
-        settings.proxy_url,
-        not settings.disable_compression,
-    )
+    return TlsSettings(authority, not cluster.value.insecure_skip_tls_verify, cluster.value.tls_server_name)
 
 
 def _named(
@@ -116,10 +117,15 @@ def _named(
     return Entry(f"{kind}s", without)
 
 
-def _server(cluster: Entry[Cluster], user: User, field: str) -> Url:
-    settings = cluster.value
-    if not settings.server:
-        raise InvalidField(field, "it is missing; write it as https://host:port")
+def _no_server(loaded: Kubeconfig, context: Entry[Context], cluster: Entry[Cluster]) -> InvalidField:
+    if not loaded.current_context and "" not in loaded.contexts:
+        return InvalidField("current-context", "it is missing; name one of the contexts")
+    if not context.value.cluster and "" not in loaded.clusters:
+        return InvalidField(f"{context.place}: cluster", "it is missing; name one of the clusters")
+    return InvalidField(f"{cluster.place}: server", "it is missing; write it as https://host:port")
+
+
+def _server(settings: Cluster, user: User, field: str) -> ServerUrl:
     has_tls = bool(
         settings.insecure_skip_tls_verify
         or settings.certificate_authority
@@ -131,29 +137,3 @@ def _server(cluster: Entry[Cluster], user: User, field: str) -> Url:
         return server_url(settings.server, is_secure=has_tls)
     except InputError as wrong:
         raise InvalidField(field, str(wrong)) from None
-
-
-def _is_pod() -> bool:
-    return all(os.environ.get(name) for name in _IN_A_POD)
-
-
-def _target_of_pod() -> Target:
-    if not _is_pod():
-        raise EnvironmentLacking(
-            f"no cluster to talk to: this is no pod ({_IN_A_POD[0]} or {_IN_A_POD[1]} is not set); "
-            "name a kubeconfig with --kubeconfig"
-        )
-    from kproxy.client.service_account import find_service_account  # half a second, spent only in a pod
-
-    account = find_service_account()
-    try:
-        server = server_url(account.server, is_secure=True).without_login
-        authority = account.authority.read_bytes() if account.authority else None
-    except (InputError, OSError) as wrong:
-        raise EnvironmentLacking(
-            f"{_SERVICE_ACCOUNT} cannot be used: {one_line(str(wrong))} "
-            "Let the pod mount it (automountServiceAccountToken), or name a kubeconfig with --kubeconfig"
-        ) from None
-    return Target(
-        server, _SERVICE_ACCOUNT, TlsSettings(authority), TokenFile(account.token, _SERVICE_ACCOUNT)
-    )

@@ -8,12 +8,13 @@ of each session to the file that SSLKEYLOGFILE names, which Go does not.
 import os
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from pathlib import Path
 
 from kproxy.client.target import ClientCertificate, TlsSettings
-from kproxy.errors import InputError
+from kproxy.errors import EnvironmentLacking, InputError
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -41,7 +42,17 @@ def client_context(tls: TlsSettings, certificate: ClientCertificate | None, orig
     Any certificate of the authority's PEM ends a chain, its root or not; an authority needs no key identifiers (which
     Python 3.13 asks for); the name in a certificate's subject counts for nothing. InputError, which names `origin`,
     for an authority without a certificate, and for a client's key that is encrypted or does not fit.
+    EnvironmentLacking where this process has no /proc or no memory file.
     """
+    places = os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
+    if certificate is None:
+        return _shared_context(tls, places, origin)
+    context = _new_context(tls, places, origin)
+    _prove_with(context, certificate, origin)
+    return context
+
+
+def _new_context(tls: TlsSettings, system: tuple[str, str], origin: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags = (
@@ -52,49 +63,74 @@ def client_context(tls: TlsSettings, certificate: ClientCertificate | None, orig
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif tls.authority is None:
-        _trust(context, _system_authorities())
-    elif not _trust(context, [tls.authority]):
+        _trust(context, _system_authorities(*system))
+    elif not _trust(context, _in_der(tls.authority)):
         raise InputError(
             f"the certificate authority of {origin} cannot be used: it holds no certificate in PEM"
         )
-    if certificate is not None:
-        _prove_with(context, certificate, origin)
     return context
 
 
-def _trust(context: ssl.SSLContext, texts: Iterable[bytes]) -> int:
-    """How many certificates could be taken; what else stands in the texts is passed over."""
-    taken = 0
-    for text in texts:
-        for found in _CERTIFICATE.finditer(text):
-            try:
-                context.load_verify_locations(cadata=ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
-            except (ssl.SSLError, ValueError):
-                continue
-            taken += 1
-    return taken
+_shared_context = lru_cache(maxsize=4)(_new_context)
+"""Connections share one without a client's certificate: to read the system's 140 authorities takes 0.1 s."""
 
 
-def _system_authorities() -> Iterator[bytes]:
-    """SSL_CERT_FILE and SSL_CERT_DIR stand for the system's own places."""
-    file, directories = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    for path in [file] if file else _SYSTEM_FILES:
-        if (text := _read(Path(path))) is not None:
-            yield text
-            break
-    for directory in directories.split(":") if directories else _SYSTEM_DIRECTORIES:
-        try:
-            paths = sorted(Path(directory).iterdir())
-        except OSError:
-            continue
-        yield from filter(None, map(_read, paths))
-
-
-def _read(path: Path) -> bytes | None:
+def _trust(context: ssl.SSLContext, certificates: Sequence[bytes]) -> bool:
+    """Whether one of the certificates at least, each in DER, could be taken; what is none is passed over."""
     try:
-        return path.read_bytes() if path.is_file() else None
+        context.load_verify_locations(cadata=b"".join(certificates))
+    except (ssl.SSLError, ValueError):
+        taken = [_is_taken(context, each) for each in certificates]
+        return any(taken)
+    return True
+
+
+def _is_taken(context: ssl.SSLContext, certificate: bytes) -> bool:
+    try:
+        context.load_verify_locations(cadata=certificate)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def _in_der(text: bytes) -> list[bytes]:
+    """The certificates that stand in a text, once each, and what only looks like one."""
+    found = _CERTIFICATE.findall(text)
+    return list(dict.fromkeys(filter(None, map(_decoded, found))))
+
+
+def _decoded(pem: bytes) -> bytes:
+    try:
+        return ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+    except ValueError:
+        return b""
+
+
+@cache
+def _system_authorities(file: str, directories: str) -> list[bytes]:
+    """SSL_CERT_FILE and SSL_CERT_DIR, as they are given, stand for the system's own places. Read once, as in Go."""
+    texts = (_read(Path(path)) for path in ([file] if file else _SYSTEM_FILES))
+    first = next(filter(None, texts), b"")
+    paths = {
+        path.resolve()
+        for directory in (directories.split(":") if directories else _SYSTEM_DIRECTORIES)
+        for path in _files(Path(directory))
+    }
+    return _in_der(b"\n".join([first, *map(_read, sorted(paths))]))
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
     except OSError:
-        return None
+        return []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return b""
 
 
 def _prove_with(context: ssl.SSLContext, certificate: ClientCertificate, origin: str) -> None:
@@ -110,6 +146,11 @@ def _prove_with(context: ssl.SSLContext, certificate: ClientCertificate, origin:
         ) from None
     except ssl.SSLError as error:
         raise InputError(f"{_fault(certificate, error)} of {origin}") from error
+    except OSError as error:
+        raise EnvironmentLacking(
+            f"the client key of {origin} cannot be used: OpenSSL takes it from memory by /proc, and {error.strerror}; "
+            "mount /proc, or free descriptors"
+        ) from error
 
 
 def _fault(certificate: ClientCertificate, error: ssl.SSLError) -> str:

@@ -1,5 +1,6 @@
 """URLs as Go's net/url reads them, as far as the way to a server depends on it."""
 
+import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -10,18 +11,23 @@ _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _USER = re.compile(r"(?:[A-Za-z0-9._:~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})*")
 _NAME = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=<>\"-]|[^\x00-\x7f]|%[89A-Fa-f][0-9A-Fa-f])*")
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*(?:%25[^\]]*)?)\]")
+_ASCII_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
 _PORT = re.compile(r":[0-9]*")
 _USER_INFO = re.compile(r"(?<=//)[^/?#\s]*@")
 
 
 class Url(NamedTuple):
-    """`host` has no brackets, `port` may be empty; `user` and `password` are decoded, None where there are none."""
+    """`host` has no brackets, `port` may be empty, `path` is as it stands; `user` and `password` are decoded.
+
+    Both are None where there are none.
+    """
 
     scheme: str
     user: str | None
     password: str | None
     host: str
     port: str
+    path: str = ""
 
 
 def parsed(text: str) -> Url:
@@ -44,6 +50,7 @@ def parsed(text: str) -> Url:
         unquote(password) if colon else None,
         host,
         port,
+        found[3],
     )
 
 
@@ -65,18 +72,35 @@ def ascii_name(host: str) -> str:
         return host
 
 
+def host_name(host: str) -> str:
+    """The name or address of a host as something connects to it; ValueError for one that DNS cannot have."""
+    name = ascii_name(host)
+    is_address = ":" in name and name.isascii() and name.isprintable()
+    if not (is_address or _ASCII_NAME.fullmatch(name)):
+        raise ValueError("its host is no name that DNS knows")
+    return name
+
+
 def _host_and_port(text: str) -> tuple[str, str]:
     if text.startswith("["):
         bracketed = _BRACKETED.match(text)
         if bracketed is None:
             raise ValueError("its address is not an IPv6 one in brackets")
         host, rest = bracketed[1].replace("%25", "%", 1), text[bracketed.end() :]
+        _check_ipv6(host.partition("%")[0])
     else:
-        at = text.rfind(":") if ":" in text else len(text)
-        host, rest = text[:at], text[at:]
-        if not _NAME.fullmatch(host.replace(":", "")):
+        host, colon, port = text.partition(":")
+        rest = colon + port
+        if not _NAME.fullmatch(host):
             raise ValueError("its host holds signs that no host has")
         host = unquote(host)
     if rest and not _PORT.fullmatch(rest):
-        raise ValueError("its port is no number")
+        raise ValueError("its port is no number, or it is an IPv6 address without brackets")
     return host, rest[1:]
+
+
+def _check_ipv6(text: str) -> None:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        raise ValueError("its brackets hold no IPv6 address") from None

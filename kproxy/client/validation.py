@@ -5,15 +5,12 @@ Source: client-go `tools/clientcmd/validation.go` (`validateClusterInfo`, `valid
 the entry, the field, the reason and the remedy, and no value of a secret.
 """
 
-from typing import Final
-
-from kproxy.client.kubeconfig import Cluster, Entry, ExecConfig, User
+from kproxy.client.exec_config import ExecConfig, require_valid
+from kproxy.client.kubeconfig import Entry
+from kproxy.client.kubeconfig_fields import Cluster, User
 from kproxy.client.servers import check_proxy_url
 from kproxy.errors import InputError, InvalidField
 from kproxy.state.validate import quoted
-
-_GROUP: Final = "client.authentication.k8s.io"
-_MODES: Final = ("Never", "IfAvailable", "Always")
 
 
 def check_cluster(entry: Entry[Cluster]) -> None:
@@ -62,8 +59,6 @@ def check_user(entry: Entry[User]) -> None:
             "auth-provider",
             f"{quoted(user.auth_provider.name)} is no longer a part of Kubernetes clients; use an exec plugin",
         )
-    if user.exec is not None:
-        _check_exec(entry, user.exec)
 
 
 def _check_certificate(entry: Entry[User]) -> None:
@@ -82,19 +77,12 @@ def _check_certificate(entry: Entry[User]) -> None:
         )
 
 
-def _check_exec(entry: Entry[User], plugin: ExecConfig) -> None:
-    if not plugin.command:
-        raise _wrong(entry, "exec.command", "it is missing; name the plugin's program")
-    if plugin.api_version not in (f"{_GROUP}/v1", f"{_GROUP}/v1beta1"):
-        found = f"{quoted(plugin.api_version)} is not known" if plugin.api_version else "it is missing"
-        raise _wrong(entry, "exec.apiVersion", f"{found}; write {_GROUP}/v1")
-    for index, variable in enumerate(plugin.env):
-        if variable is None or not variable.name:
-            raise _wrong(entry, f"exec.env[{index}].name", "it is missing; name the variable")
-    mode = plugin.interactive_mode
-    if mode not in _MODES and (mode or plugin.api_version == f"{_GROUP}/v1"):
-        found = f"{quoted(mode)} is not known" if mode else "it is missing"
-        raise _wrong(entry, "exec.interactiveMode", f"{found}; write one of {', '.join(_MODES)}")
+def check_plugin(entry: Entry[User], plugin: ExecConfig) -> None:
+    """As the user of a server without TLS, who does not run it, is checked too."""
+    try:
+        require_valid(plugin)
+    except InvalidField as wrong:
+        raise _wrong(entry, wrong.field, wrong.reason) from None
 
 
 def _wrong(entry: Entry[Cluster] | Entry[User], field: str, reason: str) -> InvalidField:

@@ -34,18 +34,18 @@ class Way:
                 self._pool = self._new_pool()
         return self._pool
 
-    def proof(self) -> dict[str, str]:
-        """The headers that say who we are, none without TLS. Raises as `Credentials` do."""
+    def proof(self) -> urllib3.HTTPHeaderDict:
+        """The headers that say who we are, none without TLS; some may be there twice. Raises as `Credentials` do."""
+        proof = urllib3.HTTPHeaderDict()
         if not self._is_safe:
-            return {}
-        headers = dict(self._target.credentials.headers())
-        for name, value in headers.items():
+            return proof
+        for name, value in self._target.credentials.headers().items():
             if not value.isprintable():
                 raise InputError(
                     f"the credentials of {self._target.origin} hold signs that no header has: {name}"
                 )
-            headers[name] = value.encode().decode("latin-1")  # which sends UTF-8
-        return headers
+            proof.add(name, value.encode().decode("latin-1"))  # which sends UTF-8
+        return proof
 
     def close(self) -> None:
         self._pool.clear()

@@ -1,5 +1,6 @@
-"""A configuration as a document that a file could hold, defaults written out."""
+"""A configuration as the document that kube-proxy 1.36 would write: its fields in its order, defaults written out."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -9,18 +10,99 @@ from kproxy.configuration.units import ClusterCidrs, Seconds
 
 _BELOW_A_SECOND = (("ms", Decimal("1e-3")), ("µs", Decimal("1e-6")), ("ns", Decimal("1e-9")))
 
+_WITH_AN_EXPONENT = 1e21
+"""From here on Go writes a number with an exponent; below it a whole one has no fraction."""
+
+_OURS = object()
+"""Stands for a field whose value is that of the configuration."""
+
+_DOCUMENT: dict[str, object] = {
+    "kind": KIND,
+    "apiVersion": API_VERSION,
+    "featureGates": _OURS,
+    "clientConnection": dict.fromkeys(
+        ("kubeconfig", "acceptContentTypes", "contentType", "qps", "burst"), _OURS
+    ),
+    "logging": {
+        "format": _OURS,
+        "flushFrequency": "5s",
+        "verbosity": _OURS,
+        "vmodule": _OURS,
+        "options": {"text": {"infoBufferSize": "0"}, "json": {"infoBufferSize": "0"}},
+    },
+    "hostnameOverride": _OURS,
+    "bindAddress": _OURS,
+    "healthzBindAddress": _OURS,
+    "metricsBindAddress": _OURS,
+    "bindAddressHardFail": _OURS,
+    "enableProfiling": _OURS,
+    "showHiddenMetricsForVersion": "",
+    "mode": _OURS,
+    "iptables": dict.fromkeys(
+        ("masqueradeBit", "masqueradeAll", "localhostNodePorts", "syncPeriod", "minSyncPeriod"), _OURS
+    ),
+    "ipvs": {
+        "syncPeriod": "0s",
+        "minSyncPeriod": "0s",
+        "scheduler": "",
+        "excludeCIDRs": None,
+        "strictARP": False,
+        "tcpTimeout": "0s",
+        "tcpFinTimeout": "0s",
+        "udpTimeout": "0s",
+    },
+    "nftables": dict.fromkeys(("masqueradeBit", "masqueradeAll", "syncPeriod", "minSyncPeriod"), _OURS),
+    "winkernel": {
+        "networkName": "",
+        "sourceVip": "",
+        "enableDSR": False,
+        "rootHnsEndpointName": "",
+        "forwardHealthCheckVip": False,
+    },
+    "detectLocalMode": _OURS,
+    "detectLocal": dict.fromkeys(("bridgeInterface", "interfaceNamePrefix"), _OURS),
+    "clusterCIDR": _OURS,
+    "nodePortAddresses": _OURS,
+    "oomScoreAdj": _OURS,
+    "conntrack": dict.fromkeys(
+        (
+            *("maxPerCore", "min", "tcpEstablishedTimeout", "tcpCloseWaitTimeout"),
+            *("tcpBeLiberal", "udpTimeout", "udpStreamTimeout"),
+        ),
+        _OURS,
+    ),
+    "configSyncPeriod": _OURS,
+    "portRange": "",
+}
+"""kube-proxy's fields in its order. Those that change nothing here have the value that it has without them, whatever a
+file says: nothing of the file is in force there."""
+
+_ABSENT_IF_EMPTY = frozenset({"featureGates", "vmodule"})
+
 
 def encode_configuration(configuration: Configuration) -> dict[str, object]:
     """What `decode_configuration` reads as the same configuration."""
     fields = _plain(configuration)
     assert isinstance(fields, dict)  # noqa: S101 # a struct always is
-    return {"apiVersion": API_VERSION, "kind": KIND, **fields}
+    return _filled(_DOCUMENT, fields)
+
+
+def _filled(shape: Mapping[str, object], ours: Mapping[str, object]) -> dict[str, object]:
+    document: dict[str, object] = {}
+    for name, default in shape.items():
+        value = ours.get(name) if default is _OURS else default
+        if isinstance(default, dict):
+            within = ours.get(name)
+            value = _filled(default, within if isinstance(within, dict) else {})
+        if value or name not in _ABSENT_IF_EMPTY:
+            document[name] = value
+    return document
 
 
 def value_at(document: object, path: str) -> object:
     """What such a document says in a field, such as `iptables.syncPeriod`; None if it has no such field."""
     for name in path.split("."):
-        document = document[name] if isinstance(document, dict) else None
+        document = document.get(name) if isinstance(document, dict) else None
     return document
 
 
@@ -31,12 +113,20 @@ def _plain(value: object) -> object:
                 field.encode_name: _plain(getattr(value, field.name))
                 for field in msgspec.structs.fields(type(value))
             }
-        case Seconds():
-            return _duration(value)
         case ClusterCidrs():
             return ",".join(value)
         case tuple():
-            return [_plain(each) for each in value]
+            return [_plain(each) for each in value] or None
+        case _:
+            return _scalar(value)
+
+
+def _scalar(value: object) -> object:
+    match value:
+        case Seconds():
+            return _duration(value)
+        case float() if value.is_integer() and abs(value) < _WITH_AN_EXPONENT:
+            return int(value)
         case str():
             return str(value)
         case _:

@@ -150,10 +150,14 @@ def configuration_to_flags(configuration: Configuration) -> dict[str, str]:
 
 def _as_text(value: object) -> str:
     match value:
+        case None:
+            return ""
         case bool():
             return str(value).lower()
         case list():
-            return ",".join(map(str, value))
+            return ",".join(map(_as_text, value))
+        case {"filePattern": pattern, "verbosity": verbosity}:
+            return f"{pattern}={verbosity}"
         case dict():
             return ",".join(f"{key}={_as_text(each)}" for key, each in sorted(value.items()))
         case _:

@@ -7,10 +7,7 @@ from kproxy.configuration.schema import Configuration, Mode
 from kproxy.configuration.units import NodePortAddress
 from kproxy.values import Address, is_loopback
 
-_ASKS_LITTLE = "it lists and watches, and asks again after failures, ever less often"
 _IDLE = {
-    "clientConnection.burst": _ASKS_LITTLE,
-    "clientConnection.qps": _ASKS_LITTLE,
     "configSyncPeriod": "its watches need no regular refresh",
     "enableProfiling": "it has no profiling pages",
 }

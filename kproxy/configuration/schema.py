@@ -17,6 +17,7 @@ from kproxy.values import Address
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 IGNORED = frozenset(
     {

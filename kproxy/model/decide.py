@@ -12,16 +12,16 @@ mode (`Settings.is_nftables`) decides otherwise, a name below says in what: `_is
 Taken for granted: no endpoint's address and port is itself an address and port of a Service.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from fractions import Fraction
 
 from kproxy.model.packet import Fate, Fates, Host, Packet, Verdict
 from kproxy.model.settings import DetectLocalMode, Settings
-from kproxy.state.objects import Endpoint, EndpointSlice, Node, Service, ServicePort, ServiceType
+from kproxy.state.objects import Endpoint, Node, Service, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.values import Address, Family, Network, contains, family_of, is_loopback
+from kproxy.values import Address, Family, Network, Protocol, contains, family_of, is_loopback
 
 
 def decide(store: Store, settings: Settings, node_name: str, host: Host, packet: Packet) -> Fates:
@@ -31,8 +31,8 @@ def decide(store: Store, settings: Settings, node_name: str, host: Host, packet:
     those first by namespace and name are asked first, node ports last, and one that has a backend
     for the packet comes before any that would refuse it.
     """
-    here = _Here(store.node(node_name), settings, node_name, host, packet.family)
-    claims = list(_claims(store, here, packet))
+    here = _Here(store, settings, node_name, host, packet.family)
+    claims = list(_claims(here, packet))
     if settings.is_nftables:
         if _is_kept_out(claims, packet):
             return {Fate(Verdict.DROPPED): Fraction(1)}
@@ -44,19 +44,23 @@ def decide(store: Store, settings: Settings, node_name: str, host: Host, packet:
                 Fate(Verdict.SENT, address, port, claim.masquerades(packet, address, port)): share
                 for address, port in backends
             }
-    refusal = _refusal(claims, here, packet) or _refusal_of_service_network(store, here, packet)
+    refusal = _refusal(claims, here, packet) or _refusal_of_service_network(here, packet)
     return {Fate(refusal or Verdict.NOT_OURS): Fraction(1)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """This node in one family."""
+    """This node in one family, in its cluster."""
 
-    node: Node | None
+    store: Store
     settings: Settings
     name: str
     host: Host
     family: Family
+
+    @property
+    def node(self) -> Node | None:
+        return self.store.node(self.name)
 
     @property
     def primary_address(self) -> Address | None:
@@ -157,7 +161,7 @@ class _Claim:
         """
         if not packet.is_from_a_process and self.here.host.owns(backend):
             return False
-        if packet.source == backend and self._may_hairpin(backend, port):
+        if packet.source == backend and self._may_hairpin(packet.protocol, backend, port):
             return True
         if self.access is _Access.CLUSTER_IP:
             from_elsewhere = self.here.tells_pods and not self.here.is_from_pod(packet)
@@ -166,14 +170,20 @@ class _Claim:
             return True
         return not self.here.is_from_pod(packet) and self.here.host.owns(packet.source)
 
+    def may_send_to(self, where: tuple[Address, int]) -> bool:
+        """Whether some packet that this claim answers can be sent there."""
+        is_internal = self.access is _Access.CLUSTER_IP
+        return (self.follows_local_policy and where in self._local()) or (
+            not (is_internal and self.follows_local_policy) and where in self._anywhere()
+        )
+
     @property
     def serves_nobody(self) -> bool:
         return self.is_unserved and (self.access is _Access.CLUSTER_IP or not _usable(self.endpoints))
 
-    def _may_hairpin(self, backend: Address, port: int) -> bool:
-        """Nftables mode thinks of this node's own endpoints: others are no senders here but by a detour."""
-        is_own = self.endpoints[backend, port].node == self.here.name
-        return is_own or not self.here.settings.is_nftables
+    def _may_hairpin(self, protocol: Protocol, backend: Address, port: int) -> bool:
+        """Nftables mode thinks of this node's own endpoints, of whatever Service: others are no senders here but by a detour."""
+        return not self.here.settings.is_nftables or _is_own(self.here, protocol, backend, port)
 
     @property
     def is_unserved(self) -> bool:
@@ -239,24 +249,29 @@ def _usable(endpoints: dict[tuple[Address, int], Endpoint]) -> list[tuple[Addres
     ]
 
 
-def _claims(store: Store, here: _Here, packet: Packet) -> Iterator[_Claim]:
+def _claims(here: _Here, packet: Packet) -> Iterator[_Claim]:
     """Who answers to the packet's destination, in the order in which they are asked."""
     node_ports = []
-    for key, service in sorted(store.services.items()):
+    for service, port, cluster_ip in _service_ports(here, packet.protocol):
+        accesses = list(_accesses(service, port, cluster_ip, here, packet))
+        if not accesses:
+            continue
+        endpoints = _endpoints(service, port, here)
+        claims = [_Claim(service, access, endpoints, here) for access in accesses]
+        node_ports += [claim for claim in claims if claim.access is _Access.NODE_PORT]
+        yield from (claim for claim in claims if claim.access is not _Access.NODE_PORT)
+    yield from node_ports
+
+
+def _service_ports(here: _Here, protocol: Protocol) -> Iterator[tuple[Service, ServicePort, Address]]:
+    """Everything that is proxied with this protocol, with its cluster IP, Services in the order of their names."""
+    for _, service in sorted(here.store.services.items()):
         cluster_ip = next((ip for ip in service.cluster_ips if family_of(ip) is here.family), None)
         if cluster_ip is None or service.type is ServiceType.EXTERNAL_NAME or service.opt_out_label:
             continue
         for port in service.ports:
-            if port.protocol is not packet.protocol:
-                continue
-            accesses = list(_accesses(service, port, cluster_ip, here, packet))
-            if not accesses:
-                continue
-            endpoints = _endpoints(store.slices_of(key), port, here)
-            claims = [_Claim(service, access, endpoints, here) for access in accesses]
-            node_ports += [claim for claim in claims if claim.access is _Access.NODE_PORT]
-            yield from (claim for claim in claims if claim.access is not _Access.NODE_PORT)
-    yield from node_ports
+            if port.protocol is protocol:
+                yield service, port, cluster_ip
 
 
 def _accesses(
@@ -273,12 +288,33 @@ def _accesses(
         yield _Access.NODE_PORT
 
 
-def _endpoints(
-    slices: Iterable[EndpointSlice], port: ServicePort, here: _Here
-) -> dict[tuple[Address, int], Endpoint]:
+def _is_own(here: _Here, protocol: Protocol, address: Address, port: int) -> bool:
+    """Whether this is an endpoint on this node for any Service that may send to it from here."""
+    where = address, port
+    for service, service_port, _ in _service_ports(here, protocol):
+        endpoints = _endpoints(service, service_port, here)
+        if where in endpoints and endpoints[where].node == here.name:
+            ways = (_Claim(service, access, endpoints, here) for access in _ways(service, service_port, here))
+            if any(claim.may_send_to(where) for claim in ways):
+                return True
+    return False
+
+
+def _ways(service: Service, port: ServicePort, here: _Here) -> Iterator[_Access]:
+    """By which kinds of address the service port is reached at all in this family."""
+    yield _Access.CLUSTER_IP
+    if here.settings.external_ips and any(family_of(each) is here.family for each in service.external_ips):
+        yield _Access.EXTERNAL_IP
+    if any(family_of(each) is here.family for each in service.load_balancer_vips):
+        yield _Access.LOAD_BALANCER
+    if port.node_port:
+        yield _Access.NODE_PORT
+
+
+def _endpoints(service: Service, port: ServicePort, here: _Here) -> dict[tuple[Address, int], Endpoint]:
     """The service port's endpoints, each address and port once."""
     copies: dict[tuple[Address, int], list[Endpoint]] = {}
-    for piece in slices:
+    for piece in here.store.slices_of(service.key):
         if piece.family is not here.family or piece.opt_out_label:
             continue
         numbers = [
@@ -347,19 +383,19 @@ def _is_asked_in_vain(claim: _Claim, packet: Packet) -> bool:
     return not packet.is_from_a_process or here.host.owns(packet.destination)
 
 
-def _refusal_of_service_network(store: Store, here: _Here, packet: Packet) -> Verdict | None:
+def _refusal_of_service_network(here: _Here, packet: Packet) -> Verdict | None:
     """In nftables mode a cluster IP refuses ports that it has not, and a free address of its networks drops all."""
     if not here.settings.is_nftables or here.host.owns(packet.destination):
         return None
     held = {
         cluster_ip
-        for service in store.services.values()
+        for service in here.store.services.values()
         if service.type is not ServiceType.EXTERNAL_NAME and not service.opt_out_label and service.ports
         for cluster_ip in service.cluster_ips
     }
     if packet.destination in held:
         return Verdict.REJECTED
-    networks = store.service_networks(here.family)
+    networks = here.store.service_networks(here.family)
     return Verdict.DROPPED if any(contains(each, packet.destination) for each in networks) else None
 
 

@@ -34,7 +34,8 @@ SERVICE_CIDRS = Resource(
 )
 """For nftables mode. Before Kubernetes 1.33 there may be none: 404, or 403 where our role knows nothing of them either."""
 
-_STOP_WITHIN_S = 2.0
+_STOP_WITHIN_S = 1.0
+"""An agent that is asked to end is gone within three seconds, whatever the server does."""
 
 _MOST_NAMES = 500
 """So many Nodes are asked for, as in a page of any list: some MB, and only if ours does not exist."""
@@ -119,7 +120,7 @@ class KubeSource:
             loop.start(connection)
 
     def stop(self) -> None:
-        """End all loops, within two seconds even if the server is silent; nothing is emitted afterwards."""
+        """End all loops, within a second even if the server is silent; nothing is emitted afterwards."""
         for loop in self._loops:
             loop.stop()
         deadline = time.monotonic() + _STOP_WITHIN_S

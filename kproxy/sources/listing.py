@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from types import MappingProxyType
 
 from kproxy.client.connection import Answer, AnswerTooLarge
 from kproxy.client.failures import one_line
@@ -11,14 +12,18 @@ from kproxy.sources.depth import room_for_depth
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Page, Raw
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
-from kproxy.state.objects import Kind, Object
+from kproxy.state.objects import Kind
+from kproxy.values import NamespacedName
 
 _MOST_PAGES = 2_000
 """A million objects at the usual 500; a proxy that loses the query would give the first page for ever."""
 
+MOST_OBJECTS = 1_000_000
+"""Ten times as many as the largest cluster has of a kind: more would cost the node its memory."""
+
 MOST_BYTES = 128 << 20
-"""An object has 1.5 MB at most in etcd and a page 500 of them, which are some 5 kB each; more would cost the node its
-memory."""
+"""An object has 1.5 MB at most in etcd, and usually some 5 kB as JSON and 1 kB as protobuf: a list of 20,000 fits in.
+More would cost the node its memory, and is asked for in pages."""
 
 _FEWER = 20
 """How many times smaller the pages are that are asked for after one that was too large."""
@@ -46,14 +51,36 @@ class Resource:
         return self.path.rpartition("/")[2]
 
 
+FROM_CACHE = "0"
+"""The resourceVersion of a list for which any state will do: the server's cache has one, and etcd is not asked."""
+
+
 def list_resource(
-    get: Callable[[Mapping[str, str]], Answer], resource: Resource, page_size: int
+    get: Callable[[Mapping[str, str]], Answer], resource: Resource, page_size: int, since: str = ""
 ) -> tuple[Listed, str]:
     """The complete list and its resourceVersion, which is empty where the list has none; ApiFailed if any page fails.
 
-    Where the list expires between two pages, it is asked for once more, in one piece; where a page is too large, in
-    smaller pages.
+    The list is no older than `since`, a resourceVersion that is known, or FROM_CACHE; empty, it is the newest. A
+    server gives the first two in one piece from its cache. Where it cannot, or where that piece is too large, the
+    newest list is asked for, in pages. Where the list expires between two pages, it is asked for once more, in one
+    piece; where a page is too large, in smaller pages. Source: client-go tools/cache/reflector.go, list.
     """
+    if since:
+        # a cache passes over a limit beside 0, and takes a limit beside any other version for a wish to ask etcd
+        limit = {"limit": str(page_size)} if since == FROM_CACHE else {}
+        try:
+            return _list_in_pages(get, resource, limit, {"resourceVersion": since})
+        except AnswerTooLarge:
+            pass
+        except ApiFailed as failure:
+            if failure.status != HTTPStatus.GONE and not failure.is_ahead:
+                raise
+    return _list_newest(get, resource, page_size)
+
+
+def _list_newest(
+    get: Callable[[Mapping[str, str]], Answer], resource: Resource, page_size: int
+) -> tuple[Listed, str]:
     try:
         return _list_in_pages(get, resource, {"limit": str(page_size)})
     except AnswerTooLarge:
@@ -63,40 +90,71 @@ def list_resource(
         if failure.status != HTTPStatus.GONE:
             raise
         return _list_in_pages(get, resource, {})
-    return list_resource(get, resource, max(page_size // _FEWER, 1))
+    return _list_newest(get, resource, max(page_size // _FEWER, 1))
 
 
 def _list_in_pages(
-    get: Callable[[Mapping[str, str]], Answer], resource: Resource, limit: Mapping[str, str]
+    get: Callable[[Mapping[str, str]], Answer],
+    resource: Resource,
+    limit: Mapping[str, str],
+    first: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Listed, str]:
-    objects: list[Object] = []
-    rejections: list[Rejection] = []
-    query = dict(limit)
-    number = 0
+    """`first` is asked for with the first page alone: a continue token says it for the others."""
+    found = Found(resource)
+    query = {**limit, **first}
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
-            body, encoding = answer.body(MOST_BYTES), answer.encoding
-        for raw in (page := _page(resource, encoding, body)).items:
-            number += 1
-            match decoded(resource, encoding, raw):
-                case Changed(object=thing, rejection=flaws):
-                    objects.append(thing)
-                    rejections.extend(filter(None, [flaws]))
-                case Refused(rejection=refused) if refused.key:
-                    rejections.append(refused)
-                case Refused(rejection=refused):
-                    place = f"{refused.place}, object {number} of the list"
-                    rejections.append(replace(refused, place=place))
-                case None:
-                    pass
+            encoding = answer.encoding
+            # nothing holds the body but the page: a list in one piece is large
+            page = _page(resource, encoding, answer.body(MOST_BYTES))
+        for raw in page.items:
+            found.take(encoding, raw)
         if not page.continue_token:
-            listed = Listed(resource.kind, tuple(objects), tuple(rejections))
-            return listed, page.resource_version
+            return found.listed(), page.resource_version
         query = {**limit, "continue": page.continue_token}
     raise ApiFailed(
         f"the list of {resource.name} has no end after {_MOST_PAGES} pages; "
         "check what stands between us and the API server"
     )
+
+
+class Found:
+    """What a list that comes in piece by piece holds so far, and what is wrong with it."""
+
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+        self._each: dict[NamespacedName | int, Changed | Refused] = {}
+        self._number = 0
+
+    def take(self, encoding: Encoding, raw: Raw) -> None:
+        """The next object; one that cannot be used costs itself alone. ApiFailed for more than MOST_OBJECTS."""
+        self._number += 1
+        if self._number > MOST_OBJECTS:
+            raise ApiFailed(
+                f"the list of {self._resource.name} has no end after {MOST_OBJECTS} objects; "
+                "check what stands between us and the API server"
+            )
+        match decoded(self._resource, encoding, raw):
+            case Changed(object=thing) as changed:
+                self._each[thing.key] = changed
+            case Refused(rejection=refused) as whole if refused.key:
+                self._each[refused.key] = whole
+            case Refused(rejection=refused) as whole:
+                place = f"{refused.place}, object {self._number} of the list"
+                self._each[self._number] = replace(whole, rejection=replace(refused, place=place))
+            case None:
+                pass
+
+    def drop(self, key: NamespacedName) -> None:
+        """An object is there no more that was taken before, or a newer one follows."""
+        self._each.pop(key, None)
+
+    def listed(self) -> Listed:
+        """All of it, in the order in which it came."""
+        each = self._each.values()
+        objects = tuple(item.object for item in each if isinstance(item, Changed))
+        rejections = tuple(item.rejection for item in each if item.rejection is not None)
+        return Listed(self._resource.kind, objects, rejections)
 
 
 def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:

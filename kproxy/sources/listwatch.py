@@ -5,13 +5,16 @@
        |        +--------+  410, an ERROR event, or what cannot be understood: list again
        +-----------------+  no answer, 401, any other failure: a new connection, then go on where we were
 
-Every way back but the plain end of a watch passes through the one backoff.
+Every way back but the end of a watch at its time passes through the one backoff. Where the server can, the list is the
+beginning of the first watch.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from kproxy.client.connection import Answer, Connection
@@ -20,10 +23,19 @@ from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
 from kproxy.sources.backoff import Backoff
 from kproxy.sources.listing import Resource, decoded, list_resource
 from kproxy.sources.pace import Pace
+from kproxy.sources.position import OVERLOADED, Next, Position, as_told
+from kproxy.sources.streamed import (
+    MOST_FAILURES,
+    InitialEvents,
+    NoStream,
+    is_about_streams,
+    says_no_streams,
+)
 from kproxy.state.encodings import Encoding
-from kproxy.state.encodings.envelopes import Meta, Raw
-from kproxy.state.events import Changed, Deleted, Event, Refused
+from kproxy.state.encodings.envelopes import Meta, Raw, Status
+from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import Kind
+from kproxy.state.validate import quoted
 from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
@@ -36,8 +48,11 @@ _LONGEST_EVENT_BYTES = 32 << 20
 
 _LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
-_SHORTEST_WATCH_S = 1.0
-"""A server that ends each watch at once would otherwise be asked in a tight loop."""
+_EARLY_S = 1.0
+"""A watch that ends so long before its time was ended for all: by a server that goes, or ends each watch at once."""
+
+_MOST_TRIES = 10
+"""Of one page of a list, as in client-go (rest/request.go): a list that begins anew costs the server more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +86,22 @@ class ListWatch:
         self._pace = pace
         self._backoff = Backoff(
             base_s=pace.backoff_base_s,
+            first_s=pace.backoff_first_s,
             cap_s=pace.backoff_cap_s,
             healthy_s=pace.healthy_s,
-            clock=pace.clock,
             uniform=pace.uniform,
         )
         self._stopping = threading.Event()
-        self._thread = KeptThread(f"watch-{resource.name}", self._run, Need.RULES)
+        self._thread = KeptThread(f"watch-{resource.name}", self.run, Need.RULES)
         self._connection: Connection | None = None
         self._answer: Answer | None = None
-        self._resource_version = ""
+        self._position = Position()
+        self._streams_at = pace.clock()
+        self._failed_streams = 0
         self._heard_at: float | None = None
         self._tried_at: float | None = None
         self._understood_at: float | None = None
+        self._watching_since: float | None = None
         self._silent_watches = 0
         self._is_lacking = False
 
@@ -92,7 +110,7 @@ class ListWatch:
         """May be read from any thread."""
         return Freshness(
             self._resource.kind,
-            self._resource_version,
+            self._position.resource_version,
             self._heard_at,
             self._tried_at,
             self._understood_at,
@@ -115,7 +133,8 @@ class ListWatch:
         """Wait for the thread, which may still be waiting for an answer to begin; it emits nothing more."""
         self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Keep the resource current in the calling thread, until `stop`; `start` has a thread do so."""
         while not self._stopping.is_set():
             try:
                 self._advance()
@@ -123,55 +142,134 @@ class ListWatch:
                 self._recover(failure)
             except Exception as defect:  # a thread that died would leave the rules stale for ever
                 logger.exception("%s: a defect in kproxy", self._resource.name)
-                self._resource_version = ""
+                self._position.lost()
                 self._recover(KproxyError(f"unexpected {type(defect).__name__}: {defect}"))
         self._disconnect()
 
     def _advance(self) -> None:
-        """One list if one is needed, and one watch to its end."""
-        if not self._resource_version:
+        """One list if one is needed, or one watch to its end."""
+        if self._position.next is Next.WATCH:
+            self._watch()
+        elif self._pace.streams and self._pace.clock() >= self._streams_at:
+            self._stream()
+        else:
             self._list()
-        self._watch()
 
     def _list(self) -> None:
-        def get(query: Mapping[str, str]) -> Answer:
-            return self._open(query, self._pace.list_timeout_s)
+        since = self._position.oldest_list
+        self._take_list(*list_resource(self._get_page, self._resource, self._pace.page_size, since))
 
-        listed, self._resource_version = list_resource(get, self._resource, self._pace.page_size)
-        self._silent_watches = 0
+    def _get_page(self, query: Mapping[str, str]) -> Answer:
+        """A page after the first is asked for again where the server says when."""
+        for _ in range(_MOST_TRIES - 1):
+            try:
+                return self._open(query, self._pace.list_timeout_s)
+            except ApiFailed as failure:
+                if not ("continue" in query and failure.status in OVERLOADED and failure.retry_after_s):
+                    raise
+                wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
+                self._pace.wait(self._stopping, self._backoff.honoured_s(wished_s))
+                if self._stopping.is_set():
+                    raise
+        return self._open(query, self._pace.list_timeout_s)
+
+    def _take_list(self, listed: Listed, resource_version: str) -> None:
+        self._silent_watches = self._failed_streams = 0
         self._is_lacking = False
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
             self._resource.name,
             len(listed.objects),
             len(listed.rejections),
-            self._resource_version,
+            as_told(resource_version),
         )
+        if self._position.would_go_back(resource_version):
+            logger.warning(
+                "%s: the resourceVersion goes back from %s, as after a restore of etcd; the list counts",
+                self._resource.name,
+                as_told(self._position.resource_version),
+            )
+        self._position.listed(resource_version)
         self._understood_at = self._pace.clock()
         self._emit(listed)
-        if not self._resource_version:
+        if not resource_version:
             raise ApiFailed("the list has no resourceVersion from which a watch could go on")
 
     def _watch(self) -> None:
         began_at = self._pace.clock()
-        query = {
-            "watch": "true",
-            "resourceVersion": self._resource_version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))),
-        }
+        lasts_s = self._lifetime_s()
+        query = _watch_query(lasts_s) | {"resourceVersion": self._position.resource_version}
         with self._open(query, self._pace.idle_s) as answer:
             self._silent_watches += 1
+            self._note_watching(began_at)
             # the server goes on where the list or the last event ended
             self._understood_at = self._pace.clock()
-            encoding = answer.encoding
-            for frame in self._frames(encoding, answer):
-                self._silent_watches = 0
-                self._take(encoding, frame)
-                self._understood_at = self._pace.clock()
-        if self._silent_watches and self._pace.clock() - began_at < _SHORTEST_WATCH_S:
-            raise ApiFailed("the server ends the watch at once")
+            self._follow(answer.encoding, self._frames(answer))
+        self._doubt_end(began_at + lasts_s)
         self._doubt_silence()
+
+    def _lifetime_s(self) -> int:
+        return int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))
+
+    def _doubt_end(self, due_at: float) -> None:
+        """ApiFailed for a watch that ended before its time."""
+        if self._pace.clock() < due_at - _EARLY_S:
+            raise ApiFailed("the server ends the watch before its time")
+
+    def _note_watching(self, since: float) -> None:
+        if self._watching_since is None:
+            self._watching_since = since
+
+    def _follow(self, encoding: Encoding, frames: Iterator[bytes]) -> None:
+        for frame in frames:
+            self._silent_watches = 0
+            self._take(encoding, frame)
+            self._understood_at = self._pace.clock()
+
+    def _stream(self) -> None:
+        """A list and a watch in one answer; nothing is told before the list is complete."""
+        began_at, lasts_s = self._pace.clock(), self._lifetime_s()
+        query = _watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        if self._position.oldest_stream:
+            query["resourceVersion"] = self._position.oldest_stream
+        answer: Answer | None = None
+        with ExitStack() as streaming:
+            try:
+                answer = streaming.enter_context(self._open(query, self._pace.idle_s))
+                encoding, frames = answer.encoding, self._frames(answer)
+                listed, resource_version = self._initial(encoding, frames)
+            except ApiFailed as failure:
+                if answer is not None and failure.status:
+                    answer.drain()
+                self._do_without_stream(failure, begun=answer is not None)
+                return
+            self._take_list(listed, resource_version)
+            self._note_watching(self._pace.clock())
+            self._follow(encoding, frames)
+        self._doubt_end(began_at + lasts_s)
+
+    def _initial(self, encoding: Encoding, frames: Iterator[bytes]) -> tuple[Listed, str]:
+        """ApiFailed, which may be a NoStream, if the stream ends before the list is complete."""
+        initial = InitialEvents(self._resource, self._pace.clock)
+        for frame in frames:
+            end = initial.take(encoding, frame, lambda raw: self._refusal("list", encoding.status(raw)))
+            if end is not None:
+                return initial.listed(), end.resource_version
+        raise ApiFailed(f"the stream of {self._resource.name} ended before its list was complete")
+
+    def _do_without_stream(self, failure: ApiFailed, *, begun: bool) -> None:
+        """Raises the failure unless there is something else to ask for at once."""
+        if failure.status and failure.status not in OVERLOADED:
+            self._failed_streams += 1
+        if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
+            self._position.lost()
+            return
+        is_odd = isinstance(failure, NoStream) or is_about_streams(failure, begun=begun)
+        if is_odd or self._failed_streams >= MOST_FAILURES:
+            self._streams_at = self._pace.clock() + self._pace.streams_again_s
+        if not isinstance(failure, NoStream) and not says_no_streams(failure, begun=begun):
+            raise failure
+        logger.info("%s: no list as a stream (%s); listing in the ordinary way", self._resource.name, failure)
 
     def _open(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
         path, selected = self._resource.path, self._resource.query(query)
@@ -185,14 +283,15 @@ class ListWatch:
     def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = self._connect()
+        self._connection.wait = partial(self._pace.wait, self._stopping)
         return self._connection
 
-    def _frames(self, encoding: Encoding, answer: Answer) -> Iterator[bytes]:
+    def _frames(self, answer: Answer) -> Iterator[bytes]:
         """The watch events; one that is too large is not waited for, and the list tells what it was about."""
         try:
-            yield from encoding.frames(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
+            yield from answer.encoding.frames(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
         except InputError as too_long:
-            self._resource_version = ""
+            self._position.lost()
             raise ApiFailed(f"a watch event cannot be read: {too_long}") from too_long
 
     def _noting_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -206,20 +305,23 @@ class ListWatch:
     def _doubt_silence(self) -> None:
         if self._silent_watches >= _SILENT_WATCHES_UNTIL_RELIST:
             logger.info("%s: several watches without a word; listing again", self._resource.name)
-            self._resource_version = ""
+            self._silent_watches = 0
+            self._position.lost()
 
     def _take(self, encoding: Encoding, frame: bytes) -> None:
         """Act on one watch event; only one that was understood moves the resourceVersion on."""
         try:
             event = encoding.event(frame)
             if event.type == "ERROR":
-                raise self._error_event(encoding, event.object)
+                failure = self._refusal("watch", encoding.status(event.object))
+                self._position.missed(failure)
+                raise failure
             meta = encoding.meta(event.object)
             self._deliver(encoding, event.type, meta, event.object)
         except Malformed as error:
-            self._resource_version = ""
+            self._position.lost()
             raise ApiFailed(f"a watch event cannot be understood: {error}") from error
-        self._resource_version = meta.resource_version or self._resource_version
+        self._position.moved(meta.resource_version)
 
     def _deliver(self, encoding: Encoding, event_type: str, meta: Meta, raw: Raw) -> None:
         kind = self._resource.kind
@@ -231,7 +333,7 @@ class ListWatch:
             case "BOOKMARK":
                 pass
             case _:
-                raise Malformed(f"event type {event_type!r}")
+                raise Malformed(f"event type {quoted(event_type)}")
 
     def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
         """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
@@ -242,9 +344,9 @@ class ListWatch:
         else:
             raise Malformed("it is about an object without a name")
 
-    def _error_event(self, encoding: Encoding, raw: Raw) -> ApiFailed:
-        self._resource_version = ""
-        return refusal(self._connected().peer, "watch", self._resource.name, encoding.status(raw))
+    def _refusal(self, verb: str, said: Status) -> ApiFailed:
+        """What an ERROR event means; it is the end of its stream."""
+        return refusal(self._connected().peer, verb, self._resource.name, said)
 
     def _emit(self, event: Event) -> None:
         if not self._stopping.is_set():
@@ -256,16 +358,16 @@ class ListWatch:
         wished_s = 0.0
         if isinstance(failure, ApiFailed):
             wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
-            if failure.status in (HTTPStatus.GONE, HTTPStatus.BAD_REQUEST):
-                self._resource_version = ""
+            self._position.refused(failure)
         self._tried_at = self._pace.clock()
         self._doubt_silence()
         self._disconnect()
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return
-        pause_s = self._backoff.next_pause_s(wished_s)
-        at = self._resource_version
+        pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
+        self._watching_since = None
+        at = as_told(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.warning(
             "%s: %s; what is known stays in force, %s in %.1f s",
             self._resource.name,
@@ -273,7 +375,11 @@ class ListWatch:
             f"watching on from resourceVersion {at}" if at else "listing again",
             pause_s,
         )
-        self._stopping.wait(pause_s)
+        self._pace.wait(self._stopping, pause_s)
+
+    def _watched_s(self) -> float:
+        """How long the server has let us watch, one watch after another, without a failure."""
+        return 0.0 if self._watching_since is None else self._pace.clock() - self._watching_since
 
     def _do_without(self, status: int) -> None:
         """A cluster may come to have it some day; until then one warning is enough."""
@@ -285,10 +391,14 @@ class ListWatch:
             self._resource.without_it,
         )
         self._is_lacking = True
-        self._stopping.wait(self._pace.lacking_s)
+        self._pace.wait(self._stopping, self._pace.lacking_s)
 
     def _disconnect(self) -> None:
         """The next attempt reads the configuration anew: credentials and certificates may have changed."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _watch_query(lasts_s: int) -> dict[str, str]:
+    return {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(lasts_s)}

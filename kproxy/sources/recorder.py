@@ -42,6 +42,10 @@ class Happening(NamedTuple):
     kind: str = "Service"
 
 
+_STOP_WITHIN_S = 1.0
+"""An agent that is asked to end is gone within three seconds, whatever the server does."""
+
+
 class EventRecorder:
     """Posts what it is told, in a thread of its own, from `start` to `stop`; telling it never blocks.
 
@@ -64,18 +68,25 @@ class EventRecorder:
         self._waiting: queue.Queue[Happening | None] = queue.Queue(_MOST_WAITING)
         self._told: dict[tuple[str, str, NamespacedName | None], float] = {}
         self._stopping = threading.Event()
+        self._ended_at = 0.0
         self._thread = KeptThread("events", self._run, Need.REPORTS)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, within_s: float = 2.0) -> None:
-        """Post what is still waiting, for no longer than this."""
+    def end(self) -> None:
+        """Post what is still waiting, and no more; returns at once."""
+        if not self._stopping.is_set():
+            self._ended_at = time.monotonic()
         self._stopping.set()
         with suppress(queue.Full):
             self._waiting.put_nowait(None)
         self._thread.end()
-        self._thread.join(within_s)
+
+    def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
+        """End, and wait for that until so long after it was first asked for."""
+        self.end()
+        self._thread.join(max(0.0, self._ended_at + within_s - time.monotonic()))
 
     def record(self, happening: Happening) -> bool:
         """From any thread; returns at once. False if too many others wait, and this one is dropped."""
@@ -122,6 +133,7 @@ class EventRecorder:
         for attempt in range(1, _TRIES + 1):
             try:
                 connection = self._connect()
+                connection.wait = self._stopping.wait
                 try:
                     connection.post(
                         f"/apis/events.k8s.io/v1/namespaces/{quote(namespace, safe='')}/events",

@@ -1,5 +1,6 @@
 """`kproxy agent` as a real process, against the stub API server, in a network namespace of its own."""
 
+import json
 import os
 import random
 import signal
@@ -124,6 +125,19 @@ def test_agent_follows_the_cluster(api: StubApi, by_kubeconfig: tuple[str, str],
         running.send_signal(signal.SIGTERM)
         assert 0 == running.wait(timeout=BOUND_S)
     assert comparable(before) == comparable(rules())
+
+
+def test_agent_with_a_list_of_kubeconfigs_has_them_merged(
+    api: StubApi, by_kubeconfig: tuple[str, str], tmp_path: Path, log: Path
+) -> None:
+    flag, whole = by_kubeconfig
+    parts = json.loads(Path(whole).read_text())
+    halves = [tmp_path / "users", tmp_path / "rest"]
+    halves[0].write_text(json.dumps({"users": parts.pop("users")}))
+    halves[1].write_text(json.dumps(parts))
+    with agent(flag, f"{halves[0]}:{tmp_path}/missing:{halves[1]}", log=log):
+        eventually(has("default/web"), "the Service is programmed", log)
+    assert api.token not in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.netns
 
 HEALTH_PORT = 31234
 MIXIN = Path(__file__).parent / "kubernetes-mixin-queries.txt"
+RECORDED = Path(__file__).parents[1] / "pages"
+"""The pages of kube-proxy 1.36."""
 
 
 class Answer(NamedTuple):
@@ -37,9 +39,10 @@ class Answer(NamedTuple):
     body: str
 
 
-def get(port: int, path: str, address: str = "127.0.0.1") -> Answer:
+def get(port: int, path: str, address: str = "127.0.0.1", accept: str = "*/*") -> Answer:
+    asked = urllib.request.Request(f"http://{address}:{port}{path}", headers={"Accept": accept})
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 # to loopback
             return Answer(answer.status, dict(answer.headers), answer.read().decode())
     except urllib.error.HTTPError as refused:
         with refused:
@@ -156,6 +159,36 @@ def test_page_of_the_metrics_server(path: str, content_type: str, says: str) -> 
 @pytest.mark.parametrize("port", [10249, 10256])
 def test_unknown_page_is_404(port: int) -> None:
     assert 404 == get(port, "/no-such-page").status
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/statusz", "Statusz"), ("/flagz", "Flagz")])
+def test_page_is_an_object_for_a_tool_that_asks_for_one(path: str, kind: str) -> None:
+    answer = get(10249, path, accept=f"application/json;v=v1beta1;g=config.k8s.io;as={kind}")
+    assert (200, "application/json") == (answer.status, answer.headers["Content-Type"])
+    assert kind == json.loads(answer.body)["kind"]
+
+
+@pytest.mark.parametrize(("page", "port"), [("healthz", 10256), ("livez", 10256)])
+def test_probe_has_the_headers_and_the_shape_of_kube_proxys(page: str, port: int) -> None:
+    head, _, body = (RECORDED / f"{page}.http").read_text().partition("\n\n")
+    recorded = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    answer = get(port, f"/{page}")
+    changing = {"Date", "Content-Length"}
+    assert recorded.keys() <= answer.headers.keys()
+    assert {name: value for name, value in recorded.items() if name not in changing} == {
+        name: answer.headers[name] for name in recorded.keys() - changing
+    }
+    assert shape(json.loads(body)) == shape(json.loads(answer.body))
+
+
+def shape(value: object) -> object:
+    """The names in their order, and JSON's types."""
+    return [(name, shape(each)) for name, each in value.items()] if isinstance(value, dict) else type(value)
+
+
+def test_configz_has_the_shape_of_kube_proxys() -> None:
+    recorded = json.loads((RECORDED / "configz.txt").read_text())
+    assert shape(recorded) == shape(json.loads(get(10249, "/configz").body))
 
 
 def test_configz_holds_the_configuration_in_force() -> None:
@@ -350,6 +383,46 @@ def test_series_exists_and_has_its_type(kind: str, series: str) -> None:
 
 def test_no_series_of_creation_times() -> None:
     assert "_created" not in metrics()
+
+
+NOT_OURS = {
+    "aggregator_": "of a library that kube-proxy shares with API servers",
+    "apiserver_": "of a library that kube-proxy shares with API servers",
+    "cardinality_enforcement_": "of kube-proxy's limits on labels, which kproxy has no flag for",
+    "disabled_metrics_total": "of kube-proxy's flags that switch off metrics",
+    "hidden_metrics_total": "of kube-proxy's flags that switch on old metrics",
+    "registered_metrics_total": "of kube-proxy's flags that switch on old metrics",
+    "go_": "of the runtime of Go",
+    "process_network_": "of Go's Prometheus library: bytes of the whole network namespace",
+    "process_virtual_memory_max_bytes": "of Go's Prometheus library: a limit that nobody sets",
+}
+"""Series of kube-proxy that mean nothing here, by how their names begin."""
+
+
+def names_and_labels(page: str) -> dict[str, set[str]]:
+    """Each series' name, with the names of its labels."""
+    found: dict[str, set[str]] = {}
+    for line in page.splitlines():
+        if line and not line.startswith("#"):
+            series = re.fullmatch(r"(\w+)(?:\{(.*)\})?(?: \S+)?", re.sub(r'="[^"]*"', "", line))
+            assert series
+            found.setdefault(series[1], set()).update(series[2].split(",") if series[2] else ())
+    return found
+
+
+def test_every_series_of_kube_proxy_exists_with_its_labels(api: StubApi, log: Path) -> None:
+    recorded = names_and_labels((RECORDED / "metric-names-and-labels.txt").read_text())
+    wanted = {name: labels for name, labels in recorded.items() if not name.startswith(tuple(NOT_OURS))}
+    assert 45 == len(wanted)
+    eventually(lambda: bool(events(api, "Starting")), "an Event is posted", log)
+    ours = names_and_labels(metrics())
+    assert wanted == {name: ours.get(name) for name in wanted}
+
+
+@pytest.mark.parametrize("prefix", NOT_OURS)
+def test_series_that_means_nothing_here_is_in_no_page(prefix: str) -> None:
+    assert prefix in (RECORDED / "metric-names-and-labels.txt").read_text()
+    assert [] == [name for name in names_and_labels(metrics()) if name.startswith(prefix)]
 
 
 @pytest.fixture(scope="module")

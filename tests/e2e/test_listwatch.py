@@ -1,27 +1,28 @@
 """The list/watch loop against a stub API server: real TLS sockets, real threads, real configuration."""
 
 import logging
-import queue
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kproxy.client.connection import Answer, Connection, connect
+from kproxy.client.rate import RateLimiter
 from kproxy.errors import InputError
 from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace
-from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
+from kproxy.state.events import Deleted, Listed, Refused
 from kproxy.state.objects import Kind
 from kproxy.values import NamespacedName
+from listwatching import BOUND_S, Events, in_short, requests
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service, service_cidr
 
-BOUND_S = 20.0
 PACE = Pace(
     page_size=3,
     watch_min_s=600,
@@ -32,36 +33,6 @@ PACE = Pace(
 )
 
 Watch = Callable[[Pace], ListWatch]
-
-
-class Events:
-    """What a loop emitted, in order."""
-
-    def __init__(self) -> None:
-        self.queue: queue.Queue[Event] = queue.Queue()
-
-    def next(self) -> Event:
-        return self.queue.get(timeout=BOUND_S)
-
-    def next_text(self) -> str:
-        return in_short(self.next())
-
-
-def in_short(event: Event) -> str:
-    match event:
-        case Listed(_, objects, rejections):
-            listed = sorted(each.key.name for each in objects)
-            return " ".join(["listed", *listed, *(f"-{each.name}" for each in rejections)])
-        case Changed(changed):
-            return f"changed {changed.key.name}"
-        case Deleted(_, key):
-            return f"deleted {key.name}"
-        case Refused(_, rejection):
-            return f"refused {rejection.name} {rejection.field}"
-
-
-def requests(api: StubApi, verb: str) -> list[dict[str, str]]:
-    return [each.query for each in api.requests if each.verb == verb]
 
 
 @pytest.fixture(params=[False, True], ids=["json", "protobuf"])
@@ -107,15 +78,30 @@ def wait_until_current(loop: ListWatch, resource_version: int) -> Freshness:
     raise TimeoutError(f"{loop.freshness} did not become {resource_version}")
 
 
-def test_list_longer_than_a_page_arrives_whole(api: StubApi, watch: Watch, events: Events) -> None:
+def test_first_list_is_asked_of_the_servers_cache_in_one_piece(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
     names = [f"s{number}" for number in range(7)]
     for name in names:
         api.put("Service", service(name))
     watch(PACE)
     assert " ".join(["listed", *names]) == events.next_text()
+    (only,) = requests(api, "list")
+    assert ("0", "3") == (only["resourceVersion"], only["limit"])
+
+
+def test_list_longer_than_a_page_arrives_whole(api: StubApi, watch: Watch, events: Events) -> None:
+    names = [f"s{number}" for number in range(7)]
+    for name in names:
+        api.put("Service", service(name))
+    api.page_all_lists()
+    watch(PACE)
+    assert " ".join(["listed", *names]) == events.next_text()
     first, *later = requests(api, "list")
-    assert ("3", None) == (first["limit"], first.get("continue"))
-    assert [True, True] == ["continue" in query for query in later]
+    assert ("3", "0", None) == (first["limit"], first["resourceVersion"], first.get("continue"))
+    assert [("3", True, False)] * 2 == [
+        (query["limit"], "continue" in query, "resourceVersion" in query) for query in later
+    ]
 
 
 def test_list_that_expires_between_pages_is_asked_for_again(api: StubApi, kubeconfig: Path) -> None:
@@ -181,6 +167,29 @@ def test_watch_that_reached_its_end_goes_on_without_a_list(
     assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
+def test_watch_that_ends_before_its_time_goes_on_after_a_pause_on_a_new_connection(
+    api: StubApi, kubeconfig: Path, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[Connection] = []
+
+    def reconnect() -> Connection:
+        made.append(connect(kubeconfig))
+        return made[-1]
+
+    loop = ListWatch(SERVICES, reconnect, events.queue.put, PACE)
+    loop.start(reconnect())
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.end_streams()
+    api.wait_for_streams("Service", 2)
+    loop.stop()
+    loop.join(BOUND_S)
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert "services: the server ends the watch before its time; what is known stays in force" in warning
+    assert 2 == len(made)
+    assert 1 == len(requests(api, "list"))
+
+
 def test_stream_gone_silent_is_noticed_and_watched_again(api: StubApi, watch: Watch, events: Events) -> None:
     watch(replace(PACE, idle_s=1.0))
     events.next()
@@ -199,8 +208,10 @@ def test_watches_without_a_word_are_doubted_and_listed_again(
     assert 3 <= len(requests(api, "watch"))
 
 
-def test_error_event_410_lists_again(api: StubApi, watch: Watch, events: Events) -> None:
-    api.put("Service", service("a"))
+def test_error_event_410_lists_again_and_not_older_than_what_is_known(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
+    known = api.put("Service", service("a"))
     watch(PACE)
     events.next()
     api.wait_for_streams("Service", 1)
@@ -209,6 +220,25 @@ def test_error_event_410_lists_again(api: StubApi, watch: Watch, events: Events)
     api.compact()
     api.close_streams()
     assert "listed a missed" == events.next_text()
+    again = requests(api, "list")[-1]
+    assert (str(known), False) == (again["resourceVersion"], "limit" in again)
+
+
+@pytest.mark.parametrize(("status", "lists"), [(429, 1), (503, 1), (500, 2), (410, 2)])
+def test_error_event_lists_again_unless_it_tells_of_overload(
+    api: StubApi, watch: Watch, events: Events, status: int, lists: int
+) -> None:
+    watch(PACE)
+    events.next()
+    for number in range(1, 4):
+        api.wait_for_streams("Service", number)
+        api.end_streams_with(status)
+        if lists == 2:
+            assert "listed" == events.next_text()
+    api.wait_for_streams("Service", 4)
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    assert 1 + 3 * (lists - 1) == len(requests(api, "list"))
 
 
 def test_http_410_lists_again(api: StubApi, watch: Watch, events: Events) -> None:
@@ -219,6 +249,75 @@ def test_http_410_lists_again(api: StubApi, watch: Watch, events: Events) -> Non
     api.close_streams()
     assert "listed" == events.next_text()
     assert 2 == len(requests(api, "list"))
+
+
+def test_server_that_is_behind_what_is_known_is_asked_for_its_newest_list(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a restore from a backup."""
+    for number in range(5):
+        api.put("Service", service(f"s{number}"))
+    watch(PACE)
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.restore_from_backup(to=28500)
+    api.put("Service", service("old"))
+    api.fail_next(1, 410)
+    api.close_streams()
+    assert "listed old" == events.next_text()
+    assert [True, False] == [bool(query.get("resourceVersion")) for query in requests(api, "list")[-2:]]
+    assert "resourceVersion goes back" in caplog.text
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_page_that_is_refused_for_overload_is_asked_for_again_alone(
+    api: StubApi, kubeconfig: Path, events: Events, status: int
+) -> None:
+    for number in range(7):
+        api.put("Service", service(f"s{number}"))
+    api.page_all_lists()
+    refused: list[int] = []
+    waits: list[float] = []
+
+    def reconnect() -> Connection:
+        connection = connect(kubeconfig)
+        get = connection.get
+
+        def get_or_fail(path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
+            if "continue" in query and len(refused) < 2:
+                refused.append(status)
+                api.fail_next(1, status, retry_after=1)
+            return get(path, query, read_timeout_s=read_timeout_s)
+
+        connection.get = get_or_fail  # type: ignore[method-assign]
+        return connection
+
+    def wait(stopping: threading.Event, seconds: float) -> bool:
+        waits.append(seconds)
+        return stopping.is_set()
+
+    loop = ListWatch(SERVICES, reconnect, events.queue.put, replace(PACE, wait=wait, retry_after_cap_s=5.0))
+    loop.start(reconnect())
+    assert "listed s0 s1 s2 s3 s4 s5 s6" == events.next_text()
+    loop.stop()
+    loop.join(BOUND_S)
+    assert 2 == len(waits)
+    assert all(1.0 <= each <= 2.0 for each in waits)
+    assert 1 == sum("continue" not in query for query in requests(api, "list"))
+
+
+def test_names_of_versions_from_a_server_are_in_no_log_raw(
+    watch: Watch, api: StubApi, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.disguise_versions("1\x1b[2J\nERROR forged")
+    with caplog.at_level(logging.DEBUG):
+        watch(PACE)
+        events.next()
+        api.wait_for_streams("Service", 1)
+        api.close_streams()
+        api.wait_for_streams("Service", 2)
+    assert any(r"resourceVersion '1\x1b[2J\nERROR forged'" in each for each in caplog.messages)
+    assert [] == [each for each in caplog.messages if "\x1b" in each or "\n" in each]
 
 
 def test_bookmark_lets_a_watch_go_on_after_a_compaction(api: StubApi, watch: Watch, events: Events) -> None:
@@ -392,6 +491,24 @@ def test_stop_ends_streams_that_are_blocked_in_reading(
         api.wait_for_streams(kind, 1)
     source.stop()
     assert [] == [each.name for each in threading.enumerate() if each.name.startswith("watch-")]
+
+
+def test_stop_waits_for_no_answer_and_no_turn(api: StubApi, kubeconfig: Path, events: Events) -> None:
+    api.answer_after(30.0)
+    limiter = RateLimiter(0.001, 1)
+    source = KubeSource(
+        lambda: connect(kubeconfig, limiter=limiter),
+        events.queue.put,
+        node_name="node-1",
+        pace=PACE,
+    )
+    source.start()
+    while not api.requests:
+        threading.Event().wait(0.05)
+    began_at = time.monotonic()
+    source.stop()
+    assert 3.0 > time.monotonic() - began_at
+    assert 1 == len(api.requests)
 
 
 def test_start_with_a_missing_kubeconfig_names_it(tmp_path: Path, events: Events) -> None:

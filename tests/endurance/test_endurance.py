@@ -6,7 +6,7 @@ from endurance.run import endure
 from kproxy.kernel.iptables import Backend
 from seeds import DRAWN_SEED
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 CHANGES = 200
 CHANGES_PER_S = 80.0

@@ -313,6 +313,7 @@ def test_tcp_flows_are_never_touched(here: None) -> None:
     assert "10.96.0.10" in process.run(["conntrack", "-L", "-p", "tcp"])
 
 
+@pytest.mark.alone
 def test_many_flows_of_others_cost_little(here: None, tell: Callable[[str], None]) -> None:
     count = 200_000
     others = ("10.200.0.9", 53)

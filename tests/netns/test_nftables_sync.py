@@ -241,6 +241,7 @@ def test_change_of_elements_alone_needs_no_program(node: Node, monkeypatch: pyte
     assert ["10.96.0.10", "10.96.0.12"] == node.holds()
 
 
+@pytest.mark.alone
 def test_replaced_endpoint_takes_a_fraction_of_the_time_that_nft_does(node: Node) -> None:
     """Nothing waits until the kernel has forgotten what was removed."""
     took: dict[str, list[float]] = {"ours": [], "nft": []}
@@ -525,7 +526,17 @@ def test_chain_that_picks_is_compared_with_what_nft_makes_of_it(node: Node, harm
     assert afresh(node.store, Circumstances(node.view, SETTINGS), Family.IPV4) == held
 
 
-@pytest.mark.parametrize("harm", ["", "flush chain ip kproxy pick-2", "delete chain ip kproxy nat-output"])
+ASKED_BY_AN_OLDER_VERSION = """
+add set ip kproxy hairpin { typeof ip saddr . ip daddr; elements = { 10.128.1.1 . 10.128.1.1 }; }
+add rule ip kproxy nat-postrouting ct status dnat ip saddr . ip daddr @hairpin masquerade
+"""
+
+
+@pytest.mark.parametrize(
+    "harm",
+    ["", "flush chain ip kproxy pick-2", "delete chain ip kproxy nat-output", ASKED_BY_AN_OLDER_VERSION],
+    ids=["none", "flushed", "deleted", "a set of an older version"],
+)
 def test_restarted_agent_trusts_no_chain_of_an_older_one(node: Node, harm: str) -> None:
     node.serve("web", 0, affinity_timeout_s=60)
     node.sync()

@@ -461,7 +461,7 @@ def test_chain_that_someone_deleted_is_found_out_when_a_change_is_refused(node: 
 def test_held_xtables_lock_fails_the_sync_and_a_later_one_succeeds(legacy_node: Node) -> None:
     succeeded(legacy_node.sync())
     legacy_node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
-    with Path("/run/xtables.lock").open("a") as lock:
+    with Path(os.environ["XTABLES_LOCKFILE"]).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         error = legacy_node.sync().error
         assert isinstance(error, ProgramFailed)
@@ -473,7 +473,7 @@ def test_held_xtables_lock_fails_the_sync_and_a_later_one_succeeds(legacy_node: 
 def test_held_xtables_lock_while_jumps_are_checked_adds_no_jump_twice(legacy_node: Node) -> None:
     succeeded(legacy_node.sync())
     before = legacy_node.rules(), legacy_node.rules("filter")
-    with Path("/run/xtables.lock").open("a") as lock:
+    with Path(os.environ["XTABLES_LOCKFILE"]).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert isinstance(legacy_node.sync(verify=True).error, ProgramFailed)
     succeeded(legacy_node.sync(verify=True))

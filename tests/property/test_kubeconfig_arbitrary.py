@@ -1,20 +1,49 @@
-"""Whatever a kubeconfig holds: it leads to a server, or it is refused in one printable sentence."""
+"""Whatever a kubeconfig and the environment hold: they lead to a server, or are refused in one printable sentence.
+
+A secret stands at every place where one can: none of it is in an error, a representation or a log line, and none is a
+proof for a server without TLS.
+"""
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from hypothesis import example, given
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from kproxy.client.connection import Connection, connect
-from kproxy.errors import InputError, KproxyError
+from kproxy.client.connection import Connection
+from kproxy.client.kubeconfig import load_kubeconfig
+from kproxy.client.target import Target
+from kproxy.client.targets import find_target
+from kproxy.errors import KproxyError
+from kubeconfigs import CANARY, packed
 from stubapi import StubApi
+from stubapi.certificates import server_context
 
 NOBODY = "https://127.0.0.1:1"
-NO_PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nonexistent/plugin"}
+AUTHORITY = server_context("127.0.0.1")[1]
+PARTS_OF_CANARY = ("c4n4ry", "S3cr3t", packed(CANARY.encode())[:8])
+WITH_LOGIN = f"https://me:{CANARY}@127.0.0.1:1"
+VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+)
+PLUGIN = {
+    "apiVersion": "client.authentication.k8s.io/v1",
+    "command": "/nonexistent/plugin",
+    "interactiveMode": "Never",
+    "env": [{"name": "SECRET", "value": CANARY}],
+    "args": [f"--token={CANARY}"],
+}
 TEXTS = st.text(max_size=8) | st.sampled_from(
     [
         "",
@@ -26,6 +55,10 @@ TEXTS = st.text(max_size=8) | st.sampled_from(
         NOBODY,
         "http://[::1",
         "https://127.0.0.1:port",
+        "//",
+        "h/p",
+        "::1",
+        "https://\uff0f.example",
         "AAAA",
         "=",
     ]
@@ -35,74 +68,119 @@ DATA = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
+SECRETS = st.sampled_from(
+    [CANARY, f"{CANARY}\n{CANARY}", f"{CANARY}é", f"{CANARY}\x00", [CANARY], {CANARY: CANARY}]
+)
+PACKED = st.sampled_from([packed(CANARY.encode()), f"{packed(CANARY.encode())}%", CANARY])
+URLS = st.sampled_from(
+    [
+        WITH_LOGIN,
+        f"http://me:{CANARY}@127.0.0.1:1",
+        f"https://{CANARY}:x@h:port",
+        f"socks5://me:{CANARY}@h x",
+        f"{CANARY}:x@h:1",
+        f"https://h\n:{CANARY}@h",
+        f"ftp://me:{CANARY}@h",
+        f"https://me:{CANARY}@[::1",
+        f"https://me:{CANARY}%@h",
+    ]
+)
 
 
-def or_odd(*plain: object) -> st.SearchStrategy[Any]:
-    """Mostly what is valid, so that what is odd in one place is not hidden behind another's refusal."""
-    sound = st.sampled_from(plain)
-    return st.one_of(sound, sound, sound, sound, DATA)
-
-
-def named(key: str, inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    one = st.fixed_dictionaries({"name": or_odd("kproxy"), key: st.one_of(inner, inner, inner, DATA)})
-    return st.one_of(st.lists(one, min_size=1, max_size=2), st.lists(one, min_size=1, max_size=1), DATA)
-
-
-USER = st.fixed_dictionaries(
-    {},
-    optional={
-        "token": or_odd("sesame-open", "two\nlines", "tökén"),
-        "tokenFile": or_odd("missing"),
-        "username": or_odd("kproxy"),
-        "password": or_odd("secret"),
-        "client-certificate-data": or_odd("AAAA"),
-        "client-key-data": or_odd("AAAA"),
-        "client-certificate": or_odd("missing"),
-        "exec": st.just(NO_PLUGIN) | DATA,
-    },
+PARTS = {
+    "token": SECRETS,
+    "tokenFile": st.sampled_from(["missing", "token", "."]),
+    "username": st.just("kproxy"),
+    "password": SECRETS,
+    "client-certificate-data": PACKED,
+    "client-key-data": PACKED,
+    "client-certificate": st.sampled_from(["missing", "token"]),
+    "client-key": st.sampled_from(["missing", "token"]),
+    "as": st.just("alice"),
+    "as-groups": st.lists(TEXTS, max_size=2),
+    "as-user-extra": st.dictionaries(TEXTS, st.lists(TEXTS, max_size=2), max_size=2),
+    "auth-provider": st.just({"name": "gcp", "config": {"access-token": CANARY}}),
+    "exec": st.just(PLUGIN),
+}
+WAYS = (
+    ("token",),
+    ("tokenFile", "token"),
+    ("username", "password"),
+    ("client-certificate-data", "client-key-data"),
+    ("client-certificate", "client-key"),
+    ("token", "as", "as-groups", "as-user-extra"),
+    ("exec",),
+    ("auth-provider",),
+    (),
+)
+USER = st.one_of(
+    st.sampled_from(WAYS).flatmap(lambda way: st.fixed_dictionaries({name: PARTS[name] for name in way})),
+    st.fixed_dictionaries({}, optional=PARTS),
 )
 
 
 def clusters(server: st.SearchStrategy[Any], proxy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.fixed_dictionaries(
-        {"server": server},
-        optional={
-            "certificate-authority-data": or_odd("AAAA"),
-            "certificate-authority": or_odd("missing"),
-            "insecure-skip-tls-verify": or_odd(True, False),
-            "tls-server-name": or_odd("api.example"),
-            "proxy-url": proxy,
-        },
+    trust = st.sampled_from(
+        [
+            {},
+            {},
+            {"certificate-authority-data": packed(AUTHORITY)},
+            {"certificate-authority-data": packed(CANARY.encode())},
+            {"certificate-authority": "missing"},
+            {"certificate-authority": "token"},
+            {"insecure-skip-tls-verify": True},
+            {"insecure-skip-tls-verify": True, "certificate-authority-data": packed(AUTHORITY)},
+        ]
     )
+    optional = {
+        "tls-server-name": st.just("api.example"),
+        "proxy-url": proxy,
+        "extensions": st.just([{"name": "a", "extension": CANARY}]),
+    }
+    rest = st.fixed_dictionaries({"server": server}, optional=optional)
+    return st.builds(lambda one, other: {**one, **other}, trust, rest)
 
 
-def configurations(
-    cluster: st.SearchStrategy[Any], names: st.SearchStrategy[Any]
-) -> st.SearchStrategy[dict[str, Any]]:
-    context = st.fixed_dictionaries({"cluster": names, "user": names})
-    return st.fixed_dictionaries(
-        {"current-context": names},
-        optional={
-            "clusters": named("cluster", cluster),
-            "contexts": named("context", context),
-            "users": named("user", USER),
-        },
-    )
+def one_of_each(cluster: dict[str, Any], user: dict[str, Any], name: str) -> dict[str, Any]:
+    return {
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}, {"name": "other", "user": {"token": CANARY}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    }
+
+
+def places(data: Any) -> list[tuple[Any, Any]]:
+    """All collections in it with each of their keys."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [place for key, value in inner for place in ((data, key), *places(value))]
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> dict[str, Any]:
+    """Mostly what is valid, with another thing at up to two places."""
+    servers = st.sampled_from([NOBODY, NOBODY, "127.0.0.1:1", "http://127.0.0.1:1"]) | URLS
+    proxies = st.sampled_from(["http://p:3128", f"http://me:{CANARY}@p:3128"]) | URLS
+    drawn = draw(st.builds(one_of_each, clusters(servers, proxies), USER, st.sampled_from(["kproxy", ""])))
+    data: dict[str, Any] = json.loads(json.dumps(drawn))
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2]))):
+        collection, key = draw(st.sampled_from(places(data)))
+        collection[key] = draw(DATA | TEXTS)
+    return data
 
 
 SOUND = {
     "apiVersion": "v1",
     "kind": "Config",
     "current-context": "kproxy",
-    "clusters": [{"name": "kproxy", "cluster": {"server": NOBODY}}],
+    "clusters": [
+        {"name": "kproxy", "cluster": {"server": WITH_LOGIN, "proxy-url": f"http://me:{CANARY}@p:1"}}
+    ],
     "contexts": [{"name": "kproxy", "context": {"cluster": "kproxy", "user": "kproxy"}}],
-    "users": [{"name": "kproxy", "user": {"token": "sesame-open"}}],
+    "users": [{"name": "kproxy", "user": {"token": CANARY, "client-key-data": packed(CANARY.encode())}}],
 }
-SOCKS = {"server": NOBODY, "proxy-url": "socks5://127.0.0.1:1"}
 SOUND_TEXT = json.dumps(SOUND, indent=1).encode()
-ANY = configurations(
-    clusters(or_odd(NOBODY), or_odd("http://127.0.0.1:1", "socks5://127.0.0.1:1")), or_odd("kproxy")
-)
+ANY = configurations()
 
 
 @st.composite
@@ -110,20 +188,20 @@ def damaged(draw: st.DrawFn) -> bytes:
     """A sound text of which a part is gone or replaced."""
     start = draw(st.integers(0, len(SOUND_TEXT)))
     end = draw(st.integers(start, min(len(SOUND_TEXT), start + 12)))
-    filling = draw(
-        st.binary(max_size=3) | st.sampled_from([b"", b"&a [*a]", b"!!python/name:x ", b"\xff", b"\t", b"7"])
-    )
+    odd = st.sampled_from([b"", b"&a [*a]", b"!!python/name:x ", b"!x!", b"\xff", b"\t", b"7", b"\n- ", b"'"])
+    filling = draw(st.binary(max_size=3) | odd)
     return SOUND_TEXT[:start] + filling + SOUND_TEXT[end:]
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the file is written; the ways to a proxy that the environment knows are out of the way."""
+    """Where the file is written, beside a token's; what the environment knows is out of the way."""
+    folder = tmp_path_factory.mktemp("arbitrary")
+    (folder / "token").write_text(CANARY)
     with pytest.MonkeyPatch.context() as environment:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        for name in VARIABLES:
             environment.delenv(name, raising=False)
-            environment.delenv(name.lower(), raising=False)
-        yield tmp_path_factory.mktemp("arbitrary") / "kubeconfig"
+        yield folder / "kubeconfig"
 
 
 @pytest.fixture(scope="module")
@@ -132,52 +210,124 @@ def api() -> Iterator[StubApi]:
         yield stub
 
 
-def connected_or_refused(path: Path, text: bytes, master: str = "") -> Connection | None:
-    """Without the token in what is said."""
-    path.write_bytes(text)
+class Told(logging.Handler):
+    """All that is logged, whatever its level, as it would be written."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[Told]:
+    handler, logger = Told(), logging.getLogger("kproxy")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+def silent_of_secrets(*said: str) -> None:
+    for text in said:
+        assert not [part for part in PARTS_OF_CANARY if part in text], text
+
+
+Found = TypeVar("Found")
+
+
+def found_or_refused(call: Callable[[], Found], told: Told) -> Found | None:
+    """No refusal shows a secret, and neither does the log."""
+    told.lines.clear()
+    found, said = None, ""
     try:
-        return connect(path, master)
-    except InputError as refused:
-        said = str(refused)
-    assert said.isprintable()
-    assert "sesame-open" not in said
-    return None
+        found = call()
+    except KproxyError as refused:
+        said = f"{refused} {refused!r}"
+    silent_of_secrets(said, *told.lines)
+    assert all(line.isprintable() for line in (said, *told.lines))
+    return found
+
+
+def target_or_refusal(path: Path | None, master: str, told: Told) -> Target | None:
+    """Neither does a target, nor what becomes of its credentials; and without TLS it has none."""
+    target = found_or_refused(lambda: find_target(path, master), told)
+    if target is None:
+        return None
+    silent_of_secrets(repr(target), str(target), repr(target.credentials))
+    headers = found_or_refused(target.credentials.headers, told)
+    certificate = found_or_refused(target.credentials.certificate, told)
+    assert target.tls is not None or not (headers or certificate)
+    assert (target.tls is not None) == target.server.startswith("https://")
+    event(f"TLS {target.tls is not None}, headers {sorted(headers or ())}")
+    return target
 
 
 @given(text=st.binary() | damaged())
 @example(text=b"[" * 2_000)
 @example(text=b"a: 'b\n\n c: \x01")
-def test_any_text_leads_to_a_server_or_is_refused(path: Path, text: bytes) -> None:
-    connected_or_refused(path, text)
+@example(text=b"users: [{user: {token: !c4n4ry!x S3cr3t}}]")
+def test_any_text_leads_to_a_server_or_is_refused(path: Path, told: Told, text: bytes) -> None:
+    path.write_bytes(text)
+    target_or_refusal(path, "", told)
 
 
-@given(data=ANY, master=st.just("") | TEXTS)
-@example(data={**SOUND, "users": [{"name": "kproxy", "token": "sesame-open"}]}, master="")
-@example(data={**SOUND, "clusters": [{"name": "kproxy", "cluster": SOCKS}]}, master="")
-@pytest.mark.filterwarnings("ignore::urllib3.exceptions.DependencyWarning")
+@given(data=ANY, master=st.just("") | TEXTS | URLS)
+@example(data={**SOUND, "users": [{"name": "kproxy", "token": CANARY}]}, master="")
+@example(data={**SOUND, "users": SOUND["users"] * 2}, master="")  # type: ignore[operator]
+@settings(max_examples=300)
 def test_any_configuration_leads_to_a_server_or_is_refused(
-    path: Path, data: dict[str, Any], master: str
+    path: Path, told: Told, data: dict[str, Any], master: str
 ) -> None:
-    connected_or_refused(path, json.dumps(data).encode(), master)
+    path.write_text(json.dumps(data))
+    target = target_or_refusal(path, master, told)
+    if target is not None:
+        silent_of_secrets(repr(load_kubeconfig(path)))
 
 
-@given(user=USER, cluster=clusters(st.just(""), st.sampled_from([NOBODY, "http://127.0.0.1:port"])))
-@example(user={"token": "two\nlines"}, cluster={})
+@given(
+    environment=st.dictionaries(
+        st.sampled_from(VARIABLES),
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+        | URLS.filter(lambda url: "\0" not in url),
+    ),
+    master=st.just("") | TEXTS | URLS,
+    data=st.none() | ANY,
+)
+@example(environment={"HTTP_PROXY": "\x80"}, master="h", data=None)
+@example(environment={"HTTPS_PROXY": "http://h<"}, master="https://h", data=None)
+@example(environment={"HTTPS_PROXY": f"http://h:{'1' * 5000}"}, master="https://h", data=None)
+def test_any_environment_leads_to_a_server_or_is_refused(
+    path: Path, told: Told, environment: dict[str, str], master: str, data: dict[str, Any] | None
+) -> None:
+    with pytest.MonkeyPatch.context() as variables:
+        for name, value in environment.items():
+            variables.setenv(name, value)
+        path.write_text(json.dumps(data))
+        target = target_or_refusal(None if data is None else path, master, told)
+        if target is None:
+            return
+        found_or_refused(lambda: Connection(target).close(), told)
+
+
+@given(user=USER, cluster=clusters(st.just(""), st.sampled_from([NOBODY, "http://127.0.0.1:1"])))
+@example(user={"token": f"two\n{CANARY}"}, cluster={})
 @example(user={"token": "\u0142"}, cluster={})
 @example(user={}, cluster={"proxy-url": "http://127.0.0.1:port"})
 @example(user={}, cluster={"insecure-skip-tls-verify": True, "tls-server-name": 7})
-@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@example(user={"as": "alice", "as-groups": ["a\nb"]}, cluster={"insecure-skip-tls-verify": True})
 def test_any_credentials_are_refused_here_or_by_the_server(
-    path: Path, api: StubApi, user: dict[str, Any], cluster: dict[str, Any]
+    path: Path, api: StubApi, told: Told, user: dict[str, Any], cluster: dict[str, Any]
 ) -> None:
     text = {
         **SOUND,
         "users": [{"name": "kproxy", "user": user}],
         "clusters": [{"name": "kproxy", "cluster": {**cluster, "server": api.url}}],
     }
-    connection = connected_or_refused(path, json.dumps(text).encode())
-    if connection is not None:
-        with pytest.raises(KproxyError) as failed:  # none has the token
-            connection.get("/api/v1/services", {}, read_timeout_s=10)
-        connection.close()
-        assert str(failed.value).isprintable()
+    path.write_text(json.dumps(text))
+    target = target_or_refusal(path, "", told)
+    if target is None:
+        return
+    answer = found_or_refused(lambda: Connection(target).get("/api/v1/services", {}, read_timeout_s=10), told)
+    assert answer is None  # none has the token

@@ -20,6 +20,7 @@ from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
+from kproxy.sources.position import Next
 from kproxy.state.events import Deleted, Listed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -229,10 +230,10 @@ class Watched:
     def take(self, line: bytes) -> None:
         answers = iter([line])
         self.loop._open = lambda *_: answer(b"".join(answers) + b"\n")  # type: ignore[method-assign] # noqa: SLF001
-        self.loop._resource_version = "9"  # noqa: SLF001
+        self.loop._position.listed("9")  # noqa: SLF001
         with suppress(ApiFailed):
             self.loop._watch()  # noqa: SLF001
-        self.relists += not self.loop._resource_version  # noqa: SLF001
+        self.relists += self.loop._position.next is not Next.WATCH  # noqa: SLF001
 
 
 @settings(max_examples=1_000)

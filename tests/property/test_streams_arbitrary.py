@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
-from kproxy.client.proofs import Nobody
 from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
@@ -61,6 +61,7 @@ METADATA = st.fixed_dictionaries(
         "namespace": or_odd(st.just("default")),
         "resourceVersion": or_odd(st.integers(1, 99).map(str)),
         "labels": DATA,
+        "annotations": or_odd(st.just({"k8s.io/initial-events-end": "true"})),
     },
 )
 SERVICE_SPEC = st.fixed_dictionaries(
@@ -215,7 +216,7 @@ class Server:
         self.stop: Callable[[], None] = lambda: None
 
     def connection(self) -> Connection:
-        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), Nobody())
+        target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), NoCredentials())
         return Connection(target, way_to=lambda _: cast("Way", self))
 
     def pool(self) -> "Server":
@@ -255,18 +256,22 @@ class Heard(logging.Handler):
 @contextmanager
 def hearing(name: str) -> Iterator[list[logging.LogRecord]]:
     heard, logger = Heard(), logging.getLogger(name)
+    level = logger.level
     logger.addHandler(heard)
+    logger.setLevel(logging.DEBUG)
     try:
         yield heard.records
     finally:
+        logger.setLevel(level)
         logger.removeHandler(heard)
 
 
-def told_by(server: Server) -> list[Event]:
+def told_by(server: Server, *, streams: bool = False) -> list[Event]:
     """What a loop tells of the answers; it ends, and logs no defect and nothing that is not one printable line."""
     events: list[Event] = []
     ticks = count()
     pace = Pace(
+        streams=streams,
         backoff_base_s=0,
         backoff_cap_s=0,
         retry_after_cap_s=0,
@@ -311,15 +316,18 @@ ODD_ERROR = {"type": "ERROR", "object": {"message": "first\n\x1b[31msecond", "co
 @given(
     lists=st.lists(replies(damaged(PAGE.map(as_json))), max_size=3),
     watches=st.lists(replies(STREAMS), max_size=3),
+    streams=st.booleans(),
 )
-@example(lists=[Reply(b"", status=429, headers={"Retry-After": "9" * 5000})], watches=[])
-@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_NAME) + b"\n")])
-@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")])
+@example(lists=[Reply(b"", status=429, headers={"Retry-After": "9" * 5000})], watches=[], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_NAME) + b"\n")], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")], streams=False)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(as_json(ODD_ERROR) + b"\n")], streams=True)
+@example(lists=[Reply(GOOD_PAGE)], watches=[Reply(b"", status=404)] * 5, streams=True)
 def test_whatever_is_answered_the_next_good_list_is_in_force(
-    lists: list[Reply], watches: list[Reply]
+    lists: list[Reply], watches: list[Reply], *, streams: bool
 ) -> None:
     store = Store()
-    for change in told_by(Server(lists, watches)):
+    for change in told_by(Server(lists, watches), streams=streams):
         store.apply(change)
         assert all(str(rejection).isprintable() for rejection in store.rejections)
     assert [GOOD_KEY] == [*store.services]
@@ -357,6 +365,12 @@ def key_of(change: Event) -> NamespacedName | None:
         case Refused(rejection=rejection):
             return rejection.key
     return None
+
+
+@pytest.mark.parametrize("version", ["5\n2026-01-01 INFO forged", "\x1b]0;title\x07", "\u202e5", "\u2028"])
+def test_resource_version_forges_no_line_of_the_log(version: str) -> None:
+    page = Reply(as_json({"metadata": {"resourceVersion": version}, "items": [GOOD]}))
+    told_by(Server([page], []))
 
 
 def test_list_without_an_end_is_given_up() -> None:

@@ -25,6 +25,7 @@ REMOTE_ONLY = tuple(PutSlice(key, (Pod(number=3),)) for key in SLICES)
 UNSERVED = tuple(DeleteSlice(key) for key in SLICES)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", [FIXED_SEED, DRAWN_SEED], ids=["fixed", "drawn"])
 @pytest.mark.parametrize("chosen", Filter)
 def test_agent_keeps_its_promises_whatever_happens(chosen: Filter, seed: int) -> None:

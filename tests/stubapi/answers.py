@@ -56,10 +56,12 @@ def event(served: Served, kind: str, manifest: Object) -> dict[str, Any]:
     return {"type": kind, "object": {**manifest, "kind": served.kind, "apiVersion": served.api_version}}
 
 
-def bookmark(served: Served, resource_version: int) -> dict[str, Any]:
+def bookmark(served: Served, resource_version: int, *, ends_list: bool = False) -> dict[str, Any]:
     head = {"kind": served.kind, "apiVersion": served.api_version}
-    metadata = {"metadata": {"resourceVersion": str(resource_version)}}
-    return {"type": "BOOKMARK", "object": {**head, **metadata, **served.blank}}
+    metadata: dict[str, Any] = {"resourceVersion": str(resource_version)}
+    if ends_list:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    return {"type": "BOOKMARK", "object": {**head, "metadata": metadata, **served.blank}}
 
 
 def error(body: dict[str, Any]) -> dict[str, Any]:

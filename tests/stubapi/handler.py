@@ -1,5 +1,6 @@
 """One connection to the stub: its requests and how they are answered."""
 
+import gzip
 import http
 import json
 import time
@@ -13,8 +14,8 @@ from stubapi import answers
 from stubapi.forms import JSON, Form, form_of
 from stubapi.selectors import selector
 from stubapi.served import SERVED, Served
-from stubapi.storage import ContinueInvalidError, ExpiredError, Matches
-from stubapi.streams import Stream
+from stubapi.storage import ContinueInvalidError, ExpiredError, Matches, TooLargeError
+from stubapi.streams import Stream, StreamedLists, sever
 
 if TYPE_CHECKING:
     from stubapi.server import ApiServer
@@ -40,6 +41,22 @@ _NO_LISTS_IN_STREAMS = (
     "a watch stream was requested by the client "
     "but the required storage feature RequestWatchProgress is disabled"
 )
+
+_INVALID_OPTIONS = 'ListOptions.meta.k8s.io "" is invalid: '
+_REFUSED_STREAMS: dict[StreamedLists | None, str] = {
+    StreamedLists.GATED: (
+        f"{_INVALID_OPTIONS}sendInitialEvents: Forbidden: "
+        "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+    ),
+    StreamedLists.UNKNOWN: (
+        f"{_INVALID_OPTIONS}resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch"
+    ),
+}
+
+
+def _too_large(error: TooLargeError) -> dict[str, Any]:
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return answers.status(504, str(error), "Timeout", {"causes": [cause], "retryAfterSeconds": 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +144,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, served: Served, query: dict[str, str]) -> None:
         labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
-        limit = 0 if query.get("resourceVersion") == "0" else int(query.get("limit", "0"))
+        since = query.get("resourceVersion", "")
+        limit = 0 if since == "0" and self.api.faults.cache_lists else int(query.get("limit", "0"))
         try:
+            self.api.storage.check_reached(self._version(since))
             found = self.api.storage.page(
                 served.kind, selector(labels, fields), limit, query.get("continue", "")
             )
@@ -137,26 +156,44 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(400, answers.status(400, message))
         except ExpiredError as error:
             self._answer(410, answers.status(410, str(error)))
+        except TooLargeError as error:
+            self._answer(504, _too_large(error))
         else:
-            page = self._form.body(answers.page(served, found, count_remaining=not (labels or fields)))
-            headers, body = answers.compressed(page, self.headers.get("Accept-Encoding", ""))
+            page = answers.page(served, found, count_remaining=not (labels or fields))
+            if self.api.faults.version_name:
+                page["metadata"]["resourceVersion"] = self.api.faults.version_name
+            accepted = self.headers.get("Accept-Encoding", "")
+            headers, body = answers.compressed(self._form.body(page), accepted)
             self._send(200, body, headers)
 
+    def _version(self, text: str) -> int:
+        known = self.api.faults.version_name
+        return self.api.storage.resource_version if known and text == known else int(text or 0)
+
     def _watch(self, served: Served, query: dict[str, str]) -> None:
-        matches = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        how = self.api.faults.streamed_lists if "sendInitialEvents" in query else None
+        if how in _REFUSED_STREAMS:
+            self._answer(422, answers.status(422, _REFUSED_STREAMS[how], "Invalid"))
+            return
+        accepts_gzip = "gzip" in self.headers.get("Accept-Encoding", "")
+        compressed = how is StreamedLists.GIVEN_COMPRESSED and accepts_gzip
         framing = {
             "Transfer-Encoding": "chunked",
             "Content-Type": self._form.content_type_of_streams,
+            **({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if compressed else {}),
         }
         self._head(200, framing)
-        after = int(query.get("resourceVersion", "0"))
-        refusal = self._watch_refusal(after, query)
+        after = self._version(query.get("resourceVersion", ""))
+        refusal = self._watch_refusal(after, how)
         if refusal is not None:
             self.wfile.write(answers.chunk(self._form.event(answers.error(refusal))) + answers.chunk(b""))
             return
-        stream = Stream(served.kind, self.connection)
+        stream = Stream(served.kind, self.connection, compressed=compressed)
         self.api.faults.add(stream)
         try:
+            matches = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+            if how is not None:
+                after = self._initial(served, matches, stream, is_marked=how.is_given)
             self._follow(served, after, query, matches, stream)
         finally:
             self.api.faults.drop(stream)
@@ -165,14 +202,44 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(answers.chunk(b""))
 
-    def _watch_refusal(self, after: int, query: dict[str, str]) -> dict[str, Any] | None:
-        if "sendInitialEvents" in query:
+    def _watch_refusal(self, after: int, how: StreamedLists | None) -> dict[str, Any] | None:
+        if how is StreamedLists.LACK_PROGRESS:
             return answers.status(500, _NO_LISTS_IN_STREAMS)
         try:
-            self.api.storage.check(after)
+            if how is None:
+                self.api.storage.check(after)
+            else:
+                self.api.storage.check_reached(after)
         except ExpiredError as error:
             return answers.status(410, str(error))
+        except TooLargeError as error:
+            return _too_large(error)
         return None
+
+    def _initial(self, served: Served, matches: Matches, stream: Stream, *, is_marked: bool) -> int:
+        """Send what there is; the resourceVersion that the client then is at."""
+        found = self.api.storage.page(served.kind, matches, 0, "")
+        events = [answers.event(served, "ADDED", item) for item in found.items]
+        broken_after = self.api.faults.initial_events_end
+        if broken_after is not None:
+            self._tell(stream, events[:broken_after])
+            self.wfile.flush()
+            stream.closed = True
+            sever(self.connection)
+        elif is_marked:
+            self._tell(stream, [*events, answers.bookmark(served, found.resource_version, ends_list=True)])
+        else:
+            self._tell(stream, events)
+        stream.told = found.resource_version
+        return found.resource_version
+
+    def _tell(self, stream: Stream, events: list[dict[str, Any]]) -> None:
+        """Where a stream is compressed, the events that are sent together are one gzip member."""
+        frames = [self._form.event(each) for each in events]
+        if stream.compressed and frames:
+            self.wfile.write(answers.chunk(gzip.compress(b"".join(frames), 1)))
+        else:
+            self.wfile.write(b"".join(map(answers.chunk, frames)))
 
     def _follow(
         self, served: Served, after: int, query: dict[str, str], matches: Matches, stream: Stream
@@ -184,10 +251,12 @@ class Handler(BaseHTTPRequestHandler):
             if not events:
                 break
             told = True
-            self.wfile.write(b"".join(answers.chunk(self._form.event(each)) for each in events))
+            self._tell(stream, events)
+            if stream.error_due:
+                return
             stream.told = after
         if told and not stream.closed and query.get("allowWatchBookmarks") == "true":
-            self.wfile.write(answers.chunk(self._form.event(answers.bookmark(served, after))))
+            self._tell(stream, [answers.bookmark(served, after)])
 
     def _await_events(
         self, served: Served, after: int, matches: Matches, stream: Stream, ends_at: float
@@ -202,7 +271,9 @@ class Handler(BaseHTTPRequestHandler):
                     after = max(after, storage.resource_version)
                     events += [answers.bookmark(served, after)] * stream.bookmarks_due
                     stream.bookmarks_due = 0
-                    if events or time.monotonic() >= ends_at:
+                    if stream.error_due:
+                        events.append(answers.error(answers.status(stream.error_due, "ended as asked")))
+                    if events or stream.ended or time.monotonic() >= ends_at:
                         return events, after
                     stream.told = after
                 left_s = _TIME_LEFT_UNKNOWN_S if stream.stalled else ends_at - time.monotonic()

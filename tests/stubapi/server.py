@@ -15,7 +15,7 @@ from typing import Any, Self
 from stubapi.certificates import server_context
 from stubapi.handler import Handler, Request
 from stubapi.storage import Object, Storage
-from stubapi.streams import Failure, Faults, sever
+from stubapi.streams import Failure, Faults, StreamedLists, sever
 
 _POLL_S = 0.02
 
@@ -35,10 +35,12 @@ class ApiServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.speaks_protobuf = api.speaks_protobuf
         self.flow_schema, self.priority_level = str(uuid.uuid4()), str(uuid.uuid4())
         self._connections: set[socket.socket] = set()
+        self.taken = 0
         super().__init__(address, Handler)
 
     def get_request(self) -> tuple[ssl.SSLSocket, Any]:
         connection, peer = super().get_request()
+        self.taken += 1
         # the handshake comes with the first read, in the connection's own thread
         tls = self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         self._connections.add(tls)
@@ -92,6 +94,11 @@ class StubApi:
         bind, port = self.address
         return f"https://{bind}:{port}"
 
+    @property
+    def connections(self) -> int:
+        """How many were taken since it is reachable."""
+        return self._server.taken if self._server else 0
+
     def put(self, kind: str, manifest: Object) -> int:
         """Create or replace an object; its new resourceVersion."""
         return self.storage.put(kind, manifest)
@@ -108,9 +115,17 @@ class StubApi:
         """Send a bookmark on every open stream."""
         self.faults.bookmark()
 
+    def end_streams_with(self, status: int) -> None:
+        """End every open stream with an ERROR event."""
+        self.faults.end_with(status)
+
     def close_streams(self) -> None:
         """Cut every open stream in mid-air."""
         self.faults.close()
+
+    def end_streams(self) -> None:
+        """End every open stream in order, before its time, as a server does that shuts down."""
+        self.faults.end()
 
     def stall_streams(self) -> None:
         """Say nothing any more on the streams that are open now; new ones are well."""
@@ -128,6 +143,25 @@ class StubApi:
     def have(self, kind: str) -> None:
         """Serve it again."""
         del self.faults.lacking[kind]
+
+    def stream_lists(
+        self, how: StreamedLists = StreamedLists.GIVEN, *, broken_after: int | None = None
+    ) -> None:
+        """Take `sendInitialEvents` in this way; the streams break off after so many events of their lists."""
+        with self.storage.changed:
+            self.faults.streamed_lists, self.faults.initial_events_end = how, broken_after
+
+    def restore_from_backup(self, to: int) -> None:
+        """Be where the storage was at this resourceVersion."""
+        self.storage.go_back(to)
+
+    def disguise_versions(self, text: str) -> None:
+        """Name the resourceVersion of each list so, and take that for the newest."""
+        self.faults.version_name = text
+
+    def page_all_lists(self) -> None:
+        """Have no cache that gives lists in one piece."""
+        self.faults.cache_lists = False
 
     def answer_after(self, delay_s: float) -> None:
         """Let each answer to a GET take so long to begin."""

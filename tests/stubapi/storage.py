@@ -25,6 +25,10 @@ class ExpiredError(Exception):
     """A resourceVersion from before the last compaction."""
 
 
+class TooLargeError(Exception):
+    """A resourceVersion that the server has not reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One write: `old` is None where the object was made, `new` where it was deleted."""
@@ -93,10 +97,30 @@ class Storage:
             self._write(kind, old, None)
             return self.resource_version
 
+    def go_back(self, version: int) -> None:
+        """What was written after this resourceVersion was never written, and streams end."""
+        with self.changed:
+            kinds = tuple(self._objects)
+            self._objects = {
+                kind: {key_of(each): each for _, each in self._at(kind, version)} for kind in kinds
+            }
+            self._log = [change for change in self._log if change.resource_version <= version]
+            self.resource_version = self.compacted = version
+            self._lists = {}
+            self.changed.notify_all()
+
     def compact(self) -> None:
         """From now on nobody can go back to before now; streams that are open already miss nothing."""
         with self.changed:
             self.compacted = self.resource_version
+
+    def check_reached(self, version: int) -> None:
+        """TooLargeError for a resourceVersion that is still to come."""
+        with self.changed:
+            if version > self.resource_version:
+                raise TooLargeError(
+                    f"Too large resource version: {version}, current: {self.resource_version}"
+                )
 
     def check(self, after: int) -> None:
         """ExpiredError if a watch cannot begin here any more."""

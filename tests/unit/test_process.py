@@ -92,6 +92,7 @@ def test_program_that_ends_well_before_it_has_read_all_has_failed() -> None:
     assert (0, "it ended before it had read everything") == (failed.value.exit_code, failed.value.stderr)
 
 
+@pytest.mark.alone
 def test_end_of_the_program_is_seen_at_once(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     late_s = []

@@ -8,6 +8,7 @@ from itertools import chain, starmap
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from kproxy.model.endpoints import Backend
 from kproxy.model.plan import ServicePortPlan, plan_service
 from kproxy.ruleset.desired import Circumstances
 from kproxy.ruleset.iptables import Render
@@ -201,11 +202,7 @@ class DesiredTable:
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
             marks.add(Element("cluster-ips", plan.cluster_ip))
-            marks |= {
-                Element("hairpin", f"{backend.address} . {backend.address}")
-                for backend in plan.usable.reachable
-                if backend.is_local
-            }
+            marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
@@ -303,3 +300,11 @@ def _without(elements: list[Element], others: list[Element]) -> list[Element]:
 def _merged(first: Served, other: Served) -> Served:
     """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
     return replace(first, firewall=other.firewall) if other.firewall and not first.firewall else first
+
+
+def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
+    """That a packet of this endpoint may come back to it, by whichever Service."""
+    return Element(
+        "hairpin-endpoints",
+        f"{backend.address} . {backend.address} . {plan.name.protocol.lower()} . {backend.port}",
+    )

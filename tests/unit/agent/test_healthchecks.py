@@ -10,7 +10,7 @@ from facts import NODE, WEB, a_service, a_slice, a_view, an_endpoint
 from kproxy.agent.follower import Outcome
 from kproxy.agent.healthchecks import HealthCheckPorts
 from kproxy.agent.proxy import SyncReport
-from kproxy.agent.web import Answer, Listener, WebServer
+from kproxy.agent.web import Answer, Listener, Page, WebServer
 from kproxy.model.node import NodeView, view_node
 from kproxy.model.settings import Settings
 from kproxy.state.events import Changed, Deleted
@@ -40,7 +40,7 @@ class Watched(WebServer):
 
     def status(self, listener: Listener) -> int:
         page = self.answers[listener]("/")
-        return page.status if page else 404
+        return page.status if isinstance(page, Page) else 404
 
     def after(self) -> set[int]:
         return {self.status(listener) for listener in self.answers}

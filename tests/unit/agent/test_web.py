@@ -144,6 +144,7 @@ def probe(listener: Listener) -> int:
     return ask(listener, "/page")[0]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stays", [0, 500], ids=["and leave", "and stay without a word"])
 def test_probes_are_answered_while_thousands_connect(web: WebServer, stays: int) -> None:
     listener = web.listen("127.0.0.1", 0, answer)

@@ -1,14 +1,17 @@
 """What a person is told when there is no way to the cluster; and the ways that there are."""
 
+import io
 import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 from kubernetes.config import incluster_config
 
 from kproxy.client.connection import Connection, connect
+from kproxy.client.failures import Peer, refused_answer
 from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from stubapi import StubApi
 from stubapi.certificates import server_context
@@ -147,6 +150,29 @@ def test_resource_that_is_not_served_is_said(kubeconfig: Path) -> None:
     refused = failure(connect(kubeconfig), "/apis/discovery.k8s.io/v9/endpointslices")
     assert 404 == refused.status
     assert "it serves no endpointslices" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("wish", "now", "seconds"),
+    [
+        ("7", "", 7),
+        ("0", "", 0),
+        ("-7", "", 0),
+        ("7.5", "", 0),
+        ("9" * 400, "", 0),
+        ("Fri, 27 Nov 2026 14:00:30 GMT", "Fri, 27 Nov 2026 14:00:00 GMT", 30),
+        ("Fri, 27 Nov 2026 14:00:30 GMT", "Fri, 27 Nov 2026 15:00:00 GMT", 0),
+        ("Fri, 27 Nov 2026 14:00:30 GMT", "", 0),
+        ("Fri, 27 Nov 2026 14:00:30 -0000", "Fri, 27 Nov 2026 14:00:00 GMT", 0),
+        ("soon", "Fri, 27 Nov 2026 14:00:00 GMT", 0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_by_the_servers_clock(wish: str, now: str, seconds: int) -> None:
+    response = urllib3.HTTPResponse(
+        body=io.BytesIO(b"{}"), headers={"Retry-After": wish, "Date": now}, status=503, preload_content=False
+    )
+    failed = refused_answer(Peer("https://192.0.2.1", "x"), "list", "services", response)
+    assert seconds == failed.retry_after_s
 
 
 def test_retry_after_is_read(api: StubApi, kubeconfig: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from authorities import authority, signed_by
 from kproxy.client.connection import AnswerTooLarge, Connection
 from kproxy.client.content import ACCEPT, accepted
-from kproxy.client.proofs import Nobody
 from kproxy.client.target import Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
@@ -53,7 +53,9 @@ def connected(
     answer: Callable[[BaseHTTPRequestHandler], None], *, takes_compressed: bool = True, accept: str = ACCEPT
 ) -> Iterator[tuple[Connection, Seen]]:
     with tls_server(SERVER, answer=answer) as seen:
-        target = Target(f"https://127.0.0.1:{seen.port}", "the settings", TlsSettings(ROOT.pem), Nobody())
+        target = Target(
+            f"https://127.0.0.1:{seen.port}", "the settings", TlsSettings(ROOT.pem), NoCredentials()
+        )
         connection = Connection(replace(target, takes_compressed=takes_compressed), accept=accept)
         try:
             yield connection, seen

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from kproxy.client.proxies import proxy_for
+from kproxy.client.proxies import _tell_once, proxy_for
 from kproxy.errors import InputError
 
 HTTPS, HTTP = "https://api.example.com:6443", "http://example.com"
@@ -225,11 +225,15 @@ def test_secrets_of_a_proxy_are_in_no_repr() -> None:
         ("socks4://alice:hunter2@proxy", "begin with one of"),
         ("http://alice:hunter2@", "no host"),
         ("http://alice:hunter2@proxy:port", "port is no number"),
-        ("http://alice:hunter2@proxy:70000", "no port 70000"),
-        ("http://alice:hunter2@proxy:0", "no port 0"),
+        ("http://alice:hunter2@proxy:70000", "none of 1 to 65535"),
+        ("http://alice:hunter2@proxy:0", "none of 1 to 65535"),
         ("http://alice:hunt er2@proxy", "%XX"),
         ("http://alice:hunter2%zz@proxy", "%XX"),
         ("http://alice:hunter2@pro xy", "host"),
+        ("http://alice:22/hunter2@proxy", "%2F, %3F, %23"),
+        ("http://hunter2#@proxy", "%2F, %3F, %23"),
+        ("http://alice:hunter2@[fe80::1%25\u2028]", "no name that DNS knows"),
+        ("http://alice:hunter2@\x80", "no name that DNS knows"),
         ("http://alice:hunter2@[fd00::1", "brackets"),
         ("http://alice:hunter2@proxy\n", "control"),
         (" http://alice:hunter2@proxy", "no scheme"),
@@ -258,7 +262,9 @@ def test_proxy_url_that_cannot_be_used_is_refused_without_its_password(url: str,
         ("http://", "HTTPS_PROXY cannot be used: it is no URL"),
         ("//proxy", "HTTPS_PROXY cannot be used: it names no host"),
         ("/proxy", "HTTPS_PROXY cannot be used: it names no host"),
-        ("proxy:70000", "HTTPS_PROXY cannot be used: there is no port"),
+        ("proxy:" + "9" * 5000, "HTTPS_PROXY cannot be used: its port is none"),
+        ("hunter2?@proxy", "%2F, %3F, %23"),
+        ("proxy:70000", "HTTPS_PROXY cannot be used: its port is none"),
     ],
 )
 def test_variable_that_cannot_be_used_is_named_without_its_password(value: str, fault: str) -> None:
@@ -275,10 +281,18 @@ def test_variable_that_cannot_be_used_is_named_without_its_password(value: str, 
 def test_variable_that_is_no_url_at_all_is_passed_over_and_told(
     value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    _tell_once.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert "" == chosen(HTTPS, https_proxy=value)
-    assert "https_proxy is passed over" in caplog.text
-    assert SECRET not in caplog.text
+        for _ in range(3):
+            assert "" == chosen(HTTPS, https_proxy=value)
+    (line,) = caplog.messages
+    assert "https_proxy is passed over" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("server", ["https://127.0.0.1:6443", "https://localhost", HTTPS])
+def test_variable_that_cannot_be_used_does_not_matter_to_an_excepted_server(server: str) -> None:
+    assert "" == chosen(server, HTTPS_PROXY="ftp://alice:hunter2@proxy", NO_PROXY="api.example.com")
 
 
 def test_http_proxy_in_a_cgi_environment_is_refused() -> None:

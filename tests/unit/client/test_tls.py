@@ -2,6 +2,8 @@
 
 import os
 import pty
+import resource
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from authorities import Signed, authority, signed_by
 from kproxy.client.connection import Connection
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
 from kproxy.client.tls import client_context
-from kproxy.errors import ApiFailed, InputError
+from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from tlsservers import Seen, tls_server
 
 TIMEOUT_S = 10.0
@@ -76,6 +78,18 @@ def test_name_is_matched_and_sent() -> None:
     assert ["localhost"] == seen.server_names
 
 
+def test_name_is_expected_in_lower_case() -> None:
+    with tls_server(signed_by(ROOT, "localhost")) as seen:
+        assert b"ok" == asked(seen, TlsSettings(ROOT.pem), host="LocalHost")
+    assert ["localhost"] == seen.server_names
+
+
+def test_address_of_ipv6_is_matched() -> None:
+    with tls_server(signed_by(ROOT, "::1"), address="::1") as seen:
+        assert b"ok" == asked(seen, TlsSettings(ROOT.pem), host="[::1]")
+    assert [None] == seen.server_names
+
+
 def test_server_name_stands_for_the_host() -> None:
     with tls_server(signed_by(ROOT, "kubernetes.default.svc")) as seen:
         assert b"ok" == asked(seen, TlsSettings(ROOT.pem, server_name="kubernetes.default.svc"))
@@ -125,11 +139,17 @@ def test_authority_without_key_identifiers_is_accepted_as_by_go() -> None:
         assert b"ok" == asked(seen, TlsSettings(root.pem))
 
 
-def test_flags_are_not_those_of_a_newer_python() -> None:
-    context = client_context(TlsSettings(ROOT.pem), None, "x")
-    assert ssl.VERIFY_X509_STRICT & context.verify_flags == 0
-    assert ssl.VERIFY_X509_PARTIAL_CHAIN & context.verify_flags
-    assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
+def test_flag_that_python_3_13_adds_would_refuse_such_an_authority() -> None:
+    root = authority(has_key_ids=False)
+    context = client_context(TlsSettings(root.pem), None, "x")
+    assert 0 == ssl.VERIFY_X509_STRICT & context.verify_flags
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with (
+        tls_server(signed_by(root, "127.0.0.1", has_key_ids=False)) as seen,
+        socket.create_connection(("127.0.0.1", seen.port), TIMEOUT_S) as plain,
+        pytest.raises(ssl.SSLCertVerificationError, match="Missing Authority Key Identifier"),
+    ):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_any_certificate_of_the_authority_ends_a_chain() -> None:
@@ -281,6 +301,17 @@ def test_client_certificate_that_cannot_be_used_is_said(certificate: bytes, key:
     with pytest.raises(InputError, match=fault) as caught:
         client_context(TlsSettings(ROOT.pem), ClientCertificate(certificate, key), "the settings")
     assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_lack_of_descriptors_is_said() -> None:
+    pair = proof_of(signed_by(ROOT))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(EnvironmentLacking, match="Too many open files; mount /proc, or free descriptors"):
+            client_context(TlsSettings(is_verified=False), pair, "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_key_is_found_behind_its_parameters_and_beside_its_certificate() -> None:

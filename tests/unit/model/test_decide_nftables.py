@@ -10,7 +10,7 @@ from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Fates, Host, Packet, Verdict
 from kproxy.model.settings import Settings
 from kproxy.state.events import Changed
-from kproxy.state.objects import Object, Service, ServiceCIDR, ServicePort, ServiceType
+from kproxy.state.objects import EndpointPort, Object, Service, ServiceCIDR, ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.values import Address, NamespacedName, Network, Protocol
 
@@ -95,6 +95,26 @@ def test_hairpin_needs_only_the_endpoints_of_this_node(source: str, *, masquerad
         for settings in (IPTABLES, NFTABLES)
     }
     assert {False: True, True: masqueraded} == itself
+
+
+@pytest.mark.parametrize(
+    ("port", "masqueraded"), [(8080, True), (9090, False)], ids=["same port", "another port"]
+)
+def test_hairpin_needs_an_endpoint_of_this_node_by_any_service(port: int, *, masqueraded: bool) -> None:
+    address = Address("10.128.2.6")
+    other = a_service("other", cluster_ips=(Address("10.96.0.9"),))
+    here = a_slice(
+        an_endpoint(address, "node-1"),
+        name="other-a",
+        service="other",
+        ports=(EndpointPort("", Protocol.TCP, port),),
+    )
+    (fate,) = [
+        each
+        for each in fates(NFTABLES, a_packet(CLUSTER_IP, source=address), a_service(), other, SERVED, here)
+        if each.destination == address
+    ]
+    assert masqueraded is fate.masqueraded
 
 
 def test_address_that_two_services_claim_belongs_rather_to_one_that_serves_only_pods_than_to_none() -> None:

@@ -1,47 +1,42 @@
-"""The pauses between attempts, with a clock and a random source that the test holds."""
+"""The pauses between attempts, with a random source that the test holds."""
+
+from collections.abc import Callable
+
+import pytest
 
 from kproxy.sources.backoff import Backoff
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def backoff(clock: Clock, *, highest: bool = True) -> Backoff:
-    return Backoff(base_s=1.0, cap_s=30.0, healthy_s=120.0, clock=clock, uniform=max if highest else min)
+def backoff(uniform: Callable[[float, float], float] = max) -> Backoff:
+    return Backoff(base_s=1.0, first_s=5.0, cap_s=30.0, healthy_s=120.0, uniform=uniform)
 
 
 def test_pauses_grow_threefold_at_most_up_to_the_cap() -> None:
-    pauses = backoff(Clock())
-    assert [3.0, 9.0, 27.0, 30.0, 30.0] == [pauses.next_pause_s() for _ in range(5)]
+    pauses = backoff()
+    assert [5.0, 15.0, 30.0, 30.0] == [pauses.next_pause_s() for _ in range(4)]
 
 
 def test_pause_is_never_shorter_than_the_base() -> None:
-    pauses = backoff(Clock(), highest=False)
+    pauses = backoff(min)
     assert [1.0, 1.0] == [pauses.next_pause_s() for _ in range(2)]
 
 
-def test_failure_after_a_healthy_period_starts_from_the_base() -> None:
-    clock = Clock()
-    pauses = backoff(clock)
+@pytest.mark.parametrize(("worked_s", "expected"), [(119.0, 15.0), (120.0, 5.0), (5_000.0, 5.0)])
+def test_failure_of_what_worked_long_is_a_first_one(worked_s: float, expected: float) -> None:
+    pauses = backoff()
     pauses.next_pause_s()
-    clock.now += 3.0 + 120.0
-    assert 3.0 == pauses.next_pause_s()
-
-
-def test_pause_itself_does_not_count_as_healthy() -> None:
-    clock = Clock()
-    pauses = backoff(clock)
-    pauses.next_pause_s(at_least_s=500.0)
-    clock.now += 500.0 + 119.0
-    assert 9.0 == pauses.next_pause_s()
+    assert expected == pauses.next_pause_s(worked_s=worked_s)
 
 
 def test_server_wish_lengthens_one_pause_only() -> None:
-    pauses = backoff(Clock())
+    pauses = backoff(min)
     assert 60.0 == pauses.next_pause_s(at_least_s=60.0)
-    assert 9.0 == pauses.next_pause_s(at_least_s=2.0)
+    assert 1.0 == pauses.next_pause_s()
+
+
+@pytest.mark.parametrize(("wish_s", "longest_s"), [(10.0, 20.0), (30.0, 60.0), (100.0, 130.0)])
+def test_pause_after_a_server_wish_is_drawn_up_to_twice_as_long_or_the_cap_more(
+    wish_s: float, longest_s: float
+) -> None:
+    assert longest_s == backoff().next_pause_s(at_least_s=wish_s)
+    assert wish_s == backoff(min).next_pause_s(at_least_s=wish_s)

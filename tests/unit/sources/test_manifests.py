@@ -354,12 +354,15 @@ def test_object_with_a_value_nested_too_deep_is_used_without_it(levels: int) -> 
     ] == [True]
 
 
-def test_name_of_a_file_is_fit_for_a_terminal(tmp_path: Path) -> None:
-    (tmp_path / "caf\u00e9.yaml").write_text("a: [")
-    (tmp_path / "e\x1b[31m\n.yaml").write_text("a: [")
-    first, second = (rejection.place for rejection in read([tmp_path]).rejections)
-    assert f"{tmp_path}/caf\u00e9.yaml" == first
-    assert rf"'{tmp_path}/e\x1b[31m\n.yaml'" == second
+def test_name_of_a_file_is_fit_for_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a long name would be cut
+    here = Path("here")
+    here.mkdir()
+    (here / "caf\u00e9.yaml").write_text("a: [")
+    (here / "e\x1b[31m\n.yaml").write_text("a: [")
+    first, second = (rejection.place for rejection in read([here]).rejections)
+    assert "here/caf\u00e9.yaml" == first
+    assert r"'here/e\x1b[31m\n.yaml'" == second
 
 
 def test_json_that_is_not_utf_8_is_told_so() -> None:

@@ -143,7 +143,7 @@ def test_change_of_nothing_is_empty() -> None:
 def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None:
     blocks = declared(family)
     holders = {block.name for block in blocks if not block.is_chain}
-    assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin"}
+    assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin-endpoints"}
     for holder in holders:
         gone = Element(holder, KEY)
         (run,) = filter(None, runs(change_table(family, blocks, TableChange(deleted=[gone]))))

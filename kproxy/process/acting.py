@@ -1,4 +1,4 @@
-"""The one place that starts programs."""
+"""Programs that act on the system, whose success alone counts."""
 
 import fcntl
 import os
@@ -44,7 +44,7 @@ def _is_fixed(folder: str) -> bool:
     return Path(folder).is_absolute()
 
 
-def _passed_over(program: str) -> str:
+def passed_over(program: str) -> str:
     """Words for a program that lies where PATH points with an empty or relative element; empty if none does."""
     for folder in _folders():
         if not _is_fixed(folder) and shutil.which(program, path=folder or os.curdir):
@@ -98,7 +98,7 @@ def running() -> tuple[int, ...]:
     return tuple(started.pid for started in tuple(_running))
 
 
-def end_all() -> None:
+def end_acting() -> None:
     """Kill what `run` waits for, from any thread, and whatever it starts afterwards: this process is about to end."""
     _ending.set()
     for started in tuple(_running):
@@ -113,7 +113,7 @@ def _started(
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
-            f"{command[0]} is not installed{_passed_over(command[0])}; "
+            f"{command[0]} is not installed{passed_over(command[0])}; "
             "on Debian: apt-get install iptables nftables iproute2"
         )
     try:

@@ -1,0 +1,64 @@
+"""Series that say which program this is, and which of its features are on: those of all Kubernetes components."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kproxy.configuration.units import EXTERNAL_IPS_GATE
+
+EMULATED = "1.36"
+"""The kube-proxy whose behaviour is kept."""
+
+_GATES = {EXTERNAL_IPS_GATE: ("DEPRECATED", True)}
+"""The feature gates that change something here: the stage of each in kube-proxy, and whether it is on by default."""
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+"""Go's names of those of `uname`, where they differ."""
+
+
+def own_version() -> str:
+    return version("kproxy")
+
+
+class About(Collector):
+    """`gates` are the feature gates that the configuration sets."""
+
+    def __init__(self, gates: Mapping[str, bool]) -> None:
+        self._gates = gates
+
+    def collect(self) -> Iterator[Metric]:
+        labels = _build()
+        build = GaugeMetricFamily("kubernetes_build_info", "Which program this is", labels=tuple(labels))
+        build.add_metric(tuple(labels.values()), 1)
+        yield build
+        enabled = GaugeMetricFamily(
+            "kubernetes_feature_enabled",
+            "Whether a feature gate that changes something here is on",
+            labels=("name", "stage"),
+        )
+        for gate, (stage, default) in _GATES.items():
+            enabled.add_metric((gate, stage), self._gates.get(gate, default))
+        yield enabled
+
+
+def _build() -> Mapping[str, str]:
+    """kube-proxy's labels; those of a Go build are empty, which Prometheus takes for absent.
+
+    Alerts hold the first two numbers of `git_version` against those of the other components, so it begins with the
+    version that is kept, and names kproxy's own as what semantic versioning calls build metadata.
+    """
+    major, minor = EMULATED.split(".")
+    return {
+        "build_date": "",
+        "compiler": platform.python_implementation().lower(),
+        "git_commit": "",
+        "git_tree_state": "",
+        "git_version": f"v{EMULATED}.0+kproxy.{own_version().replace('+', '.')}",
+        "go_version": "",
+        "major": major,
+        "minor": minor,
+        "platform": f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
+    }

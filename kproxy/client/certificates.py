@@ -1,0 +1,54 @@
+"""Client certificates that a configuration holds or names files for (client-go's transport/cert_rotation.go)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kproxy.client.kept import Kept, Renewed, read_file
+from kproxy.client.target import ClientCertificate, TlsSettings
+from kproxy.client.tls import client_context
+
+_pairs: Kept[tuple[Path | None, Path | None], Renewed[ClientCertificate]] = Kept(lambda _: Renewed())
+
+
+class CertificatePair:
+    """A certificate and its key, each PEM data or a file that others renew.
+
+    A new pair counts once both parts fit; until then the one before stays in use, also over connections. Without any,
+    `certificate` raises EnvironmentLacking for a file that cannot be read, InputError for parts that do not fit.
+
+    client-go looks at files for each new connection and once in 5 minutes; here it is for each request.
+    """
+
+    def __init__(self, certificate: Path | bytes, key: Path | bytes, origin: str) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._origin = origin
+        paths = tuple(part if isinstance(part, Path) else None for part in (certificate, key))
+        self._renewed = _pairs.of((paths[0], paths[1])) if any(paths) else Renewed[ClientCertificate]()
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def certificate(self) -> ClientCertificate | None:
+        return self._renewed.newest(self._read)
+
+    def refused(self) -> None:
+        pass
+
+    def _read(self, before: ClientCertificate | None) -> ClientCertificate:
+        pair = ClientCertificate(
+            _content(self._certificate, f"the client certificate of {self._origin},"),
+            _content(self._key, f"the client key of {self._origin},"),
+        )
+        if pair != before:
+            require_fit(pair, self._origin)
+        return pair
+
+
+def _content(part: Path | bytes, named: str) -> bytes:
+    return read_file(part, named) if isinstance(part, Path) else part
+
+
+def require_fit(pair: ClientCertificate, origin: str) -> None:
+    """InputError unless both are PEM and the key is the certificate's own, without a passphrase."""
+    client_context(TlsSettings(is_verified=False), pair, origin)

@@ -1,0 +1,151 @@
+"""The answer of a credential plugin: an ExecCredential of client.authentication.k8s.io."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from kproxy.client.certificates import require_fit
+from kproxy.client.exec_config import VERSIONS
+from kproxy.client.target import ClientCertificate
+from kproxy.client.tokens import authorization
+from kproxy.client.validity import validity
+from kproxy.errors import InputError
+from kproxy.state.decode import parse_json
+
+_KIND = "ExecCredential"
+_DEPTH = 2
+"""`status.token`; aliases to deeper parts could be a billion."""
+
+_LONGEST_YAML_BYTES = 1 << 16
+"""A token, a certificate and a key are a tenth of it, and reading it takes less than a second."""
+
+_IS_YAML = re.compile(r"^(apiVersion|kind):", re.MULTILINE)
+
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
+"""Go's zero time, which client-go takes for no expiry."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it.
+
+    A certificate that has ended is of no use either, whatever the plugin says; client-go sends it on and on.
+    """
+
+    token: str = field(repr=False)
+    certificate: ClientCertificate | None
+    expires_at: float | None
+
+
+class _Status(Struct, rename="camel", frozen=True):
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
+    expiration_timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class _ExecCredential(Struct, rename="camel", frozen=True):
+    api_version: str | None = None
+    kind: str | None = None
+    status: _Status | None = None
+
+
+_DECODER = msgspec.json.Decoder(_ExecCredential)
+
+
+def decode_answer(output: bytes, api_version: str, named: str) -> Answer:
+    """By the rules of client-go's exec.go. InputError says what is wrong without a word of the output."""
+    found = _decoded(output, named)
+    if found.kind != _KIND:
+        raise InputError(
+            f"{named} answers with {'another kind' if found.kind else 'no kind'}; wanted is {_KIND}"
+        )
+    if found.api_version != api_version:
+        said = (
+            found.api_version
+            if found.api_version in VERSIONS
+            else "another one"
+            if found.api_version
+            else "none"
+        )
+        raise InputError(
+            f"{named} answers with apiVersion {said} instead of {api_version}; let exec.apiVersion be the plugin's own"
+        )
+    if found.status is None:
+        raise InputError(f"{named} answers without a status; see whether it could log in")
+    return _answer(found.status, named)
+
+
+def _decoded(output: bytes, named: str) -> _ExecCredential:
+    try:
+        return parse_json(_DECODER, output)
+    except msgspec.ValidationError as misfit:
+        raise InputError(f"{named} answers with a malformed {_KIND}: {misfit}") from None
+    except msgspec.DecodeError:
+        pass
+    try:
+        return msgspec.convert(_from_yaml(output), _ExecCredential)
+    except msgspec.ValidationError as misfit:
+        raise InputError(f"{named} answers with a malformed {_KIND}: {misfit}") from None
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"{named} answers with {len(output)} bytes that are no {_KIND} in JSON; "
+            "let it write nothing else to stdout, and messages to stderr"
+        ) from None
+
+
+def _from_yaml(output: bytes) -> Any:
+    """client-go takes YAML too. ValueError for anything else, without a word of it."""
+    text = output.decode() if len(output) <= _LONGEST_YAML_BYTES else ""
+    if not _IS_YAML.search(text):
+        raise ValueError("no line has a field of ours")
+    import yaml  # time and memory that few plugins ask for
+
+    def plain(node: object, depth: int) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return None if node.tag.endswith(":null") else node.value
+        if isinstance(node, yaml.MappingNode) and depth:
+            return {
+                key.value: plain(value, depth - 1) for key, value in node.value if isinstance(key.value, str)
+            }
+        return []
+
+    try:
+        return plain(yaml.compose(text, Loader=yaml.SafeLoader), _DEPTH)
+    except yaml.YAMLError:
+        raise ValueError("no YAML") from None
+
+
+def _answer(status: _Status, named: str) -> Answer:
+    token = (status.token or "").strip()
+    authorization(token, f"the token of {named}")
+    certificate, key = status.client_certificate_data or "", status.client_key_data or ""
+    if bool(certificate) != bool(key):
+        has, lacks = ("certificate", "key") if certificate else ("key", "certificate")
+        raise InputError(f"{named} answers with a client {has} and no {lacks}; both are wanted, or none")
+    if not token and not certificate:
+        raise InputError(
+            f"{named} answers with neither a token nor a client certificate; see whether it could log in"
+        )
+    pair = None
+    if certificate:
+        pair = ClientCertificate(certificate.encode(), key.encode())
+        require_fit(pair, named)
+    return Answer(token, pair, _earliest(_seconds(status.expiration_timestamp), _end(pair)))
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None or at == _NEVER else at.timestamp()
+
+
+def _end(pair: ClientCertificate | None) -> float | None:
+    span = validity(pair.certificate) if pair else None
+    return span.ends_at if span else None
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,67 @@
+"""What became of credential plugins, for whoever keeps figures (client-go's plugin/pkg/client/auth/exec/metrics.go)."""
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+
+class CallStatus(StrEnum):
+    """The label `call_status` of rest_client_exec_plugin_call_total."""
+
+    NO_ERROR = "no_error"
+    EXECUTION_ERROR = "plugin_execution_error"
+    NOT_FOUND = "plugin_not_found_error"
+    INTERNAL_ERROR = "client_internal_error"
+
+
+class Called(NamedTuple):
+    """A plugin was to be run. `code` is its exit code; 1 where it could not be run, -1 where it was killed."""
+
+    code: int
+    status: CallStatus
+
+
+class Rotated(NamedTuple):
+    """A client certificate took the place of one of this age in seconds, counted from its notBefore."""
+
+    age_s: float
+
+
+class Expires(NamedTuple):
+    """The earliest end of the client certificates that plugins gave us, in seconds since the epoch; None without any.
+
+    rest_client_exec_plugin_ttl_seconds is this less now, and +Inf without any.
+    """
+
+    at: float | None
+
+
+Fact = Called | Rotated | Expires
+
+_watchers: list[Callable[[Fact], None]] = []
+_ends: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def watch_plugins(note: Callable[[Fact], None]) -> Callable[[], None]:
+    """Tell `note` of each fact from now on, in the thread in which it comes about; the result ends that."""
+    _watchers.append(note)
+    return lambda: _watchers.remove(note)
+
+
+def tell(fact: Fact) -> None:
+    for note in tuple(_watchers):
+        note(fact)
+
+
+def tell_end(plugin: object, at: float | None) -> None:
+    """The certificate of this plugin ends then; None if it has none."""
+    with _lock:
+        if at is None:
+            _ends.pop(plugin, None)
+        else:
+            _ends[plugin] = at
+        earliest = min(_ends.values(), default=None)
+    tell(Expires(earliest))

@@ -1,0 +1,82 @@
+"""Bearer tokens that a configuration holds or names a file for (client-go's transport/token_source.go)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kproxy.client.failures import one_line
+from kproxy.client.kept import Kept, Renewed, read_file
+from kproxy.client.target import ClientCertificate
+from kproxy.errors import EnvironmentLacking, InputError
+
+
+def authorization(token: str, named: str) -> Mapping[str, str]:
+    """The header for a token without the white space around it; InputError for one that no header can hold."""
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise InputError(f"{named} holds signs that no token has; write it anew")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+class NoCredentials:
+    """For a server that wants none, or a configuration that has none."""
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def certificate(self) -> ClientCertificate | None:
+        return None
+
+    def refused(self) -> None:
+        pass
+
+
+class BearerToken(NoCredentials):
+    """A token that stands in the configuration itself; an empty one is none."""
+
+    def __init__(self, token: str, origin: str) -> None:
+        self._token = token
+        self._named = f"the token of {origin}"
+
+    def headers(self) -> Mapping[str, str]:
+        return authorization(self._token, self._named)
+
+
+_files: Kept[tuple[Path, str], Renewed[str]] = Kept(lambda _: Renewed())
+
+
+class TokenFile(NoCredentials):
+    """A token in a file that others renew: each request has what the file holds at that time.
+
+    While the file cannot be used, the token before stays in use, also over connections; `fallback` is the one before
+    the first. Without any of them `headers` raises EnvironmentLacking, InputError for a file that holds no token.
+
+    client-go reads the file once in 50 s, to read less; we send a few requests in a minute.
+    """
+
+    def __init__(self, path: Path, origin: str, fallback: str = "") -> None:
+        self._path = path
+        self._named = f"the token file of {origin},"
+        self._fallback = fallback.strip()
+
+    def headers(self) -> Mapping[str, str]:
+        token = _files.of((self._path, self._fallback)).newest(self._read)
+        return authorization(token, f"the token of {self._named}")
+
+    def _read(self, before: str | None) -> str:
+        try:
+            return self._token()
+        except EnvironmentLacking:
+            if before is None and self._fallback:
+                return self._fallback
+            raise
+
+    def _token(self) -> str:
+        place = f"{self._named} {one_line(str(self._path))}"
+        try:
+            token = read_file(self._path, self._named).decode().strip()
+        except UnicodeDecodeError:
+            raise InputError(f"{place} holds signs that no token has; write it anew") from None
+        if not token:
+            raise EnvironmentLacking(f"{place} is empty; write a token into it")
+        authorization(token, place)
+        return token

@@ -1,0 +1,30 @@
+"""Values that outlive the connections that they were made for."""
+
+from kproxy.client.kept import Kept
+
+
+def test_equal_keys_have_one_value() -> None:
+    kept: Kept[tuple[str, int], list[int]] = Kept(lambda key: [key[1]])
+    assert kept.of(("a", 1)) is kept.of(("a", 1))
+    assert kept.of(("a", 1)) is not kept.of(("a", 2))
+
+
+def test_keys_that_change_for_ever_take_no_memory() -> None:
+    made: list[int] = []
+    kept: Kept[int, None] = Kept(made.append)
+    for key in range(100):
+        kept.of(key)
+    kept.of(99)
+    kept.of(85)
+    assert 100 == len(made)
+    kept.of(0)
+    assert [*range(100), 0] == made
+
+
+def test_key_in_use_outlives_others_that_come_and_go() -> None:
+    made: list[int] = []
+    kept: Kept[int, None] = Kept(made.append)
+    for key in range(1, 100):
+        kept.of(0)
+        kept.of(key)
+    assert 1 == made.count(0)
