@@ -34,6 +34,15 @@ def test_what_unpacks_to_a_thousand_times_its_size_comes_in_pieces() -> None:
     assert 1 << 18 >= max(len(next(pieces)) for _ in range(50))
 
 
+def test_event_of_a_compressed_stream_is_told_before_the_next_is_asked_for() -> None:
+    packing = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    first, second = (packing.compress(each) + packing.flush(zlib.Z_SYNC_FLUSH) for each in (b"one", b"two"))
+    chunks = iter([first, second, packing.flush()])
+    pieces = unpacked(chunks, "gzip")
+    assert b"one" == next(pieces)
+    assert second == next(chunks)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
