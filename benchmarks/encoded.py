@@ -8,6 +8,7 @@ import gc
 import gzip
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -176,7 +177,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """NoCredentials reads it."""
 
     context, authority = server_context("127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -195,7 +196,8 @@ def listed(at: tuple[int, bytes], form: Form) -> Listed:
     port, authority = at
     asked = [str(port), form.content_type, str(int(form.is_compressed))]
     command = [sys.executable, "-m", "benchmarks.encoded", *asked]
-    done = subprocess.run(command, input=authority, stdout=subprocess.PIPE, check=True)
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, input=authority, stdout=subprocess.PIPE, check=True, env=here)
     return msgspec.json.decode(done.stdout, type=Listed)
 
 

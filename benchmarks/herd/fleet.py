@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.herd.server import ApiServer, Condition, Work
+from benchmarks.herd.server import ApiServer, Work
 from benchmarks.herd.tally import Seen, Tally
 from benchmarks.herd.world import World
 
@@ -47,7 +47,7 @@ class Fleet:
 
     def connected(self) -> tuple[ApiServer, float]:
         """Whom a new connection reaches, and how long that takes."""
-        there = [each for each in self.servers if each.condition in (Condition.UP, Condition.OVERLOADED)]
+        there = [each for each in self.servers if each.is_there]
         chosen = self.world.random.choice(there or self.servers)
         if not there:
             return chosen, 0.0

@@ -134,6 +134,16 @@ def test_server_without_streams_is_asked_once_and_listed_at_once(
     assert "services: no list as a stream" in caplog.text
 
 
+def test_list_after_a_refused_stream_has_all_its_time(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection that it shares with the refusal was given half a second for that one's end."""
+    api.answer_after(1.0)
+    watch()
+    assert "listed" == events.next_text()
+    assert (1, "") == (api.connections, caplog.text)
+
+
 def test_server_without_streams_is_not_asked_again_for_each_list(
     api: StubApi, watch: Watch, events: Events
 ) -> None:

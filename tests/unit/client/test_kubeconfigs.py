@@ -375,6 +375,18 @@ GOOD = [
         {"server": "https://[fe80::1%25eth0]:6443"},
     ),
     Row(
+        "highest port",
+        "net Dial",
+        kubeconfig({"server": "https://h:65535"}),
+        {"server": "https://h:65535"},
+    ),
+    Row(
+        "user in the URL",
+        "net/http Client.send",
+        kubeconfig({"server": "https://me@h"}, {}),
+        {"server": "https://h", "headers": {"Authorization": f"Basic {packed(b'me:')}"}},
+    ),
+    Row(
         "name beyond ASCII",
         "net/http idnaASCII",
         kubeconfig({"server": "https://bücher.example"}),
@@ -1043,6 +1055,24 @@ BAD = [
         "server: its port is no number",
     ),
     Row(
+        "port 0",
+        "net Dial",
+        kubeconfig({"server": "https://h:0"}),
+        "server: its port is not one of 1 to 65535",
+    ),
+    Row(
+        "port alone",
+        "crypto/tls, no name to verify",
+        kubeconfig({"server": "https://:6443"}),
+        "server: it names no host",
+    ),
+    Row(
+        "slashes without a scheme",
+        "rest/url_utils.go DefaultServerURL",
+        kubeconfig({"server": "//h:6443"}),
+        "server: it is neither a URL nor host:port",
+    ),
+    Row(
         "port that is too large",
         "net Dial",
         kubeconfig({"server": "https://h:65536"}),
@@ -1605,9 +1635,19 @@ def test_pod_with_an_empty_kubeconfig_is_used(pod: Path) -> None:
     assert "https://10.96.0.1:443" == find_target(written(pod, b"# nothing"), "").server
 
 
-def test_pod_with_a_wrong_kubeconfig_is_not_used(pod: Path) -> None:
-    with pytest.raises(InputError, match="there is no context 'nosuch'"):
-        find_target(written(pod, {"current-context": "nosuch"}), "")
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"current-context": "nosuch"}, "there is no context 'nosuch'"),
+        ({"clusters": [{"name": "home"}]}, "current-context: it is missing"),
+        ({"users": [{"name": "admin"}]}, "current-context: it is missing"),
+        ({"contexts": [{"name": "here"}]}, "current-context: it is missing"),
+        ({"users": 7}, "users: a list is wanted"),
+    ],
+)
+def test_pod_with_a_wrong_kubeconfig_is_not_used(pod: Path, given: object, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        find_target(written(pod, given), "")
 
 
 def test_pod_with_master_alone_sends_nobody_its_token(pod: Path) -> None:

@@ -127,7 +127,10 @@ def test_last_value_of_a_field_counts_and_maps_are_joined() -> None:
     assert (("10.96.0.2",), (("b", "2"),)) == (found.cluster_ips, found.selector)
 
 
-@pytest.mark.parametrize(("deleted_at", "expected"), [(None, False), ("2026-11-27T09:23:04Z", True)])
+@pytest.mark.parametrize(
+    ("deleted_at", "expected"),
+    [(None, False), ("2026-11-27T09:23:04Z", True), ("1969-12-31T23:59:59Z", True)],
+)
 def test_node_that_is_being_deleted_is_known(deleted_at: str | None, expected: bool) -> None:
     node = manifests.node("node-1")
     node["metadata"]["deletionTimestamp"] = deleted_at
