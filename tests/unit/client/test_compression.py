@@ -10,7 +10,7 @@ from kproxy.client.compression import unpacked
 from kproxy.errors import Malformed
 
 TEXT = bytes(range(256)) * 4_000
-MEMBER = gzip.compress(TEXT)
+MEMBER = gzip.compress(TEXT, mtime=0)
 
 
 def cut(data: bytes, size: int) -> Iterator[bytes]:
