@@ -362,7 +362,8 @@ class ListWatch:
             self._position.refused(failure)
         self._tried_at = self._pace.clock()
         self._doubt_silence()
-        self._disconnect()
+        if not isinstance(failure, ApiFailed) or failure.status != HTTPStatus.TOO_MANY_REQUESTS:
+            self._disconnect()  # an overloaded server would have to do TLS again for each of its refusals
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return

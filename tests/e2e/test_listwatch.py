@@ -190,6 +190,25 @@ def test_watch_that_ends_before_its_time_goes_on_after_a_pause_on_a_new_connecti
     assert 1 == len(requests(api, "list"))
 
 
+@pytest.mark.parametrize(("status", "connections"), [(429, 1), (503, 3)])
+def test_server_that_refuses_for_load_is_asked_again_on_the_same_connection(
+    api: StubApi, kubeconfig: Path, events: Events, status: int, connections: int
+) -> None:
+    made: list[Connection] = []
+
+    def reconnect() -> Connection:
+        made.append(connect(kubeconfig))
+        return made[-1]
+
+    api.fail_next(2, status)
+    loop = ListWatch(SERVICES, reconnect, events.queue.put, PACE)
+    loop.start(reconnect())
+    assert "listed" == events.next_text()
+    loop.stop()
+    loop.join(BOUND_S)
+    assert connections == len(made)
+
+
 def test_stream_gone_silent_is_noticed_and_watched_again(api: StubApi, watch: Watch, events: Events) -> None:
     watch(replace(PACE, idle_s=1.0))
     events.next()
