@@ -76,7 +76,7 @@ class EnvironmentVariable(Concealed, frozen=True):
     value: str = ""
 
 
-class ExecConfig(Concealed, frozen=True, rename="camel"):
+class Exec(Concealed, frozen=True, rename="camel"):
     """A plugin that gives credentials. `command` with a slash in it is absolute once the file is loaded."""
 
     command: str = ""
@@ -118,7 +118,7 @@ class User(Concealed, frozen=True, rename=lambda name: _USER_FIELDS.get(name, na
     username: str = ""
     password: str = ""
     auth_provider: AuthProvider | None = None
-    exec: ExecConfig | None = None
+    exec: Exec | None = None
     extensions: list[Extension | None] = []
 
 

@@ -13,7 +13,6 @@ class CallStatus(StrEnum):
     NO_ERROR = "no_error"
     EXECUTION_ERROR = "plugin_execution_error"
     NOT_FOUND = "plugin_not_found_error"
-    INTERNAL_ERROR = "client_internal_error"
 
 
 class Called(NamedTuple):
