@@ -33,7 +33,7 @@ _HINTS: Final = {"`str`": "quote the value", "`bool`": "write true or false with
 
 
 class Data(bytes):
-    """What stands in a file as Base64. It may be a key: its text shows none of it."""
+    """Bytes that a file holds as Base64. They may be a key: `str` and `repr` show none of them."""
 
     __slots__ = ()
 
@@ -44,7 +44,7 @@ class Data(bytes):
 
 
 class Concealed(Struct, frozen=True):
-    """Fields of which some are secrets: its text shows none of them."""
+    """Fields of which some are secrets: `str` and `repr` show none of them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

@@ -1,4 +1,4 @@
-"""What became of credential plugins, for whoever keeps figures (client-go's plugin/pkg/client/auth/exec/metrics.go)."""
+"""Runs of credential plugins and their certificates, for metrics (client-go, plugin/pkg/client/auth/exec/metrics.go)."""
 
 import threading
 from collections.abc import Callable
