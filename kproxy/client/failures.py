@@ -1,4 +1,4 @@
-"""What went wrong between us and the API server, said so that a person knows what to do."""
+"""Failures between us and the API server, in words that say what to do."""
 
 import re
 from collections.abc import Iterable
@@ -50,9 +50,9 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we talk to, and from where we have the address and credentials, both as a message names them.
+    """The server, and the configuration that has its address and our credentials, as messages name them.
 
-    `secrets` are what we told it last of who we are: it may say them back, and no message shows them.
+    `secrets` are those of our last request: the server may say them back, and no message shows them.
     """
 
     server: str
@@ -116,7 +116,7 @@ def _without(secrets: Iterable[str], text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
+    """The words of others, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
     if not line.isprintable():
         return quoted(line)

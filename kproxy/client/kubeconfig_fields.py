@@ -33,7 +33,7 @@ _HINTS: Final = {"`str`": "quote the value", "`bool`": "write true or false with
 
 
 class Data(bytes):
-    """What stands in a file as Base64. It may be a key: its text shows none of it."""
+    """Bytes that a file holds as Base64. They may be a key: `str` and `repr` show none of them."""
 
     __slots__ = ()
 
@@ -44,7 +44,7 @@ class Data(bytes):
 
 
 class Concealed(Struct, frozen=True):
-    """Fields of which some are secrets: its text shows none of them."""
+    """Fields of which some are secrets: `str` and `repr` show none of them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -76,7 +76,7 @@ class EnvironmentVariable(Concealed, frozen=True):
     value: str = ""
 
 
-class ExecConfig(Concealed, frozen=True, rename="camel"):
+class Exec(Concealed, frozen=True, rename="camel"):
     """A plugin that gives credentials. `command` with a slash in it is absolute once the file is loaded."""
 
     command: str = ""
@@ -118,7 +118,7 @@ class User(Concealed, frozen=True, rename=lambda name: _USER_FIELDS.get(name, na
     username: str = ""
     password: str = ""
     auth_provider: AuthProvider | None = None
-    exec: ExecConfig | None = None
+    exec: Exec | None = None
     extensions: list[Extension | None] = []
 
 

@@ -1,4 +1,4 @@
-"""What went wrong between us and a proxy, said so that a person knows which setting to correct."""
+"""Failures between us and a proxy, in words that name the setting to correct."""
 
 from http import HTTPStatus
 

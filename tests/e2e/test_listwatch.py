@@ -12,9 +12,10 @@ import pytest
 from kproxy.client.connection import Answer, Connection, connect
 from kproxy.client.rate import RateLimiter
 from kproxy.errors import InputError
+from kproxy.sources.freshness import Freshness
 from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
-from kproxy.sources.listwatch import Freshness, ListWatch
+from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
 from kproxy.state.events import Deleted, Listed, Refused
 from kproxy.state.objects import Kind

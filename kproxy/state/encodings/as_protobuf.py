@@ -111,7 +111,7 @@ def _head(raw: Raw) -> Values | None:
 
 
 def _cut_metadata(content: bytes) -> bytes | None:
-    """What is left of metadata that should go on beyond the end; they come first."""
+    """The part that is there of metadata that break off; they come first in an object."""
     if not content.startswith(_METADATA_TAG):
         return None
     with suppress(InvalidField, IndexError):
