@@ -59,10 +59,17 @@ def authority(
 
 
 def signed_by(
-    issuer: Signed, *names: str, common_name: str = "somebody", days: int = 1, has_key_ids: bool = True
+    issuer: Signed,
+    *names: str,
+    common_name: str = "somebody",
+    days: int = 1,
+    has_key_ids: bool = True,
+    begins_in_days: int = -1,
 ) -> Signed:
-    """For a server of these names or addresses, or for a client."""
-    return _signed(common_name, names, issuer, days=days, has_key_ids=has_key_ids)
+    """For a server of these names or addresses, or for a client; good from `begins_in_days` to `days` from now."""
+    return _signed(
+        common_name, names, issuer, days=days, has_key_ids=has_key_ids, begins_in_days=begins_in_days
+    )
 
 
 def _signed(
@@ -73,6 +80,7 @@ def _signed(
     is_authority: bool = False,
     has_key_ids: bool,
     days: int = 1,
+    begins_in_days: int = -1,
 ) -> Signed:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -84,7 +92,7 @@ def _signed(
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + dt.timedelta(days=min(days, 0) - 1))
+        .not_valid_before(now + dt.timedelta(days=min(days - 1, begins_in_days)))
         .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=False)
     )

@@ -275,7 +275,12 @@ class Connection:
     def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": self._accept, "User-Agent": _user_agent()}
         proof = self._way.proof()
-        self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
+        authorization = proof.get("Authorization", "")
+        self.peer = replace(
+            self.peer,
+            secrets=secrets_of(authorization),
+            is_told_nobody=not authorization and not self._way.has_certificate,
+        )
         return proof | headers
 
     def _failed(self, error: Exception) -> ApiFailed:

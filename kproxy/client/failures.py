@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import BadStatusLine
 
 import msgspec
 import urllib3
@@ -12,6 +13,7 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import proxy_failure, wrong_login
+from kproxy.client.tls_failures import plain_cause, tls_advice
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
@@ -36,7 +38,10 @@ storage/errors.go); client-go reads it too, as not every server names the cause.
 _REMEDIES = {
     **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
     400: "the request does not suit this API server",
-    401: "our credentials are not accepted; renew the token or client certificate of {credentials}",
+    401: (
+        "our credentials are not accepted; renew the token or client certificate of {credentials}, "
+        "or log in anew where a plugin gives them"
+    ),
     403: (
         "we may not {verb} {resource}; bind our user or service account to the ClusterRole "
         "system:node-proxier, as `kubectl create clusterrolebinding` does"
@@ -47,18 +52,34 @@ _REMEDIES = {
     503: "it cannot serve now",
 }
 
+_NOBODY = (
+    "it does not know who asks, since {credentials} has no credentials; "
+    "write a token, a client certificate or a plugin for its user"
+)
+_NOBODY_WITHOUT_TLS = (
+    "it does not know who asks, since credentials are sent with TLS alone; "
+    "write https:// into the server's address in {credentials}"
+)
+_MAY_WANT_TLS = "; if it speaks TLS, write https:// into the server's address in {credentials}"
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The server, and the configuration that has its address and our credentials, as messages name them.
 
-    `secrets` are those of our last request: the server may say them back, and no message shows them.
+    `secrets` are those of our last request: the server may say them back, and no message shows them. `is_told_nobody`
+    is whether that request had no credentials at all.
     """
 
     server: str
     credentials: str
     proxy: Proxy | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    is_told_nobody: bool = False
+
+    @property
+    def is_without_tls(self) -> bool:
+        return self.server.startswith("http://")
 
     @property
     def host(self) -> str:
@@ -68,8 +89,7 @@ class Peer:
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
     """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
-    remedy = _REMEDIES.get(body.code, "it failed")
-    advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
+    advice = _remedy(peer, body.code).format(verb=verb, resource=resource, credentials=peer.credentials)
     said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
     seconds = retry_after_s
     if not seconds and body.details is not None:
@@ -80,6 +100,14 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s
         retry_after_s=seconds,
         is_ahead=body.code == HTTPStatus.GATEWAY_TIMEOUT and body.message.startswith(_TOO_LARGE),
     )
+
+
+def _remedy(peer: Peer, code: int) -> str:
+    if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and peer.is_told_nobody:
+        return _NOBODY_WITHOUT_TLS if peer.is_without_tls else _NOBODY
+    remedy = _REMEDIES.get(code, "it failed; its own log says why")
+    # net/http answers so to words without TLS at a port with it
+    return remedy + _MAY_WANT_TLS if code == HTTPStatus.BAD_REQUEST and peer.is_without_tls else remedy
 
 
 def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
@@ -128,7 +156,10 @@ def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     if isinstance(error, transport.ProxyError) and peer.proxy is not None:
         return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
     through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + through)
+    may_want_tls = ""
+    if peer.is_without_tls and isinstance(_root(error), BadStatusLine):
+        may_want_tls = _MAY_WANT_TLS.format(credentials=peer.credentials)
+    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + may_want_tls + through)
 
 
 def _transport_text(error: Exception, server: str, credentials: str) -> str:
@@ -147,23 +178,20 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
         case transport.ProtocolError():
             text = f"{server} closed the connection ({_root_cause(error)})"
         case transport.SSLError():
-            text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(error)})"
+            text = f"{server}: {tls_advice(_root(error), credentials)} ({_root_cause(error)})"
         case _:
             text = f"{server} cannot be used: {_root_cause(error)}"
     return text
 
 
-def _tls_advice(detail: str, credentials: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in detail:
-        return f"we do not trust its certificate; correct the address or the authority in {credentials}"
-    if "ALERT" in detail:
-        return f"it does not accept our client certificate; renew the one in {credentials}"
-    return f"TLS fails; check the address and certificates in {credentials}"
-
-
-def _root_cause(error: BaseException) -> str:
+def _root(error: BaseException) -> BaseException:
     while (
         cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     ) is not None:
         error = cause
-    return one_line(without_user(str(error))) or type(error).__name__
+    return error
+
+
+def _root_cause(error: BaseException) -> str:
+    root = _root(error)
+    return one_line(plain_cause(without_user(str(root)))) or type(root).__name__

@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from kproxy.client.goyaml import first_document
 from kproxy.errors import InputError
 from kproxy.state.validate import quoted
 
@@ -164,9 +163,11 @@ class File(Struct, frozen=True, rename="kebab"):
     api_version: str = msgspec.field(name="apiVersion", default="")
 
 
-def decode_file(text: bytes) -> File:
-    """InputError, with the place and without a word of a secret, for what client-go cannot decode."""
-    data = first_document(text)
+def decode_file(data: object) -> File:
+    """InputError, with the place and without a word of a secret, for what client-go cannot decode.
+
+    `data` is what `first_document` reads.
+    """
     try:
         file = msgspec.convert({} if data is None else data, File, dec_hook=_from_base64)
     except msgspec.ValidationError as error:

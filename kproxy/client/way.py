@@ -34,6 +34,11 @@ class Way:
                 self._pool = self._new_pool()
         return self._pool
 
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the newest `pool` shows who we are by itself."""
+        return self._certificate is not None
+
     def proof(self) -> urllib3.HTTPHeaderDict:
         """The headers that say who we are, none without TLS; some may be there twice. Raises as `Credentials` do."""
         proof = urllib3.HTTPHeaderDict()
