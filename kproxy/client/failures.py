@@ -84,7 +84,7 @@ class Peer:
     @property
     def host(self) -> str:
         """`address:port` as the URL has them, without user and password."""
-        return without_user(self.server).partition("://")[2].partition("/")[0]
+        return self.server.partition("://")[2].partition("/")[0]
 
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
