@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from kproxy.client.kubeconfig_fields import Cluster, Context, ExecConfig, File, User
+from kproxy.client.kubeconfig_fields import Cluster, Context, Exec, File, User
 from kproxy.state.validate import quoted
 
 _ALIKE = 0.75
@@ -45,7 +45,7 @@ def _all_slips(data: object) -> Iterator[str]:
             place = f"{entries}[{at}]{f' {quoted(name)}' if name else ''}: "
             yield from _unknown(entry.get(field), shape, place)
             if shape is User:
-                yield from _unknown((entry.get(field) or {}).get("exec"), ExecConfig, f"{place}exec.")
+                yield from _unknown((entry.get(field) or {}).get("exec"), Exec, f"{place}exec.")
 
 
 def _unknown(data: Any, shape: type[Struct], place: str) -> Iterator[str]:
