@@ -17,6 +17,7 @@ from kproxy.state.encodings.protobuf.types import (
     INT32,
     MAP,
     NAME,
+    PART,
     TEXT,
     TIME,
     Type,
@@ -32,13 +33,13 @@ from kproxy.state.objects import Kind
 # k8s.io.apimachinery.pkg.runtime
 
 TYPE_META: Final = table((2, "kind", NAME))
-UNKNOWN: Final = table((1, "typeMeta", DATA), (2, "raw", DATA))
+UNKNOWN: Final = table((1, "typeMeta", PART), (2, "raw", DATA))
 RAW_EXTENSION: Final = table((1, "raw", DATA))
 
 # k8s.io.apimachinery.pkg.apis.meta.v1
 
-WATCH_EVENT: Final = table((1, "type", NAME), (2, "object", DATA))
-LIST: Final = table((1, "metadata", DATA), (2, "items", list_of(DATA)))
+WATCH_EVENT: Final = table((1, "type", NAME), (2, "object", PART))
+LIST: Final = table((1, "metadata", PART), (2, "items", list_of(DATA)))
 """Of every kind; an item stays bytes."""
 
 LIST_META: Final = table((2, "resourceVersion", TEXT), (3, "continue", TEXT))
@@ -66,7 +67,7 @@ SLICE_METADATA: Final = message(
         one_annotation("endpoints.kubernetes.io/last-change-trigger-time", wire.SliceAnnotations),
     ),
 )
-OBJECT: Final = tolerant((1, "metadata", DATA))
+OBJECT: Final = tolerant((1, "metadata", PART))
 """Of every kind."""
 
 HEAD: Final = tolerant(

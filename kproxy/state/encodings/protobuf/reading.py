@@ -13,6 +13,8 @@ from kproxy.errors import InvalidField
 VARINT: Final = 0
 FIXED64: Final = 1
 BYTES: Final = 2
+GROUP: Final = 3
+END_OF_GROUP: Final = 4
 FIXED32: Final = 5
 
 Values = dict[str, Any]
@@ -22,8 +24,15 @@ Take = Callable[[Values, Any], None]
 Takers = Mapping[int, Take]
 """By tag: the number of a field, times 8, plus its wire type."""
 
-_ENCODED_AS = {VARINT: "a number", FIXED64: "8 bytes", BYTES: "text or a message", FIXED32: "4 bytes"}
+_ENCODED_AS = {
+    VARINT: "a number",
+    FIXED64: "8 bytes",
+    BYTES: "text or a message",
+    GROUP: "a group",
+    FIXED32: "4 bytes",
+}
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+_STEPS = {GROUP: 1, END_OF_GROUP: -1}
 
 _MOST_SHIFT = 63
 """A varint has 64 bits at most, 7 in each byte."""
@@ -89,21 +98,45 @@ def read_into(values: Values, takers: Takers, data: bytes) -> None:  # noqa: C90
                 if (take := find(tag)) is not None:
                     take(values, number)
             else:
-                at = _past_fixed(takers, tag, at)
+                at = _past_unused(takers, tag, data, at)
     except IndexError:
         at = end + 1
     if at != end:
         raise InvalidField("", _CUT_OFF)
 
 
-def _past_fixed(takers: Takers, tag: int, at: int) -> int:
+def _past_unused(takers: Takers, tag: int, data: bytes, at: int) -> int:
     """Where a field ends that is of no type which we use."""
-    size = _FIXED_BYTES.get(tag & 7)
-    if size is None:
-        raise InvalidField("", f"a field in it is of wire type {tag & 7}, which Kubernetes does not use")
     if (take := takers.get(tag)) is not None:
         take({}, b"")
-    return at + size
+    if tag & 7 == GROUP:
+        return _past_group(data, at)
+    return at + _fixed_bytes(tag)
+
+
+def _past_group(data: bytes, at: int) -> int:
+    """A group has the fields between its begin and its end, other groups among them."""
+    depth = 1
+    while depth:
+        tag, at = varint(data, at)
+        wire_type = tag & 7
+        if wire_type == VARINT:
+            _, at = varint(data, at)
+        elif wire_type == BYTES:
+            size, at = varint(data, at)
+            at += size
+        elif wire_type in _STEPS:
+            depth += _STEPS[wire_type]
+        else:
+            at += _fixed_bytes(tag)
+    return at
+
+
+def _fixed_bytes(tag: int) -> int:
+    size = _FIXED_BYTES.get(tag & 7)
+    if size is None:
+        raise InvalidField("", f"a field in it is of wire type {tag & 7}, which cannot stand there")
+    return size
 
 
 def within(name: str, wrong: InvalidField) -> InvalidField:

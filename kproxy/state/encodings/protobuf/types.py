@@ -27,6 +27,16 @@ def _alone(name: str, key: str, read: Read) -> Take:
     return take
 
 
+def _joined(name: str, key: str, read: Read) -> Take:
+    """The bytes of all of them together, which mean what all of them mean one after another."""
+
+    def take(values: Values, content: bytes) -> None:
+        before = values.get(key)
+        values[key] = content if before is None else before + content
+
+    return take
+
+
 def _one_of_many(name: str, key: str, read: Read) -> Take:
     def take(values: Values, content: Any) -> None:
         items = values.get(key)
@@ -75,6 +85,8 @@ BOOL: Final = Type("true or false", VARINT, bool)
 INT32: Final = Type("a whole number", VARINT, reading.signed32)
 INT64: Final = Type("a whole number", VARINT, reading.signed)
 DATA: Final = Type("bytes", BYTES, bytes)
+PART: Final = Type("a message", BYTES, bytes, _joined)
+"""A message that is left as bytes."""
 
 
 def list_of(item: Type) -> Type:
@@ -102,20 +114,30 @@ def tolerant(*fields: tuple[int, str, Type]) -> Takers:
 
 
 def message(shape: type[msgspec.Struct], *fields: tuple[int, str, Type]) -> Type:
-    """A message, read into the struct that gives its fields the same names in JSON."""
+    """A message, read into the struct that gives its fields the same names in JSON.
+
+    Of one that comes in several parts, each part adds to those before it, as in all of protobuf.
+    """
     attributes = dict(zip(shape.__struct_encode_fields__, shape.__struct_fields__, strict=True))
     by_tag = takers((number, name, attributes[name], kind) for number, name, kind in fields)
+    parts = [(attributes[name], name, kind.read) for _, name, kind in fields if kind.bind is _joined]
     required = [(each.name, each.encode_name) for each in msgspec.structs.fields(shape) if each.required]
     read_values = reading.read
 
     def read(content: bytes) -> Any:
         values = read_values(by_tag, content)
+        for attribute, name, read_part in parts:
+            if attribute in values:
+                try:
+                    values[attribute] = read_part(values[attribute])
+                except InvalidField as wrong:
+                    raise within(name, wrong) from None
         for attribute, name in required:
             if attribute not in values:
                 raise InvalidField(name, "is missing")
         return shape(**values)
 
-    return Type("a message", BYTES, read)
+    return Type("a message", BYTES, read, _joined)
 
 
 def kept(kind: Type) -> Type:

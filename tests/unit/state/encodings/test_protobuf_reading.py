@@ -50,7 +50,11 @@ TOO_LONG = b"\xff" * 9 + b"\x01"
         (NAMED + b"\x12\x7f\x00", "", "is cut off"),
         (NAMED + b"\x12" + TOO_LONG, "", "is cut off"),
         (NAMED + b"\x12" + b"\xff" * 11, "", "more than 64 bits"),
-        (NAMED + b"\x13\x14", "", "wire type 3"),
+        (NAMED + b"\x13\x14", "spec", "must be a message, and is encoded as a group"),
+        (NAMED + b"\xa3\x06\xa2\x06\x7f\xa4\x06", "", "is cut off"),
+        (NAMED + b"\xa3\x06" * 100_000, "", "is cut off"),
+        (NAMED + b"\xa3\x06\xa6\x06\xa4\x06", "", "wire type 6"),
+        (NAMED + b"\xa4\x06", "", "wire type 4"),
         (NAMED + b"\x07", "", "wire type 7"),
         (NAMED, "spec", "is missing"),
         (field(2, b""), "metadata", "is missing"),
@@ -74,7 +78,8 @@ def test_slice_that_is_cut_anywhere_is_refused_or_has_fewer_parts(length: int) -
 
 
 def test_unknown_fields_of_every_wire_type_are_skipped() -> None:
-    more = b"\xa0\x06\x01" + b"\xa1\x06" + b"\0" * 8 + b"\xa2\x06\x01x" + b"\xa5\x06" + b"\0" * 4
+    group = b"\xa3\x06" + b"\xa0\x06\x01\xa2\x06\x01x\xa5\x06\0\0\0\0" + b"\xa3\x06\xa4\x06" + b"\xa4\x06"
+    more = group + b"\xa0\x06\x01" + b"\xa1\x06" + b"\0" * 8 + b"\xa2\x06\x01x" + b"\xa5\x06" + b"\0" * 4
     raw = slice_bytes("10.128.1.5")
     plain, extended = (PROTOBUF.fact(Kind.ENDPOINT_SLICE, each, []) for each in (raw, raw + more))
     assert plain == extended
@@ -124,7 +129,30 @@ def test_last_value_of_a_field_counts_and_maps_are_joined() -> None:
     again = field(2, field(3, b"10.96.0.2") + field(2, field(2, b"2") + field(1, b"b")))
     found = PROTOBUF.fact(Kind.SERVICE, raw + again, [])
     assert isinstance(found, Service)
-    assert (("10.96.0.2",), (("b", "2"),)) == (found.cluster_ips, found.selector)
+    assert (("10.96.0.2",), (("a", "1"), ("b", "2"))) == (found.cluster_ips, found.selector)
+
+
+def test_message_in_several_parts_has_the_fields_of_all() -> None:
+    """gogo/protobuf reads each part into the message that it has already."""
+    raw = field(1, field(1, b"web")) + field(2, field(3, b"10.96.0.1") + field(4, b"NodePort"))
+    again = field(1, field(3, b"default")) + field(2, field(1, b"\x18\x50"))
+    found = PROTOBUF.fact(Kind.SERVICE, raw + again, [])
+    assert isinstance(found, Service)
+    assert (NamespacedName("default", "web"), ("10.96.0.1",), [80]) == (
+        found.key,
+        found.cluster_ips,
+        [each.port for each in found.ports],
+    )
+    assert found.key == PROTOBUF.key(Kind.SERVICE, raw + again)
+
+
+def test_conditions_in_several_parts_have_the_fields_of_all() -> None:
+    meta = slice_bytes()
+    parts = field(1, b"10.128.1.5") + field(2, b"\x08\x00") + field(2, b"\x18\x01")
+    found = PROTOBUF.fact(Kind.ENDPOINT_SLICE, meta + field(2, parts), [])
+    assert isinstance(found, EndpointSlice)
+    (only,) = found.endpoints
+    assert (False, True) == (only.ready, only.terminating)
 
 
 @pytest.mark.parametrize(("deleted_at", "expected"), [(None, False), ("2026-11-27T09:23:04Z", True)])
