@@ -73,7 +73,7 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s
     said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
     seconds = retry_after_s
     if not seconds and body.details is not None:
-        seconds = body.details.retry_after_seconds
+        seconds = max(0, body.details.retry_after_seconds)
     return ApiFailed(
         f"{peer.server} answers {body.code} to {verb} {resource}: {advice}{said}",
         status=body.code,

@@ -65,7 +65,8 @@ def proxy_for(
 
     A `proxy_url` wins, which `origin` has. Otherwise the environment decides: HTTPS_PROXY or HTTP_PROXY by the
     server's scheme, NO_PROXY, each in upper case before lower case; never for loopback, and never ALL_PROXY. A
-    variable that is no URL at all counts as absent, and the log says so. InputError for a proxy that cannot be used.
+    variable that is no URL at all counts as absent, and the log says so. InputError for a proxy that cannot be used,
+    and would be.
     """
     if proxy_url:
         named_by = f"proxy-url in {origin}"
@@ -84,8 +85,9 @@ def proxy_for(
             f"{named_by} is not used where REQUEST_METHOD is set, since whoever asks a CGI program can set it; "
             "unset one of them"
         )
-    found = _of_variable(named_by, environment[named_by])
-    return found if found and _is_proxied(_server(server, origin), environment) else None
+    if not _is_proxied(_server(server, origin), environment):
+        return None
+    return _of_variable(named_by, environment[named_by])
 
 
 def _server(server: str, origin: str) -> Url:

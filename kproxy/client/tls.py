@@ -16,7 +16,7 @@ from pathlib import Path
 from kproxy.client.target import ClientCertificate, TlsSettings
 from kproxy.errors import InputError
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.*?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[ \t\r]*\n.*?-----END CERTIFICATE-----", re.DOTALL)
 
 _SYSTEM_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",

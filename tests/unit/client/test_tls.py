@@ -147,6 +147,13 @@ def test_any_certificate_of_the_authority_ends_a_chain() -> None:
             assert b"ok" == asked(seen, TlsSettings(trusted))
 
 
+def test_blanks_after_the_first_line_of_a_certificate_count_for_nothing() -> None:
+    """Go's encoding/pem."""
+    text = ROOT.pem.replace(b"BEGIN CERTIFICATE-----", b"BEGIN CERTIFICATE----- \t")
+    with tls_server(signed_by(ROOT, "127.0.0.1")) as seen:
+        assert b"ok" == asked(seen, TlsSettings(text))
+
+
 def test_certificates_are_found_among_other_text() -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     text = b"# an authority\r\n" + broken + authority().pem + ROOT.key_pem + ROOT.pem.replace(b"\n", b"\r\n")

@@ -27,7 +27,7 @@ def _alone(name: str, key: str, read: Read) -> Take:
     return take
 
 
-def _joined(name: str, key: str, read: Read) -> Take:
+def _joined(_name: str, key: str, _read: Read) -> Take:
     """The bytes of all of them together, which mean what all of them mean one after another."""
 
     def take(values: Values, content: bytes) -> None:
