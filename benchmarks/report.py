@@ -10,7 +10,7 @@ from benchmarks.sample import Figures
 
 _SECOND_MS = 1000
 _STAGES = ("list", "compute", "render", "compare", "restore", "wait", "record", "tell")
-_CPU_OF = ("bare", "good alone")
+_CPU_OF = ("bare", "good alone", "JSON")
 
 
 def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:

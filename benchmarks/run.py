@@ -7,6 +7,7 @@ from benchmarks.cases import (
     agent,
     bad_objects,
     burst,
+    encodings,
     endpoint,
     endpoint_count,
     first_packet,
@@ -33,12 +34,13 @@ IN_PROCESS: dict[str, Callable[[Ground, Pace], list[Comparison]]] = {
     "burst": burst.measure,
     "first-packet": first_packet.measure,
 }
-RENDER, AGENT, BAD_OBJECTS = "render", "agent", "bad-objects"
+RENDER, AGENT, BAD_OBJECTS, ENCODINGS = "render", "agent", "bad-objects", "encodings"
 
 _MODULES = {
     **IN_PROCESS,
     BAD_OBJECTS: bad_objects.measure,
     RENDER: render.measure,
+    ENCODINGS: encodings.measure,
     AGENT: agent.measure,
 }
 CASES = {
@@ -53,6 +55,9 @@ def measured(
 ) -> Iterator[Figures]:
     """The figures of each case as soon as they are there."""
     for size in sizes:
+        if ENCODINGS in cases:
+            for listing, most_mb in encodings.measure(size, pace):
+                yield listing.figures("a list, in protobuf and gzip", size, (most_mb, most_mb))
         for mode in dict.fromkeys(subject.mode for subject in subjects) if RENDER in cases else ():
             comparison, most_mb = render.measure(mode, size, pace)
             yield comparison.figures(f"kproxy render --mode {mode}", size, (most_mb, most_mb))

@@ -165,7 +165,10 @@ def _splice(one: socket.socket, other: socket.socket) -> None:
     sinks = {one: other, other: one}
     while True:
         waiting = [each for each in sinks if isinstance(each, ssl.SSLSocket) and each.pending()]
-        for source in waiting or select.select([*sinks], [], [], TIMEOUT_S)[0]:
+        ready = waiting or select.select([*sinks], [], [], TIMEOUT_S)[0]
+        if not ready:
+            return
+        for source in ready:
             data = source.recv(1 << 16)
             if not data:
                 return

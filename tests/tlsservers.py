@@ -74,9 +74,10 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
 
     def __init__(
-        self, context: ssl.SSLContext | None, answer: Callable[[BaseHTTPRequestHandler], None]
+        self, address: str, context: ssl.SSLContext | None, answer: Callable[[BaseHTTPRequestHandler], None]
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, 0), _Handler)
         self.seen = Seen(port=self.server_address[1])
         self.answer = answer
         self._context = context
@@ -107,11 +108,12 @@ def tls_server(
     identity: Signed | ssl.SSLContext | None,
     *,
     clients: bytes = b"",
+    address: str = "127.0.0.1",
     answer: Callable[[BaseHTTPRequestHandler], None] = welcome,
 ) -> Iterator[Seen]:
-    """On 127.0.0.1; without an identity, without TLS."""
+    """Without an identity, without TLS."""
     context = identity.server_context(clients=clients) if isinstance(identity, Signed) else identity
-    with _Server(context, answer) as server:
+    with _Server(address, context, answer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

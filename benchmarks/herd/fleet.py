@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.herd.server import ApiServer, Condition, Work
+from benchmarks.herd.server import ApiServer, Work
 from benchmarks.herd.tally import Seen, Tally
 from benchmarks.herd.world import World
 
@@ -32,6 +32,10 @@ WATCH_WORK = Work(1, 0.001)
 """The beginning of a watch that goes on from a resourceVersion; it keeps no seat."""
 
 
+_CONNECTING_S = 0.005, 0.3
+"""How long TCP and TLS take, with the network and a busy server."""
+
+
 class Fleet:
     """What the clients of a simulation share. A load balancer in front of the servers chooses one that is there."""
 
@@ -41,10 +45,11 @@ class Fleet:
         self.tally = Tally(agents, len(SERVED))
         self.servers = [ApiServer(world, self.tally) for _ in range(servers)]
 
-    def connected(self) -> ApiServer:
-        """Whom a new connection reaches."""
-        there = [each for each in self.servers if each.condition in (Condition.UP, Condition.OVERLOADED)]
+    def connected(self) -> tuple[ApiServer, float]:
+        """Whom a new connection reaches, and how long that takes."""
+        there = [each for each in self.servers if each.is_there]
         chosen = self.world.random.choice(there or self.servers)
-        if there:
-            self.tally.note(Seen.CONNECTION, self.world.now)
-        return chosen
+        if not there:
+            return chosen, 0.0
+        self.tally.note(Seen.CONNECTION, self.world.now)
+        return chosen, self.world.random.uniform(*_CONNECTING_S)

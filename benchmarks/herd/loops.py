@@ -48,8 +48,9 @@ class _Connection:
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> "_Watch | _Page":
         if self._server is None or self._server.born != self._born:
-            self._server = self._fleet.connected()
+            self._server, takes_s = self._fleet.connected()
             self._born = self._server.born
+            self._fleet.world.sleep(takes_s)
         served = _BY_NAME[path.rpartition("/")[2]]
         if "watch" not in query:
             return _page(served, query, self._server)

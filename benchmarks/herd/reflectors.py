@@ -40,16 +40,20 @@ class _Channel:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._server: ApiServer | None = None
+        self._born = 0
+        self._ready_at = 0.0
         self._noticed_at = 0.0
 
     def server(self) -> ApiServer:
-        if self._server is None:
-            self._server = self._fleet.connected()
-        return self._server
-
-    def broke(self, server: ApiServer) -> None:
-        if self._server is server:
-            self._server = None
+        """Once the connection stands, which is made by whoever needs it first."""
+        world = self._fleet.world
+        server = self._server
+        if server is None or server.born != self._born or not server.is_there:
+            server, takes_s = self._fleet.connected()
+            self._server = server if server.is_there else None
+            self._born, self._ready_at = server.born, world.now + takes_s
+        world.sleep(max(0.0, self._ready_at - world.now))
+        return server
 
     def notice_silence(self) -> None:
         """Wait until the health check of the connection has failed, at one time for all kinds."""
@@ -110,8 +114,6 @@ class _Reflector:
             self._version = int(began_at + bookmarks * BOOKMARK_S) + 1
         if end is Condition.GONE:
             self._channel.notice_silence()
-        if end is not Condition.UP:
-            self._channel.broke(server)
         tally.closed(self._agent, world.now)
 
     def _asked(self, *, is_list: bool) -> ApiServer:
@@ -122,7 +124,6 @@ class _Reflector:
                 server.serve(work, is_list=is_list)
             except ApiFailed as failure:
                 if not failure.status:
-                    self._channel.broke(server)
                     raise
                 self._fleet.world.sleep(failure.retry_after_s)
             else:

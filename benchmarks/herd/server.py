@@ -98,6 +98,11 @@ class ApiServer:
         """The cluster's, which Leases alone move on at any moment."""
         return int(self._world.now) + 1
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it takes connections."""
+        return self.condition in (Condition.UP, Condition.OVERLOADED)
+
     def end(self, condition: Condition) -> None:
         """Go away, and cut all watches, or leave them without another word."""
         self.condition = condition
@@ -132,7 +137,7 @@ class ApiServer:
     def serve(self, work: Work, *, is_list: bool) -> None:
         """Answer a request; ApiFailed for one that is refused or gets no answer."""
         now = self._world.now
-        if self.condition in (Condition.DOWN, Condition.DRAINED, Condition.GONE):
+        if not self.is_there:
             self._tally.note(Seen.KNOCK, now)
             self._world.sleep(CONNECT_TIMEOUT_S if self.condition is Condition.GONE else 0.001)
             raise ApiFailed("cannot be reached")

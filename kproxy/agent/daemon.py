@@ -2,9 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -68,7 +68,8 @@ class Options:
     """What the agent is asked to do. `manifests` is the source if set, else a cluster is.
 
     Without `kubeconfig` and `master` the cluster is the one this pod runs in. `backend` None means the one
-    that this host uses. `configuration_file` is where the configuration is from, if from a file.
+    that this host uses. `configuration_file` is where the configuration is from, if from a file. `other_flags` are
+    those that stand for no field of the configuration, fit for a page: without secrets.
     """
 
     configuration: Configuration
@@ -82,6 +83,7 @@ class Options:
     templates: Path | None = None
     state_directory: Path = Path("/run/kproxy")
     init_only: bool = False
+    other_flags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -181,6 +183,7 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
         watches,
         recorder.record,
         None if options.manifests else other_nodes,
+        options.other_flags,
     )
     record = _record(options.state_directory) if backend is Backend.NFT else None
     agent = _agent(options, settings, backend, families, around, record)

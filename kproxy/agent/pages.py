@@ -11,7 +11,6 @@ from kproxy.agent.web import TEXT, Answer, Negotiated, Page
 from kproxy.agent.zpages import zpage
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
-from kproxy.configuration.flags import configuration_to_flags
 from kproxy.state.validate import quoted
 
 _GROUP = "kubeproxy.config.k8s.io"
@@ -19,7 +18,10 @@ _FOR_PEOPLE = "Warning: This endpoint is not meant to be machine parseable."
 
 
 def metrics_pages(
-    configuration: Configuration, metrics: Callable[[], Page], quarantine: Callable[[], Page]
+    configuration: Configuration,
+    flags: Mapping[str, str],
+    metrics: Callable[[], Page],
+    quarantine: Callable[[], Page],
 ) -> Answer:
     """Everything but the metrics and the quarantine is about how the agent was started."""
     began_at = datetime.now(UTC)
@@ -29,7 +31,7 @@ def metrics_pages(
         "/healthz": lambda: Page("ok", content_type=TEXT),
         "/proxyMode": lambda: Page(str(configuration.mode), content_type=TEXT),
         "/configz": lambda: Page(json.dumps({_GROUP: encode_configuration(configuration)})),
-        "/flagz": lambda: _flagz(configuration_to_flags(configuration)),
+        "/flagz": lambda: _flagz(flags),
         "/metrics": metrics,
         "/debug/quarantine": quarantine,
     }

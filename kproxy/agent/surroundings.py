@@ -20,6 +20,7 @@ from kproxy.agent.unserved import UnservedPorts
 from kproxy.agent.watches import Watches
 from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
+from kproxy.configuration.flags import configuration_to_flags
 from kproxy.errors import KproxyError
 from kproxy.kernel.accounting import packets
 from kproxy.kernel.addresses import local_addresses
@@ -36,6 +37,7 @@ class Surroundings:
     """`followers` go along with the syncs; the servers answer from `start` to `stop`."""
 
     configuration: Configuration
+    flags: Mapping[str, str]
     health: Health
     metrics: Metrics
     quarantine: Quarantine
@@ -81,7 +83,7 @@ class Surroundings:
         self.metrics_servers.open(
             "metrics",
             self.configuration.metrics_bind_address,
-            metrics_pages(self.configuration, self.metrics.page, self.quarantine.page),
+            metrics_pages(self.configuration, self.flags, self.metrics.page, self.quarantine.page),
             failure="FailedToStartMetricServer",
         )
 
@@ -111,10 +113,12 @@ def surround(
     watches: Watches,
     record: Callable[[Happening], bool],
     other_nodes: Callable[[], Collection[str]] | None = None,
+    other_flags: Mapping[str, str] | None = None,
 ) -> Surroundings:
     """All of it for an agent that is going to run; nothing listens yet.
 
     `record` is how Events are made; `other_nodes` asks the cluster for the names of its Nodes, None for a directory.
+    `other_flags` are shown beside those that stand for fields of the configuration.
     """
     presence = Presence(
         node_name,
@@ -144,6 +148,7 @@ def surround(
     flows = FlowCleaner(metrics.reconciled, local_addresses)
     return Surroundings(
         configuration=configuration,
+        flags={**configuration_to_flags(configuration), **(other_flags or {})},
         health=health,
         metrics=metrics,
         quarantine=quarantine,

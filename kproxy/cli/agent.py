@@ -73,7 +73,14 @@ def _options(flags: dict[str, Any], configuration: Configuration, file: Configur
         templates=flags["templates"],
         state_directory=flags["state-dir"],
         init_only=bool(flags["init-only"]),
+        other_flags={flag: _shown(flag, flags[flag]) for flag in (*sorted(OURS), "config", "master")},
     )
+
+
+def _shown(flag: str, value: object) -> str:
+    """As a page may show it: of a URL no user and password, whatever its form."""
+    text = "" if value is None else str(value)
+    return text.rpartition("@")[2] if flag == "master" else text
 
 
 def _configuration(

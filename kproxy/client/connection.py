@@ -176,7 +176,7 @@ class Connection:
         self._way = way_to(target)
         self._accept = accept
         self._limiter = limiter
-        self.peer = Peer(target.server, target.origin, self._way.proxy)
+        self.peer = Peer(target.server.rstrip("/"), target.origin, self._way.proxy)
         self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
@@ -288,10 +288,9 @@ def connect(
 ) -> Connection:
     """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the
-    header by which we ask for an encoding. Reads files anew each
-    time. InputError for a configuration that cannot be used, EnvironmentLacking without a configuration and outside a
-    pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the header by
+    which we ask for an encoding. Reads files anew each time. InputError for a configuration that cannot be used,
+    EnvironmentLacking without a configuration and outside a pod.
     """
     from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
 

@@ -127,7 +127,8 @@ def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
     if isinstance(error, transport.ProxyError) and peer.proxy is not None:
         return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials))
+    through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
+    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + through)
 
 
 def _transport_text(error: Exception, server: str, credentials: str) -> str:
@@ -161,6 +162,8 @@ def _tls_advice(detail: str, credentials: str) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while (
+        cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    ) is not None:
         error = cause
     return one_line(without_user(str(error))) or type(error).__name__

@@ -70,7 +70,7 @@ def load_kubeconfig(given: Path) -> Kubeconfig:
     are passed over. InputError for one that cannot be used, or where there is no file.
     """
     shown = one_line(str(given))
-    if os.pathsep not in str(given) or _exists(given):
+    if _exists(given):
         files = [*filter(None, [_load_file(given)])]
     else:
         files = [_named_in_places(file) for path in _listed(given) if (file := _load_file(path))]

@@ -14,6 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssltransport import SSLTransport
 
+from kproxy.client.bounded import Deadline
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import TunnelRefused
 from kproxy.errors import EnvironmentLacking
@@ -29,6 +30,9 @@ _KEEPALIVE_PROBES = 9
 
 _MOST_INFORMATIONAL = 100
 """Before one answer. A server has one or two things to say beforehand; Go stops at 1 MiB of them."""
+
+LONGEST_GREETING_S = 30.0
+"""For a proxy's tunnel and for TLS, from the first byte on; Go gives a tunnel a minute, and TLS 10 s."""
 
 _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -68,11 +72,40 @@ class _TlsConnection(HTTPSConnection):
     """Blames the proxy for a tunnel that it does not open, and can be severed where TLS runs within TLS."""
 
     response_class = _Final
+    _deadline: Deadline | None = None
 
     def connect(self) -> None:
-        super().connect()
+        self._deadline = None
+        try:
+            super().connect()
+        except (OSError, transport.ProxyError) as error:
+            if self._is_late:
+                raise _too_late(error) from error
+            raise
+        finally:
+            self._end_deadline()
         if isinstance(self.sock, SSLTransport):
             self.sock.shutdown = self.sock.socket.shutdown  # type: ignore[attr-defined]
+
+    @property
+    def _is_late(self) -> bool:
+        return self._deadline is not None and self._deadline.has_passed
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.end()
+
+    def _new_conn(self) -> socket.socket:
+        reached = self._reach()
+        try:
+            self._deadline = Deadline(reached, LONGEST_GREETING_S)
+        except OSError:
+            reached.close()
+            raise
+        return reached
+
+    def _reach(self) -> socket.socket:
+        return super()._new_conn()
 
     def _tunnel(self) -> None:
         """By HTTP/1.1, which some proxies insist on, and with bounded headers: Python 3.11 has neither."""
@@ -84,10 +117,17 @@ class _TlsConnection(HTTPSConnection):
             self.send("".join(f"{line}\r\n" for line in lines).encode("ascii"))
             with closing(HTTPResponse(self.sock, method="CONNECT")) as answer:
                 answer.begin()
+            if self._is_late:
+                raise TimeoutError
             if answer.status != HTTPStatus.OK:
                 raise TunnelRefused(answer.status, answer.reason)
         except (OSError, HTTPException) as error:
             raise transport.ProxyError("no tunnel", error) from error
+
+
+def _too_late(error: Exception) -> Exception:
+    late = TimeoutError(f"not ready within {LONGEST_GREETING_S:g} s")
+    return transport.ProxyError("no tunnel", late) if isinstance(error, transport.ProxyError) else late
 
 
 class _TlsPool(HTTPSConnectionPool):
@@ -151,7 +191,7 @@ def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
             return _through_socks(proxy, self)
 
     class Tls(_TlsConnection):
-        def _new_conn(self) -> socket.socket:
+        def _reach(self) -> socket.socket:
             return _through_socks(proxy, self)
 
     class PlainPool(_PlainPool):
@@ -176,7 +216,7 @@ def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
     except ProxyConnectionError as error:
         reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
         raise transport.ProxyError(str(reason), _as_of_urllib3(connection, proxy, reason)) from reason
-    except (ProxyError, ProxyTimeoutError, OSError) as error:
+    except (ProxyError, ProxyTimeoutError, OSError, ValueError) as error:
         raise transport.ProxyError(str(error), error) from error
     for option in _SOCKET_OPTIONS:
         reached.setsockopt(*option)

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from kproxy.client.target import ClientCertificate, TlsSettings
-from kproxy.errors import InputError
+from kproxy.errors import EnvironmentLacking, InputError
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[ \t\r]*\n.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -42,6 +42,7 @@ def client_context(tls: TlsSettings, certificate: ClientCertificate | None, orig
     Any certificate of the authority's PEM ends a chain, its root or not; an authority needs no key identifiers (which
     Python 3.13 asks for); the name in a certificate's subject counts for nothing. InputError, which names `origin`,
     for an authority without a certificate, and for a client's key that is encrypted or does not fit.
+    EnvironmentLacking where this process has no /proc or no memory file.
     """
     places = os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
     if certificate is None:
@@ -145,6 +146,11 @@ def _prove_with(context: ssl.SSLContext, certificate: ClientCertificate, origin:
         ) from None
     except ssl.SSLError as error:
         raise InputError(f"{_fault(certificate, error)} of {origin}") from error
+    except OSError as error:
+        raise EnvironmentLacking(
+            f"the client key of {origin} cannot be used: OpenSSL takes it from memory by /proc, and {error.strerror}; "
+            "mount /proc, or free descriptors"
+        ) from error
 
 
 def _fault(certificate: ClientCertificate, error: ssl.SSLError) -> str:

@@ -104,8 +104,10 @@ def _list_in_pages(
     query = {**limit, **first}
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
-            body, encoding = answer.body(MOST_BYTES), answer.encoding
-        for raw in (page := _page(resource, encoding, body)).items:
+            encoding = answer.encoding
+            # nothing holds the body but the page: a list in one piece is large
+            page = _page(resource, encoding, answer.body(MOST_BYTES))
+        for raw in page.items:
             found.take(encoding, raw)
         if not page.continue_token:
             return found.listed(), page.resource_version

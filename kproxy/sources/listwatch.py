@@ -5,7 +5,7 @@
        |        +--------+  410, an ERROR event, or what cannot be understood: list again
        +-----------------+  no answer, 401, any other failure: a new connection, then go on where we were
 
-Every way back but the plain end of a watch passes through the one backoff. Where the server can, the list is the
+Every way back but the end of a watch at its time passes through the one backoff. Where the server can, the list is the
 beginning of the first watch.
 """
 

@@ -13,7 +13,7 @@ class Pace:
 
     All nodes of a cluster lose a server at the same moment, so their first attempts are spread over `backoff_first_s`:
     5,000 nodes with four kinds each then come with 5,000 requests a second. What had worked for `healthy_s` fails for
-    the first time; load balancers end silent connections after 35 s and more, and each time is a first one.
+    the first time; load balancers end silent connections after 20 s or more, and each time is a first one.
     `idle_s` is how long a watch may be silent before it counts as dead: bookmarks come about once a minute. What we
     can do without is asked for again after `lacking_s`. With `streams` lists are asked for as such (KEP-3157), and where
     a server has none, again only after `streams_again_s`: it may be a newer one then. `uniform(low, high)` draws the
@@ -28,7 +28,7 @@ class Pace:
     backoff_base_s: float = 0.8
     backoff_first_s: float = 5.0
     backoff_cap_s: float = 30.0
-    healthy_s: float = 30.0
+    healthy_s: float = 10.0
     retry_after_cap_s: float = 120.0
     lacking_s: float = 120.0
     streams: bool = False

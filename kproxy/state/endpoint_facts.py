@@ -1,7 +1,8 @@
 """The rules of an EndpointSlice, and of an old Endpoints object, which becomes slices."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from typing import cast
 
 from kproxy.errors import InvalidField, Irrelevant
 from kproxy.state import validate, wire
@@ -13,6 +14,8 @@ from kproxy.values import Family, NamespacedName, family_of
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 _NO_CONDITIONS = wire.Conditions()
+
+_KNOWN = {Endpoint}
 
 _MOST_NODES = 16_384
 
@@ -27,7 +30,7 @@ def endpoint_slice_fact(shape: wire.EndpointSlice, flaws: Flaws) -> EndpointSlic
     if shape.address_type == "FQDN":
         raise Irrelevant("addressType", "'FQDN' endpoints have no address for a rule; allowed are IPv4, IPv6")
     family = validate.choice(Family, shape.address_type, "addressType")
-    endpoints = validate.usable(shape.endpoints, "endpoints", partial(_endpoint, family), flaws)
+    endpoints = _usable_endpoints(family, shape.endpoints, flaws)
     annotations = shape.metadata.annotations
     return EndpointSlice(
         key=key,
@@ -35,7 +38,7 @@ def endpoint_slice_fact(shape: wire.EndpointSlice, flaws: Flaws) -> EndpointSlic
         family=family,
         resource_version=shape.metadata.resource_version or "",
         ports=_usable_ports(shape.ports, "ports", flaws),
-        endpoints=tuple([endpoint for endpoint in endpoints if endpoint is not None]),
+        endpoints=tuple(filter(None, endpoints)),
         opt_out_label=opt_out_label(shape.metadata, PROXY_NAME_LABEL, HEADLESS_LABEL),
         changed_at=(annotations.last_change if annotations else None) or "",
     )
@@ -54,10 +57,18 @@ def _owner(labels: Mapping[str, str | None]) -> str:
         raise Irrelevant(wrong.field, wrong.reason) from None
 
 
+def _usable_endpoints(
+    family: Family, shapes: Sequence[wire.Endpoint | Endpoint | None] | None, flaws: Flaws
+) -> tuple[Endpoint | None, ...]:
+    if family is Family.IPV4 and set(map(type, shapes or ())) == _KNOWN:
+        return tuple(cast("Sequence[Endpoint]", shapes))  # a reader knew them all
+    return validate.usable(shapes, "endpoints", partial(endpoint_fact, family), flaws)
+
+
 def _usable_ports(
     shapes: Iterable[wire.EndpointPort | None] | None, field: str, flaws: Flaws
 ) -> tuple[EndpointPort, ...]:
-    return tuple(port for port in validate.usable(shapes, field, _port, flaws) if port is not None)
+    return tuple(filter(None, validate.usable(shapes, field, _port, flaws)))
 
 
 def _port(shape: wire.EndpointPort) -> EndpointPort | None:
@@ -71,8 +82,15 @@ def _port(shape: wire.EndpointPort) -> EndpointPort | None:
     )
 
 
-def _endpoint(family: Family, shape: wire.Endpoint) -> Endpoint | None:
-    """None without an address. Of several addresses only the first counts: they are interchangeable."""
+def endpoint_fact(family: Family, shape: wire.Endpoint | Endpoint) -> Endpoint | None:
+    """None without an address. Of several addresses only the first counts: they are interchangeable.
+
+    A reader that knows the fact already, of an IPv4 address, hands that on.
+    """
+    if isinstance(shape, Endpoint):
+        if family is not Family.IPV4:
+            validate.address_of(family, shape.address, "addresses[0]")
+        return shape
     if not shape.addresses:
         return None
     conditions = shape.conditions or _NO_CONDITIONS

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import lru_cache
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from kproxy.errors import InvalidField
-from kproxy.values import Address, Family, Network, Protocol, read_address, read_network
+from kproxy.values import Address, Family, Network, Protocol, is_canonical_ipv4, read_address, read_network
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -45,7 +45,7 @@ def usable(
     while True:
         try:
             for at, thing in things_by_place:  # noqa: B007 # the place of the thing that broke the rule
-                found.append(rule(_given(thing)))
+                found.append(rule(_given() if thing is None else thing))
         except InvalidField as wrong:
             flaws.append(_within(f"{field}[{at}]", wrong))
         else:
@@ -66,10 +66,8 @@ def untraced(wrong: InvalidField) -> InvalidField:
     return InvalidField(wrong.field, wrong.reason)
 
 
-def _given(thing: Given | None) -> Given:
-    if thing is None:
-        raise InvalidField("", "is null; write a value, or remove it from the list")
-    return thing
+def _given() -> NoReturn:
+    raise InvalidField("", "is null; write a value, or remove it from the list")
 
 
 def _within(place: str, wrong: InvalidField) -> InvalidField:
@@ -139,6 +137,8 @@ def address(text: str, field: str = "") -> Address:
 
 
 def address_of(family: Family, text: str, field: str = "") -> Address:
+    if family is Family.IPV4 and is_canonical_ipv4(text):
+        return Address(text)
     found = address(text, field)
     if (":" in found) is not (family is Family.IPV6):
         raise InvalidField(field, f"{quoted(text)} is not an {family} address")

@@ -8,8 +8,8 @@ dash with nothing behind it is null in YAML.
 from msgspec import Struct, field
 
 
-class _Wire(Struct, rename="camel"):
-    """A JSON object with Kubernetes' field names."""
+class _Wire(Struct, rename="camel", gc=False):
+    """A JSON object with Kubernetes' field names. None is part of a cycle, so the garbage collector need not look."""
 
 
 class Metadata(_Wire):

@@ -38,7 +38,7 @@ def here() -> Iterator[None]:
 
 @pytest.fixture
 def api(here: None) -> Iterator[StubApi]:
-    with StubApi() as stub:
+    with StubApi(speaks_protobuf=True) as stub:
         stub.put("Node", node(NODE))
         put_service(stub, "web", "10.96.0.10", "10.128.1.5", "10.128.2.6")
         yield stub
@@ -138,6 +138,25 @@ def test_agent_with_a_list_of_kubeconfigs_has_them_merged(
     with agent(flag, f"{halves[0]}:{tmp_path}/missing:{halves[1]}", log=log):
         eventually(has("default/web"), "the Service is programmed", log)
     assert api.token not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "accept"),
+    [
+        ((), "application/vnd.kubernetes.protobuf, */*"),
+        (("--kube-api-content-type=application/json",), "application/json, */*"),
+    ],
+)
+def test_agent_asks_for_the_encoding_that_it_is_told_and_programs_the_same(
+    api: StubApi, by_kubeconfig: tuple[str, str], log: Path, flags: tuple[str, ...], accept: str
+) -> None:
+    with agent(*by_kubeconfig, *flags, log=log):
+        eventually(has("10.128.2.6:8080"), "the first list is programmed", log)
+        api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.5", "10.128.3.7"))
+        eventually(has("10.128.3.7:8080"), "a new endpoint is programmed", log)
+    asked = {each.accept for each in api.requests if each.verb in ("list", "watch")}
+    assert {accept} == asked
+    assert "no effect" not in log.read_text()
 
 
 def test_agent_in_nftables_mode_programs_what_render_prints(

@@ -103,7 +103,7 @@ FIELDS: dict[str, Any] = {
     "featureGates": {"One": True},
     "logging": {"format": "json", "verbosity": 3, "vmodule": [{"filePattern": "loop", "verbosity": 4}]},
 }
-NAMED_FIELDS = (*("configSyncPeriod", "enableProfiling", "the feature gate One"),)
+NAMED_FIELDS = ("configSyncPeriod", "enableProfiling", "the feature gate One")
 
 SETTINGS = {
     "net.ipv4.conf.all.route_localnet": "0",
@@ -138,7 +138,7 @@ def objects() -> Iterator[tuple[str, dict[str, Any]]]:
 @contextmanager
 def settled_agent(*flags: str, log: Path) -> Iterator[int]:
     """Its process id, once it has synced both families of a small cluster, whose kubeconfig lies beside the log."""
-    with fresh_namespace() as name, inside(name), StubApi() as api:
+    with fresh_namespace() as name, inside(name), StubApi(speaks_protobuf=True) as api:
         for address in ("10.199.0.2/24", f"{PRIMARY}/64"):
             process.run(["ip", "address", "add", address, "dev", "lo"])
         for kind, manifest in objects():
@@ -167,7 +167,9 @@ def test_every_flag_is_in_force(tmp_path: Path) -> None:
         listed = dict(
             line.split("=", 1) for line in page("127.0.0.1:10301", "/flagz").splitlines() if "=" in line
         )
-        assert flags | {"vmodule": "loop=4"} == {flag: listed[flag] for flag in (*flags, "vmodule")}
+        shown = flags | {"vmodule": "loop=4", "iptables-backend": "nft", "dispatch": "auto", "manifests": ""}
+        shown |= {"config": "", "state-dir": str(log.parent)}
+        assert shown == {flag: listed[flag] for flag in shown}
         assert json.loads(page("127.0.0.1:10300", "/healthz"))["nodeEligible"], "it knows its Node"
         assert_is_in_the_kernel(agent)
         v4, v6 = (process.run([f"{program}-nft-save"]) for program in ("iptables", "ip6tables"))

@@ -167,6 +167,29 @@ def test_watch_that_reached_its_end_goes_on_without_a_list(
     assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
+def test_watch_that_ends_before_its_time_goes_on_after_a_pause_on_a_new_connection(
+    api: StubApi, kubeconfig: Path, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[Connection] = []
+
+    def reconnect() -> Connection:
+        made.append(connect(kubeconfig))
+        return made[-1]
+
+    loop = ListWatch(SERVICES, reconnect, events.queue.put, PACE)
+    loop.start(reconnect())
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.end_streams()
+    api.wait_for_streams("Service", 2)
+    loop.stop()
+    loop.join(BOUND_S)
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert "services: the server ends the watch before its time; what is known stays in force" in warning
+    assert 2 == len(made)
+    assert 1 == len(requests(api, "list"))
+
+
 def test_stream_gone_silent_is_noticed_and_watched_again(api: StubApi, watch: Watch, events: Events) -> None:
     watch(replace(PACE, idle_s=1.0))
     events.next()

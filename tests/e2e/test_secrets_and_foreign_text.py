@@ -261,6 +261,8 @@ def test_secret_is_in_nothing_that_an_agent_prints_serves_or_posts(
             running.wait(10)
     said = log.read_text()
     assert said
+    if way == "--master":
+        assert f"\nmaster={server.address}\n" in served_texts
     for text in (said, served_texts, b"\n".join(server.posted).decode(), *state_files(tmp_path)):
         assert CANARY not in text
         assert ENCODED not in text

@@ -134,6 +134,16 @@ def test_server_without_streams_is_asked_once_and_listed_at_once(
     assert "services: no list as a stream" in caplog.text
 
 
+def test_list_after_a_refused_stream_has_all_its_time(
+    api: StubApi, watch: Watch, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection that it shares with the refusal was given half a second for that one's end."""
+    api.answer_after(1.0)
+    watch()
+    assert "listed" == events.next_text()
+    assert (1, "") == (api.connections, caplog.text)
+
+
 def test_server_without_streams_is_not_asked_again_for_each_list(
     api: StubApi, watch: Watch, events: Events
 ) -> None:
@@ -256,6 +266,19 @@ def test_proxy_that_lets_no_stream_pass_is_asked_for_a_list_at_last(
     watch()
     assert "listed" == events.next_text()
     assert (3, 1) == (asked_for_streams(api), len(requests(api, "list")))
+
+
+def test_refusals_of_streams_count_only_in_a_row(api: StubApi, watch: Watch, events: Events) -> None:
+    api.stream_lists()
+    api.fail_next(2, 502)
+    watch()
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.fail_next(1, 410)
+    api.fail_next(2, 502)
+    api.close_streams()
+    assert "listed" == events.next_text()
+    assert [] == requests(api, "list")
 
 
 def test_server_that_is_away_is_asked_for_its_stream_when_it_is_back(

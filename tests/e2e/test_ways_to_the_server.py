@@ -283,3 +283,27 @@ def test_client_key_needs_no_place_to_be_written(tmp_path: Path) -> None:
         )
     assert b"*nat" in ended.stdout, ended.stderr
     assert {"system:node:node-1"} == set(seen.client_names)
+
+
+def test_killed_agent_leaves_no_key_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, scratch = tmp_path / "log", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with StubApi() as api:
+        api.put("Service", service("web"))
+        path = api.write_kubeconfig(tmp_path / "kubeconfig")
+        settings = yaml.safe_load(path.read_text())
+        client = signed_by(ROOT)
+        settings["users"][0]["user"] |= {
+            "client-certificate-data": b64encode(client.chain).decode(),
+            "client-key-data": b64encode(client.key_pem).decode(),
+        }
+        path.write_text(yaml.safe_dump(settings))
+        with running_agent("--kubeconfig", str(path), log=log) as agent:
+            eventually(lambda: "KUBE-SERVICES" in saved(), "rules stand", log)
+            agent.kill()
+            agent.wait(BOUND_S)
+    assert [] == list(scratch.rglob("*"))
+    left = [each for each in tmp_path.rglob("*") if each.is_file() and each != path]
+    assert left
+    assert [] == [each for each in left if b"PRIVATE KEY" in each.read_bytes()]

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.cluster import Size, cluster_ip, entry
-from benchmarks.faults import FAULTS, Lists, good_lists, lists_with_bad
+from benchmarks.encoded import FORMS, listed, packed, pages, served
+from benchmarks.faults import FAULTS, PAGE_SIZE, Lists, good_lists, lists_with_bad
 from benchmarks.ground import Ground, empty_kernel, synced
 from benchmarks.iptables import IptablesSubject
 from benchmarks.listed import NODE, Listing, listed_agent
@@ -147,3 +148,14 @@ def test_lists_with_bad_objects_have_more_by_those_that_stand_beside_the_good() 
 
     good, bad = good_lists(SIZE, NODE), lists_with_bad(SIZE, len(FAULTS), NODE)
     assert items(bad) - items(good) == sum(not fault.replaces for fault in FAULTS)
+
+
+@pytest.mark.parametrize("with_pods", [False, True])
+def test_list_arrives_whole_in_each_form_and_the_compressed_are_the_smallest(with_pods: bool) -> None:
+    size = Size(PAGE_SIZE + 20, 3)
+    made = pages(size, with_pods=with_pods)
+    with served(made) as server:
+        assert [size.services] * len(FORMS) == [listed(server, form).objects for form in FORMS]
+    for plain in made.values():
+        assert 2 == len(plain)
+        assert 5 * sum(map(len, map(packed, plain))) < sum(map(len, plain))

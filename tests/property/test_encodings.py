@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import event, example, given
@@ -13,11 +14,19 @@ from answers import answer
 from kproxy.errors import ApiFailed, InputError, InvalidField, Malformed
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
+from kproxy.sources.listwatch import ListWatch
+from kproxy.sources.pace import Pace
 from kproxy.state.encodings import JSON, PROTOBUF, Encoding
 from kproxy.state.encodings.as_protobuf import split_frames
-from kproxy.state.encodings.protobuf.messages import ENDPOINT, ENDPOINT_SLICE
+from kproxy.state.encodings.protobuf.endpoints import shortcut
+from kproxy.state.encodings.protobuf.messages import ENDPOINT
+from kproxy.state.encodings.protobuf.reading import read
+from kproxy.state.encodings.protobuf.types import ENTRY, entry
+from kproxy.state.endpoint_facts import endpoint_fact
 from kproxy.state.events import Listed
 from kproxy.state.objects import Kind, Object
+from kproxy.state.store import Store
+from kproxy.values import Family
 from recordings import CLUSTERS, objects_of
 from scenarios import Scenario
 from strategies import scenarios
@@ -200,8 +209,8 @@ def refusal(read: Callable[[bytes], object], raw: bytes) -> str:
 @example(b"\x0b" * 100_000)
 @example(b"\n" * 100_000)
 def test_arbitrary_bytes_are_read_or_refused_as_input(raw: bytes) -> None:
-    for read in READERS:
-        assert refusal(read, raw).isprintable()
+    for reader in READERS:
+        assert refusal(reader, raw).isprintable()
 
 
 @given(damaged(st.just(STREAM)), st.lists(st.integers(0, len(STREAM)), max_size=6))
@@ -224,6 +233,7 @@ def endpoint_bytes(thing: dict[str, Any]) -> bytes:
     return made
 
 
+BY_SHORTCUT = shortcut(ENDPOINT)
 ENDPOINTS = ODD_SLICES.filter(lambda thing: bool(thing["endpoints"])).map(endpoint_bytes)
 
 
@@ -233,32 +243,53 @@ def field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + length + content
 
 
+ADDRESSES = [b"10.128.1.5", b"10.128.1.6", b"fd00::5", b"010.1.1.1", b"10.0.0", b""]
+SAID = [b"", b"\x08\x01", b"\x08\x00\x10\x01\x18\x01", b"\x08", b"\x10\x80\x01"]
+MORE = [
+    b"",
+    field(7, b"z"),
+    field(8, field(1, field(1, b"z"))),
+    field(1, b"10.128.1.9"),
+    field(2, b"\x08\x00"),
+]
 USUAL = st.builds(
-    lambda address, conditions, target, node, rest: b"".join(
-        [field(1, address), field(2, conditions), field(4, target), field(6, node), rest]
+    lambda address, said, target, name, more: b"".join(
+        [field(1, address), field(2, said), target, field(6, name), *more]
     ),
-    st.binary(max_size=140),
-    st.sampled_from([b"", b"\x08\x01", b"\x08\x01\x10\x00\x18\x01", b"\x08"]) | st.binary(max_size=140),
-    st.binary(max_size=300),
-    st.binary(max_size=140),
-    st.sampled_from(
-        [b"", field(7, b"z"), field(8, field(1, field(1, b"z"))), field(1, b"more"), field(2, b"")]
-    )
-    | st.binary(max_size=9),
+    st.sampled_from(ADDRESSES) | st.binary(max_size=140),
+    st.sampled_from(SAID) | st.binary(max_size=140),
+    st.just(b"") | st.binary(max_size=300).map(lambda pod: field(4, pod)),
+    st.sampled_from([b"node-1", b"node-2", b"Node"]) | st.binary(max_size=140),
+    st.lists(st.sampled_from(MORE) | st.binary(max_size=9), max_size=2),
 )
 
 
-@given(ENDPOINTS | damaged(ENDPOINTS) | USUAL | damaged(USUAL))
-def test_shortcut_through_an_endpoint_gives_what_the_table_gives(raw: bytes) -> None:
-    def outcome(read: Callable[[], Any]) -> object:
+@given(ENDPOINTS | damaged(ENDPOINTS) | USUAL | damaged(USUAL), st.sampled_from(Family))
+def test_shortcut_through_an_endpoint_gives_what_the_table_gives(raw: bytes, family: Family) -> None:
+    def outcome(read: Callable[[bytes], Any]) -> object:
         try:
-            return read()
+            return endpoint_fact(family, read(raw))
         except InvalidField as refused:
-            return refused.reason
+            return str(refused)
 
-    whole = b"\n\x00" + field_of_any_size(2, raw) + field(4, b"IPv4")
-    by_shortcut = outcome(lambda: ENDPOINT_SLICE.read(whole).endpoints[0])
-    assert outcome(lambda: ENDPOINT.read(raw)) == by_shortcut
+    assert outcome(ENDPOINT.read) == outcome(BY_SHORTCUT.read)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=3))
+def test_entry_of_a_map_is_read_as_the_table_says(key: bytes, value: bytes, more: bytes) -> None:
+    raw = field_of_any_size(1, key) + field_of_any_size(2, value) + more
+
+    def outcome(read: Callable[[bytes], tuple[str, str]]) -> object:
+        try:
+            return read(raw)
+        except InvalidField as refused:
+            return str(refused)
+
+    def by_the_table(raw: bytes) -> tuple[str, str]:
+        values = read(ENTRY, raw)
+        return values.get("key", ""), values.get("value", "")
+
+    assert outcome(by_the_table) == outcome(entry)
 
 
 def field_of_any_size(number: int, content: bytes) -> bytes:
@@ -300,3 +331,37 @@ def test_one_damaged_object_of_a_list_costs_only_itself(
 def test_damaged_page_is_used_in_part_or_refused_as_a_whole(body: bytes) -> None:
     told = refusal(lambda raw: list_resource(lambda _: answer(raw, CONTENT_TYPE), SERVICES, 500), body)
     assert not told or told.startswith("the list of services ")
+
+
+class Watched:
+    """A watch in protobuf whose frames are handed to the loop one by one."""
+
+    def __init__(self, resource: Resource, store: Store) -> None:
+        self.loop = ListWatch(
+            resource, lambda: cast("Any", self), store.apply, Pace(uniform=lambda low, _: low)
+        )
+
+    def take(self, frame: bytes) -> None:
+        self.loop._open = lambda *_: answer(protobuf.framed(frame), STREAMED)  # type: ignore[method-assign] # noqa: SLF001
+        self.loop._position.listed("9")  # noqa: SLF001
+        with suppress(ApiFailed):
+            self.loop._watch()  # noqa: SLF001
+
+
+STREAMED = f"{CONTENT_TYPE};stream=watch"
+
+
+@given(st.sampled_from(["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]), st.data())
+def test_one_damaged_watch_event_costs_only_its_object(verb: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(SERVICE_ITEMS) - 1))
+    damage = data.draw(damaged(st.just(SERVICE_ITEMS[at])))
+    store = Store()
+    store.apply(listed(SERVICES, SERVICE_ITEMS))
+    before = dict(store.services)
+    touched = {PROTOBUF.key(Kind.SERVICE, each) for each in (SERVICE_ITEMS[at], damage)}
+    unknown, watched = message_of("Unknown"), message_of("WatchEvent")
+    unknown.raw, watched.type = damage, verb
+    watched.object.raw = protobuf.MAGIC + unknown.SerializeToString()
+    Watched(SERVICES, store).take(watched.SerializeToString())
+    assert all(store.services.get(key) == thing for key, thing in before.items() if key not in touched)
+    assert all(str(each).isprintable() for each in store.rejections)

@@ -61,11 +61,12 @@ def _too_large(error: TooLargeError) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came in: `verb` is list or watch, or get for anything else."""
+    """A request as it came in: `verb` is list or watch, or get for anything else; `accept` is its header."""
 
     verb: str
     path: str
     query: dict[str, str]
+    accept: str = ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         served = SERVED.get(url.path)
         verb = "get" if served is None else "watch" if query.get("watch") in ("true", "1") else "list"
-        self.api.requests.append(Request(verb, url.path, query))
+        self.api.requests.append(Request(verb, url.path, query, self.headers.get("Accept", "")))
         time.sleep(self.api.faults.delay_s)
         failure = self.api.faults.next_failure(served.kind if served else "")
         if failure is not None:
@@ -272,7 +273,7 @@ class Handler(BaseHTTPRequestHandler):
                     stream.bookmarks_due = 0
                     if stream.error_due:
                         events.append(answers.error(answers.status(stream.error_due, "ended as asked")))
-                    if events or time.monotonic() >= ends_at:
+                    if events or stream.ended or time.monotonic() >= ends_at:
                         return events, after
                     stream.told = after
                 left_s = _TIME_LEFT_UNKNOWN_S if stream.stalled else ends_at - time.monotonic()

@@ -123,6 +123,10 @@ class StubApi:
         """Cut every open stream in mid-air."""
         self.faults.close()
 
+    def end_streams(self) -> None:
+        """End every open stream in order, before its time, as a server does that shuts down."""
+        self.faults.end()
+
     def stall_streams(self) -> None:
         """Say nothing any more on the streams that are open now; new ones are well."""
         self.faults.stall()

@@ -43,12 +43,13 @@ class Failure:
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One watch. A stalled one stays open and says nothing any more; a closed one ends in mid-air."""
+    """One watch. A stalled one stays open and says nothing any more; a closed one ends in mid-air, an ended one in order."""
 
     kind: str
     connection: socket.socket
     stalled: bool = False
     closed: bool = False
+    ended: bool = False
     compressed: bool = False
     bookmarks_due: int = 0
     error_due: int = 0
@@ -98,6 +99,12 @@ class Faults:
             for stream in self.streams:
                 stream.closed = True
                 sever(stream.connection)
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        with self.changed:
+            for stream in self.streams:
+                stream.ended = True
             self.changed.notify_all()
 
     def stall(self) -> None:

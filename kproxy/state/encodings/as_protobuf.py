@@ -90,7 +90,7 @@ def _unwrapped(body: bytes) -> tuple[str, bytes]:
 
 def _read(takers: Takers, content: bytes) -> Values:
     try:
-        return read(takers, content)
+        return read(takers, bytes(content))
     except InvalidField as wrong:
         raise Malformed(str(wrong)) from None
 
@@ -106,7 +106,7 @@ def _head(raw: Raw) -> Values | None:
         return None
     head: Values = {}
     with suppress(InvalidField):
-        read_into(head, messages.HEAD, metadata)
+        read_into(head, messages.HEAD, bytes(metadata))
     return head
 
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from kproxy.agent.client_metrics import ClientMetrics
 from kproxy.client.connection import Connection, connect
 from kproxy.client.plugin_facts import Called, CallStatus, Expires, Rotated
+from kproxy.client.rate import RateLimiter
 from kproxy.errors import ApiFailed
 from stubapi import StubApi
 from stubapi.manifests import service
@@ -56,7 +57,11 @@ def counted() -> Counted:
 
 @pytest.fixture
 def connection(api: StubApi, counted: Counted, tmp_path: Path) -> Iterator[Connection]:
-    connected = connect(api.write_kubeconfig(tmp_path / "kubeconfig"), note=counted.metrics.noted)
+    connected = connect(
+        api.write_kubeconfig(tmp_path / "kubeconfig"),
+        note=counted.metrics.noted,
+        limiter=RateLimiter(20.0, 3),
+    )
     yield connected
     connected.close()
 

@@ -9,6 +9,7 @@ import pytest
 from kproxy.agent.pages import metrics_pages
 from kproxy.agent.web import JSON, TEXT, Page
 from kproxy.configuration import Configuration
+from kproxy.configuration.flags import configuration_to_flags
 from kproxy.configuration.schema import ClientConnection
 
 ASKED = "application/json;v={version};g=config.k8s.io;as={kind}"
@@ -16,7 +17,9 @@ STATUSZ = ASKED.format(version="v1beta1", kind="Statusz")
 
 
 def page(path: str, accept: str, configuration: Configuration = Configuration()) -> Page:  # noqa: B008 # it is frozen
-    answered = metrics_pages(configuration, lambda: Page(""), lambda: Page(""))(path)
+    answered = metrics_pages(
+        configuration, configuration_to_flags(configuration), lambda: Page(""), lambda: Page("")
+    )(path)
     assert answered is not None
     return answered if isinstance(answered, Page) else answered(accept)
 

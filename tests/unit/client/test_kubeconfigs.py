@@ -375,6 +375,18 @@ GOOD = [
         {"server": "https://[fe80::1%25eth0]:6443"},
     ),
     Row(
+        "highest port",
+        "net Dial",
+        kubeconfig({"server": "https://h:65535"}),
+        {"server": "https://h:65535"},
+    ),
+    Row(
+        "user in the URL",
+        "net/http Client.send",
+        kubeconfig({"server": "https://me@h"}, {}),
+        {"server": "https://h", "headers": {"Authorization": f"Basic {packed(b'me:')}"}},
+    ),
+    Row(
         "name beyond ASCII",
         "net/http idnaASCII",
         kubeconfig({"server": "https://bücher.example"}),
@@ -607,6 +619,15 @@ GOOD = [
         "rest/url_utils.go DefaultServerUrlFor",
         kubeconfig({"server": "h:6443"}, {"client-certificate": "client.crt", "client-key": "client.key"}),
         {"server": "https://h:6443", "certificate": ClientCertificate(CERTIFICATE, KEY)},
+    ),
+    Row(
+        "host and port with a client certificate as data",
+        "rest/url_utils.go DefaultServerUrlFor",
+        kubeconfig(
+            {"server": "h:6443"},
+            {"client-certificate-data": packed(CERTIFICATE), "client-key-data": packed(KEY)},
+        ),
+        {"server": "https://h:6443"},
     ),
     Row(
         "http with a client certificate",
@@ -930,6 +951,24 @@ BAD = [
         r"contexts\[0\] 'here': cluster: it is missing; name one of the clusters",
     ),
     Row(
+        "context of no name without a cluster",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {"contexts": [{"context": {"user": ""}}]},
+        r"contexts\[0\] '': cluster: it is missing",
+    ),
+    Row(
+        "cluster of no name without a server",
+        "clientcmd/validation.go ErrEmptyCluster",
+        {**kubeconfig(context={"user": "admin"}), "clusters": [None]},
+        r"clusters\[0\] '': server: it is missing",
+    ),
+    Row(
+        "unknown cluster where there is none",
+        "clientcmd/validation.go validateContext",
+        {**kubeconfig(), "clusters": None},
+        r"there is no cluster 'home'; name one that is there \(none\)",
+    ),
+    Row(
         "empty cluster",
         "clientcmd/validation.go ErrEmptyCluster",
         {**kubeconfig(), "clusters": [{"name": "home"}]},
@@ -1014,6 +1053,24 @@ BAD = [
         "net/url validOptionalPort",
         kubeconfig({"server": "https://h:port"}),
         "server: its port is no number",
+    ),
+    Row(
+        "port 0",
+        "net Dial",
+        kubeconfig({"server": "https://h:0"}),
+        "server: its port is not one of 1 to 65535",
+    ),
+    Row(
+        "port alone",
+        "crypto/tls, no name to verify",
+        kubeconfig({"server": "https://:6443"}),
+        "server: it names no host",
+    ),
+    Row(
+        "slashes without a scheme",
+        "rest/url_utils.go DefaultServerURL",
+        kubeconfig({"server": "//h:6443"}),
+        "server: it is neither a URL nor host:port",
     ),
     Row(
         "port that is too large",
@@ -1162,6 +1219,36 @@ BAD = [
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"token": CANARY, "password": CANARY}),
         "token: username or password stands beside it",
+    ),
+    Row(
+        "token with a user without a password",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"token": CANARY, "username": "me"}),
+        "token: username or password stands beside it",
+    ),
+    Row(
+        "certificate as data without a key",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"client-certificate-data": packed(CERTIFICATE)}),
+        r"users\[0\] 'admin': client-key: it is missing",
+    ),
+    Row(
+        "plugin with a variable that is null",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"exec": {"command": "a", "apiVersion": V1BETA1, "env": [None]}}),
+        r"users\[0\] 'admin': exec.env\[0\].name: '' is no name of a variable",
+    ),
+    Row(
+        "plugin without a command, without TLS",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig({"server": "http://h"}, {"exec": {"apiVersion": V1}}),
+        r"users\[0\] 'admin': exec.command: it is missing",
+    ),
+    Row(
+        "plugin without a command, beside a token",
+        "clientcmd/validation.go validateAuthInfo",
+        kubeconfig(user={"token": CANARY, "exec": {"apiVersion": V1}}),
+        r"users\[0\] 'admin': exec.command: it is missing",
     ),
     Row(
         "token file with a user",
@@ -1548,9 +1635,19 @@ def test_pod_with_an_empty_kubeconfig_is_used(pod: Path) -> None:
     assert "https://10.96.0.1:443" == find_target(written(pod, b"# nothing"), "").server
 
 
-def test_pod_with_a_wrong_kubeconfig_is_not_used(pod: Path) -> None:
-    with pytest.raises(InputError, match="there is no context 'nosuch'"):
-        find_target(written(pod, {"current-context": "nosuch"}), "")
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"current-context": "nosuch"}, "there is no context 'nosuch'"),
+        ({"clusters": [{"name": "home"}]}, "current-context: it is missing"),
+        ({"users": [{"name": "admin"}]}, "current-context: it is missing"),
+        ({"contexts": [{"name": "here"}]}, "current-context: it is missing"),
+        ({"users": 7}, "users: a list is wanted"),
+    ],
+)
+def test_pod_with_a_wrong_kubeconfig_is_not_used(pod: Path, given: object, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        find_target(written(pod, given), "")
 
 
 def test_pod_with_master_alone_sends_nobody_its_token(pod: Path) -> None:
@@ -1594,7 +1691,7 @@ def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
         "tls-server-name": "kubernetes",
         "proxy-url": "http://p:3128",
         "disable-compression": True,
-        "extensions": [{"name": "other", "extension": None}, extension],
+        "extensions": [None, {"name": "other", "extension": None}, extension],
     }
     given = kubeconfig(cluster, {"exec": {**PLUGIN, "provideClusterInfo": True}})
     assert BEARER == find_target(written(folder, given), "").credentials.headers()
@@ -1607,6 +1704,24 @@ def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
         "config": {"audience": "here", "n": 7},
     }
     assert wanted == json.loads((folder / "info").read_text())["spec"]["cluster"]
+
+
+def test_plugin_gets_its_arguments_and_environment(folder: Path) -> None:
+    PluginProgram(folder).does(
+        f"""printf '%s|' "$#" "$@" "$ONE" "$TWO" "$KUBERNETES_EXEC_INFO" > {folder}/seen"""
+    )
+    plugin = {
+        **PLUGIN,
+        "args": ["a b", None, "c"],
+        "env": [{"name": "ONE", "value": "1"}, {"name": "TWO"}],
+        "provideClusterInfo": True,
+    }
+    with pytest.raises(EnvironmentLacking):
+        find_target(written(folder, kubeconfig(user={"exec": plugin})), "").credentials.headers()
+    *given, info, _ = (folder / "seen").read_text().split("|")
+    assert ["3", "a b", "", "c", "1", ""] == given
+    assert SERVER == json.loads(info)["spec"]["cluster"]["server"]
+    assert "certificate-authority-data" not in json.loads(info)["spec"]["cluster"]
 
 
 @pytest.mark.parametrize(

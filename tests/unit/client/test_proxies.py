@@ -297,6 +297,11 @@ def test_variable_that_is_no_url_at_all_is_passed_over_and_told(
     assert SECRET not in line
 
 
+@pytest.mark.parametrize("server", ["https://127.0.0.1:6443", "https://localhost", HTTPS])
+def test_variable_that_cannot_be_used_does_not_matter_to_an_excepted_server(server: str) -> None:
+    assert "" == chosen(server, HTTPS_PROXY="ftp://alice:hunter2@proxy", NO_PROXY="api.example.com")
+
+
 def test_http_proxy_in_a_cgi_environment_is_refused() -> None:
     with pytest.raises(InputError, match="HTTP_PROXY is not used where REQUEST_METHOD is set"):
         chosen(HTTP, HTTP_PROXY="http://10.1.2.3:8080", REQUEST_METHOD="POST")

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import resource
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,7 @@ from authorities import Signed, authority, signed_by
 from kproxy.client.connection import Connection
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
 from kproxy.client.tls import client_context
-from kproxy.errors import ApiFailed, InputError
+from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from tlsservers import Seen, tls_server
 
 TIMEOUT_S = 10.0
@@ -75,6 +76,18 @@ def test_name_is_matched_and_sent() -> None:
     with tls_server(signed_by(ROOT, "localhost")) as seen:
         assert b"ok" == asked(seen, TlsSettings(ROOT.pem), host="localhost")
     assert ["localhost"] == seen.server_names
+
+
+def test_name_is_expected_in_lower_case() -> None:
+    with tls_server(signed_by(ROOT, "localhost")) as seen:
+        assert b"ok" == asked(seen, TlsSettings(ROOT.pem), host="LocalHost")
+    assert ["localhost"] == seen.server_names
+
+
+def test_address_of_ipv6_is_matched() -> None:
+    with tls_server(signed_by(ROOT, "::1"), address="::1") as seen:
+        assert b"ok" == asked(seen, TlsSettings(ROOT.pem), host="[::1]")
+    assert [None] == seen.server_names
 
 
 def test_server_name_stands_for_the_host() -> None:
@@ -295,6 +308,17 @@ def test_client_certificate_that_cannot_be_used_is_said(certificate: bytes, key:
     with pytest.raises(InputError, match=fault) as caught:
         client_context(TlsSettings(ROOT.pem), ClientCertificate(certificate, key), "the settings")
     assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_lack_of_descriptors_is_said() -> None:
+    pair = proof_of(signed_by(ROOT))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(EnvironmentLacking, match="Too many open files; mount /proc, or free descriptors"):
+            client_context(TlsSettings(is_verified=False), pair, "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_key_is_found_behind_its_parameters_and_beside_its_certificate() -> None:

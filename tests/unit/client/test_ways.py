@@ -2,9 +2,12 @@
 
 import socket
 import ssl
+import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +89,20 @@ def test_proxy_reaches_and_resolves_the_server(
     assert [f"CONNECT {bare}" if scheme == "http" else bare] == proxied.asked
     assert [BEARER] * 2 == [headers["Authorization"] for _, headers in api.requests]
     assert ["somebody"] == api.client_names
+
+
+def test_name_beyond_ascii_is_asked_for_as_dns_has_it() -> None:
+    with tls_server(signed_by(ROOT, "xn--bcher-kva.test")) as api, proxy(http()) as proxied:
+        assert b"ok" == asked(f"https://bücher.test:{api.port}", f"http://127.0.0.1:{proxied.port}")
+    assert [f"CONNECT xn--bcher-kva.test:{api.port}"] == proxied.asked
+    assert ["xn--bcher-kva.test"] == api.server_names
+
+
+@pytest.mark.parametrize(("scheme", "serve"), [("http", http()), ("socks5", socks())])
+def test_name_with_a_last_dot_is_expected_without_it(api: Seen, scheme: str, serve: Serve) -> None:
+    with proxy(serve) as proxied:
+        assert b"ok" == asked(f"https://{NAME}.:{api.port}", f"{scheme}://127.0.0.1:{proxied.port}")
+    assert [NAME] == api.server_names
 
 
 def test_tunnel_is_asked_for_with_a_host(api: Seen) -> None:
@@ -191,6 +208,7 @@ def test_certificate_of_the_server_behind_a_proxy_is_verified(api: Seen) -> None
         way = f"http://alice:hunter2@127.0.0.1:{proxied.port}"
         said = refusal(f"https://{NAME}:{api.port}", way, TlsSettings(authority().pem))
     assert f"https://{NAME}:{api.port}: we do not trust its certificate" in said
+    assert f"; the proxy is http://127.0.0.1:{proxied.port} of proxy-url in the kubeconfig x" in said
     assert [] == api.requests
 
 
@@ -273,6 +291,66 @@ def test_silent_proxy_is_given_up(api: Seen, scheme: str, monkeypatch: pytest.Mo
     assert f"the proxy {scheme}://127.0.0.1:{proxied.port} has gone silent" in said
 
 
+def drips_in_the_handshake(connection: socket.socket, _: Proxied) -> None:
+    """The head of a TLS record of 16 kB, and then a byte now and then."""
+    connection.recv(1 << 16)
+    drips(connection, b"\x16\x03\x03\x3f\xff")
+
+
+def drips_in_the_tunnel(connection: socket.socket, _: Proxied) -> None:
+    connection.recv(1 << 16)
+    drips(connection, b"HTTP/1.1 200 OK\r\nX: ")
+
+
+def drips(connection: socket.socket, head: bytes) -> None:
+    connection.sendall(head)
+    while True:
+        connection.sendall(b"\x02")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "serve"), [("https", drips_in_the_handshake), ("http", drips_in_the_tunnel)]
+)
+def test_proxy_that_is_never_ready_is_given_up(
+    scheme: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "LONGEST_GREETING_S", 0.3)
+    with proxy(serve) as proxied:
+        said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@127.0.0.1:{proxied.port}")
+    assert f"the proxy {scheme}://127.0.0.1:{proxied.port} has gone silent" in said
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("through", ["", "http", "socks5"])
+def test_server_that_is_never_ready_is_given_up(through: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "LONGEST_GREETING_S", 0.3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        proxy(drips_in_the_handshake) as server,
+        proxy(socks() if through == "socks5" else http()) as proxied,
+    ):
+        way = f"{through}://127.0.0.1:{proxied.port}" if through else ""
+        said = refusal(f"https://127.0.0.1:{server.port}", way)
+    assert f"https://127.0.0.1:{server.port} has gone silent" in said
+    until = time.monotonic() + TIMEOUT_S
+    while before < open_descriptors() and time.monotonic() < until:
+        time.sleep(0.02)  # the other side's end
+    assert before >= open_descriptors()
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_lack_of_threads_is_said(api: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    assert "the system gives no more threads" in refusal(f"https://127.0.0.1:{api.port}")
+
+
 def test_loopback_is_reached_without_the_proxy_of_the_environment(
     api: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +374,36 @@ def test_server_without_tls_is_asked_through_the_proxy_and_gets_no_credentials()
     head = proxied.heads[0]
     assert b"Proxy-Authorization: Basic " + b64encode(b"alice:hunter2") in head
     assert BEARER.encode() not in head
+
+
+def test_server_without_tls_is_reached_over_socks() -> None:
+    with tls_server(None) as api, proxy(socks("alice:hunter2")) as proxied:
+        way = f"socks5://alice:hunter2@127.0.0.1:{proxied.port}"
+        assert b"ok" == asked(f"http://{NAME}:{api.port}", way, None)
+        ((_, headers),) = api.requests
+    assert [f"{NAME}:{api.port}"] == proxied.asked
+    assert "Authorization" not in headers
+
+
+@pytest.mark.parametrize(
+    "reply", [b"\5\0\5\0\0\3\4\xff\xff\xff\xff\0\0", b"\5\0\5\0\0\7", b"\4\0", b"\5\0\5\0\1"]
+)
+def test_socks_proxy_that_answers_anything_is_said(reply: bytes) -> None:
+    def serve(connection: socket.socket, _: Proxied) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(reply[:2])
+        connection.recv(1 << 16)
+        connection.sendall(reply[2:])
+
+    with proxy(serve) as proxied:
+        said = refusal(f"https://{NAME}", f"socks5://127.0.0.1:{proxied.port}")
+    assert f"the proxy socks5://127.0.0.1:{proxied.port} does not lead to https://{NAME}" in said
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_name_that_dns_cannot_hold_is_said(scheme: str) -> None:
+    said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@{'a' * 70}.test")
+    assert "a" * 70 in said
 
 
 def test_wrong_login_for_a_server_without_tls_is_said() -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from kproxy.configuration import Configuration, Mode, decode_configuration
+from kproxy.configuration.flags import decode_flags
 from kproxy.configuration.schema import Conntrack, IptablesOptions
 from kproxy.errors import InputError, InvalidField
 from kproxy.model.settings import DetectLocalMode
@@ -345,6 +346,26 @@ def test_wrong_value_is_refused_by_its_path_with_what_is_allowed(
         decode_configuration(HEADER | fields)
     assert field == refused.value.field
     assert says in refused.value.reason
+
+
+@pytest.mark.parametrize("content_type", ["application/yaml", "application/cbor", "protobuf", "a/b\n"])
+def test_content_type_that_no_answer_is_read_in_is_refused(content_type: str) -> None:
+    with pytest.raises(InvalidField, match="is none of application/json, application/vnd") as refused:
+        decoded(clientConnection={"contentType": content_type})
+    assert "clientConnection.contentType" == refused.value.field
+    with pytest.raises(InvalidField) as refused:
+        decoded(clientConnection={"acceptContentTypes": f"application/json,{content_type}"})
+    assert "clientConnection.acceptContentTypes" == refused.value.field
+    with pytest.raises(InvalidField) as refused:
+        decode_flags({"kube-api-content-type": content_type})
+    assert "--kube-api-content-type" == refused.value.field
+
+
+def test_content_type_is_protobuf_unless_something_else_is_said() -> None:
+    protobuf = "application/vnd.kubernetes.protobuf"
+    assert protobuf == decoded(clientConnection={"contentType": ""}).client_connection.content_type
+    assert protobuf == decode_flags({}).client_connection.content_type
+    assert "" == decode_flags({"kube-api-content-type": ""}).client_connection.content_type
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ ENDPOINT: Final = message(
 ENDPOINT_SLICE: Final = message(
     wire.EndpointSlice,
     (1, "metadata", SLICE_METADATA),
-    (2, "endpoints", list_of(shortcut(ENDPOINT, _CONDITIONS))),
+    (2, "endpoints", list_of(shortcut(ENDPOINT))),
     (
         3,
         "ports",

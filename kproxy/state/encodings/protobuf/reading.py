@@ -75,30 +75,28 @@ def read_into(values: Values, takers: Takers, data: bytes) -> None:  # noqa: C90
     try:
         while at < end:
             tag = data[at]
-            at += 1
+            size = data[at + 1]
+            at += 2
             if tag >= _CONTINUES:
-                tag, at = varint(data, at - 1)
-            wire_type = tag & 7
-            if wire_type == BYTES:
+                tag, at = varint(data, at - 2)
                 size = data[at]
                 at += 1
-                if size >= _CONTINUES:
-                    size, at = varint(data, at - 1)
+            wire_type = tag & 7
+            if wire_type > BYTES or wire_type == FIXED64:
+                at = _past_unused(takers, tag, data, at - 1)
+                continue
+            if size >= _CONTINUES:
+                size, at = varint(data, at - 1)
+            take = find(tag)
+            if wire_type == BYTES:
                 begin = at
                 at += size
-                if (take := find(tag)) is not None:
+                if take is not None:
                     if at > end:
                         break
                     take(values, data[begin:at])
-            elif wire_type == VARINT:
-                number = data[at]
-                at += 1
-                if number >= _CONTINUES:
-                    number, at = varint(data, at - 1)
-                if (take := find(tag)) is not None:
-                    take(values, number)
-            else:
-                at = _past_unused(takers, tag, data, at)
+            elif take is not None:
+                take(values, size)
     except IndexError:
         at = end + 1
     if at != end:

@@ -31,8 +31,12 @@ def _joined(_name: str, key: str, _read: Read) -> Take:
     """The bytes of all of them together, which mean what all of them mean one after another."""
 
     def take(values: Values, content: bytes) -> None:
-        before = values.get(key)
-        values[key] = content if before is None else before + content
+        if (before := values.get(key)) is None:
+            values[key] = content
+        elif isinstance(before, bytes):
+            values[key] = bytearray(before + content)
+        else:
+            before += content  # many parts cost no more than their bytes
 
     return take
 
@@ -78,7 +82,9 @@ TEXT: Final = Type("text", BYTES, reading.text)
 ANY_TEXT: Final = Type("text", BYTES, reading.any_text)
 """Text, or empty where it is none."""
 
-NAME: Final = Type("text", BYTES, Kept(reading.text).__getitem__)
+_names = Kept(reading.text)
+
+NAME: Final = Type("text", BYTES, _names.__getitem__)
 """Text that many objects have alike."""
 
 BOOL: Final = Type("true or false", VARINT, bool)
@@ -129,7 +135,7 @@ def message(shape: type[msgspec.Struct], *fields: tuple[int, str, Type]) -> Type
         for attribute, name, read_part in parts:
             if attribute in values:
                 try:
-                    values[attribute] = read_part(values[attribute])
+                    values[attribute] = read_part(bytes(values[attribute]))
                 except InvalidField as wrong:
                     raise within(name, wrong) from None
         for attribute, name in required:
@@ -145,16 +151,32 @@ def kept(kind: Type) -> Type:
     return replace(kind, read=Kept(kind.read).__getitem__)
 
 
-_ENTRY = table((1, "key", NAME), (2, "value", NAME))
+_KEY, _VALUE = (number << 3 | BYTES for number in (1, 2))
+_TWO_BYTES = 0x80
+"""From here on a length has more than one byte."""
+
+ENTRY = table((1, "key", NAME), (2, "value", NAME))
 
 
 def entry(content: bytes) -> tuple[str, str]:
-    """One entry of a map of text; what is absent is empty."""
-    values = reading.read(_ENTRY, content)
+    """One entry of a map of text; what is absent is empty. The usual order of short texts is read without the table."""
+    try:
+        middle = content[1] + 2
+        size = content[middle + 1]
+        if (
+            content[0] == _KEY
+            and content[middle] == _VALUE
+            and middle + size + 2 == len(content)
+            and max(content[1], size) < _TWO_BYTES
+        ):
+            return _names[content[2:middle]], str(content[middle + 2 :], "utf-8")
+    except (IndexError, UnicodeDecodeError, InvalidField):
+        pass
+    values = reading.read(ENTRY, content)
     return values.get("key", ""), values.get("value", "")
 
 
-MAP: Final = Type("a map of text", BYTES, Kept(entry).__getitem__, _entry_of_map)
+MAP: Final = Type("a map of text", BYTES, entry, _entry_of_map)
 
 
 def one_annotation(annotation: str, made: Callable[[str], Any]) -> Type:

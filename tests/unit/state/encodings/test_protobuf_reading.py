@@ -1,5 +1,6 @@
 """Protobuf that is not as it should be: each object is refused by the field that is wrong, and still has its name."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -54,8 +55,8 @@ TOO_LONG = b"\xff" * 9 + b"\x01"
         (NAMED + b"\xa3\x06\xa2\x06\x7f\xa4\x06", "", "is cut off"),
         (NAMED + b"\xa3\x06" * 100_000, "", "is cut off"),
         (NAMED + b"\xa3\x06\xa6\x06\xa4\x06", "", "wire type 6"),
-        (NAMED + b"\xa4\x06", "", "wire type 4"),
-        (NAMED + b"\x07", "", "wire type 7"),
+        (NAMED + b"\xa4\x06\x00", "", "wire type 4"),
+        (NAMED + b"\x07\x00", "", "wire type 7"),
         (NAMED, "spec", "is missing"),
         (field(2, b""), "metadata", "is missing"),
     ],
@@ -146,6 +147,14 @@ def test_message_in_several_parts_has_the_fields_of_all() -> None:
     assert found.key == PROTOBUF.key(Kind.SERVICE, raw + again)
 
 
+def test_message_in_a_million_parts_costs_no_more_than_its_bytes() -> None:
+    raw = NAMED + field(2, field(3, b"10.96.0.1")) + field(1, b"") * 1_000_000 + field(1, field(1, b"last"))
+    began_at = time.process_time()
+    found = PROTOBUF.fact(Kind.SERVICE, raw, [])
+    assert 10.0 > time.process_time() - began_at
+    assert NamespacedName("default", "last") == found.key == PROTOBUF.key(Kind.SERVICE, raw)
+
+
 def test_conditions_in_several_parts_have_the_fields_of_all() -> None:
     meta = slice_bytes()
     parts = field(1, b"10.128.1.5") + field(2, b"\x08\x00") + field(2, b"\x18\x01")
@@ -155,7 +164,10 @@ def test_conditions_in_several_parts_have_the_fields_of_all() -> None:
     assert (False, True) == (only.ready, only.terminating)
 
 
-@pytest.mark.parametrize(("deleted_at", "expected"), [(None, False), ("2026-11-27T09:23:04Z", True)])
+@pytest.mark.parametrize(
+    ("deleted_at", "expected"),
+    [(None, False), ("2026-11-27T09:23:04Z", True), ("1969-12-31T23:59:59Z", True)],
+)
 def test_node_that_is_being_deleted_is_known(deleted_at: str | None, expected: bool) -> None:
     node = manifests.node("node-1")
     node["metadata"]["deletionTimestamp"] = deleted_at
