@@ -39,13 +39,13 @@ def _read(descriptor: int, most_bytes: int, deadline: float) -> bytes:
     readable = select.poll()
     readable.register(descriptor, select.POLLIN)
     while True:
-        while not readable.poll(_LOOK_S * 1000):
-            if process.is_ending():
-                raise InterruptedError(None, "kproxy is about to end")
-            if time.monotonic() > deadline:
-                raise TimeoutError(None, f"its end has not come within {_LONGEST_WAIT_S:g} s")
+        is_ready = bool(readable.poll(_LOOK_S * 1000))
+        if process.is_ending():
+            raise InterruptedError(None, "kproxy is about to end")
         if time.monotonic() > deadline:
             raise TimeoutError(None, f"its end has not come within {_LONGEST_WAIT_S:g} s")
+        if not is_ready:
+            continue
         try:
             chunk = os.read(descriptor, _CHUNK_BYTES)
         except BlockingIOError:
