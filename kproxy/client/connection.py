@@ -16,7 +16,7 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
-from kproxy.client.failures import Peer, broken_transport, refused_answer
+from kproxy.client.failures import Peer, broken_transport, is_about_trust, refused_answer
 from kproxy.client.masked import secrets_of
 from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
@@ -245,16 +245,7 @@ class Connection:
         began_at = time.monotonic()
         code = "<error>"
         try:
-            response = self._way.pool().request(
-                method,
-                f"{self.peer.server}{path}",
-                body=body,
-                headers=self._headers() | headers,
-                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
+            response = self._sent(method, path, read_timeout_s, headers, body)
             code = str(response.status)
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -265,6 +256,26 @@ class Connection:
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
+
+    def _sent(
+        self, method: str, path: str, read_timeout_s: float, headers: Mapping[str, str], body: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
+        """Sent once; a server that is not trusted gets nothing."""
+        while True:
+            try:
+                return self._way.pool().request(
+                    method,
+                    f"{self.peer.server}{path}",
+                    body=body,
+                    headers=self._headers() | headers,
+                    timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                )
+            except transport.SSLError as error:
+                if not (is_about_trust(error) and self._way.reads_authority_anew()):
+                    raise
 
     def _read_all(self, method: str, body_bytes: int) -> None:
         self._note(Received(method, self.peer.host, body_bytes))

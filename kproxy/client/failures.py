@@ -29,6 +29,11 @@ _ELSEWHERE = (
     "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
 )
 
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+"""In what OpenSSL says of a certificate that it refuses."""
+
+_NOTHING_IN_COMMON = "ALERT_HANDSHAKE_FAILURE", "ALERT_PROTOCOL_VERSION"
+
 _TOO_LARGE = "Too large resource version"
 """How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
 storage/errors.go); client-go reads it too, as not every server names the cause."""
@@ -153,9 +158,19 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
     return text
 
 
+def is_about_trust(error: Exception) -> bool:
+    """Whether TLS failed because we do not trust the other side's certificate."""
+    return _UNTRUSTED in str(error)
+
+
 def _tls_advice(detail: str, credentials: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in detail:
+    if _UNTRUSTED in detail:
         return f"we do not trust its certificate; correct the address or the authority in {credentials}"
+    if any(alert in detail for alert in _NOTHING_IN_COMMON):
+        return (
+            "it has no version or cipher of TLS in common with us, or wants a client certificate; "
+            f"check the server, and {credentials}"
+        )
     if "ALERT" in detail:
         return f"it does not accept our client certificate; renew the one in {credentials}"
     return f"TLS fails; check the address and certificates in {credentials}"
