@@ -17,12 +17,13 @@ from urllib3 import exceptions as transport
 from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, is_about_trust, refused_answer
-from kproxy.client.masked import secrets_of
 from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
+from kproxy.client.told import secrets_of
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError, Malformed
-from kproxy.state.encodings import JSON, Encoding, encoding_of
+from kproxy.state.encodings import JSON, MEDIA_TYPES, Encoding, encoding_of
+from kproxy.state.validate import quoted
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class AnswerTooLarge(ApiFailed):
 class Answer:
     """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
 
-    `read_all` is told the length of a body that was read to its end at once, unpacked.
+    `read_all` is told the length of a body that was read to its end at once, unpacked; `shown` makes the server's words
+    fit for a message.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Answer:
         response: urllib3.BaseHTTPResponse,
         failed: Callable[[Exception], ApiFailed],
         read_all: Callable[[int], None] = lambda _: None,
+        shown: Callable[[str], str] = str,
     ) -> None:
         self._response = response
+        self._shown = shown
         self._failed = failed
         self._read_all = read_all
 
@@ -73,11 +77,13 @@ class Answer:
     @property
     def encoding(self) -> Encoding:
         """How the body is encoded, which is for the server to say; ApiFailed if we cannot read that."""
+        content_type = self._response.headers.get("Content-Type", "")
         try:
-            return encoding_of(self._response.headers.get("Content-Type", ""))
+            return encoding_of(content_type)
         except InputError as unknown:
+            shown = quoted(self._shown(content_type))
             raise ApiFailed(
-                f"the answer is of a Content-Type that we cannot read: {unknown}; "
+                f"the answer is of a Content-Type that we cannot read: {shown} is none of {', '.join(MEDIA_TYPES)}; "
                 "check what stands between us and the API server"
             ) from unknown
 
@@ -198,7 +204,7 @@ class Connection:
             is_watch=is_watch,
         )
         if response.status == HTTPStatus.OK:
-            return Answer(response, self._failed, partial(self._read_all, "GET"))
+            return Answer(response, self._failed, partial(self._read_all, "GET"), self.peer.shown)
         try:
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:

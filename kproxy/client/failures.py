@@ -1,7 +1,6 @@
 """What went wrong between us and the API server, said so that a person knows what to do."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import proxy_failure, wrong_login
+from kproxy.client.told import secrets_of, without
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
@@ -70,12 +70,17 @@ class Peer:
         """`address:port` as the URL has them, without user and password."""
         return without_user(self.server).partition("://")[2].partition("/")[0]
 
+    def shown(self, text: str) -> str:
+        """What it said, or its proxy, without the secrets that we told them."""
+        told = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
+        return without(told, text)
+
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
     """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
     remedy = _REMEDIES.get(body.code, "it failed")
     advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
-    said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
+    said = f" ({one_line(peer.shown(body.message))})" if body.message else ""
     seconds = retry_after_s
     if not seconds and body.details is not None:
         seconds = max(0, body.details.retry_after_seconds)
@@ -114,12 +119,6 @@ def _seconds(wish: str, now: str) -> int:
         return 0
 
 
-def _without(secrets: Iterable[str], text: str) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
 def one_line(text: str) -> str:
     """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
@@ -131,18 +130,21 @@ def one_line(text: str) -> str:
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
     if isinstance(error, transport.ProxyError) and peer.proxy is not None:
-        return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
+        return ApiFailed(
+            proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(peer, error))
+        )
     through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + through)
+    return ApiFailed(_transport_text(peer, error) + through)
 
 
-def _transport_text(error: Exception, server: str, credentials: str) -> str:
+def _transport_text(peer: Peer, error: Exception) -> str:
+    server, credentials = peer.server, peer.credentials
     match error:
         case transport.NameResolutionError():
             text = f"the name in {server} cannot be resolved; check DNS and the address in {credentials}"
         case transport.NewConnectionError():
             text = (
-                f"{server} cannot be reached ({_root_cause(error)}); check that an API server runs there, "
+                f"{server} cannot be reached ({_root_cause(peer, error)}); check that an API server runs there, "
                 f"or correct the address in {credentials}"
             )
         case transport.ConnectTimeoutError():
@@ -150,11 +152,11 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
         case transport.ReadTimeoutError():
             text = f"{server} has gone silent"
         case transport.ProtocolError():
-            text = f"{server} closed the connection ({_root_cause(error)})"
+            text = f"{server} closed the connection ({_root_cause(peer, error)})"
         case transport.SSLError():
-            text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(error)})"
+            text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(peer, error)})"
         case _:
-            text = f"{server} cannot be used: {_root_cause(error)}"
+            text = f"{server} cannot be used: {_root_cause(peer, error)}"
     return text
 
 
@@ -176,9 +178,9 @@ def _tls_advice(detail: str, credentials: str) -> str:
     return f"TLS fails; check the address and certificates in {credentials}"
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause(peer: Peer, error: BaseException) -> str:
     while (
         cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     ) is not None:
         error = cause
-    return one_line(without_user(str(error))) or type(error).__name__
+    return one_line(without_user(peer.shown(str(error)))) or type(error).__name__

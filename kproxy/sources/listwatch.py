@@ -35,7 +35,7 @@ from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw, Status
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import Kind
-from kproxy.state.validate import quoted
+from kproxy.state.validate import plain_word
 from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
@@ -333,7 +333,7 @@ class ListWatch:
             case "BOOKMARK":
                 pass
             case _:
-                raise Malformed(f"event type {quoted(event_type)}")
+                raise Malformed(f"event type {plain_word(event_type)}")
 
     def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
         """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
