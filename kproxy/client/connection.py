@@ -81,7 +81,7 @@ class Answer:
         try:
             return encoding_of(content_type)
         except InputError as unknown:
-            shown = quoted(self._shown(content_type))
+            shown = quoted(self._shown(content_type.partition(";")[0].strip()))
             raise ApiFailed(
                 f"the answer is of a Content-Type that we cannot read: {shown} is none of {', '.join(MEDIA_TYPES)}; "
                 "check what stands between us and the API server"
