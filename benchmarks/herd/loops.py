@@ -113,6 +113,9 @@ class _Watch(_Answer):
         self._from = 0 if self._has_list else int(query["resourceVersion"])
         self._idle_s = idle_s
 
+    def wait_at_most(self, seconds: float) -> None:
+        self._idle_s = seconds
+
     def chunks(self) -> Iterator[bytes]:
         world, tally = self._fleet.world, self._fleet.tally
         if self._has_list:

@@ -118,12 +118,15 @@ class Answer:
 
     def drain(self) -> None:
         """Read the end of the body if it comes at once, so that the connection can be used again."""
-        sock = getattr(self._response.connection, "sock", None)
-        if sock is None:
-            return
-        sock.settimeout(_DRAIN_S)
+        self.wait_at_most(_DRAIN_S)
         with suppress(ApiFailed):
             next(self._received(), b"")
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Bound each wait for more bytes from now on. The bound stays where the server is to close the connection."""
+        sock = getattr(self._response.connection, "sock", None)
+        if sock is not None:
+            sock.settimeout(seconds)
 
     def sever(self) -> None:
         """End the answer from another thread, even from under a blocked read."""

@@ -235,7 +235,7 @@ class ListWatch:
         answer: Answer | None = None
         with ExitStack() as streaming:
             try:
-                answer = streaming.enter_context(self._open(query, self._pace.idle_s))
+                answer = streaming.enter_context(self._open(query, self._pace.stream_idle_s))
                 encoding, frames = answer.encoding, self._frames(answer)
                 listed, resource_version = self._initial(encoding, frames)
             except ApiFailed as failure:
@@ -243,6 +243,7 @@ class ListWatch:
                     answer.drain()
                 self._do_without_stream(failure, begun=answer is not None)
                 return
+            answer.wait_at_most(self._pace.idle_s)
             self._take_list(listed, resource_version)
             self._note_watching(self._pace.clock())
             self._follow(encoding, frames)
@@ -250,7 +251,7 @@ class ListWatch:
 
     def _initial(self, encoding: Encoding, frames: Iterator[bytes]) -> tuple[Listed, str]:
         """ApiFailed, which may be a NoStream, if the stream ends before the list is complete."""
-        initial = InitialEvents(self._resource, self._pace.clock)
+        initial = InitialEvents(self._resource, self._pace.clock, self._pace.stream_idle_s)
         for frame in frames:
             end = initial.take(encoding, frame, lambda raw: self._refusal("list", encoding.status(raw)))
             if end is not None:

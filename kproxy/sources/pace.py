@@ -16,8 +16,10 @@ class Pace:
     the first time; load balancers end silent connections after 20 s or more, and each time is a first one.
     `idle_s` is how long a watch may be silent before it counts as dead: bookmarks come about once a minute. What we
     can do without is asked for again after `lacking_s`. With `streams` lists are asked for as such (KEP-3157), and where
-    a server has none, again only after `streams_again_s`: it may be a newer one then. `uniform(low, high)` draws the
-    lifetime of a watch and the pauses of the backoff; `wait(stopping, seconds)` spends such a pause.
+    a server has none, again only after `streams_again_s`: it may be a newer one then. Until its list is complete, a
+    stream may go without a further object for `stream_idle_s`: a server sends what there is without pauses, and then
+    the end. `uniform(low, high)` draws the lifetime of a watch and the pauses of the backoff; `wait(stopping, seconds)`
+    spends such a pause.
     """
 
     page_size: int = 500
@@ -33,6 +35,7 @@ class Pace:
     lacking_s: float = 120.0
     streams: bool = False
     streams_again_s: float = 3600.0
+    stream_idle_s: float = 20.0
     clock: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.uniform
     wait: Callable[[threading.Event, float], object] = threading.Event.wait

@@ -90,13 +90,16 @@ def is_about_streams(failure: ApiFailed, *, begun: bool) -> bool:
 class InitialEvents:
     """The list at the beginning of a watch, while it comes in.
 
-    NoStream where it shows that the server does not know such lists, or that this one has no end.
+    NoStream where it shows that the server does not know such lists, or that this one has no end: for `idle_s` there
+    was no further object, whatever else happened.
     """
 
-    def __init__(self, resource: Resource, clock: Callable[[], float]) -> None:
+    def __init__(self, resource: Resource, clock: Callable[[], float], idle_s: float) -> None:
         self._resource = resource
         self._clock = clock
+        self._idle_s = idle_s
         self._ends_at = clock() + LONGEST_S
+        self._due_at = clock() + idle_s
         self._found = Found(resource)
         self._bytes = 0
 
@@ -106,7 +109,8 @@ class InitialEvents:
         Raises what `refused` makes of an ERROR event. An object that cannot be used costs itself alone.
         """
         self._bytes += len(frame)
-        if self._bytes > MOST_BYTES or self._clock() > self._ends_at:
+        now = self._clock()
+        if self._bytes > MOST_BYTES or now > min(self._due_at, self._ends_at):
             raise NoStream(
                 f"the stream of {self._resource.name} has no end after {self._bytes >> 20} MB; it is given up"
             )
@@ -116,6 +120,8 @@ class InitialEvents:
                 raise refused(event.object)
             if event.type == "BOOKMARK":
                 return self._end(encoding.meta(event.object))
+            if event.type == "ADDED":
+                self._due_at = now + self._idle_s
             self._change(encoding, event.type, event.object)
         except Malformed as error:
             raise NoStream(

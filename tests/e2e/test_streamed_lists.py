@@ -188,6 +188,12 @@ def test_server_that_passes_over_the_wish_is_found_out_by_its_first_bookmark(
     api.put("Service", service("c"))
     assert "changed c" == events.next_text()
     assert 1 == asked_for_streams(api)
+    for number in range(100):  # the server finds out by writing
+        if len(api.faults.streams) == 1:
+            break
+        api.put("Service", service(f"s{number}"))
+        threading.Event().wait(0.05)
+    assert 1 == len(api.faults.streams), "the stream was closed"
 
 
 def test_server_that_passes_over_the_wish_is_found_out_by_its_silence(
@@ -195,9 +201,35 @@ def test_server_that_passes_over_the_wish_is_found_out_by_its_silence(
 ) -> None:
     api.stream_lists(StreamedLists.PASSED_OVER)
     api.put("Service", service("a"))
-    watch(replace(PACE, idle_s=0.5))
+    watch(replace(PACE, stream_idle_s=0.5))
     assert "listed a" == events.next_text()
     assert 1 == asked_for_streams(api)
+
+
+@pytest.mark.parametrize("how", ALL)
+def test_watch_after_a_streamed_list_may_be_silent_for_longer(
+    api: StubApi, watch: Watch, events: Events, how: StreamedLists, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.stream_lists(how)
+    watch(replace(PACE, stream_idle_s=0.5, idle_s=60.0))
+    events.next()
+    threading.Event().wait(1.5)
+    api.put("Service", service("later"))
+    assert "changed later" == events.next_text()
+    assert (1, "") == (len(api.requests), caplog.text)
+
+
+def test_watch_after_a_streamed_list_may_not_be_silent_for_ever(
+    api: StubApi, watch: Watch, events: Events
+) -> None:
+    api.stream_lists()
+    watch(replace(PACE, idle_s=1.0))
+    events.next()
+    api.wait_for_streams("Service", 1)
+    api.stall_streams()
+    api.put("Service", service("unheard"))
+    assert "changed unheard" == events.next_text()
+    assert (1, 0) == (asked_for_streams(api), len(requests(api, "list")))
 
 
 @pytest.mark.parametrize("told", [0, 2, 5])

@@ -24,7 +24,7 @@ from kproxy.state.encodings.protobuf.reading import read
 from kproxy.state.encodings.protobuf.types import ENTRY, entry
 from kproxy.state.endpoint_facts import endpoint_fact
 from kproxy.state.events import Listed
-from kproxy.state.objects import Kind, Object
+from kproxy.state.objects import Endpoint, Kind, Object
 from kproxy.state.store import Store
 from kproxy.values import Family
 from recordings import CLUSTERS, objects_of
@@ -264,6 +264,16 @@ USUAL = st.builds(
 )
 
 
+PLAIN = field(1, b"10.128.1.5") + field(2, b"\x08\x01\x10\x01\x18\x00"), field(6, b"node-1") + field(7, b"z")
+
+
+@pytest.mark.parametrize("target", [b"", field(4, b"pod"), field(4, b"p" * 200)])
+def test_shortcut_is_taken_by_what_an_api_server_writes(target: bytes) -> None:
+    assert isinstance(BY_SHORTCUT.read(target.join(PLAIN)), Endpoint)
+
+
+@example(b"".join(PLAIN), Family.IPV4)
+@example(b"".join(PLAIN), Family.IPV6)
 @given(ENDPOINTS | damaged(ENDPOINTS) | USUAL | damaged(USUAL), st.sampled_from(Family))
 def test_shortcut_through_an_endpoint_gives_what_the_table_gives(raw: bytes, family: Family) -> None:
     def outcome(read: Callable[[bytes], Any]) -> object:

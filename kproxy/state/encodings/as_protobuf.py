@@ -88,7 +88,7 @@ def _unwrapped(body: bytes) -> tuple[str, bytes]:
     return kind, unknown.get("raw", b"")
 
 
-def _read(takers: Takers, content: bytes) -> Values:
+def _read(takers: Takers, content: bytes | bytearray) -> Values:
     try:
         return read(takers, bytes(content))
     except InvalidField as wrong:

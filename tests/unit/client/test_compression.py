@@ -10,7 +10,7 @@ from kproxy.client.compression import unpacked
 from kproxy.errors import Malformed
 
 TEXT = bytes(range(256)) * 4_000
-MEMBER = gzip.compress(TEXT)
+MEMBER = gzip.compress(TEXT, mtime=0)
 
 
 def cut(data: bytes, size: int) -> Iterator[bytes]:
@@ -32,6 +32,15 @@ def test_what_unpacks_to_a_thousand_times_its_size_comes_in_pieces() -> None:
     bomb = gzip.compress(b"\0" * (64 << 20))
     pieces = unpacked([bomb], "gzip")
     assert 1 << 18 >= max(len(next(pieces)) for _ in range(50))
+
+
+def test_event_of_a_compressed_stream_is_told_before_the_next_is_asked_for() -> None:
+    packing = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    first, second = (packing.compress(each) + packing.flush(zlib.Z_SYNC_FLUSH) for each in (b"one", b"two"))
+    chunks = iter([first, second, packing.flush()])
+    pieces = unpacked(chunks, "gzip")
+    assert b"one" == next(pieces)
+    assert second == next(chunks)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from kproxy.state.encodings.as_json import JSON
 from kproxy.state.events import Cost
 from stubapi.manifests import endpoint_slice, service
 
+IDLE_S = 20.0
 END: dict[str, Any] = {
     "metadata": {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}
 }
@@ -32,7 +33,7 @@ def frame(kind: str, thing: Any) -> bytes:
 class Stream:
     def __init__(self, resource: Resource = SERVICES) -> None:
         self.now = 0.0
-        self.initial = InitialEvents(resource, lambda: self.now)
+        self.initial = InitialEvents(resource, lambda: self.now, IDLE_S)
 
     def take(self, kind: str, thing: Any) -> str | None:
         end = self.initial.take(JSON, frame(kind, thing), lambda raw: ApiFailed(JSON.status(raw).message))
@@ -151,8 +152,21 @@ def test_stream_without_end_is_given_up_for_its_objects(monkeypatch: pytest.Monk
 
 def test_stream_without_end_is_given_up_for_its_time() -> None:
     stream = Stream()
+    while stream.now + IDLE_S <= streamed.LONGEST_S:
+        stream.now += IDLE_S
+        stream.take("ADDED", service("a"))
+    stream.now += IDLE_S
+    with pytest.raises(NoStream, match="has no end"):
+        stream.take("ADDED", service("a"))
+
+
+def test_stream_of_changes_alone_is_given_up() -> None:
+    """A server that takes it for a watch tells what changes, and never that this was all."""
+    stream = Stream()
     stream.take("ADDED", service("a"))
-    stream.now = streamed.LONGEST_S + 1.0
+    stream.now = IDLE_S
+    stream.take("MODIFIED", service("a"))
+    stream.now = IDLE_S + 1.0
     with pytest.raises(NoStream, match="has no end"):
         stream.take("MODIFIED", service("a"))
 

@@ -75,28 +75,30 @@ def read_into(values: Values, takers: Takers, data: bytes) -> None:  # noqa: C90
     try:
         while at < end:
             tag = data[at]
-            size = data[at + 1]
-            at += 2
+            at += 1
             if tag >= _CONTINUES:
-                tag, at = varint(data, at - 2)
+                tag, at = varint(data, at - 1)
+            wire_type = tag & 7
+            if wire_type == BYTES:
                 size = data[at]
                 at += 1
-            wire_type = tag & 7
-            if wire_type > BYTES or wire_type == FIXED64:
-                at = _past_unused(takers, tag, data, at - 1)
-                continue
-            if size >= _CONTINUES:
-                size, at = varint(data, at - 1)
-            take = find(tag)
-            if wire_type == BYTES:
+                if size >= _CONTINUES:
+                    size, at = varint(data, at - 1)
                 begin = at
                 at += size
-                if take is not None:
+                if (take := find(tag)) is not None:
                     if at > end:
                         break
                     take(values, data[begin:at])
-            elif take is not None:
-                take(values, size)
+            elif wire_type == VARINT:
+                number = data[at]
+                at += 1
+                if number >= _CONTINUES:
+                    number, at = varint(data, at - 1)
+                if (take := find(tag)) is not None:
+                    take(values, number)
+            else:
+                at = _past_unused(takers, tag, data, at)
     except IndexError:
         at = end + 1
     if at != end:

@@ -28,15 +28,16 @@ def _alone(name: str, key: str, read: Read) -> Take:
 
 
 def _joined(_name: str, key: str, _read: Read) -> Take:
-    """The bytes of all of them together, which mean what all of them mean one after another."""
+    """The bytes of all of them together, which mean what all of them mean one after another; of several, a bytearray."""
 
     def take(values: Values, content: bytes) -> None:
-        if (before := values.get(key)) is None:
+        before = values.get(key)
+        if before is None:
             values[key] = content
-        elif isinstance(before, bytes):
-            values[key] = bytearray(before + content)
+        elif isinstance(before, bytearray):
+            before += content  # a copy for each part would take a second for a MB of them
         else:
-            before += content  # many parts cost no more than their bytes
+            values[key] = bytearray(before) + content
 
     return take
 
