@@ -31,7 +31,9 @@ class _Protobuf:
             raise Malformed(f"it is of the kind {plain_word(kind)}, which is no list")
         found = _read(messages.LIST, raw)
         metadata = _read(messages.LIST_META, found.get("metadata", b""))
-        return Page(found.get("items", ()), metadata.get("continue", ""), metadata.get("resourceVersion", ""))
+        return Page(
+            found.get("items", ()), metadata.get("continue", ""), metadata.get("resourceVersion", ""), kind
+        )
 
     def frames(self, chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
         return split_frames(chunks, longest)
