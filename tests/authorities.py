@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -25,7 +25,7 @@ class Signed:
     """A certificate with its key. `chain` is PEM: the certificate and all that lead to its root, without that."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     chain: bytes
 
     @property
@@ -42,6 +42,7 @@ class Signed:
     def server_context(self, *, clients: bytes = b"") -> ssl.SSLContext:
         """Serves TLS with it; with the PEM of an authority, only to clients that this has signed."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # what a server serves is its own business
         with tempfile.NamedTemporaryFile() as file:
             Path(file.name).write_bytes(self.chain + self.key_pem)
             context.load_cert_chain(file.name)
@@ -52,10 +53,14 @@ class Signed:
 
 
 def authority(
-    name: str = "an authority", *, has_key_ids: bool = True, issuer: Signed | None = None
+    name: str = "an authority",
+    *,
+    has_key_ids: bool = True,
+    issuer: Signed | None = None,
+    rsa_bits: int = 0,
 ) -> Signed:
     """One that signs itself, or one between `issuer` and servers. Go does without the identifiers of keys."""
-    return _signed(name, [], issuer, is_authority=True, has_key_ids=has_key_ids)
+    return _signed(name, [], issuer, is_authority=True, has_key_ids=has_key_ids, rsa_bits=rsa_bits)
 
 
 def signed_by(
@@ -65,10 +70,20 @@ def signed_by(
     days: int = 1,
     has_key_ids: bool = True,
     begins_in_days: int = -1,
+    rsa_bits: int = 0,
 ) -> Signed:
-    """For a server of these names or addresses, or for a client; good from `begins_in_days` to `days` from now."""
+    """For a server of these names or addresses, or for a client; good from `begins_in_days` to `days` from now.
+
+    Its key is for elliptic curves, or with `rsa_bits` one of RSA.
+    """
     return _signed(
-        common_name, names, issuer, days=days, has_key_ids=has_key_ids, begins_in_days=begins_in_days
+        common_name,
+        names,
+        issuer,
+        days=days,
+        has_key_ids=has_key_ids,
+        begins_in_days=begins_in_days,
+        rsa_bits=rsa_bits,
     )
 
 
@@ -81,8 +96,9 @@ def _signed(
     has_key_ids: bool,
     days: int = 1,
     begins_in_days: int = -1,
+    rsa_bits: int = 0,
 ) -> Signed:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     issuer_key = issuer.key if issuer else key
     now = dt.datetime.now(dt.UTC)

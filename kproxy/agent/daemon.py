@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from kproxy import process
 from kproxy.agent.applied import Rules
 from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
 from kproxy.agent.ending import end_on_signals
@@ -31,7 +32,7 @@ from kproxy.client.plugin_facts import watch_plugins
 from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
-from kproxy.errors import EnvironmentLacking, KproxyError
+from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 from kproxy.kernel import addresses, descriptors, sysctl
 from kproxy.kernel.accounting import ensure_counters
 from kproxy.kernel.backend import find_backend
@@ -129,7 +130,8 @@ def run(options: Options) -> None:
         running.callback(watch_plugins(parts.around.metrics.client.plugin_noted))
         running.callback(parts.around.stop)
         parts.around.start()
-        parts.source.start()
+        if not _begins(parts.source):
+            return
         running.callback(parts.source.stop)
         running.callback(
             parts.recorder.end
@@ -137,6 +139,17 @@ def run(options: Options) -> None:
         parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
         _run_while_sound(parts.agent.run, options.configuration_file, end)
     _log.info("stopped; the rules stay in place")
+
+
+def _begins(source: Source) -> bool:
+    """False where this process was asked to end while the source waited for a file. Raises what `source.start` raises."""
+    try:
+        source.start()
+    except InputError:
+        if process.is_ending():
+            return False
+        raise
+    return True
 
 
 class _Parts(NamedTuple):

@@ -1,5 +1,6 @@
 """Bodies that come compressed: unpacked piece by piece, so that a small answer cannot become a large one unseen."""
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -8,6 +9,9 @@ from kproxy.state.validate import quoted
 
 GZIP = "gzip"
 _PLAIN = ("", "identity")
+_NAME = re.compile(r"[a-z-]{1,8}")
+"""Of all that are registered with IANA; other text is for no log."""
+
 _WITH_HEADER = 16 + zlib.MAX_WBITS
 """zlib's sign for the format of gzip."""
 
@@ -25,7 +29,8 @@ def unpacked(chunks: Iterable[bytes], content_encoding: str) -> Iterator[bytes]:
     if encoding in _PLAIN:
         return iter(chunks)
     if encoding != GZIP:
-        raise Malformed(f"it is compressed by {quoted(encoding)}, for which we did not ask")
+        named = quoted(encoding) if _NAME.fullmatch(encoding) else "something"
+        raise Malformed(f"it is compressed by {named}, for which we did not ask")
     return _unzipped(chunks)
 
 

@@ -16,13 +16,14 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.compression import GZIP, unpacked
 from kproxy.client.content import ACCEPT
-from kproxy.client.failures import Peer, broken_transport, refused_answer
-from kproxy.client.masked import secrets_of
+from kproxy.client.failures import Peer, broken_transport, is_about_trust, refused_answer
 from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
+from kproxy.client.told import secrets_of
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError, Malformed
-from kproxy.state.encodings import JSON, Encoding, encoding_of
+from kproxy.state.encodings import JSON, MEDIA_TYPES, Encoding, encoding_of
+from kproxy.state.validate import quoted
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class AnswerTooLarge(ApiFailed):
 class Answer:
     """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
 
-    `read_all` is told the length of a body that was read to its end at once, unpacked.
+    `read_all` is told the length of a body that was read to its end at once, unpacked; `shown` makes the server's words
+    fit for a message.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Answer:
         response: urllib3.BaseHTTPResponse,
         failed: Callable[[Exception], ApiFailed],
         read_all: Callable[[int], None] = lambda _: None,
+        shown: Callable[[str], str] = str,
     ) -> None:
         self._response = response
+        self._shown = shown
         self._failed = failed
         self._read_all = read_all
 
@@ -73,11 +77,13 @@ class Answer:
     @property
     def encoding(self) -> Encoding:
         """How the body is encoded, which is for the server to say; ApiFailed if we cannot read that."""
+        content_type = self._response.headers.get("Content-Type", "")
         try:
-            return encoding_of(self._response.headers.get("Content-Type", ""))
+            return encoding_of(content_type)
         except InputError as unknown:
+            shown = quoted(self._shown(content_type.partition(";")[0].strip()))
             raise ApiFailed(
-                f"the answer is of a Content-Type that we cannot read: {unknown}; "
+                f"the answer is of a Content-Type that we cannot read: {shown} is none of {', '.join(MEDIA_TYPES)}; "
                 "check what stands between us and the API server"
             ) from unknown
 
@@ -201,7 +207,7 @@ class Connection:
             is_watch=is_watch,
         )
         if response.status == HTTPStatus.OK:
-            return Answer(response, self._failed, partial(self._read_all, "GET"))
+            return Answer(response, self._failed, partial(self._read_all, "GET"), self.peer.shown)
         try:
             raise refused_answer(self.peer, verb, path.rpartition("/")[2], response)
         finally:
@@ -248,16 +254,7 @@ class Connection:
         began_at = time.monotonic()
         code = "<error>"
         try:
-            response = self._way.pool().request(
-                method,
-                f"{self.peer.server}{path}",
-                body=body,
-                headers=self._headers() | headers,
-                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
+            response = self._sent(method, path, read_timeout_s, headers, body)
             code = str(response.status)
         except (transport.HTTPError, OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -268,6 +265,26 @@ class Connection:
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
+
+    def _sent(
+        self, method: str, path: str, read_timeout_s: float, headers: Mapping[str, str], body: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
+        """Sent once; a server that is not trusted gets nothing."""
+        while True:
+            try:
+                return self._way.pool().request(
+                    method,
+                    f"{self.peer.server}{path}",
+                    body=body,
+                    headers=self._headers() | headers,
+                    timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=read_timeout_s),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                )
+            except transport.SSLError as error:
+                if not (is_about_trust(error) and self._way.reads_authority_anew()):
+                    raise
 
     def _read_all(self, method: str, body_bytes: int) -> None:
         self._note(Received(method, self.peer.host, body_bytes))

@@ -1,7 +1,7 @@
 """Failures between us and the API server, in words that say what to do."""
 
 import re
-from collections.abc import Iterable
+import ssl
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from urllib3 import exceptions as transport
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import proxy_failure, wrong_login
 from kproxy.client.tls_failures import plain_cause, tls_advice
+from kproxy.client.told import secrets_of, without
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
@@ -86,14 +87,19 @@ class Peer:
         """`address:port` as the URL has them, without user and password."""
         return self.server.partition("://")[2].partition("/")[0]
 
+    def shown(self, text: str) -> str:
+        """What it said, or its proxy, without the secrets that we told them."""
+        told = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
+        return without(told, text)
+
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
     """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
     advice = _remedy(peer, body.code).format(verb=verb, resource=resource, credentials=peer.credentials)
-    said = f" ({one_line(_without(peer.secrets, body.message))})" if body.message else ""
+    said = f" ({one_line(peer.shown(body.message))})" if body.message else ""
     seconds = retry_after_s
     if not seconds and body.details is not None:
-        seconds = body.details.retry_after_seconds
+        seconds = max(0, body.details.retry_after_seconds)
     return ApiFailed(
         f"{peer.server} answers {body.code} to {verb} {resource}: {advice}{said}",
         status=body.code,
@@ -137,12 +143,6 @@ def _seconds(wish: str, now: str) -> int:
         return 0
 
 
-def _without(secrets: Iterable[str], text: str) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
 def one_line(text: str) -> str:
     """The words of others, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
@@ -154,21 +154,24 @@ def one_line(text: str) -> str:
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
     """The error for a request that got no answer, or whose answer broke off."""
     if isinstance(error, transport.ProxyError) and peer.proxy is not None:
-        return ApiFailed(proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(error)))
+        return ApiFailed(
+            proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(peer, error))
+        )
     through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
     may_want_tls = ""
     if peer.is_without_tls and isinstance(_root(error), BadStatusLine):
         may_want_tls = _MAY_WANT_TLS.format(credentials=peer.credentials)
-    return ApiFailed(_transport_text(error, peer.server, peer.credentials) + may_want_tls + through)
+    return ApiFailed(_transport_text(peer, error) + may_want_tls + through)
 
 
-def _transport_text(error: Exception, server: str, credentials: str) -> str:
+def _transport_text(peer: Peer, error: Exception) -> str:
+    server, credentials = peer.server, peer.credentials
     match error:
         case transport.NameResolutionError():
             text = f"the name in {server} cannot be resolved; check DNS and the address in {credentials}"
         case transport.NewConnectionError():
             text = (
-                f"{server} cannot be reached ({_root_cause(error)}); check that an API server runs there, "
+                f"{server} cannot be reached ({_root_cause(peer, error)}); check that an API server runs there, "
                 f"or correct the address in {credentials}"
             )
         case transport.ConnectTimeoutError():
@@ -176,12 +179,17 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
         case transport.ReadTimeoutError():
             text = f"{server} has gone silent"
         case transport.ProtocolError():
-            text = f"{server} closed the connection ({_root_cause(error)})"
+            text = f"{server} closed the connection ({_root_cause(peer, error)})"
         case transport.SSLError():
-            text = f"{server}: {tls_advice(_root(error), credentials)} ({_root_cause(error)})"
+            text = f"{server}: {tls_advice(_root(error), credentials)} ({_root_cause(peer, error)})"
         case _:
-            text = f"{server} cannot be used: {_root_cause(error)}"
+            text = f"{server} cannot be used: {_root_cause(peer, error)}"
     return text
+
+
+def is_about_trust(error: Exception) -> bool:
+    """Whether TLS failed because we do not trust the other side's certificate."""
+    return isinstance(_root(error), ssl.SSLCertVerificationError)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -192,6 +200,6 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause(peer: Peer, error: BaseException) -> str:
     root = _root(error)
-    return one_line(plain_cause(without_user(str(root)))) or type(root).__name__
+    return one_line(plain_cause(without_user(peer.shown(str(root))))) or type(root).__name__

@@ -1,7 +1,7 @@
 """YAML as client-go reads a kubeconfig: the first document of the text, with the values of YAML 1.1.
 
 Source: sigs.k8s.io/yaml `YAMLToJSON`, and goyaml.v2 `resolve.go` and `decode.go`. So `yes`, `on` and `y` are true, 0777
-and 1_000 are numbers, a date is text, a key that stands twice has its last value, `<<` merges, and text after the first
+and 1_000 are numbers, 1e999 is text as no float is so large, a date is text, a key that stands twice has its last value, `<<` merges, and text after the first
 document is not looked at. JSON is read as YAML too.
 
 Differences, all of them on purpose:
@@ -11,7 +11,9 @@ Differences, all of them on purpose:
 - `!!binary` is refused.
 """
 
+import math
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 import yaml
@@ -207,12 +209,14 @@ def _number(text: str) -> object:
     plain = text.replace("_", "").lower()
     if octal := _OCTAL.fullmatch(plain):
         return int(octal[1] + octal[2], 8)
-    for read in (lambda: int(plain, 0), lambda: float(plain.replace(".inf", "inf").replace(".nan", "nan"))):
-        try:
-            return read()
-        except ValueError:
-            continue
-    return text
+    with suppress(ValueError):
+        return int(plain, 0)
+    try:
+        number = float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        return text
+    is_too_large = math.isinf(number) and "inf" not in plain
+    return text if is_too_large else number
 
 
 def _refused(event: Any, reason: str) -> yaml.MarkedYAMLError:

@@ -1,16 +1,10 @@
 """The words of programs and people that may hold a secret, without it."""
 
 import re
-from base64 import b64decode
 from collections.abc import Iterable
-from contextlib import suppress
 
 from kproxy.client.failures import one_line
-
-_MASK = "***"
-
-_SHORTEST_SECRET = 4
-"""A shorter one is no secret, and would be found in the middle of words."""
+from kproxy.client.told import MASK, SHORTEST_SECRET
 
 _LONGEST_LINE = 500
 """Characters that are kept: an error is a line in a log."""
@@ -33,18 +27,8 @@ def last_line(text: str, secrets: Iterable[str]) -> str:
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, _MASK)
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, MASK)
     for pattern in (_NAMED, _SCHEME):
-        text = pattern.sub(rf"\1{_MASK}", text)
-    return _LONG_WORD.sub(_MASK, _IN_URL.sub(rf"\1{_MASK}@", text))
-
-
-def secrets_of(authorization: str) -> frozenset[str]:
-    """The parts of an Authorization header that nobody else may read."""
-    scheme, _, value = authorization.partition(" ")
-    found = {value}
-    if scheme == "Basic":
-        with suppress(ValueError):
-            found.add(b64decode(value).decode().partition(":")[2])
-    return frozenset(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+        text = pattern.sub(rf"\1{MASK}", text)
+    return _LONG_WORD.sub(MASK, _IN_URL.sub(rf"\1{MASK}@", text))

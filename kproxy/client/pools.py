@@ -6,7 +6,7 @@ from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import urllib3
 from urllib3 import exceptions as transport
@@ -28,6 +28,9 @@ _KEEPALIVE_S = 15
 _KEEPALIVE_PROBES = 9
 """Unanswered ones until a connection counts as broken; Go's net.Dialer has the same."""
 
+_MOST_INFORMATIONAL = 100
+"""Before one answer. A server has one or two things to say beforehand; Go stops at 1 MiB of them."""
+
 LONGEST_GREETING_S = 30.0
 """For a proxy's tunnel and for TLS, from the first byte on; Go gives a tunnel a minute, and TLS 10 s."""
 
@@ -40,9 +43,35 @@ _SOCKET_OPTIONS = (
 )
 
 
+class _Final(HTTPResponse):
+    """An answer, which may come after informational ones of any code (RFC 9110, 15.2), as those of Go's net/http.
+
+    The one that changes the protocol (101) is no informational one.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._informational = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """http.client passes over those of code 100, and takes others for the answer."""
+        version, code, reason = super()._read_status()  # type: ignore[misc]
+        if not HTTPStatus.CONTINUE <= code < HTTPStatus.OK or code == HTTPStatus.SWITCHING_PROTOCOLS:
+            return version, code, reason
+        self._informational += 1
+        if self._informational > _MOST_INFORMATIONAL:
+            raise HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers")
+        return version, HTTPStatus.CONTINUE, reason
+
+
+class _PlainConnection(HTTPConnection):
+    response_class = _Final
+
+
 class _TlsConnection(HTTPSConnection):
     """Blames the proxy for a tunnel that it does not open, and can be severed where TLS runs within TLS."""
 
+    response_class = _Final
     _deadline: Deadline | None = None
 
     def connect(self) -> None:
@@ -110,7 +139,11 @@ class _TlsPool(HTTPSConnectionPool):
             conn.connect()
 
 
-_POOLS: dict[str, type[HTTPConnectionPool]] = {"http": HTTPConnectionPool, "https": _TlsPool}
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+_POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _TlsPool}
 
 
 class _Settings(TypedDict):
@@ -153,7 +186,7 @@ def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
             f"{proxy.named_by} names a SOCKS proxy, which needs the package python-socks: pip install python-socks"
         )
 
-    class Plain(HTTPConnection):
+    class Plain(_PlainConnection):
         def _new_conn(self) -> socket.socket:
             return _through_socks(proxy, self)
 
@@ -161,7 +194,7 @@ def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
         def _reach(self) -> socket.socket:
             return _through_socks(proxy, self)
 
-    class PlainPool(HTTPConnectionPool):
+    class PlainPool(_PlainPool):
         ConnectionCls = Plain
 
     class TlsPool(_TlsPool):

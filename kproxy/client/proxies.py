@@ -65,7 +65,8 @@ def proxy_for(
 
     A `proxy_url` wins, which `origin` has. Otherwise the environment decides: HTTPS_PROXY or HTTP_PROXY by the
     server's scheme, NO_PROXY, each in upper case before lower case; never for loopback, and never ALL_PROXY. A
-    variable that is no URL at all counts as absent, and the log says so. InputError for a proxy that cannot be used.
+    variable that is no URL at all counts as absent, and the log says so. InputError for a proxy that cannot be used,
+    and would be.
     """
     if proxy_url:
         named_by = f"proxy-url in {origin}"

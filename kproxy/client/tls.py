@@ -16,7 +16,10 @@ from pathlib import Path
 from kproxy.client.target import ClientCertificate, TlsSettings
 from kproxy.errors import EnvironmentLacking, InputError
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.*?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[ \t\r]*\n.*?-----END CERTIFICATE-----", re.DOTALL)
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!AESCCM:!SHA256:!SHA384:@SECLEVEL=1"
+"""Those of Go's crypto/tls for TLS 1.2. At this level OpenSSL takes RSA keys of 1,024 bits, as Go does, and no SHA-1."""
 
 _SYSTEM_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,7 +40,7 @@ class _Encrypted(Exception):
 
 
 def client_context(tls: TlsSettings, certificate: ClientCertificate | None, origin: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer, and the same servers accepted as by Go.
+    """TLS 1.2 or newer, and the same servers accepted as by Go; `kproxy.client.namesakes` has what that lacks.
 
     Any certificate of the authority's PEM ends a chain, its root or not; an authority needs no key identifiers (which
     Python 3.13 asks for); the name in a certificate's subject counts for nothing. InputError, which names `origin`,
@@ -59,12 +62,13 @@ def _new_context(tls: TlsSettings, system: tuple[str, str], origin: str) -> ssl.
         ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     )
     context.hostname_checks_common_name = False
+    context.set_ciphers(_CIPHERS)
     if not tls.is_verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif tls.authority is None:
         _trust(context, _system_authorities(*system))
-    elif not _trust(context, _in_der(tls.authority)):
+    elif not _trust(context, certificates_in(tls.authority)):
         raise InputError(
             f"the certificate authority of {origin} cannot be used: it holds no certificate in PEM"
         )
@@ -93,8 +97,8 @@ def _is_taken(context: ssl.SSLContext, certificate: bytes) -> bool:
     return True
 
 
-def _in_der(text: bytes) -> list[bytes]:
-    """The certificates that stand in a text, once each, and what only looks like one."""
+def certificates_in(text: bytes) -> list[bytes]:
+    """The certificates that stand in a text, in DER and once each, and what only looks like one."""
     found = _CERTIFICATE.findall(text)
     return list(dict.fromkeys(filter(None, map(_decoded, found))))
 
@@ -116,7 +120,7 @@ def _system_authorities(file: str, directories: str) -> list[bytes]:
         for directory in (directories.split(":") if directories else _SYSTEM_DIRECTORIES)
         for path in _files(Path(directory))
     }
-    return _in_der(b"\n".join([first, *map(_read, sorted(paths))]))
+    return certificates_in(b"\n".join([first, *map(_read, sorted(paths))]))
 
 
 def _files(directory: Path) -> list[Path]:

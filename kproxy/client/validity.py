@@ -1,4 +1,4 @@
-"""How long a certificate is good, read from its DER (RFC 5280, ITU-T X.690)."""
+"""How long a certificate is good and whose it is, read from its DER (RFC 5280, ITU-T X.690)."""
 
 import re
 from binascii import a2b_base64
@@ -32,6 +32,14 @@ def validity(certificates: bytes) -> Validity | None:
         return Validity(_seconds(begins), _seconds(ends))
     except (ValueError, IndexError, StopIteration):
         return None
+
+
+def subject(der: bytes) -> bytes:
+    """Whose certificate it is, in DER; empty where that cannot be read."""
+    try:
+        return [part for part in _parts(_only(_only(der))) if part.tag != _VERSION][4].content
+    except (IndexError, StopIteration):
+        return b""
 
 
 class _Part(NamedTuple):

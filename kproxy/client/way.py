@@ -4,6 +4,7 @@ import ssl
 
 import urllib3
 
+from kproxy.client.namesakes import readings
 from kproxy.client.pools import pool_manager
 from kproxy.client.proxies import Proxy, proxy_for
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
@@ -22,6 +23,7 @@ class Way:
         self.proxy: Proxy | None = proxy_for(target.server, target.proxy_url, target.origin)
         self._settings = target.tls or TlsSettings()
         self._certificate: ClientCertificate | None = None
+        self._readings: list[TlsSettings] | None = None
         self._pool = self._new_pool()
 
     def pool(self) -> urllib3.PoolManager:
@@ -38,6 +40,17 @@ class Way:
     def has_certificate(self) -> bool:
         """Whether the newest `pool` shows who we are by itself."""
         return self._certificate is not None
+
+    def reads_authority_anew(self) -> bool:
+        """Whether a server that was not trusted may be trusted now, as the authority can be read in another way."""
+        if self._readings is None:
+            self._readings = readings(self._settings)
+        if not self._readings:
+            return False
+        self._settings = self._readings.pop()
+        self.close()
+        self._pool = self._new_pool()
+        return True
 
     def proof(self) -> urllib3.HTTPHeaderDict:
         """The headers that say who we are, none without TLS; some may be there twice. Raises as `Credentials` do."""

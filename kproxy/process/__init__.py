@@ -2,7 +2,7 @@
 
 from kproxy.process import acting
 from kproxy.process.acting import feed, find, passed_over, run, running
-from kproxy.process.asking import NotStarted, Said, ask, end_asked
+from kproxy.process.asking import NotStarted, Said, ask, end_asked, is_ending
 
 __all__ = [
     "NotStarted",
@@ -12,6 +12,7 @@ __all__ = [
     "end_asked",
     "feed",
     "find",
+    "is_ending",
     "passed_over",
     "run",
     "running",

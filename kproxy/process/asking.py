@@ -123,6 +123,11 @@ def end_asked() -> None:
             offspring.end(pid, has_own_session=has_own_session)
 
 
+def is_ending() -> bool:
+    """Whether `end_asked` was called."""
+    return _ending.is_set()
+
+
 def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *, has_terminal: bool) -> int:
     """No preexec_fn: what Python does between fork and exec can hang where other threads run."""
     files: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [

@@ -13,6 +13,7 @@ from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Page, Raw
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind
+from kproxy.state.validate import plain_word
 from kproxy.values import NamespacedName
 
 _MOST_PAGES = 2_000
@@ -161,9 +162,14 @@ def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:
     """ApiFailed if the body is no page of a list."""
     try:
         with room_for_depth:
-            return encoding.page(body)
+            page = encoding.page(body)
     except Malformed as error:
         raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
+    if page.kind not in ("", f"{resource.kind}List"):
+        raise ApiFailed(
+            f"the list of {resource.name} cannot be understood: it is of the kind {plain_word(page.kind)}"
+        )
+    return page
 
 
 def decoded(resource: Resource, encoding: Encoding, raw: Raw) -> Changed | Refused | None:

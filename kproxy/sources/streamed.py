@@ -18,7 +18,7 @@ from kproxy.sources.position import OVERLOADED
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Listed
-from kproxy.state.validate import quoted
+from kproxy.state.validate import plain_word
 
 _log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class InitialEvents:
 
     def _change(self, encoding: Encoding, event_type: str, raw: Raw) -> None:
         if event_type not in ("ADDED", "MODIFIED", "DELETED"):
-            raise Malformed(f"event type {quoted(event_type)}")
+            raise Malformed(f"event type {plain_word(event_type)}")
         if event_type != "ADDED":
             # what happens while the list is on its way
             key = encoding.meta(raw).key

@@ -5,7 +5,7 @@ from kproxy.sources.listing import Resource, decoded
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, WatchEvent
 from kproxy.state.events import Changed, Deleted, Event, Refused
-from kproxy.state.validate import quoted
+from kproxy.state.validate import plain_word
 
 
 def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:
@@ -22,7 +22,7 @@ def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Met
         case "BOOKMARK":
             return None
         case _:
-            raise Malformed(f"event type {quoted(event.type)}")
+            raise Malformed(f"event type {plain_word(event.type)}")
 
 
 def _changed(resource: Resource, found: Changed | Refused | None, meta: Meta) -> Event:

@@ -74,6 +74,9 @@ def _within(place: str, wrong: InvalidField) -> InvalidField:
     return InvalidField(f"{place}.{wrong.field}" if wrong.field else place, wrong.reason)
 
 
+_PLAIN_WORD = re.compile(r"[A-Za-z]{0,63}")
+
+
 def quoted(text: str) -> str:
     """The text as a message shows it: in quotes, on one line, not too long.
 
@@ -83,6 +86,11 @@ def quoted(text: str) -> str:
     if len(text) <= _QUOTED_CHARACTERS:
         return repr(text)
     return f"{text[:_QUOTED_CHARACTERS]!r}... ({len(text)} characters)"
+
+
+def plain_word(text: str) -> str:
+    """Quoted if it is a word as kinds of objects and types of events are; other text is not shown."""
+    return repr(text) if _PLAIN_WORD.fullmatch(text) else "something else"
 
 
 def dns_label(text: str, field: str = "") -> str:

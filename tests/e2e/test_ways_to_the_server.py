@@ -254,6 +254,17 @@ exec "$@"
 """Runs a program in a mount namespace in which nothing can be written."""
 
 
+@pytest.mark.parametrize("field", ["", "certificate-authority"])
+def test_agent_that_waits_for_a_file_ends(field: str, tmp_path: Path) -> None:
+    log, pipe = tmp_path / "log", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = kubeconfig(tmp_path, "https://127.0.0.1:1", **{field: str(pipe)}) if field else pipe
+    with running_agent("--kubeconfig", str(path), log=log) as agent:
+        eventually(lambda: "rules by iptables" in log.read_text(), "it has begun", log)
+        time.sleep(SETTLES_S)
+        assert_ends(agent, log)
+
+
 def test_client_key_needs_no_place_to_be_written(tmp_path: Path) -> None:
     client = signed_by(ROOT, common_name="system:node:node-1")
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from kproxy.errors import InputError, Malformed
 from kproxy.state import decode
 from kproxy.state.encodings.envelopes import INITIAL_EVENTS_END, Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws
+from kproxy.state.validate import Flaws, plain_word
 from kproxy.values import NamespacedName
 
 
@@ -21,7 +21,8 @@ class _ListMeta(Struct, frozen=True, rename="camel"):
 
 class _Page(Struct, frozen=True):
     metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw] | UnsetType | None = UNSET
+    kind: str | None = ""
 
 
 class _Event(Struct, frozen=True):
@@ -55,8 +56,13 @@ class _Json:
 
     def page(self, body: bytes) -> Page:
         page = _parse(_PAGE, body)
+        kind = page.kind or ""
+        if not kind and page.items is UNSET:
+            raise Malformed("it has neither a kind nor items")
+        if kind and not kind.endswith("List"):
+            raise Malformed(f"it is of the kind {plain_word(kind)}, which is no list")
         version = page.metadata.resource_version
-        return Page(page.items or (), page.metadata.continue_token or "", _text(version))
+        return Page(page.items or (), page.metadata.continue_token or "", _text(version), kind)
 
     def frames(self, chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
         return split_lines(chunks, longest)

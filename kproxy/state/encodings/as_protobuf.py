@@ -13,7 +13,7 @@ from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.encodings.protobuf import messages
 from kproxy.state.encodings.protobuf.reading import Takers, Values, read, read_into, varint
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws, quoted
+from kproxy.state.validate import Flaws, plain_word
 from kproxy.values import NamespacedName
 
 _MAGIC: Final = b"k8s\0"
@@ -28,10 +28,12 @@ class _Protobuf:
     def page(self, body: bytes) -> Page:
         kind, raw = _unwrapped(body)
         if not kind.endswith("List"):
-            raise Malformed(f"it is of the kind {quoted(kind)}, which is no list")
+            raise Malformed(f"it is of the kind {plain_word(kind)}, which is no list")
         found = _read(messages.LIST, raw)
         metadata = _read(messages.LIST_META, found.get("metadata", b""))
-        return Page(found.get("items", ()), metadata.get("continue", ""), metadata.get("resourceVersion", ""))
+        return Page(
+            found.get("items", ()), metadata.get("continue", ""), metadata.get("resourceVersion", ""), kind
+        )
 
     def frames(self, chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
         return split_frames(chunks, longest)

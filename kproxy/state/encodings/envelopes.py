@@ -32,7 +32,7 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`resource_version` is where to watch on, empty where the list says nothing that a watch could begin at.
+    """`kind` is that of the list, which JSON may leave out. `resource_version` is where to watch on, empty where the list says nothing that a watch could begin at.
 
     `continue_token` asks for the next page; it is empty on the last one.
     """
@@ -40,6 +40,7 @@ class Page:
     items: Sequence[Raw]
     continue_token: str = ""
     resource_version: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

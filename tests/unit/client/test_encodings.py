@@ -177,7 +177,8 @@ def test_body_that_unpacks_without_end_is_given_up_before_it_costs_memory() -> N
             tracemalloc.stop()
 
 
-def test_refusal_in_protobuf_is_told_in_its_words() -> None:
+@pytest.mark.parametrize(("told", "wish"), [(3, 3), (0, 0), (-3, 0), (-(1 << 31), 0)])
+def test_refusal_in_protobuf_is_told_in_its_words(told: int, wish: int) -> None:
     status = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -185,13 +186,13 @@ def test_refusal_in_protobuf_is_told_in_its_words() -> None:
         "reason": "TooManyRequests",
         "code": 429,
     }
-    body = protobuf.body({**status, "details": {"retryAfterSeconds": 3}})
+    body = protobuf.body({**status, "details": {"retryAfterSeconds": told}})
     with (
         connected(answering(body, 429, Content_Type=PROTOBUF)) as (connection, _),
         pytest.raises(ApiFailed, match=r"answers 429 to list services: .*\(too many\)") as refused,
     ):
         listed(connection)
-    assert (429, 3) == (refused.value.status, refused.value.retry_after_s)
+    assert (429, wish) == (refused.value.status, refused.value.retry_after_s)
 
 
 def test_refusal_that_unpacks_without_end_costs_no_memory() -> None:

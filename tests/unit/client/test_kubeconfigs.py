@@ -1559,6 +1559,17 @@ def test_pipe_that_nobody_ends_is_given_up(folder: Path, monkeypatch: pytest.Mon
     os.close(writing)
 
 
+def test_pipe_that_nobody_ends_is_given_up_when_this_process_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(folder / "pipe")
+    ending = threading.Event()
+    monkeypatch.setattr("kproxy.process.asking._ending", ending)
+    threading.Timer(0.1, ending.set).start()
+    with pytest.raises(InputError, match=r"kproxy is about to end"):
+        find_target(folder / "pipe", "")
+
+
 @pytest.fixture
 def pod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The service account's directory of a pod of ours, with a token and an authority."""

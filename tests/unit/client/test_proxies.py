@@ -249,6 +249,13 @@ def test_proxy_url_that_cannot_be_used_is_refused_without_its_password(url: str,
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["ftp://proxy", " ", "http://", "//proxy", "proxy:70000", "http:x"])
+@pytest.mark.parametrize("server", ["https://127.0.0.1:6443", "https://[::1]", "https://localhost", HTTPS])
+def test_variable_that_cannot_be_used_is_no_matter_where_none_is_asked_for(value: str, server: str) -> None:
+    host = server.partition("://")[2].partition(":")[0]
+    assert not chosen(server, HTTPS_PROXY=value, NO_PROXY=f"{host},.example")
+
+
 @pytest.mark.parametrize(
     ("value", "fault"),
     [

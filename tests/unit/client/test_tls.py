@@ -160,6 +160,54 @@ def test_any_certificate_of_the_authority_ends_a_chain() -> None:
             assert b"ok" == asked(seen, TlsSettings(trusted))
 
 
+def test_blanks_after_the_first_line_of_a_certificate_count_for_nothing() -> None:
+    """Go's encoding/pem."""
+    text = ROOT.pem.replace(b"BEGIN CERTIFICATE-----", b"BEGIN CERTIFICATE----- \t")
+    with tls_server(signed_by(ROOT, "127.0.0.1")) as seen:
+        assert b"ok" == asked(seen, TlsSettings(text))
+
+
+@pytest.mark.parametrize("rsa_bits", [1024, 2048])
+def test_short_keys_are_accepted_as_by_go(rsa_bits: int) -> None:
+    root = authority("root", rsa_bits=rsa_bits)
+    client = signed_by(root, common_name="system:node:node-1", rsa_bits=rsa_bits)
+    proof = Proof(ClientCertificate(client.chain, client.key_pem))
+    with tls_server(signed_by(root, "127.0.0.1", rsa_bits=rsa_bits)) as seen:
+        assert b"ok" == asked(seen, TlsSettings(root.pem), proof)
+
+
+@pytest.mark.parametrize("ciphers", ["ECDHE+AESGCM", "ECDHE+CHACHA20", "ECDHE-ECDSA-AES128-SHA"])
+def test_ciphers_of_go_are_known(ciphers: str) -> None:
+    context = signed_by(ROOT, "127.0.0.1").server_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+    with tls_server(context) as seen:
+        assert b"ok" == asked(seen, TlsSettings(ROOT.pem))
+
+
+@pytest.mark.parametrize("has_key_ids", [True, False])
+@pytest.mark.parametrize("right", range(3))
+def test_each_authority_of_one_name_is_tried(right: int, has_key_ids: bool) -> None:
+    """As after a rotation; OpenSSL alone would try the first."""
+    roots = [authority("kubernetes", has_key_ids=has_key_ids) for _ in range(3)]
+    bundle = b"".join(root.pem for root in [authority("another"), *roots])
+    identity = signed_by(roots[right], "127.0.0.1", has_key_ids=has_key_ids)
+    with tls_server(identity) as seen:
+        assert b"ok" == asked(seen, TlsSettings(bundle), Proof(headers={"Authorization": "Bearer abc"}))
+    assert 1 == len(seen.requests)
+
+
+def test_server_that_none_of_the_authorities_of_one_name_signed_gets_nothing() -> None:
+    roots = [authority("kubernetes", has_key_ids=False) for _ in range(3)]
+    bundle = b"".join(root.pem for root in roots[1:])
+    with (
+        tls_server(signed_by(roots[0], "127.0.0.1", has_key_ids=False)) as seen,
+        pytest.raises(ApiFailed, match="we do not trust its certificate"),
+    ):
+        asked(seen, TlsSettings(bundle), Proof(headers={"Authorization": "Bearer abc"}))
+    assert [] == seen.requests
+
+
 def test_certificates_are_found_among_other_text() -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     text = b"# an authority\r\n" + broken + authority().pem + ROOT.key_pem + ROOT.pem.replace(b"\n", b"\r\n")

@@ -485,6 +485,28 @@ def test_answer_without_measure_is_given_up(answer: object) -> None:
         refusal(f"https://127.0.0.1:{api.port}")
 
 
+@pytest.mark.parametrize("code", [b"100 Continue", b"102 Processing", b"103 Early Hints", b"199 Later"])
+def test_informational_answers_come_before_the_answer(code: bytes) -> None:
+    """Go's net/http passes over all of them but 101."""
+
+    def early(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write((b"HTTP/1.1 " + code + b"\r\nLink: </a>\r\n\r\n") * 3)
+        welcome(handler)
+
+    with tls_server(signed_by(ROOT, "127.0.0.1"), answer=early) as api:
+        assert b"ok" == asked(f"https://127.0.0.1:{api.port}", times=2)
+    assert 1 == api.connections
+
+
+def test_informational_answers_without_an_end_are_given_up() -> None:
+    def early(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000)
+        handler.close_connection = True
+
+    with tls_server(signed_by(ROOT, "127.0.0.1"), answer=early) as api:
+        assert "more than 100 informational answers" in refusal(f"https://127.0.0.1:{api.port}")
+
+
 def test_requests_share_one_connection() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), answer=welcome) as api:
         assert b"ok" == asked(f"https://127.0.0.1:{api.port}", times=3)

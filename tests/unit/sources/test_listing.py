@@ -54,6 +54,32 @@ def test_list_without_a_resource_version_is_used_all_the_same(version: object) -
     assert (1, "") == (len(listed.objects), found)
 
 
+NO_LISTS: list[dict[str, Any]] = [
+    {"kind": "Status", "metadata": {}, "status": "Failure", "code": 403},
+    {**service("web"), "kind": "Service"},
+    {"kind": "PodList", "metadata": {"resourceVersion": "7"}, "items": []},
+    {"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}, "items": [{"metadata": {}}]},
+    {"kind": "Table", "metadata": {"resourceVersion": "7"}, "rows": []},
+    {"metadata": {"resourceVersion": "7"}},
+    {"kind": ["ServiceList"], "metadata": {"resourceVersion": "7"}, "items": []},
+]
+
+
+@pytest.mark.parametrize("body", NO_LISTS, ids=lambda body: str(body.get("kind")))
+def test_answer_that_is_no_list_of_the_kind_is_not_taken_for_an_empty_one(body: dict[str, Any]) -> None:
+    """All Services would go from the node."""
+    with pytest.raises(ApiFailed, match="the list of services cannot be understood"):
+        list_resource(lambda _: answer(json.dumps(body).encode()), SERVICES, 500)
+
+
+@pytest.mark.parametrize("items", [None, []])
+@pytest.mark.parametrize("kind", [None, "", "ServiceList"])
+def test_list_may_be_empty_and_leave_out_its_kind(kind: str | None, items: list[object] | None) -> None:
+    body = {"kind": kind, "metadata": {"resourceVersion": "7"}, "items": items}
+    listed, version = list_resource(lambda _: answer(json.dumps(body).encode()), SERVICES, 500)
+    assert ((), "7") == (listed.objects, version)
+
+
 def test_list_that_does_not_say_whether_it_goes_on_is_not_taken_for_complete() -> None:
     body = page([service("web")], **{"continue": 7})
     with pytest.raises(ApiFailed, match="the list of services cannot be understood"):
