@@ -26,9 +26,9 @@ from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
+from kproxy.client.accept import accepted
 from kproxy.client.connection import Connection, Noted, connect
-from kproxy.client.content import accepted
-from kproxy.client.plugin_facts import watch_plugins
+from kproxy.client.credentials.exec_facts import watch_plugins
 from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings

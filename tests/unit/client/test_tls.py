@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from authorities import Signed, authority, signed_by
 from kproxy.client.connection import Connection
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.tls import client_context
+from kproxy.client.transport.tls import client_context
 from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from tlsservers import Seen, tls_server
 
@@ -297,7 +297,7 @@ def test_encrypted_key_asks_nothing_on_the_terminal(tmp_path: Path) -> None:
         f"""
         from pathlib import Path
         from kproxy.client.target import ClientCertificate, TlsSettings
-        from kproxy.client.tls import client_context
+        from kproxy.client.transport.tls import client_context
         here = Path({str(tmp_path)!r})
         pair = ClientCertificate((here / "cert").read_bytes(), (here / "key").read_bytes())
         try:
