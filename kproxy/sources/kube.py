@@ -9,6 +9,7 @@ from kproxy.errors import ApiFailed, InvalidField, Malformed
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import Freshness, ListWatch
 from kproxy.sources.pace import Pace
+from kproxy.sources.told import Told
 from kproxy.state.events import Event, Listed
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.objects import Kind
@@ -108,8 +109,10 @@ class KubeSource:
         pace: Pace | None = None,
     ) -> None:
         self._connect = connect
+        pace = pace or Pace()
+        told = Told(pace.clock)
         self._loops = tuple(
-            ListWatch(resource, connect, emit, pace or Pace())
+            ListWatch(resource, connect, emit, pace, told)
             for resource in _resources(node_name, service_cidrs=service_cidrs)
         )
 

@@ -184,7 +184,7 @@ def test_old_tls_is_refused() -> None:
 
     with (
         tls_server(context) as seen,
-        pytest.raises(ApiFailed, match="TLS fails, as the server knows none newer than 1.1"),
+        pytest.raises(ApiFailed, match=r"TLS fails, as the server knows none newer than 1\.1"),
     ):
         asked(seen, TlsSettings(ROOT.pem))
 
