@@ -163,7 +163,10 @@ def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:
         with room_for_depth:
             return encoding.page(body)
     except Malformed as error:
-        raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
+        raise ApiFailed(
+            f"the list of {resource.name} cannot be understood: {error}; "
+            "check that an API server answers, and what stands between us and it"
+        ) from error
 
 
 def decoded(resource: Resource, encoding: Encoding, raw: Raw) -> Changed | Refused | None:
