@@ -69,10 +69,22 @@ def signed_by(
     common_name: str = "somebody",
     days: int = 1,
     has_key_ids: bool = True,
+    begins_in_days: int = -1,
     rsa_bits: int = 0,
 ) -> Signed:
-    """For a server of these names or addresses, or for a client; with a key for elliptic curves, or one of RSA."""
-    return _signed(common_name, names, issuer, days=days, has_key_ids=has_key_ids, rsa_bits=rsa_bits)
+    """For a server of these names or addresses, or for a client; good from `begins_in_days` to `days` from now.
+
+    With a key for elliptic curves, or one of RSA.
+    """
+    return _signed(
+        common_name,
+        names,
+        issuer,
+        days=days,
+        has_key_ids=has_key_ids,
+        begins_in_days=begins_in_days,
+        rsa_bits=rsa_bits,
+    )
 
 
 def _signed(
@@ -83,6 +95,7 @@ def _signed(
     is_authority: bool = False,
     has_key_ids: bool,
     days: int = 1,
+    begins_in_days: int = -1,
     rsa_bits: int = 0,
 ) -> Signed:
     key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
@@ -95,7 +108,7 @@ def _signed(
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + dt.timedelta(days=min(days, 0) - 1))
+        .not_valid_before(now + dt.timedelta(days=min(days - 1, begins_in_days)))
         .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=False)
     )

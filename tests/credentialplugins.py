@@ -92,7 +92,6 @@ class PluginProgram:
             command=str(self.path),
             api_version=V1,
             origin="the kubeconfig /etc/kubeconfig",
-            folder=self.folder,
             args=args,
             env=env,
             interactive_mode=interactive_mode,

@@ -37,7 +37,7 @@ _CONNECTING_S = 0.005, 0.3
 
 
 class Fleet:
-    """What the clients of a simulation share. A load balancer in front of the servers chooses one that is there."""
+    """Shared by the clients of a simulation. A load balancer in front of the servers chooses one that is there."""
 
     def __init__(self, world: World, agents: int, servers: int) -> None:
         self.world = world
@@ -46,7 +46,7 @@ class Fleet:
         self.servers = [ApiServer(world, self.tally) for _ in range(servers)]
 
     def connected(self) -> tuple[ApiServer, float]:
-        """Whom a new connection reaches, and how long that takes."""
+        """The server that a new connection reaches, and how long that takes."""
         there = [each for each in self.servers if each.is_there]
         chosen = self.world.random.choice(there or self.servers)
         if not there:

@@ -36,7 +36,7 @@ def start_agent(fleet: Fleet, number: int, at_s: float, pace: Pace) -> None:
 
 
 class _Connection:
-    """What `ListWatch` asks of a `Connection`."""
+    """The part of a `Connection` that `ListWatch` uses."""
 
     peer = Peer("https://api.example:6443", "a simulation")
 

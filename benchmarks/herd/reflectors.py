@@ -45,7 +45,7 @@ class _Channel:
         self._noticed_at = 0.0
 
     def server(self) -> ApiServer:
-        """Once the connection stands, which is made by whoever needs it first."""
+        """Once the connection stands; the first loop that needs it makes it."""
         world = self._fleet.world
         server = self._server
         if server is None or server.born != self._born or not server.is_there:

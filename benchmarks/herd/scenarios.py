@@ -1,4 +1,4 @@
-"""What happens to a fleet, by which policy its agents come back, and how that looks at the servers."""
+"""Events that a fleet meets, the policies by which its agents come back, and the requests that servers see."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

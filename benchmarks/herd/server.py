@@ -36,7 +36,7 @@ class Condition(StrEnum):
 
 
 class Work(NamedTuple):
-    """What a request takes."""
+    """The time that a request takes."""
 
     seats: int
     seconds: float
@@ -114,7 +114,7 @@ class ApiServer:
         self._watches.clear()
 
     def cut_watches(self) -> None:
-        """What a load balancer in between does to silent connections; the server stays."""
+        """End silent connections, as a load balancer in between does; the server stays."""
         for turn in self._watches:
             self._world.wake(turn, Condition.DOWN)
         self._watches.clear()

@@ -132,7 +132,7 @@ class ClientMetrics:
         self._transports.labels(_NOT_CACHED).inc()
 
     def plugin_noted(self, fact: Fact) -> None:
-        """What became of a credential plugin, or of the client certificate that it gave."""
+        """A credential plugin ran, or gave a client certificate."""
         match fact:
             case Called(code, status):
                 self._calls.labels(str(code), status).inc()

@@ -48,8 +48,8 @@ from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.iptables import Render
 from kproxy.ruleset.tree import AUTO, Layout
+from kproxy.sources.freshness import Freshness
 from kproxy.sources.kube import KubeSource, node_names
-from kproxy.sources.listwatch import Freshness
 from kproxy.sources.manifest_directory import ManifestDirectory
 from kproxy.sources.pace import Pace
 from kproxy.sources.recorder import EventRecorder, Happening

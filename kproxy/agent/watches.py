@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kproxy.sources.listwatch import Freshness
+from kproxy.sources.freshness import Freshness
 
 if TYPE_CHECKING:
     from kproxy.state.objects import Kind

@@ -22,7 +22,8 @@ from kproxy.client.target import Target
 from kproxy.client.told import secrets_of
 from kproxy.client.way import Way
 from kproxy.errors import ApiFailed, InputError, Malformed
-from kproxy.state.encodings import JSON, MEDIA_TYPES, Encoding, encoding_of
+from kproxy.state.encodings import JSON, Encoding, encoding_of
+from kproxy.state.media_types import MEDIA_TYPES
 from kproxy.state.validate import quoted
 
 _log = logging.getLogger(__name__)
@@ -292,7 +293,12 @@ class Connection:
     def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": self._accept, "User-Agent": _user_agent()}
         proof = self._way.proof()
-        self.peer = replace(self.peer, secrets=secrets_of(proof.get("Authorization", "")))
+        authorization = proof.get("Authorization", "")
+        self.peer = replace(
+            self.peer,
+            secrets=secrets_of(authorization),
+            is_told_nobody=not authorization and not self._way.has_certificate,
+        )
         return proof | headers
 
     def _failed(self, error: Exception) -> ApiFailed:

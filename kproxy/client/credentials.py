@@ -80,7 +80,6 @@ def plugin_of(
         command=given.command,
         api_version=given.api_version,
         origin=origin,
-        folder=Path("/"),
         args=tuple(argument or "" for argument in given.args),
         env=tuple((one.name, one.value) if one else ("", "") for one in given.env),
         interactive_mode=given.interactive_mode,

@@ -1,15 +1,15 @@
 """The answer of a credential plugin: an ExecCredential of client.authentication.k8s.io."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from kproxy.client.certificates import require_fit
 from kproxy.client.exec_config import VERSIONS
+from kproxy.client.goyaml import first_document
 from kproxy.client.target import ClientCertificate
 from kproxy.client.tokens import authorization
 from kproxy.client.validity import validity
@@ -17,20 +17,13 @@ from kproxy.errors import InputError
 from kproxy.state.decode import parse_json
 
 _KIND = "ExecCredential"
-_DEPTH = 2
-"""`status.token`; aliases to deeper parts could be a billion."""
-
-_LONGEST_YAML_BYTES = 1 << 16
-"""A token, a certificate and a key are a tenth of it, and reading it takes less than a second."""
-
-_IS_YAML = re.compile(r"^(apiVersion|kind):", re.MULTILINE)
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 """Go's zero time, which client-go takes for no expiry."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class PluginAnswer:
     """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it.
 
     A certificate that has ended is of no use either, whatever the plugin says; client-go sends it on and on.
@@ -57,7 +50,7 @@ class _ExecCredential(Struct, rename="camel", frozen=True):
 _DECODER = msgspec.json.Decoder(_ExecCredential)
 
 
-def decode_answer(output: bytes, api_version: str, named: str) -> Answer:
+def decode_answer(output: bytes, api_version: str, named: str) -> PluginAnswer:
     """By the rules of client-go's exec.go. InputError says what is wrong without a word of the output."""
     found = _decoded(output, named)
     if found.kind != _KIND:
@@ -81,46 +74,24 @@ def decode_answer(output: bytes, api_version: str, named: str) -> Answer:
 
 
 def _decoded(output: bytes, named: str) -> _ExecCredential:
+    """client-go takes for JSON what begins with a brace, and all else for YAML."""
     try:
-        return parse_json(_DECODER, output)
+        if output.lstrip().startswith(b"{"):
+            return parse_json(_DECODER, output)
+        document = first_document(output)
+        if isinstance(document, dict):
+            return msgspec.convert(document, _ExecCredential)
     except msgspec.ValidationError as misfit:
         raise InputError(f"{named} answers with a malformed {_KIND}: {misfit}") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, InputError):
         pass
-    try:
-        return msgspec.convert(_from_yaml(output), _ExecCredential)
-    except msgspec.ValidationError as misfit:
-        raise InputError(f"{named} answers with a malformed {_KIND}: {misfit}") from None
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{named} answers with {len(output)} bytes that are no {_KIND} in JSON; "
-            "let it write nothing else to stdout, and messages to stderr"
-        ) from None
+    raise InputError(
+        f"{named} answers with {len(output)} bytes that are no {_KIND} in JSON; "
+        "let it write nothing else to stdout, and messages to stderr"
+    )
 
 
-def _from_yaml(output: bytes) -> Any:
-    """client-go takes YAML too. ValueError for anything else, without a word of it."""
-    text = output.decode() if len(output) <= _LONGEST_YAML_BYTES else ""
-    if not _IS_YAML.search(text):
-        raise ValueError("no line has a field of ours")
-    import yaml  # time and memory that few plugins ask for
-
-    def plain(node: object, depth: int) -> Any:
-        if isinstance(node, yaml.ScalarNode):
-            return None if node.tag.endswith(":null") else node.value
-        if isinstance(node, yaml.MappingNode) and depth:
-            return {
-                key.value: plain(value, depth - 1) for key, value in node.value if isinstance(key.value, str)
-            }
-        return []
-
-    try:
-        return plain(yaml.compose(text, Loader=yaml.SafeLoader), _DEPTH)
-    except yaml.YAMLError:
-        raise ValueError("no YAML") from None
-
-
-def _answer(status: _Status, named: str) -> Answer:
+def _answer(status: _Status, named: str) -> PluginAnswer:
     token = (status.token or "").strip()
     authorization(token, f"the token of {named}")
     certificate, key = status.client_certificate_data or "", status.client_key_data or ""
@@ -135,7 +106,7 @@ def _answer(status: _Status, named: str) -> Answer:
     if certificate:
         pair = ClientCertificate(certificate.encode(), key.encode())
         require_fit(pair, named)
-    return Answer(token, pair, _earliest(_seconds(status.expiration_timestamp), _end(pair)))
+    return PluginAnswer(token, pair, _earliest(_seconds(status.expiration_timestamp), _end(pair)))
 
 
 def _seconds(at: datetime | None) -> float | None:

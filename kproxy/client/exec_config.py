@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from kproxy.errors import InvalidField
 from kproxy.state.validate import choice, quoted
@@ -44,14 +43,13 @@ class ClusterInfo:
 class ExecConfig:
     """Equal ones share one plugin, its answer and its time-out.
 
-    `env` is in the file's order. `cluster` is None unless `provideClusterInfo` is true. `origin` names the
-    configuration in messages, and `folder` is that of its file. `interactive_mode` as it stands, "" if absent.
+    A `command` with a slash in it is an absolute path. `env` is in the file's order. `cluster` is None unless
+    `provideClusterInfo` is true. `origin` names the configuration in messages. `interactive_mode` is empty if absent.
     """
 
     command: str
     api_version: str
     origin: str
-    folder: Path
     args: tuple[str, ...] = field(default=(), repr=False)
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     interactive_mode: str = ""

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kproxy import process
-from kproxy.client.exec_answer import Answer, decode_answer
+from kproxy.client.exec_answer import PluginAnswer, decode_answer
 from kproxy.client.exec_config import ExecConfig, InteractiveMode, require_valid
 from kproxy.client.failures import one_line
 from kproxy.client.kept import Kept
@@ -74,7 +74,7 @@ class ExecPlugin:
         """Have the plugin run again before the next request, unless it has run since this thread's last one."""
         self._plugin.outdate(getattr(self._used, "answer", None))
 
-    def _answer(self) -> Answer:
+    def _answer(self) -> PluginAnswer:
         answer = self._plugin.answer()
         self._used.answer = answer
         return answer
@@ -86,14 +86,14 @@ class _Plugin:
     def __init__(self, config: ExecConfig) -> None:
         self._config = config
         self._named = f"the credential plugin {one_line(config.command)} of {config.origin}"
-        self._answer: Answer | None = None
+        self._answer: PluginAnswer | None = None
         self._serves_until = 0.0
         self._is_refused = False
         self._failure = ""
         self._failed_at = 0.0
         self._lock = threading.Lock()
 
-    def answer(self) -> Answer:
+    def answer(self) -> PluginAnswer:
         """The last one while it is good, else a new one; EnvironmentLacking if the plugin gives none."""
         asked_at = time.monotonic()
         with self._lock:
@@ -111,16 +111,16 @@ class _Plugin:
             self._tell_rotation(before, renewed)
             return renewed
 
-    def outdate(self, answer: Answer | None) -> None:
+    def outdate(self, answer: PluginAnswer | None) -> None:
         """Use this one no more, if it is still in use."""
         with self._lock:
             self._is_refused |= answer is self._answer
 
-    def _is_expired(self, answer: Answer) -> bool:
+    def _is_expired(self, answer: PluginAnswer) -> bool:
         is_over = answer.expires_at is not None and time.time() > answer.expires_at
         return is_over and time.monotonic() > self._serves_until
 
-    def _run(self) -> Answer:
+    def _run(self) -> PluginAnswer:
         said = self._ask(self._program(), has_terminal=self._has_terminal())
         self._require_success(said)
         answer = decode_answer(said.output, self._config.api_version, self._named)
@@ -152,10 +152,10 @@ class _Plugin:
             ) from refused
 
     def _program(self) -> Path:
-        """As Go's exec.LookPath finds it, but from the kubeconfig's folder where the command is a path."""
+        """As Go's exec.LookPath finds it."""
         command = self._config.command
         if "/" in command:
-            path = self._config.folder / command
+            path = Path(command)
             is_program = os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113 # Path's may raise
             found, aside = path if is_program else None, ""
         else:
@@ -215,7 +215,7 @@ class _Plugin:
         for pattern in (_LONG_WORD, _SECRET_FIELD):
             yield from (word.decode(errors="replace") for word in pattern.findall(output))
 
-    def _tell_rotation(self, before: Answer | None, now: Answer) -> None:
+    def _tell_rotation(self, before: PluginAnswer | None, now: PluginAnswer) -> None:
         old = before.certificate if before else None
         if old is not None and old != now.certificate and (span := validity(old.certificate)):
             tell(Rotated(time.time() - span.begins_at))

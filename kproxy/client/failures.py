@@ -1,9 +1,11 @@
-"""What went wrong between us and the API server, said so that a person knows what to do."""
+"""Failures between us and the API server, in words that say what to do."""
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import BadStatusLine
 
 import msgspec
 import urllib3
@@ -11,6 +13,7 @@ from urllib3 import exceptions as transport
 
 from kproxy.client.proxies import Proxy
 from kproxy.client.proxy_failures import proxy_failure, wrong_login
+from kproxy.client.tls_failures import plain_cause, tls_advice
 from kproxy.client.told import secrets_of, without
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
@@ -29,11 +32,6 @@ _ELSEWHERE = (
     "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
 )
 
-_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-"""In what OpenSSL says of a certificate that it refuses."""
-
-_NOTHING_IN_COMMON = "ALERT_HANDSHAKE_FAILURE", "ALERT_PROTOCOL_VERSION"
-
 _TOO_LARGE = "Too large resource version"
 """How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
 storage/errors.go); client-go reads it too, as not every server names the cause."""
@@ -41,7 +39,10 @@ storage/errors.go); client-go reads it too, as not every server names the cause.
 _REMEDIES = {
     **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
     400: "the request does not suit this API server",
-    401: "our credentials are not accepted; renew the token or client certificate of {credentials}",
+    401: (
+        "our credentials are not accepted; renew the token or client certificate of {credentials}, "
+        "or log in anew where a plugin gives them"
+    ),
     403: (
         "we may not {verb} {resource}; bind our user or service account to the ClusterRole "
         "system:node-proxier, as `kubectl create clusterrolebinding` does"
@@ -52,18 +53,34 @@ _REMEDIES = {
     503: "it cannot serve now",
 }
 
+_NOBODY = (
+    "it does not know who asks, since {credentials} has no credentials; "
+    "write a token, a client certificate or a plugin for its user"
+)
+_NOBODY_WITHOUT_TLS = (
+    "it does not know who asks, since credentials are sent with TLS alone; "
+    "write https:// into the server's address in {credentials}"
+)
+_MAY_WANT_TLS = "; if it speaks TLS, write https:// into the server's address in {credentials}"
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we talk to, and from where we have the address and credentials, both as a message names them.
+    """The server, and the configuration that has its address and our credentials, as messages name them.
 
-    `secrets` are what we told it last of who we are: it may say them back, and no message shows them.
+    `secrets` are those of our last request: the server may say them back, and no message shows them. `is_told_nobody`
+    is whether that request had no credentials at all.
     """
 
     server: str
     credentials: str
     proxy: Proxy | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    is_told_nobody: bool = False
+
+    @property
+    def is_without_tls(self) -> bool:
+        return self.server.startswith("http://")
 
     @property
     def host(self) -> str:
@@ -78,8 +95,7 @@ class Peer:
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
     """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
-    remedy = _REMEDIES.get(body.code, "it failed")
-    advice = remedy.format(verb=verb, resource=resource, credentials=peer.credentials)
+    advice = _remedy(peer, body.code).format(verb=verb, resource=resource, credentials=peer.credentials)
     said = f" ({one_line(peer.shown(body.message))})" if body.message else ""
     seconds = retry_after_s
     if not seconds and body.details is not None:
@@ -90,6 +106,14 @@ def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s
         retry_after_s=seconds,
         is_ahead=body.code == HTTPStatus.GATEWAY_TIMEOUT and body.message.startswith(_TOO_LARGE),
     )
+
+
+def _remedy(peer: Peer, code: int) -> str:
+    if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and peer.is_told_nobody:
+        return _NOBODY_WITHOUT_TLS if peer.is_without_tls else _NOBODY
+    remedy = _REMEDIES.get(code, "it failed; its own log says why")
+    # net/http answers so to words without TLS at a port with it
+    return remedy + _MAY_WANT_TLS if code == HTTPStatus.BAD_REQUEST and peer.is_without_tls else remedy
 
 
 def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
@@ -120,7 +144,7 @@ def _seconds(wish: str, now: str) -> int:
 
 
 def one_line(text: str) -> str:
-    """What others said, fit for a log and a terminal: on one line, without control characters, not too long."""
+    """The words of others, fit for a log and a terminal: on one line, without control characters, not too long."""
     line = " ".join(text.split())
     if not line.isprintable():
         return quoted(line)
@@ -134,7 +158,10 @@ def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
             proxy_failure(peer.proxy, error.original_error, peer.server, _root_cause(peer, error))
         )
     through = f"; the proxy is {peer.proxy.url} of {peer.proxy.named_by}" if peer.proxy else ""
-    return ApiFailed(_transport_text(peer, error) + through)
+    may_want_tls = ""
+    if peer.is_without_tls and isinstance(_root(error), BadStatusLine):
+        may_want_tls = _MAY_WANT_TLS.format(credentials=peer.credentials)
+    return ApiFailed(_transport_text(peer, error) + may_want_tls + through)
 
 
 def _transport_text(peer: Peer, error: Exception) -> str:
@@ -154,7 +181,7 @@ def _transport_text(peer: Peer, error: Exception) -> str:
         case transport.ProtocolError():
             text = f"{server} closed the connection ({_root_cause(peer, error)})"
         case transport.SSLError():
-            text = f"{server}: {_tls_advice(str(error), credentials)} ({_root_cause(peer, error)})"
+            text = f"{server}: {tls_advice(_root(error), credentials)} ({_root_cause(peer, error)})"
         case _:
             text = f"{server} cannot be used: {_root_cause(peer, error)}"
     return text
@@ -162,25 +189,17 @@ def _transport_text(peer: Peer, error: Exception) -> str:
 
 def is_about_trust(error: Exception) -> bool:
     """Whether TLS failed because we do not trust the other side's certificate."""
-    return _UNTRUSTED in str(error)
+    return isinstance(_root(error), ssl.SSLCertVerificationError)
 
 
-def _tls_advice(detail: str, credentials: str) -> str:
-    if _UNTRUSTED in detail:
-        return f"we do not trust its certificate; correct the address or the authority in {credentials}"
-    if any(alert in detail for alert in _NOTHING_IN_COMMON):
-        return (
-            "it has no version or cipher of TLS in common with us, or wants a client certificate; "
-            f"check the server, and {credentials}"
-        )
-    if "ALERT" in detail:
-        return f"it does not accept our client certificate; renew the one in {credentials}"
-    return f"TLS fails; check the address and certificates in {credentials}"
-
-
-def _root_cause(peer: Peer, error: BaseException) -> str:
+def _root(error: BaseException) -> BaseException:
     while (
         cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     ) is not None:
         error = cause
-    return one_line(without_user(peer.shown(str(error)))) or type(error).__name__
+    return error
+
+
+def _root_cause(peer: Peer, error: BaseException) -> str:
+    root = _root(error)
+    return one_line(plain_cause(without_user(peer.shown(str(root))))) or type(root).__name__

@@ -42,7 +42,7 @@ _OCTAL = re.compile(r"([-+]?)0([0-7]+)")
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE = "<<"
 _SHOWN_BY_PARSER = re.compile(r"'[^']{5,}'")
-"""What the parser quotes from the text, beyond a single character, may be part of a secret."""
+"""The parser quotes words of the text; one of more than a few characters may be part of a secret."""
 
 
 class _Collection:

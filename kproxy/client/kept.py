@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """One value for each key, made when it is first asked for; of too many, those that were not asked for lately are forgotten."""
+    """One value for each key, made when it is first asked for; of too many, those not asked for lately are forgotten."""
 
     def __init__(self, make: Callable[[Key], Value]) -> None:
         self._make = make
@@ -31,7 +31,7 @@ class Kept(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def of(self, key: Key) -> Value:
-        """The same value for equal keys, in whichever thread."""
+        """The same value for equal keys, in all threads."""
         with self._lock:
             value = self._values.pop(key) if key in self._values else self._make(key)
             self._values[key] = value

@@ -4,9 +4,11 @@ Source: client-go `tools/clientcmd/loader.go` (`ClientConfigLoadingRules.Load`, 
 `tools/clientcmd/api/v1/conversion.go`.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -14,6 +16,7 @@ import msgspec
 
 from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
+from kproxy.client.goyaml import first_document
 from kproxy.client.kubeconfig_fields import (
     Cluster,
     Context,
@@ -23,8 +26,11 @@ from kproxy.client.kubeconfig_fields import (
     User,
     decode_file,
 )
+from kproxy.client.kubeconfig_slips import slips
 from kproxy.errors import InputError
 from kproxy.state.validate import quoted
+
+_log = logging.getLogger(__name__)
 
 _MOST_BYTES = 16 << 20
 """A thousand clusters with their certificates take 8 MB; a larger file is no kubeconfig."""
@@ -130,7 +136,10 @@ def _load_file(path: Path) -> Kubeconfig | None:
 
 
 def _decoded(text: bytes, shown: str, directory: Path) -> Kubeconfig:
-    file = decode_file(text)
+    data = first_document(text)
+    file = decode_file(data)
+    for slip in slips(data):
+        _tell_once(f"the kubeconfig {shown}: {slip}")
     return Kubeconfig(
         shown,
         file.current_context,
@@ -143,6 +152,12 @@ def _decoded(text: bytes, shown: str, directory: Path) -> Kubeconfig:
         _by_name("users", file.users, NamedUser(), lambda one: _absolute_user(one.user, directory)),
         _by_name("contexts", file.contexts, NamedContext(), lambda one: one.context),
     )
+
+
+@cache
+def _tell_once(sentence: str) -> None:
+    """Each connection reads the file anew, which stays the same."""
+    _log.warning("%s", sentence)
 
 
 def _by_name(

@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from kproxy.client.goyaml import first_document
 from kproxy.errors import InputError
 from kproxy.state.validate import quoted
 
@@ -33,7 +32,7 @@ _HINTS: Final = {"`str`": "quote the value", "`bool`": "write true or false with
 
 
 class Data(bytes):
-    """What stands in a file as Base64. It may be a key: its text shows none of it."""
+    """Bytes that a file holds as Base64. They may be a key: `str` and `repr` show none of them."""
 
     __slots__ = ()
 
@@ -44,7 +43,7 @@ class Data(bytes):
 
 
 class Concealed(Struct, frozen=True):
-    """Fields of which some are secrets: its text shows none of them."""
+    """Fields of which some are secrets: `str` and `repr` show none of them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -76,7 +75,7 @@ class EnvironmentVariable(Concealed, frozen=True):
     value: str = ""
 
 
-class ExecConfig(Concealed, frozen=True, rename="camel"):
+class Exec(Concealed, frozen=True, rename="camel"):
     """A plugin that gives credentials. `command` with a slash in it is absolute once the file is loaded."""
 
     command: str = ""
@@ -118,7 +117,7 @@ class User(Concealed, frozen=True, rename=lambda name: _USER_FIELDS.get(name, na
     username: str = ""
     password: str = ""
     auth_provider: AuthProvider | None = None
-    exec: ExecConfig | None = None
+    exec: Exec | None = None
     extensions: list[Extension | None] = []
 
 
@@ -164,9 +163,11 @@ class File(Struct, frozen=True, rename="kebab"):
     api_version: str = msgspec.field(name="apiVersion", default="")
 
 
-def decode_file(text: bytes) -> File:
-    """InputError, with the place and without a word of a secret, for what client-go cannot decode."""
-    data = first_document(text)
+def decode_file(data: object) -> File:
+    """InputError, with the place and without a word of a secret, for what client-go cannot decode.
+
+    `data` is what `first_document` reads.
+    """
     try:
         file = msgspec.convert({} if data is None else data, File, dec_hook=_from_base64)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""What became of credential plugins, for whoever keeps figures (client-go's plugin/pkg/client/auth/exec/metrics.go)."""
+"""Runs of credential plugins and their certificates, for metrics (client-go, plugin/pkg/client/auth/exec/metrics.go)."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,6 @@ class CallStatus(StrEnum):
     NO_ERROR = "no_error"
     EXECUTION_ERROR = "plugin_execution_error"
     NOT_FOUND = "plugin_not_found_error"
-    INTERNAL_ERROR = "client_internal_error"
 
 
 class Called(NamedTuple):

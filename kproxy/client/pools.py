@@ -204,7 +204,7 @@ def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
 
 
 def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
-    """A connection whose other end the proxy has resolved and reached, whichever SOCKS 5 scheme it has (as in Go)."""
+    """A connection to a server that the proxy resolves and reaches, with socks5 and socks5h alike (as in Go)."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
     from python_socks.sync import Proxy as Socks
 

@@ -82,7 +82,7 @@ def proxy_for(
         return None
     if scheme == "http" and environment.get("REQUEST_METHOD"):
         raise InputError(
-            f"{named_by} is not used where REQUEST_METHOD is set, since whoever asks a CGI program can set it; "
+            f"{named_by} is not used where REQUEST_METHOD is set, since the client of a CGI program can set it; "
             "unset one of them"
         )
     if not _is_proxied(_server(server, origin), environment):

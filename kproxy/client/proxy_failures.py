@@ -1,4 +1,4 @@
-"""What went wrong between us and a proxy, said so that a person knows which setting to correct."""
+"""Failures between us and a proxy, in words that name the setting to correct."""
 
 from http import HTTPStatus
 
@@ -44,7 +44,7 @@ def proxy_failure(proxy: Proxy, error: Exception, server: str, cause: str) -> st
         case transport.SSLError():
             text = f"{where}: {_tls_advice(str(error), proxy)} ({cause})"
         case TimeoutError() | transport.TimeoutError():
-            text = f"{where} has gone silent; check that a proxy runs there, or correct {proxy.named_by}"
+            text = f"{where} has gone silent; check that a proxy of this scheme runs there, or correct {proxy.named_by}"
         case _ if _is_about_login(error, cause):
             text = wrong_login(proxy)
         case _:

@@ -31,7 +31,7 @@ class Url(NamedTuple):
 
 
 def parsed(text: str) -> Url:
-    """What Go's `url.Parse` takes from it; ValueError, which quotes nothing, where that refuses it."""
+    """The parts that Go's `url.Parse` finds; ValueError, which quotes nothing, for a text that it refuses."""
     if _CONTROL.search(text):
         raise ValueError("it holds a control character")
     found = _PARTS.match(text)

@@ -14,7 +14,7 @@ from kproxy.state.validate import quoted
 
 
 def check_cluster(entry: Entry[Cluster]) -> None:
-    """What holds for a server with TLS and one without."""
+    """The rules for servers with TLS and without."""
     cluster = entry.value
     if cluster.certificate_authority and cluster.certificate_authority_data:
         raise _wrong(
@@ -30,7 +30,7 @@ def check_cluster(entry: Entry[Cluster]) -> None:
 
 
 def check_authority(entry: Entry[Cluster]) -> None:
-    """What holds for a server with TLS alone."""
+    """The rules for servers with TLS."""
     cluster = entry.value
     if cluster.insecure_skip_tls_verify and (
         cluster.certificate_authority or cluster.certificate_authority_data

@@ -36,6 +36,11 @@ class Way:
                 self._pool = self._new_pool()
         return self._pool
 
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the newest `pool` shows who we are by itself."""
+        return self._certificate is not None
+
     def reads_authority_anew(self) -> bool:
         """Whether a server that was not trusted may be trusted now, as the authority can be read in another way."""
         if self._readings is None:

@@ -74,12 +74,12 @@ def ask(
     timeout_s: float,
     most_bytes: int,
 ) -> Said:
-    """What the program writes to stdout until it ends, and the last of what it writes to stderr.
+    """Run a program until it ends, for all that it writes to stdout and the last that it writes to stderr.
 
-    It is killed after `timeout_s`, or when it writes more than `most_bytes`, or 16 MiB to stderr. Whatever it started goes with it: a
-    process that keeps its stdout open is not waited for. Where the system can (setpriv of util-linux), it also dies
-    with this process, however that ends. With a terminal it has our stdin and stderr, to talk to a person; else its
-    stdin is empty. NotStarted if it cannot be run.
+    It is killed after `timeout_s`, or when it writes more than `most_bytes`, or 16 MiB to stderr. All that it started
+    is killed with it: a process that keeps its stdout open is not waited for. Where the system can (setpriv of
+    util-linux), it also dies with this process, however that ends. With a terminal it has our stdin and stderr, to
+    talk to a person; else its stdin is empty. NotStarted if it cannot be run.
     """
     with _Talk(most_bytes) as talk, _unwinding_at_signals():
         command = [*_dying_with_us(), str(program), *arguments]
@@ -215,7 +215,7 @@ class _Talk:
 
     @property
     def excess(self) -> str:
-        """What is too long, in words; empty if nothing is."""
+        """The output that is too long, in words; empty if none is."""
         if len(self.output) > self._most_bytes:
             return f"it wrote more than {self._most_bytes >> 10} KiB"
         if self._complained > _MOST_COMPLAINT_BYTES:
@@ -245,7 +245,7 @@ class _Talk:
         return has_ended
 
     def take_rest(self) -> None:
-        """What is in the pipes already, whoever may still hold their other ends."""
+        """Read the bytes that are in the pipes already, even if other processes hold the other ends."""
         for hear in (self._hear, self._hear_complaint):
             for _ in range(_MOST_CHUNKS_AFTERWARDS):
                 if self.excess or not hear():

@@ -6,8 +6,9 @@ from http import HTTPStatus
 
 from kproxy.client.connection import Answer, Connection
 from kproxy.errors import ApiFailed, InvalidField, Malformed
+from kproxy.sources.freshness import Freshness
 from kproxy.sources.listing import Resource, list_resource
-from kproxy.sources.listwatch import Freshness, ListWatch
+from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
 from kproxy.state.events import Event, Listed
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL

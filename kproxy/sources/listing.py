@@ -32,7 +32,7 @@ _FEWER = 20
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What to list and watch: one kind, where it is served, and the selectors that narrow it.
+    """One kind to list and watch: where it is served, and the selectors that narrow it.
 
     `without_it` says what follows where a server has none of it, or lets us see none; empty if we need it.
     """
@@ -120,7 +120,7 @@ def _list_in_pages(
 
 
 class Found:
-    """What a list that comes in piece by piece holds so far, and what is wrong with it."""
+    """The objects of a list that comes in piece by piece, and what is wrong with some of them."""
 
     def __init__(self, resource: Resource) -> None:
         self._resource = resource

@@ -13,29 +13,21 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
 from kproxy.client.connection import Answer, Connection
-from kproxy.client.failures import refusal
 from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
+from kproxy.sources.asker import Asker
 from kproxy.sources.backoff import Backoff
-from kproxy.sources.listing import Resource, decoded, list_resource
+from kproxy.sources.freshness import Freshness, Times
+from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.pace import Pace
 from kproxy.sources.position import OVERLOADED, Next, Position, as_told
-from kproxy.sources.streamed import (
-    MOST_FAILURES,
-    InitialEvents,
-    NoStream,
-    is_about_streams,
-    says_no_streams,
-)
+from kproxy.sources.streamed import InitialEvents, Streams
+from kproxy.sources.watched import meaning
 from kproxy.state.encodings import Encoding
-from kproxy.state.encodings.envelopes import Meta, Raw, Status
-from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
-from kproxy.state.objects import Kind
-from kproxy.state.validate import plain_word
+from kproxy.state.events import Event, Listed
 from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
@@ -55,21 +47,6 @@ _MOST_TRIES = 10
 """Of one page of a list, as in client-go (rest/request.go): a list that begins anew costs the server more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """How current one kind is, in monotonic times, None before the first.
-
-    `heard_at` is when the server last said anything, `understood_at` when the last list or event was understood or a
-    watch went on from one, `tried_at` when the loop last did anything at all.
-    """
-
-    kind: Kind
-    resource_version: str
-    heard_at: float | None
-    tried_at: float | None
-    understood_at: float | None = None
-
-
 class ListWatch:
     """Keeps one resource current in a thread of its own, and tells `emit` what changes.
 
@@ -81,7 +58,6 @@ class ListWatch:
         self, resource: Resource, connect: Callable[[], Connection], emit: Callable[[Event], None], pace: Pace
     ) -> None:
         self._resource = resource
-        self._connect = connect
         self._tell = emit
         self._pace = pace
         self._backoff = Backoff(
@@ -93,14 +69,10 @@ class ListWatch:
         )
         self._stopping = threading.Event()
         self._thread = KeptThread(f"watch-{resource.name}", self.run, Need.RULES)
-        self._connection: Connection | None = None
-        self._answer: Answer | None = None
+        self._asker = Asker(resource, connect, partial(pace.wait, self._stopping))
         self._position = Position()
-        self._streams_at = pace.clock()
-        self._failed_streams = 0
-        self._heard_at: float | None = None
-        self._tried_at: float | None = None
-        self._understood_at: float | None = None
+        self._streams = Streams(resource, pace)
+        self._times = Times(pace.clock)
         self._watching_since: float | None = None
         self._silent_watches = 0
         self._is_lacking = False
@@ -108,26 +80,18 @@ class ListWatch:
     @property
     def freshness(self) -> Freshness:
         """May be read from any thread."""
-        return Freshness(
-            self._resource.kind,
-            self._position.resource_version,
-            self._heard_at,
-            self._tried_at,
-            self._understood_at,
-        )
+        return self._times.freshness(self._resource.kind, self._position.resource_version)
 
     def start(self, connection: Connection) -> None:
         """Begin with `connection`; later ones come from `connect`."""
-        self._connection = connection
+        self._asker.begin_with(connection)
         self._thread.start()
 
     def stop(self) -> None:
         """Ask the loop to end, and wake it if it is blocked in reading; `join` waits for the end."""
         self._stopping.set()
         self._thread.end()
-        answer = self._answer
-        if answer is not None:
-            answer.sever()
+        self._asker.sever()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread, which may still be waiting for an answer to begin; it emits nothing more."""
@@ -144,13 +108,13 @@ class ListWatch:
                 logger.exception("%s: a defect in kproxy", self._resource.name)
                 self._position.lost()
                 self._recover(KproxyError(f"unexpected {type(defect).__name__}: {defect}"))
-        self._disconnect()
+        self._asker.close()
 
     def _advance(self) -> None:
         """One list if one is needed, or one watch to its end."""
         if self._position.next is Next.WATCH:
             self._watch()
-        elif self._pace.streams and self._pace.clock() >= self._streams_at:
+        elif self._streams.are_due:
             self._stream()
         else:
             self._list()
@@ -174,7 +138,8 @@ class ListWatch:
         return self._open(query, self._pace.list_timeout_s)
 
     def _take_list(self, listed: Listed, resource_version: str) -> None:
-        self._silent_watches = self._failed_streams = 0
+        self._silent_watches = 0
+        self._streams.succeeded()
         self._is_lacking = False
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
@@ -190,7 +155,7 @@ class ListWatch:
                 as_told(self._position.resource_version),
             )
         self._position.listed(resource_version)
-        self._understood_at = self._pace.clock()
+        self._times.understood()
         self._emit(listed)
         if not resource_version:
             raise ApiFailed("the list has no resourceVersion from which a watch could go on")
@@ -203,7 +168,7 @@ class ListWatch:
             self._silent_watches += 1
             self._note_watching(began_at)
             # the server goes on where the list or the last event ended
-            self._understood_at = self._pace.clock()
+            self._times.understood()
             self._follow(answer.encoding, self._frames(answer))
         self._doubt_end(began_at + lasts_s)
         self._doubt_silence()
@@ -224,7 +189,7 @@ class ListWatch:
         for frame in frames:
             self._silent_watches = 0
             self._take(encoding, frame)
-            self._understood_at = self._pace.clock()
+            self._times.understood()
 
     def _stream(self) -> None:
         """A list and a watch in one answer; nothing is told before the list is complete."""
@@ -241,7 +206,8 @@ class ListWatch:
             except ApiFailed as failure:
                 if answer is not None and failure.status:
                     answer.drain()
-                self._do_without_stream(failure, begun=answer is not None)
+                if not self._leads_on(failure, begun=answer is not None):
+                    raise
                 return
             answer.wait_at_most(self._pace.idle_s)
             self._take_list(listed, resource_version)
@@ -249,43 +215,27 @@ class ListWatch:
             self._follow(encoding, frames)
         self._doubt_end(began_at + lasts_s)
 
+    def _leads_on(self, failure: ApiFailed, *, begun: bool) -> bool:
+        """Whether there is something else to ask for at once: the newest stream, or an ordinary list."""
+        if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
+            self._position.lost()
+            return True
+        return self._streams.give_way(failure, begun=begun)
+
     def _initial(self, encoding: Encoding, frames: Iterator[bytes]) -> tuple[Listed, str]:
         """ApiFailed, which may be a NoStream, if the stream ends before the list is complete."""
         initial = InitialEvents(self._resource, self._pace.clock, self._pace.stream_idle_s)
         for frame in frames:
-            end = initial.take(encoding, frame, lambda raw: self._refusal("list", encoding.status(raw)))
+            end = initial.take(encoding, frame, lambda raw: self._asker.refusal("list", encoding.status(raw)))
             if end is not None:
                 return initial.listed(), end.resource_version
         raise ApiFailed(f"the stream of {self._resource.name} ended before its list was complete")
 
-    def _do_without_stream(self, failure: ApiFailed, *, begun: bool) -> None:
-        """Raises the failure unless there is something else to ask for at once."""
-        if failure.status and failure.status not in OVERLOADED:
-            self._failed_streams += 1
-        if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
-            self._position.lost()
-            return
-        is_odd = isinstance(failure, NoStream) or is_about_streams(failure, begun=begun)
-        if is_odd or self._failed_streams >= MOST_FAILURES:
-            self._streams_at = self._pace.clock() + self._pace.streams_again_s
-        if not isinstance(failure, NoStream) and not says_no_streams(failure, begun=begun):
-            raise failure
-        logger.info("%s: no list as a stream (%s); listing in the ordinary way", self._resource.name, failure)
-
     def _open(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
-        path, selected = self._resource.path, self._resource.query(query)
-        self._tried_at = self._pace.clock()
-        self._answer = self._connected().get(path, selected, read_timeout_s=read_timeout_s)
-        self._note_word()
-        if self._stopping.is_set():
-            self._answer.sever()  # stop() may have looked before there was an answer
-        return self._answer
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._connect()
-        self._connection.wait = partial(self._pace.wait, self._stopping)
-        return self._connection
+        self._times.tried()
+        answer = self._asker.get(query, read_timeout_s)
+        self._times.heard()
+        return answer
 
     def _frames(self, answer: Answer) -> Iterator[bytes]:
         """The watch events; one that is too large is not waited for, and the list tells what it was about."""
@@ -297,11 +247,8 @@ class ListWatch:
 
     def _noting_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            self._note_word()
+            self._times.heard()
             yield chunk
-
-    def _note_word(self) -> None:
-        self._heard_at = self._tried_at = self._pace.clock()
 
     def _doubt_silence(self) -> None:
         if self._silent_watches >= _SILENT_WATCHES_UNTIL_RELIST:
@@ -314,40 +261,16 @@ class ListWatch:
         try:
             event = encoding.event(frame)
             if event.type == "ERROR":
-                failure = self._refusal("watch", encoding.status(event.object))
+                failure = self._asker.refusal("watch", encoding.status(event.object))
                 self._position.missed(failure)
                 raise failure
             meta = encoding.meta(event.object)
-            self._deliver(encoding, event.type, meta, event.object)
+            if (means := meaning(self._resource, encoding, event, meta)) is not None:
+                self._emit(means)
         except Malformed as error:
             self._position.lost()
             raise ApiFailed(f"a watch event cannot be understood: {error}") from error
         self._position.moved(meta.resource_version)
-
-    def _deliver(self, encoding: Encoding, event_type: str, meta: Meta, raw: Raw) -> None:
-        kind = self._resource.kind
-        match event_type:
-            case "ADDED" | "MODIFIED":
-                self._emit_changed(decoded(self._resource, encoding, raw), meta)
-            case "DELETED" if meta.key is not None:
-                self._emit(Deleted(kind, meta.key))
-            case "BOOKMARK":
-                pass
-            case _:
-                raise Malformed(f"event type {plain_word(event_type)}")
-
-    def _emit_changed(self, found: Changed | Refused | None, meta: Meta) -> None:
-        """A bad object costs itself alone; one that cannot be told from others is looked for in a new list."""
-        if found is not None and (isinstance(found, Changed) or found.rejection.key is not None):
-            self._emit(found)
-        elif meta.key is not None:
-            self._emit(Deleted(self._resource.kind, meta.key))
-        else:
-            raise Malformed("it is about an object without a name")
-
-    def _refusal(self, verb: str, said: Status) -> ApiFailed:
-        """What an ERROR event means; it is the end of its stream."""
-        return refusal(self._connected().peer, verb, self._resource.name, said)
 
     def _emit(self, event: Event) -> None:
         if not self._stopping.is_set():
@@ -360,9 +283,10 @@ class ListWatch:
         if isinstance(failure, ApiFailed):
             wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
             self._position.refused(failure)
-        self._tried_at = self._pace.clock()
+        self._times.tried()
         self._doubt_silence()
-        self._disconnect()
+        if not isinstance(failure, ApiFailed) or failure.status != HTTPStatus.TOO_MANY_REQUESTS:
+            self._asker.close()  # an overloaded server would have to do TLS again for each of its refusals
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return
@@ -393,12 +317,6 @@ class ListWatch:
         )
         self._is_lacking = True
         self._pace.wait(self._stopping, self._pace.lacking_s)
-
-    def _disconnect(self) -> None:
-        """The next attempt reads the configuration anew: credentials and certificates may have changed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _watch_query(lasts_s: int) -> dict[str, str]:

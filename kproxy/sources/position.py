@@ -23,7 +23,7 @@ def as_told(resource_version: str) -> str:
 
 
 class Next(Enum):
-    """What the loop needs next."""
+    """The next thing that the loop needs."""
 
     WATCH = auto()
     """Go on where we are."""

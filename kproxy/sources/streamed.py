@@ -13,6 +13,8 @@ from http import HTTPStatus
 
 from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.listing import Found, Resource
+from kproxy.sources.pace import Pace
+from kproxy.sources.position import OVERLOADED
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Listed
@@ -85,6 +87,41 @@ def says_no_streams(failure: ApiFailed, *, begun: bool) -> bool:
 def is_about_streams(failure: ApiFailed, *, begun: bool) -> bool:
     """Whether an ordinary list is worth a try the next time: after a stream that broke off, and any odd refusal."""
     return failure.status not in _NOT_ABOUT_STREAMS if failure.status else begun
+
+
+class Streams:
+    """Whether the next list is asked for as a stream, after what the server made of those before."""
+
+    def __init__(self, resource: Resource, pace: Pace) -> None:
+        self._resource = resource
+        self._pace = pace
+        self._due_at = pace.clock()
+        self._failures = 0
+
+    @property
+    def are_due(self) -> bool:
+        return self._pace.streams and self._pace.clock() >= self._due_at
+
+    def succeeded(self) -> None:
+        """There is a list, by a stream or in the ordinary way."""
+        self._failures = 0
+
+    def give_way(self, failure: ApiFailed, *, begun: bool) -> bool:
+        """After this failure of a stream: whether an ordinary list is worth a request at once.
+
+        `begun` says that the answer was 200, and the failure in it.
+        """
+        if failure.status and failure.status not in OVERLOADED:
+            self._failures += 1
+        is_odd = isinstance(failure, NoStream) or is_about_streams(failure, begun=begun)
+        if is_odd or self._failures >= MOST_FAILURES:
+            self._due_at = self._pace.clock() + self._pace.streams_again_s
+        gives_way = isinstance(failure, NoStream) or says_no_streams(failure, begun=begun)
+        if gives_way:
+            _log.info(
+                "%s: no list as a stream (%s); listing in the ordinary way", self._resource.name, failure
+            )
+        return gives_way
 
 
 class InitialEvents:

@@ -12,9 +12,10 @@ import pytest
 from kproxy.client.connection import Answer, Connection, connect
 from kproxy.client.rate import RateLimiter
 from kproxy.errors import InputError
+from kproxy.sources.freshness import Freshness
 from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
-from kproxy.sources.listwatch import Freshness, ListWatch
+from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
 from kproxy.state.events import Deleted, Listed, Refused
 from kproxy.state.objects import Kind
@@ -188,6 +189,25 @@ def test_watch_that_ends_before_its_time_goes_on_after_a_pause_on_a_new_connecti
     assert "services: the server ends the watch before its time; what is known stays in force" in warning
     assert 2 == len(made)
     assert 1 == len(requests(api, "list"))
+
+
+@pytest.mark.parametrize(("status", "connections"), [(429, 1), (503, 3)])
+def test_server_that_refuses_for_load_is_asked_again_on_the_same_connection(
+    api: StubApi, kubeconfig: Path, events: Events, status: int, connections: int
+) -> None:
+    made: list[Connection] = []
+
+    def reconnect() -> Connection:
+        made.append(connect(kubeconfig))
+        return made[-1]
+
+    api.fail_next(2, status)
+    loop = ListWatch(SERVICES, reconnect, events.queue.put, PACE)
+    loop.start(reconnect())
+    assert "listed" == events.next_text()
+    loop.stop()
+    loop.join(BOUND_S)
+    assert connections == len(made)
 
 
 def test_stream_gone_silent_is_noticed_and_watched_again(api: StubApi, watch: Watch, events: Events) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from credentialplugins import PluginProgram, make_pair
-from kproxy.client.exec_answer import Answer, decode_answer
+from kproxy.client.exec_answer import PluginAnswer, decode_answer
 from kproxy.client.exec_config import V1
 from kproxy.client.exec_plugin import ExecPlugin
 from kproxy.client.masked import last_line
@@ -86,7 +86,7 @@ def test_any_output_is_an_answer_or_is_refused(output: bytes) -> None:
     except InputError as refused:
         require_clean(str(refused))
     else:
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, PluginAnswer)
         assert answer.token or answer.certificate
         require_clean(repr(answer))
 

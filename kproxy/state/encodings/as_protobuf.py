@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from kproxy.errors import InputError, InvalidField, Malformed
+from kproxy.state import media_types
 from kproxy.state.decode import CLUSTER_WIDE, fact_of
 from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.encodings.protobuf import messages
@@ -23,7 +24,7 @@ _METADATA_TAG = b"\n"
 
 
 class _Protobuf:
-    media_type = "application/vnd.kubernetes.protobuf"
+    media_type = media_types.PROTOBUF
 
     def page(self, body: bytes) -> Page:
         kind, raw = _unwrapped(body)
@@ -113,7 +114,7 @@ def _head(raw: Raw) -> Values | None:
 
 
 def _cut_metadata(content: bytes) -> bytes | None:
-    """What is left of metadata that should go on beyond the end; they come first."""
+    """The part that is there of metadata that break off; they come first in an object."""
     if not content.startswith(_METADATA_TAG):
         return None
     with suppress(InvalidField, IndexError):

@@ -3,7 +3,7 @@
 import pytest
 
 from kproxy.agent.watches import Watches
-from kproxy.sources.listwatch import Freshness
+from kproxy.sources.freshness import Freshness
 from kproxy.state.objects import Kind
 
 LONG_S = 300.0

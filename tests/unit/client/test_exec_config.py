@@ -1,7 +1,6 @@
 """Which `exec` blocks are refused, by the rules of client-go's tools/clientcmd/validation.go."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ SOUND = ExecConfig(
     command="plugin",
     api_version=V1,
     origin="the kubeconfig /etc/kubeconfig",
-    folder=Path("/etc"),
     interactive_mode="Never",
 )
 

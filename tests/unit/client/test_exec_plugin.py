@@ -20,7 +20,8 @@ from kproxy.client import exec_plugin
 from kproxy.client.exec_config import V1, V1BETA1, ClusterInfo, ExecConfig
 from kproxy.client.exec_plugin import ExecPlugin
 from kproxy.client.plugin_facts import Called, CallStatus, Expires, Fact, Rotated, watch_plugins
-from kproxy.client.target import ClientCertificate
+from kproxy.client.target import ClientCertificate, Credentials
+from kproxy.client.targets import find_target
 from kproxy.errors import EnvironmentLacking
 
 NAMED = "of the kubeconfig /etc/kubeconfig"
@@ -258,8 +259,26 @@ def test_command_with_a_slash_is_found_from_the_folder_of_the_kubeconfig(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for command in ("./plugin", "elsewhere/../plugin"):
-        assert "Bearer sesame" == bearer(ExecPlugin(replace(program.config(), command=command)))
-    failure(replace(program.config(), command="../plugin"))
+        assert {"Authorization": "Bearer sesame"} == credentials_by(command, tmp_path).headers()
+    with pytest.raises(EnvironmentLacking, match="is no program that we may run"):
+        credentials_by("../plugin", tmp_path).headers()
+
+
+def credentials_by(command: str, folder: Path) -> Credentials:
+    """Those of a kubeconfig in this folder that names this command."""
+    path = folder / "kubeconfig"
+    plugin = {"apiVersion": V1, "command": command, "interactiveMode": "Never"}
+    path.write_text(
+        json.dumps(
+            {
+                "clusters": [{"name": "c", "cluster": {"server": "https://c.example"}}],
+                "users": [{"name": "u", "user": {"exec": plugin}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    return find_target(path, "").credentials
 
 
 def test_command_without_a_slash_is_found_by_path_alone(

@@ -145,7 +145,7 @@ def within(name: str, wrong: InvalidField) -> InvalidField:
 
 
 def misfits(name: str, wanted: str, number: int, right: int) -> dict[int, Take]:
-    """What refuses a known field that comes in another wire type than its own."""
+    """Takers that refuse a known field in another wire type than its own."""
 
     def refusing(found: str) -> Take:
         def refuse(_values: Values, _content: object) -> None:
@@ -176,7 +176,7 @@ Made = TypeVar("Made")
 
 
 class Kept(dict[bytes, Made]):
-    """What a reader makes of bytes, the same thing for the same bytes: nobody may change it."""
+    """The things that a reader makes of bytes, one for the same bytes: nobody may change them."""
 
     def __init__(self, reader: Callable[[bytes], Made]) -> None:
         super().__init__()

@@ -1,0 +1,66 @@
+"""Fields of a kubeconfig that are nearly those of client-go, which passes over them: somebody meant something by them."""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, Final
+
+from msgspec import Struct, structs
+
+from kproxy.client.kubeconfig_fields import Cluster, Context, Exec, File, User
+from kproxy.state.validate import quoted
+
+_ALIKE = 0.75
+"""How alike two names must be, by difflib: a field that somebody's tool needs is none of ours to remark on."""
+
+_LONGEST_NAME = 40
+"""No field is longer, and to compare two names costs the product of their lengths."""
+
+_MOST_SLIPS = 10
+"""So many are told; somebody who has more sees after those where to look."""
+
+_ENTRIES: Final[dict[str, tuple[str, type[Struct]]]] = {
+    "clusters": ("cluster", Cluster),
+    "users": ("user", User),
+    "contexts": ("context", Context),
+}
+_SEPARATORS = re.compile(r"[-_ ]")
+
+
+def slips(data: object) -> list[str]:
+    """A sentence for each; no value is in it. `data` is a file that could be decoded."""
+    return list(islice(_all_slips(data), _MOST_SLIPS))
+
+
+def _all_slips(data: object) -> Iterator[str]:
+    if not isinstance(data, dict):
+        return
+    yield from _unknown(data, File, "")
+    for entries, (field, shape) in _ENTRIES.items():
+        for at, entry in enumerate(data.get(entries) or []):
+            if not isinstance(entry, dict):
+                continue
+            name = entry.get("name")
+            place = f"{entries}[{at}]{f' {quoted(name)}' if name else ''}: "
+            yield from _unknown(entry.get(field), shape, place)
+            if shape is User:
+                yield from _unknown((entry.get(field) or {}).get("exec"), Exec, f"{place}exec.")
+
+
+def _unknown(data: Any, shape: type[Struct], place: str) -> Iterator[str]:
+    if not isinstance(data, dict):
+        return
+    known = {_plain(field.encode_name): field.encode_name for field in structs.fields(shape)}
+    for name in [each for each in data if isinstance(each, str) and each not in known.values()]:
+        near = get_close_matches(_plain(name), known, 1, _ALIKE) if len(name) <= _LONGEST_NAME else []
+        if near and known[near[0]] not in data:
+            yield (
+                f"{place}{quoted(name) if not name.isprintable() else name}: there is no such field, "
+                f"so it is ignored; did you mean {known[near[0]]}?"
+            )
+
+
+def _plain(name: str) -> str:
+    """Without what tells snake_case, camelCase and kebab-case apart."""
+    return _SEPARATORS.sub("", name).lower()

@@ -1,0 +1,61 @@
+"""The requests of one list/watch loop, over one connection until that is closed."""
+
+from collections.abc import Callable, Mapping
+
+from kproxy.client.connection import Answer, Connection
+from kproxy.client.failures import refusal
+from kproxy.errors import ApiFailed
+from kproxy.sources.listing import Resource
+from kproxy.state.encodings.envelopes import Status
+
+
+class Asker:
+    """Asks for one resource, in one thread; `sever` alone may be called from another one.
+
+    `wait(seconds)` spends the time until a request has its turn, and answers true where that was cut short.
+    """
+
+    def __init__(
+        self, resource: Resource, connect: Callable[[], Connection], wait: Callable[[float], object]
+    ) -> None:
+        self._resource = resource
+        self._connect = connect
+        self._wait = wait
+        self._connection: Connection | None = None
+        self._answer: Answer | None = None
+        self._is_severed = False
+
+    def begin_with(self, connection: Connection) -> None:
+        """Later connections come from `connect`."""
+        self._connection = connection
+
+    def get(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
+        """The answer to the query with the resource's selectors; otherwise as `Connection.get`."""
+        path, selected = self._resource.path, self._resource.query(query)
+        self._answer = self._connected().get(path, selected, read_timeout_s=read_timeout_s)
+        if self._is_severed:
+            self._answer.sever()  # `sever` may have looked before there was an answer
+        return self._answer
+
+    def refusal(self, verb: str, said: Status) -> ApiFailed:
+        """The error for an ERROR event, which is the end of its stream."""
+        return refusal(self._connected().peer, verb, self._resource.name, said)
+
+    def sever(self) -> None:
+        """End the answer that is being read, and each later one."""
+        self._is_severed = True
+        answer = self._answer
+        if answer is not None:
+            answer.sever()
+
+    def close(self) -> None:
+        """The next request reads the configuration anew: credentials and certificates may have changed."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+        self._connection.wait = self._wait
+        return self._connection

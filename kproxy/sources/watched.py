@@ -1,0 +1,34 @@
+"""The event of ours that an event of a watch means."""
+
+from kproxy.errors import Malformed
+from kproxy.sources.listing import Resource, decoded
+from kproxy.state.encodings import Encoding
+from kproxy.state.encodings.envelopes import Meta, WatchEvent
+from kproxy.state.events import Changed, Deleted, Event, Refused
+from kproxy.state.validate import plain_word
+
+
+def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:
+    """None for a bookmark. `meta` is that of the event's object.
+
+    A bad object costs itself alone. Malformed for an event of another type, and for one that cannot be told from
+    others: a new list has what it was about.
+    """
+    match event.type:
+        case "ADDED" | "MODIFIED":
+            return _changed(resource, decoded(resource, encoding, event.object), meta)
+        case "DELETED" if meta.key is not None:
+            return Deleted(resource.kind, meta.key)
+        case "BOOKMARK":
+            return None
+        case _:
+            raise Malformed(f"event type {plain_word(event.type)}")
+
+
+def _changed(resource: Resource, found: Changed | Refused | None, meta: Meta) -> Event:
+    """An object that decides no rule any more counts as deleted."""
+    if found is not None and (isinstance(found, Changed) or found.rejection.key is not None):
+        return found
+    if meta.key is None:
+        raise Malformed("it is about an object without a name")
+    return Deleted(resource.kind, meta.key)

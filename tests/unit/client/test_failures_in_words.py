@@ -1,0 +1,224 @@
+"""Mistakes that people make with a server's address, certificate and credentials, and the sentence that each gets."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from authorities import authority, signed_by
+from kproxy.client.connection import Connection, connect
+from kproxy.client.target import ClientCertificate, Target, TlsSettings
+from kproxy.client.tokens import NoCredentials
+from kproxy.errors import ApiFailed, InputError
+from kubeconfigs import kubeconfig, text
+from tlsservers import tls_server
+
+TIMEOUT_S = 10.0
+ROOT = authority()
+TLS = TlsSettings(ROOT.pem)
+
+
+class Certified(NoCredentials):
+    """A client certificate and nothing else."""
+
+    def __init__(self, days: int) -> None:
+        self._signed = signed_by(ROOT, days=days)
+
+    def certificate(self) -> ClientCertificate:
+        return ClientCertificate(self._signed.pem, self._signed.key_pem)
+
+
+def failed(connection: Connection) -> str:
+    with pytest.raises(ApiFailed) as caught:
+        connection.get("/api/v1/services", {}, read_timeout_s=TIMEOUT_S)
+    connection.close()
+    said = str(caught.value)
+    assert not [jargon for jargon in ("Errno", "_ssl.c", "[SSL", "HTTPSConnection") if jargon in said]
+    return said
+
+
+def said(server: str, tls: TlsSettings | None = TLS, credentials: NoCredentials | None = None) -> str:
+    return failed(Connection(Target(server, "the settings", tls, credentials or NoCredentials())))
+
+
+@contextmanager
+def raw_server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
+    """The port of a server that takes one connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def once() -> None:
+            connection, _ = server.accept()
+            with connection:
+                serve(connection)
+
+        thread = Thread(target=once)
+        thread.start()
+        yield int(server.getsockname()[1])
+        thread.join(TIMEOUT_S)
+
+
+def hangs_up(connection: socket.socket) -> None:
+    connection.recv(1 << 16)
+
+
+def answers_as_go_does_without_tls(connection: socket.socket) -> None:
+    connection.recv(1 << 16)
+    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+
+
+def greets_as_ssh_does(connection: socket.socket) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+    connection.recv(1 << 16)
+
+
+def refusing(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def test_server_that_is_not_there_is_said_without_numbers_of_errors() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert "cannot be reached (Connection refused); check that an API server runs there" in said(
+        f"https://127.0.0.1:{port}"
+    )
+
+
+def test_certificate_that_has_expired_is_to_be_renewed_or_the_clock_set() -> None:
+    with tls_server(signed_by(ROOT, "127.0.0.1", days=-1)) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}")
+    assert sentence.endswith(
+        "we do not trust its certificate; renew it on the server, or set this machine's clock "
+        "(certificate has expired)"
+    )
+
+
+def test_certificate_of_tomorrow_is_about_the_clock() -> None:
+    with tls_server(signed_by(ROOT, "127.0.0.1", days=5, begins_in_days=2)) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}")
+    assert sentence.endswith(
+        "set this machine's clock, or renew the server's certificate (certificate is not yet valid)"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "kubernetes"])
+def test_certificate_without_our_name_is_about_the_address_and_the_name(name: str) -> None:
+    with tls_server(signed_by(ROOT, "10.96.0.1")) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}", TlsSettings(ROOT.pem, server_name=name))
+    assert (
+        "correct the address in the settings, or write a name that the certificate has into its tls-server-name"
+        in sentence
+    )
+    assert f"certificate is not valid for '{name or '127.0.0.1'}'" in sentence
+
+
+def test_server_that_wants_a_client_certificate_says_so() -> None:
+    with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}")
+    assert "it wants a client certificate; name one for the user of the settings" in sentence
+
+
+def test_client_certificate_that_has_expired_is_to_be_renewed() -> None:
+    with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}", TLS, Certified(-1))
+    assert sentence.endswith(
+        "it does not accept our client certificate; renew the one in the settings (certificate expired)"
+    )
+
+
+def test_server_that_speaks_something_else_than_tls_is_about_the_port() -> None:
+    with raw_server(greets_as_ssh_does) as port:
+        sentence = said(f"https://127.0.0.1:{port}")
+    assert (
+        "TLS fails, as the server answers without it; correct the port of the address in the settings"
+        in sentence
+    )
+
+
+def test_server_that_hangs_up_amid_tls_is_said() -> None:
+    with raw_server(hangs_up) as port:
+        sentence = said(f"https://127.0.0.1:{port}")
+    assert "TLS fails, as the server hangs up; check that an API server listens at the address in" in sentence
+
+
+@pytest.mark.parametrize("serve", [answers_as_go_does_without_tls, hangs_up, greets_as_ssh_does])
+def test_server_without_tls_that_may_want_it_has_https_as_advice(
+    serve: Callable[[socket.socket], object],
+) -> None:
+    with raw_server(serve) as port:
+        sentence = said(f"http://127.0.0.1:{port}", None)
+    assert "if it speaks TLS, write https:// into the server's address in the settings" in sentence
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refusal_of_nobody_asks_for_credentials_and_not_for_rights(status: int) -> None:
+    with tls_server(signed_by(ROOT, "127.0.0.1"), answer=refusing(status)) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}")
+    assert "it does not know who asks, since the settings has no credentials" in sentence
+    assert "system:node-proxier" not in sentence
+
+
+def test_refusal_of_somebody_with_a_certificate_is_about_rights() -> None:
+    with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem, answer=refusing(403)) as seen:
+        sentence = said(f"https://127.0.0.1:{seen.port}", TLS, Certified(1))
+    assert "ClusterRole system:node-proxier" in sentence
+
+
+def test_refusal_without_tls_says_that_credentials_need_it() -> None:
+    with tls_server(None, answer=refusing(403)) as seen:
+        sentence = said(f"http://127.0.0.1:{seen.port}", None)
+    assert "since credentials are sent with TLS alone; write https:// into the server's address" in sentence
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user", "told"),
+    [
+        (
+            {},
+            {"tokne": "x"},
+            "users[0] 'admin': tokne: there is no such field, so it is ignored; did you mean token?",
+        ),
+        (
+            {},
+            {"Token": "x"},
+            "users[0] 'admin': Token: there is no such field, so it is ignored; did you mean token?",
+        ),
+        ({}, {"client_certificate_data": "x"}, "did you mean client-certificate-data?"),
+        ({"certificate-authority_data": "x"}, None, "did you mean certificate-authority-data?"),
+        ({"insecureSkipTLSVerify": True}, None, "did you mean insecure-skip-tls-verify?"),
+        ({"proxy_url": "x"}, None, "clusters[0] 'home': proxy_url: "),
+        ({}, {"exec": {"command": "x", "apiversion": "x"}}, "exec.apiversion: "),
+    ],
+)
+def test_field_with_a_slip_is_told_with_the_one_that_is_meant(
+    cluster: dict[str, object],
+    user: dict[str, object] | None,
+    told: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_bytes(text(kubeconfig(cluster, user)))
+    for _ in range(2):
+        with suppress(InputError):
+            connect(path).close()
+    assert 1 == len(caplog.messages)
+    assert str(path) in caplog.text
+    assert told in caplog.text
+
+
+def test_field_that_resembles_no_known_one_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_bytes(text(kubeconfig({"x-vendor": 1, "color": "red"}, None, rancher="x")))
+    connect(path).close()
+    assert [] == caplog.messages
