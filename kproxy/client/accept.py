@@ -3,7 +3,7 @@
 import re
 
 from kproxy.errors import InputError
-from kproxy.state.encodings import JSON, MEDIA_TYPES, PROTOBUF
+from kproxy.state.media_types import JSON, MEDIA_TYPES, PROTOBUF
 from kproxy.state.validate import quoted
 
 _ANY = "*/*"
@@ -14,10 +14,10 @@ _PREFERENCE = re.compile(r"q=(0(\.[0-9]{0,3})?|1(\.0{0,3})?)")
 
 def accepted(content_type: str, accept_content_types: str) -> str:
     """The header Accept: `accept_content_types` as they are, else `content_type` before all others; JSON without both."""
-    return accept_content_types or f"{content_type or JSON.media_type}, {_ANY}"
+    return accept_content_types or f"{content_type or JSON}, {_ANY}"
 
 
-ACCEPT = accepted(PROTOBUF.media_type, "")
+ACCEPT = accepted(PROTOBUF, "")
 """Of all that we can read, protobuf costs a server the least; kube-proxy's default too."""
 
 

@@ -22,7 +22,8 @@ from kproxy.client.target import Target
 from kproxy.client.told_secrets import secrets_of
 from kproxy.client.transport.route import Route
 from kproxy.errors import ApiFailed, InputError, Malformed
-from kproxy.state.encodings import JSON, MEDIA_TYPES, Encoding, encoding_of
+from kproxy.state.encodings import JSON, Encoding, encoding_of
+from kproxy.state.media_types import MEDIA_TYPES
 from kproxy.state.validate import quoted
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from kproxy.state.objects import Kind, Object
 from kproxy.state.validate import Flaws, quoted
 from kproxy.values import NamespacedName
 
-__all__ = ["JSON", "MEDIA_TYPES", "PROTOBUF", "Encoding", "encoding_of"]
+__all__ = ["JSON", "PROTOBUF", "Encoding", "encoding_of"]
 
 
 class Encoding(Protocol):
@@ -50,7 +50,6 @@ class Encoding(Protocol):
 
 
 _ENCODINGS: dict[str, Encoding] = {each.media_type: each for each in (JSON, PROTOBUF)}
-MEDIA_TYPES = tuple(_ENCODINGS)
 
 
 def encoding_of(content_type: str) -> Encoding:

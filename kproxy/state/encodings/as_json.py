@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from kproxy.errors import InputError, Malformed
-from kproxy.state import decode
+from kproxy.state import decode, media_types
 from kproxy.state.encodings.envelopes import INITIAL_EVENTS_END, Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.objects import Kind, Object
 from kproxy.state.validate import Flaws, plain_word
@@ -52,7 +52,7 @@ _Shape = TypeVar("_Shape")
 
 
 class _Json:
-    media_type = "application/json"
+    media_type = media_types.JSON
 
     def page(self, body: bytes) -> Page:
         page = _parse(_PAGE, body)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from kproxy.errors import InputError, InvalidField, Malformed
+from kproxy.state import media_types
 from kproxy.state.decode import CLUSTER_WIDE, fact_of
 from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.encodings.protobuf import messages
@@ -23,7 +24,7 @@ _METADATA_TAG = b"\n"
 
 
 class _Protobuf:
-    media_type = "application/vnd.kubernetes.protobuf"
+    media_type = media_types.PROTOBUF
 
     def page(self, body: bytes) -> Page:
         kind, raw = _unwrapped(body)

@@ -290,7 +290,7 @@ def test_render_imports_no_cluster_client_and_no_agent() -> None:
     program = (
         "import sys, kproxy.cli.main as main\n"
         f"main.program({list(RENDER)!r}, standalone_mode=False)\n"
-        "sys.exit(sorted({'kubernetes', 'kproxy.agent', 'prometheus_client'} & sys.modules.keys()) or 0)"
+        "sys.exit(sorted({'kubernetes', 'kproxy.agent', 'prometheus_client', 'urllib3', 'kproxy.state.encodings'} & sys.modules.keys()) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
