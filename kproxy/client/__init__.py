@@ -3,5 +3,5 @@
 - `kubeconfig`: which server, and as whom, as a Target.
 - `credentials`: what requests say of who we are.
 - `transport`: the connections, with TLS and proxies.
-- `connection`: the requests themselves; `accept`, `compression`, `rate` and `failures` belong to them.
+- `connection`: the requests themselves, of which each has an `answer`.
 """
