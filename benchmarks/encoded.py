@@ -24,10 +24,10 @@ import msgspec
 from benchmarks.cluster import Size, slice_manifest
 from benchmarks.faults import PAGE_SIZE
 from benchmarks.sample import cpu_s, resident_mb
+from kproxy.client.accept import accepted
 from kproxy.client.connection import Connection
-from kproxy.client.content import accepted
+from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.tokens import NoCredentials
 from kproxy.sources.kube import ENDPOINT_SLICES
 from kproxy.sources.listing import list_resource
 from stubapi import protobuf

@@ -74,7 +74,7 @@ def signed_by(
 ) -> Signed:
     """For a server of these names or addresses, or for a client; good from `begins_in_days` to `days` from now.
 
-    With a key for elliptic curves, or one of RSA.
+    Its key is for elliptic curves, or with `rsa_bits` one of RSA.
     """
     return _signed(
         common_name,

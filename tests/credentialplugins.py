@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from kproxy.client.exec_config import V1, ExecConfig
+from kproxy.client.credentials.exec_config import V1, ExecConfig
 
 
 class Pair(NamedTuple):

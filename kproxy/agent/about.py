@@ -7,12 +7,12 @@ from importlib.metadata import version
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kproxy.configuration.units import EXTERNAL_IPS_GATE
+from kproxy.configuration.units import EXTERNAL_IPS_GATE, WATCH_LIST_GATE
 
 EMULATED = "1.36"
 """The kube-proxy whose behaviour is kept."""
 
-_GATES = {EXTERNAL_IPS_GATE: ("DEPRECATED", True)}
+_GATES = {EXTERNAL_IPS_GATE: ("DEPRECATED", True), WATCH_LIST_GATE: ("BETA", True)}
 """The feature gates that change something here: the stage of each in kube-proxy, and whether it is on by default."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
@@ -24,7 +24,7 @@ def own_version() -> str:
 
 
 class About(Collector):
-    """`gates` are the feature gates that the configuration sets."""
+    """`gates` are the feature gates that the configuration or the environment sets."""
 
     def __init__(self, gates: Mapping[str, bool]) -> None:
         self._gates = gates

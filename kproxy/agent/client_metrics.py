@@ -11,7 +11,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from kproxy.client.connection import Asked, Noted, Received
-from kproxy.client.plugin_facts import Called, Expires, Fact, Rotated
+from kproxy.client.credentials.exec_facts import Called, Expires, Fact, Rotated
 
 _DURATIONS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _SIZES_BYTES = (64, 256, 512, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)

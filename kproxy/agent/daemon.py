@@ -26,12 +26,13 @@ from kproxy.agent.succession import Successor
 from kproxy.agent.surroundings import Surroundings, start_optional, surround
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
+from kproxy.client.accept import accepted
 from kproxy.client.connection import Connection, Noted, connect
-from kproxy.client.content import accepted
-from kproxy.client.plugin_facts import watch_plugins
+from kproxy.client.credentials.exec_facts import watch_plugins
 from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
+from kproxy.configuration.units import WATCH_LIST_GATE
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 from kproxy.kernel import addresses, descriptors, sysctl
 from kproxy.kernel.accounting import ensure_counters
@@ -328,7 +329,9 @@ def _source(
         emit,
         node_name=options.node_name,
         service_cidrs=options.configuration.mode is Mode.NFTABLES,
-        pace=Pace(streams=lists_are_streamed(os.environ)),
+        pace=Pace(
+            streams=lists_are_streamed(os.environ, options.configuration.feature_gates.get(WATCH_LIST_GATE))
+        ),
     )
 
 

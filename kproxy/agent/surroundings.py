@@ -1,6 +1,7 @@
 """What surrounds the syncs: who is told of them, and the servers that answer for the agent."""
 
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -21,11 +22,13 @@ from kproxy.agent.watches import Watches
 from kproxy.agent.web import WebServer
 from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.flags import configuration_to_flags
+from kproxy.configuration.units import WATCH_LIST_GATE
 from kproxy.errors import KproxyError
 from kproxy.kernel.accounting import packets
 from kproxy.kernel.addresses import local_addresses
 from kproxy.ruleset.desired import DesiredRuleset
 from kproxy.sources.recorder import Happening
+from kproxy.sources.streamed import lists_are_streamed
 from kproxy.threads import Need, lacking, tell_defect
 from kproxy.values import Family
 
@@ -174,7 +177,8 @@ def _metrics(configuration: Configuration, families: Collection[Family], watches
     nftables = configuration.mode is Mode.NFTABLES
     metrics = Metrics(families, nftables=nftables)
     metrics.series.registry.register(WatchAges(watches.ages_s))
-    metrics.series.registry.register(About(configuration.feature_gates))
+    streams = {WATCH_LIST_GATE: lists_are_streamed(os.environ)}
+    metrics.series.registry.register(About(streams | configuration.feature_gates))
     if not nftables:
         metrics.series.registry.register(CountedPackets(packets))
     return metrics

@@ -48,12 +48,16 @@ class Watches:
         return (*hung, *self._misunderstood())
 
     def outdated(self) -> tuple[str, ...]:
-        """A sentence for each kind of which nothing was understood for long, and the sentences of the source."""
+        """A sentence for each kind of which nothing was understood yet, or for long, and those of the source."""
         now = self._clock()
         sentences = []
         for each in self._freshness():
             age_s = self._age_s(each.understood_at, now)
             if age_s < _LONGEST_SILENCE_S:
+                if each.understood_at is None:
+                    sentences.append(
+                        f"no list of {each.kind} has come yet; where that lasts, the log says why"
+                    )
                 continue
             if self._age_s(each.heard_at, now) < _LONGEST_SILENCE_S:
                 sentences.append(

@@ -17,7 +17,7 @@ from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
 from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, flag_of, override
 from kproxy.configuration.idle import idle_fields
-from kproxy.configuration.units import EXTERNAL_IPS_GATE
+from kproxy.configuration.units import GATES_WITH_EFFECT
 from kproxy.errors import InputError
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
@@ -98,7 +98,7 @@ def _configuration(
     for flag in sorted(given & WITHOUT_EFFECT):
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:
-        if gate != EXTERNAL_IPS_GATE:
+        if gate not in GATES_WITH_EFFECT:
             tell(f"the feature gate {gate} has no effect in kproxy")
     for field, reason in idle_fields(configuration):
         tell(f"{field if file else flag_of(field)} has no effect in kproxy: {reason}")

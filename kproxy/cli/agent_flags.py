@@ -142,8 +142,16 @@ _ACTIONS = (
 )
 
 _CLUSTER = (
-    _text("kubeconfig", "How to reach the API server.  [default: this pod's service account]"),
-    _text("master", "The API server's address, instead of the kubeconfig's.", default=""),
+    _text(
+        "kubeconfig",
+        "The file that says how to reach the API server, or several with : in between; $KUBECONFIG does not count.  "
+        "[default: this pod's service account]",
+    ),
+    _text(
+        "master",
+        "The API server's address, instead of the kubeconfig's; without a kubeconfig nothing says who we are.",
+        default="",
+    ),
     _text(
         "kube-api-content-type",
         "The encoding of lists and watches: application/json or application/vnd.kubernetes.protobuf.  [default: the latter]",
@@ -151,7 +159,7 @@ _CLUSTER = (
     _text(
         "kube-api-qps", "Requests a second, watches aside; negative for no limit.  [default: 5]", type=float
     ),
-    _number("kube-api-burst", "Requests at once, while few were made before.  [default: 10]"),
+    _number("kube-api-burst", "Requests at once, watches aside, while few were made before.  [default: 10]"),
     _text("hostname-override", "This node's name.  [default: this host's name]"),
     _text(
         "config-sync-period",
@@ -159,7 +167,8 @@ _CLUSTER = (
     ),
     _list(
         "feature-gates",
-        "AllowServiceExternalIPs=false: no rules for externalIPs; others are named in a warning.",
+        "AllowServiceExternalIPs=false: no rules for externalIPs; WatchListClient=false: no lists as streams; "
+        "others are named in a warning.",
         _gates,
     ),
 )

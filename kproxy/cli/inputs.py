@@ -117,9 +117,11 @@ def _read_stdin() -> bytes:
 
 def store_from_cluster(kubeconfig: Path | None, node: str, *, service_cidrs: bool) -> Store:
     """The Services, EndpointSlices and the Node of the kubeconfig's current context, listed once."""
+    from kproxy.cli.logs import log_warnings_as_remarks
     from kproxy.client import connection  # half a second, spent only with a cluster
     from kproxy.sources import kube
 
+    log_warnings_as_remarks()
     store = Store()
     for listed in kube.list_once(connection.connect(kubeconfig), node, service_cidrs=service_cidrs):
         for rejection in listed.rejections:

@@ -34,6 +34,13 @@ class _Text(logging.Formatter):
         return f"{INDENT}{indented(super().formatException(ei))}"
 
 
+class _Remark(logging.Formatter):
+    """Without a time and a place, which say nothing to a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"kproxy: {on_one_line(record.getMessage())}"
+
+
 class _Json(logging.Formatter):
     """One object a line, with the keys of Kubernetes' components: `v` of what is no error, `err` of a traceback."""
 
@@ -78,6 +85,13 @@ def set_up_logging(configured: Logging) -> None:
     handler.addFilter(_Verbosity(configured.verbosity, configured.vmodule))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("kproxy").setLevel(logging.DEBUG)
+
+
+def log_warnings_as_remarks() -> None:
+    """For a command that a person looks at: what is wrong and costs nothing, as `tell` says it."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Remark())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
 def formatter(chosen: LogFormat) -> logging.Formatter:

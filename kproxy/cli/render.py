@@ -51,7 +51,8 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 @click.option("use_cluster", "--from-cluster", is_flag=True, help="Read a cluster instead of manifests.")
 @click.option(
     "--kubeconfig",
-    type=click.Path(path_type=Path),
+    # several with colons in between are no path, and what cannot be read is told with a remedy
+    type=click.Path(path_type=Path, readable=False),
     default=Path.home() / ".kube" / "config",
     envvar="KUBECONFIG",
     help="For --from-cluster.  [default: $KUBECONFIG, then ~/.kube/config]",

@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3 import exceptions as transport
 
+from kproxy.client.accept import ACCEPT
 from kproxy.client.compression import GZIP, unpacked
-from kproxy.client.content import ACCEPT
 from kproxy.client.failures import Peer, broken_transport, is_about_trust, refused_answer
 from kproxy.client.rate import RateLimiter
 from kproxy.client.target import Target
-from kproxy.client.told import secrets_of
-from kproxy.client.way import Way
+from kproxy.client.told_secrets import secrets_of
+from kproxy.client.transport.route import Route
 from kproxy.errors import ApiFailed, InputError, Malformed
 from kproxy.state.encodings import JSON, Encoding, encoding_of
 from kproxy.state.media_types import MEDIA_TYPES
@@ -177,16 +177,16 @@ class Connection:
         self,
         target: Target,
         note: Callable[[Noted], None] = lambda _: None,
-        way_to: Callable[[Target], Way] = Way,
+        route_to: Callable[[Target], Route] = Route,
         accept: str = ACCEPT,
         limiter: RateLimiter | None = None,
     ) -> None:
         self._target = target
         self._note = note
-        self._way = way_to(target)
+        self._route = route_to(target)
         self._accept = accept
         self._limiter = limiter
-        self.peer = Peer(target.server.rstrip("/"), target.origin, self._way.proxy)
+        self.peer = Peer(target.server.rstrip("/"), target.origin, self._route.proxy)
         self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
@@ -228,7 +228,7 @@ class Connection:
             response.close()
 
     def close(self) -> None:
-        self._way.close()
+        self._route.close()
 
     def _await_turn(self, path: str) -> float | None:
         """How long it took; None without a limit. ApiFailed where the wait was cut short."""
@@ -273,7 +273,7 @@ class Connection:
         """Sent once; a server that is not trusted gets nothing."""
         while True:
             try:
-                return self._way.pool().request(
+                return self._route.pool().request(
                     method,
                     f"{self.peer.server}{path}",
                     body=body,
@@ -284,7 +284,7 @@ class Connection:
                     preload_content=False,
                 )
             except transport.SSLError as error:
-                if not (is_about_trust(error) and self._way.reads_authority_anew()):
+                if not (is_about_trust(error) and self._route.reads_authority_anew()):
                     raise
 
     def _read_all(self, method: str, body_bytes: int) -> None:
@@ -292,12 +292,12 @@ class Connection:
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": self._accept, "User-Agent": _user_agent()}
-        proof = self._way.proof()
+        proof = self._route.proof()
         authorization = proof.get("Authorization", "")
         self.peer = replace(
             self.peer,
             secrets=secrets_of(authorization),
-            is_told_nobody=not authorization and not self._way.has_certificate,
+            is_told_nobody=not authorization and not self._route.has_certificate,
         )
         return proof | headers
 
@@ -318,6 +318,6 @@ def connect(
     which we ask for an encoding. Reads files anew each time. InputError for a configuration that cannot be used,
     EnvironmentLacking without a configuration and outside a pod.
     """
-    from kproxy.client.targets import find_target  # the parser of YAML, spent only with a cluster
+    from kproxy.client.kubeconfig.targets import find_target  # the parser of YAML, spent only with a cluster
 
     return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

@@ -11,10 +11,10 @@ import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
-from kproxy.client.proxies import Proxy
-from kproxy.client.proxy_failures import proxy_failure, wrong_login
-from kproxy.client.tls_failures import plain_cause, tls_advice
-from kproxy.client.told import secrets_of, without
+from kproxy.client.told_secrets import secrets_of, without
+from kproxy.client.transport.proxies import Proxy
+from kproxy.client.transport.proxy_failures import proxy_failure, wrong_login
+from kproxy.client.transport.tls_failures import plain_cause, tls_advice
 from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
@@ -85,7 +85,7 @@ class Peer:
     @property
     def host(self) -> str:
         """`address:port` as the URL has them, without user and password."""
-        return without_user(self.server).partition("://")[2].partition("/")[0]
+        return self.server.partition("://")[2].partition("/")[0]
 
     def shown(self, text: str) -> str:
         """What it said, or its proxy, without the secrets that we told them."""

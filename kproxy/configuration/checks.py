@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kproxy.client.content import check_accepted, check_content_type
+from kproxy.client.accept import check_accepted, check_content_type
 from kproxy.configuration.schema import Configuration, Mode, RuleOptions
 from kproxy.configuration.units import IFNAMSIZ, check_interface
 from kproxy.errors import InputError, InvalidField

@@ -22,6 +22,12 @@ NODE_PORT_WORDS = {
 EXTERNAL_IPS_GATE = "AllowServiceExternalIPs"
 """The feature gate that, turned off, leaves `externalIPs` of Services without rules (KEP-5707, kube-proxy 1.36)."""
 
+WATCH_LIST_GATE = "WatchListClient"
+"""The feature gate that, turned off, has lists asked for in the ordinary way instead of as streams. It is client-go's, and
+kube-proxy takes it from its configuration (pkg/features/kube_features.go)."""
+
+GATES_WITH_EFFECT = frozenset({EXTERNAL_IPS_GATE, WATCH_LIST_GATE})
+
 UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
 """In `bindAddress`: the node's address is the one that its Node object names."""
 

@@ -10,6 +10,7 @@ from kproxy.sources.freshness import Freshness
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.pace import Pace
+from kproxy.sources.told import Told
 from kproxy.state.events import Event, Listed
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.objects import Kind
@@ -109,8 +110,10 @@ class KubeSource:
         pace: Pace | None = None,
     ) -> None:
         self._connect = connect
+        pace = pace or Pace()
+        told = Told(pace.clock)
         self._loops = tuple(
-            ListWatch(resource, connect, emit, pace or Pace())
+            ListWatch(resource, connect, emit, pace, told)
             for resource in _resources(node_name, service_cidrs=service_cidrs)
         )
 

@@ -164,12 +164,17 @@ def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:
         with room_for_depth:
             page = encoding.page(body)
     except Malformed as error:
-        raise ApiFailed(f"the list of {resource.name} cannot be understood: {error}") from error
+        raise _not_understood(resource, str(error)) from error
     if page.kind not in ("", f"{resource.kind}List"):
-        raise ApiFailed(
-            f"the list of {resource.name} cannot be understood: it is of the kind {plain_word(page.kind)}"
-        )
+        raise _not_understood(resource, f"it is of the kind {plain_word(page.kind)}")
     return page
+
+
+def _not_understood(resource: Resource, reason: str) -> ApiFailed:
+    return ApiFailed(
+        f"the list of {resource.name} cannot be understood: {reason}; "
+        "check that an API server answers, and what stands between us and it"
+    )
 
 
 def decoded(resource: Resource, encoding: Encoding, raw: Raw) -> Changed | Refused | None:

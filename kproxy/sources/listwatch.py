@@ -25,6 +25,7 @@ from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.pace import Pace
 from kproxy.sources.position import OVERLOADED, Next, Position, as_told
 from kproxy.sources.streamed import InitialEvents, Streams
+from kproxy.sources.told import Told
 from kproxy.sources.watched import meaning
 from kproxy.state.encodings import Encoding
 from kproxy.state.events import Event, Listed
@@ -51,15 +52,22 @@ class ListWatch:
     """Keeps one resource current in a thread of its own, and tells `emit` what changes.
 
     `emit` is called in this thread, in the server's order: first a `Listed`, and a `Listed` again whenever
-    changes may have been missed. Failures are logged and never end the loop; `stop` does.
+    changes may have been missed. Failures are logged, unless another loop with the
+    same `told` has just done so, and never end the loop; `stop` does.
     """
 
     def __init__(
-        self, resource: Resource, connect: Callable[[], Connection], emit: Callable[[Event], None], pace: Pace
+        self,
+        resource: Resource,
+        connect: Callable[[], Connection],
+        emit: Callable[[Event], None],
+        pace: Pace,
+        told: Told | None = None,
     ) -> None:
         self._resource = resource
         self._tell = emit
         self._pace = pace
+        self._told = told or Told(pace.clock)
         self._backoff = Backoff(
             base_s=pace.backoff_base_s,
             first_s=pace.backoff_first_s,
@@ -76,6 +84,7 @@ class ListWatch:
         self._watching_since: float | None = None
         self._silent_watches = 0
         self._is_lacking = False
+        self._has_failed = False
 
     @property
     def freshness(self) -> Freshness:
@@ -140,7 +149,7 @@ class ListWatch:
     def _take_list(self, listed: Listed, resource_version: str) -> None:
         self._silent_watches = 0
         self._streams.succeeded()
-        self._is_lacking = False
+        self._is_lacking = self._has_failed = False
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
             self._resource.name,
@@ -167,6 +176,7 @@ class ListWatch:
         with self._open(query, self._pace.idle_s) as answer:
             self._silent_watches += 1
             self._note_watching(began_at)
+            self._tell_return()
             # the server goes on where the list or the last event ended
             self._times.understood()
             self._follow(answer.encoding, self._frames(answer))
@@ -184,6 +194,15 @@ class ListWatch:
     def _note_watching(self, since: float) -> None:
         if self._watching_since is None:
             self._watching_since = since
+
+    def _tell_return(self) -> None:
+        """A list tells by itself that the server is back."""
+        if self._has_failed:
+            self._has_failed = False
+            at = as_told(self._position.resource_version)
+            logger.info(
+                "%s: the server answers again, watching on from resourceVersion %s", self._resource.name, at
+            )
 
     def _follow(self, encoding: Encoding, frames: Iterator[bytes]) -> None:
         for frame in frames:
@@ -292,8 +311,10 @@ class ListWatch:
             return
         pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
         self._watching_since = None
+        self._has_failed = True
         at = as_told(self._position.resource_version) if self._position.next is Next.WATCH else ""
-        logger.warning(
+        logger.log(
+            logging.WARNING if self._told.is_news(self._resource.name, failure) else logging.DEBUG,
             "%s: %s; what is known stays in force, %s in %.1f s",
             self._resource.name,
             failure,

@@ -144,8 +144,8 @@ class EventRecorder:
                     connection.close()
             except KproxyError as failed:
                 refused = isinstance(failed, ApiFailed) and 400 <= failed.status < 500  # noqa: PLR2004 # HTTP
-                _log.info("the event %s cannot be posted: %s", happening.reason, failed)
-                if refused or self._stopping.wait(self._pause_s * attempt):
+                if refused or attempt == _TRIES or self._stopping.wait(self._pause_s * attempt):
+                    _log.info("the event %s is not posted: %s", happening.reason, failed)
                     return
             else:
                 return

@@ -9,6 +9,7 @@ over both shows that by an ordinary bookmark, or by silence. The list is asked f
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from http import HTTPStatus
 
 from kproxy.errors import ApiFailed, Malformed
@@ -64,12 +65,22 @@ class NoStream(ApiFailed):
     """The server does not give its list as a stream; an ordinary list may succeed."""
 
 
-def lists_are_streamed(environment: Mapping[str, str]) -> bool:
-    """Whether lists are asked for as streams, which is so unless the environment says no. Source: client-go 1.35."""
+def lists_are_streamed(environment: Mapping[str, str], gate: bool | None = None) -> bool:  # a setting
+    """Whether lists are asked for as streams, which is so unless the configuration's feature gate says no.
+
+    Without a `gate` there, the environment decides, as for other programs with client-go. Source: client-go 1.35.
+    """
+    if gate is not None:
+        return gate
     said = environment.get(GATE, "")
     if said and said not in _TRUE | _FALSE:
-        _log.warning("%s=%r is neither true nor false and is ignored; write %s=false", GATE, said, GATE)
+        _tell_once(said)
     return said not in _FALSE
+
+
+@cache
+def _tell_once(said: str) -> None:
+    _log.warning("%s=%r is neither true nor false and is ignored; write %s=false", GATE, said, GATE)
 
 
 def says_no_streams(failure: ApiFailed, *, begun: bool) -> bool:

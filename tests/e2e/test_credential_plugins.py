@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from credentialplugins import PluginProgram, in_seconds
-from kproxy.client.exec_config import V1
+from kproxy.client.credentials.exec_config import V1
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from running import BOUND_S, NODE, eventually, running_agent
 from stubapi import StubApi

@@ -264,7 +264,9 @@ def test_flags_of_a_cluster_beside_a_directory_of_manifests_are_named(tmp_path: 
 
 
 def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
-    said = written(tmp_path, "--feature-gates=AllowServiceExternalIPs=false,Some=true")[1]
+    said = written(tmp_path, "--feature-gates=AllowServiceExternalIPs=false,WatchListClient=false,Some=true")[
+        1
+    ]
     assert ["the feature gate Some has no effect in kproxy"] == re.findall("the feature gate .*", said)
 
 

@@ -49,15 +49,28 @@ def test_lists_wait_for_their_turn_and_sigterm_for_none(
         assert 0 == running.wait(timeout=3.0)
 
 
-@pytest.mark.parametrize(("said", "verbs"), [(None, ["watch"] * 3), ("false", ["list", "watch"] * 3)])
-def test_agent_takes_lists_as_streams_unless_its_environment_says_no(
-    api: StubApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, verbs: list[str]
+@pytest.mark.parametrize(
+    ("said", "flags", "verbs"),
+    [
+        ("", (), ["watch"] * 3),
+        ("false", (), ["list", "watch"] * 3),
+        ("", ("--feature-gates=WatchListClient=false",), ["list", "watch"] * 3),
+        ("false", ("--feature-gates=WatchListClient=true",), ["watch"] * 3),
+    ],
+)
+def test_agent_takes_lists_as_streams_unless_its_gate_or_its_environment_says_no(
+    api: StubApi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    flags: tuple[str, ...],
+    verbs: list[str],
 ) -> None:
     api.stream_lists()
-    if said is not None:
+    if said:
         monkeypatch.setenv("KUBE_FEATURE_WatchListClient", said)
     log = tmp_path / "log"
-    with running_agent(f"--kubeconfig={api.write_kubeconfig(tmp_path / 'kubeconfig')}", log=log):
+    with running_agent(f"--kubeconfig={api.write_kubeconfig(tmp_path / 'kubeconfig')}", *flags, log=log):
         eventually(lambda: "IPv4: synced" in log.read_text(), "the first sync", log)
         for kind in ("Service", "EndpointSlice", "Node"):
             api.wait_for_streams(kind, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from credentialplugins import PluginProgram, make_pair
-from kproxy.client.exec_config import V1
+from kproxy.client.credentials.exec_config import V1
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, metric, running_agent
 from stubapi import StubApi

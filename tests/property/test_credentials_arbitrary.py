@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from credentialplugins import make_pair
-from kproxy.client.certificates import CertificatePair
-from kproxy.client.identity import BasicAuth, Combined, Impersonation
+from kproxy.client.credentials.certificates import CertificatePair
+from kproxy.client.credentials.headers import BasicAuth, Combined, Impersonation
+from kproxy.client.credentials.tokens import BearerToken, TokenFile
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.tokens import BearerToken, TokenFile
-from kproxy.client.way import Way
+from kproxy.client.transport.route import Route
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 
 CANARY = "sesame-open-0815"
@@ -96,7 +96,7 @@ def test_any_identity_makes_headers_or_is_refused(
         BasicAuth(user, password),
         Combined(BasicAuth(user, CANARY), impersonation),
     ):
-        way = Way(Target("https://api.example", ORIGIN, TlsSettings(is_verified=False), credentials))
+        way = Route(Target("https://api.example", ORIGIN, TlsSettings(is_verified=False), credentials))
         try:
             headers = list(way.proof().items())
         except KproxyError as refused:

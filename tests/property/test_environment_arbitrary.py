@@ -6,8 +6,8 @@ from urllib.parse import quote
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kproxy.client.proxies import Proxy, proxy_for
-from kproxy.client.proxy_failures import proxy_failure, wrong_login
+from kproxy.client.transport.proxies import Proxy, proxy_for
+from kproxy.client.transport.proxy_failures import proxy_failure, wrong_login
 from kproxy.errors import InputError
 
 SECRET = "hunter2"
@@ -79,7 +79,7 @@ class Kept(logging.Handler):
 
 def chosen(server: str, proxy_url: str, environment: dict[str, str]) -> tuple[Proxy | None, list[str]]:
     """The proxy, and all that was said."""
-    kept, logger = Kept(), logging.getLogger("kproxy.client.proxies")
+    kept, logger = Kept(), logging.getLogger("kproxy.client.transport.proxies")
     logger.addHandler(kept)
     try:
         found = proxy_for(server, proxy_url, "the kubeconfig", environment)

@@ -15,9 +15,9 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from kproxy.client.connection import Connection
-from kproxy.client.kubeconfig import load_kubeconfig
+from kproxy.client.kubeconfig.loading import load_kubeconfig
+from kproxy.client.kubeconfig.targets import find_target
 from kproxy.client.target import Target
-from kproxy.client.targets import find_target
 from kproxy.errors import KproxyError
 from kubeconfigs import CANARY, packed
 from stubapi import StubApi

@@ -151,7 +151,8 @@ def mutations(draw: st.DrawFn) -> Mutation:
 
 
 def listed(resource: Resource, items: list[bytes]) -> Listed:
-    page = b'{"kind":"List","metadata":{"resourceVersion":"9"},"items":[' + b",".join(items) + b"]}"
+    kind = f"{resource.kind}List".encode()
+    page = b'{"kind":"' + kind + b'","metadata":{"resourceVersion":"9"},"items":[' + b",".join(items) + b"]}"
     found, version = list_resource(lambda _: answer(page), resource, 500)
     assert "9" == version
     return found

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from credentialplugins import PluginProgram, make_pair
-from kproxy.client.exec_answer import PluginAnswer, decode_answer
-from kproxy.client.exec_config import V1
-from kproxy.client.exec_plugin import ExecPlugin
-from kproxy.client.masked import last_line
-from kproxy.client.validity import validity
+from kproxy.client.credentials.exec_answer import PluginAnswer, decode_answer
+from kproxy.client.credentials.exec_config import V1
+from kproxy.client.credentials.exec_plugin import ExecPlugin
+from kproxy.client.credentials.masking import last_line
+from kproxy.client.x509 import validity
 from kproxy.errors import EnvironmentLacking, InputError
 
 CANARY = "sesame-open-0815"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from kproxy.client.connection import Connection
+from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
@@ -30,7 +30,7 @@ from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
 if TYPE_CHECKING:
-    from kproxy.client.way import Way
+    from kproxy.client.transport.route import Route
 
 ENDS_WITHIN_S = 60.0
 TEXTS = st.text(max_size=8) | st.sampled_from(
@@ -217,7 +217,7 @@ class Server:
 
     def connection(self) -> Connection:
         target = Target("https://api.example:6443", "the kubeconfig", TlsSettings(), NoCredentials())
-        return Connection(target, way_to=lambda _: cast("Way", self))
+        return Connection(target, route_to=lambda _: cast("Route", self))
 
     def pool(self) -> "Server":
         return self

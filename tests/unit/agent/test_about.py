@@ -24,6 +24,11 @@ def test_gate_that_acts_here_is_told_with_its_stage(gates: dict[str, bool], valu
     assert f"{OF_A_GATE} {value}" in exported(gates)
 
 
+@pytest.mark.parametrize(("gates", "value"), [({}, 1.0), ({"WatchListClient": False}, 0.0)])
+def test_gate_of_client_go_is_told_with_its_stage(gates: dict[str, bool], value: float) -> None:
+    assert f'kubernetes_feature_enabled{{name="WatchListClient",stage="BETA"}} {value}' in exported(gates)
+
+
 def test_gate_that_does_nothing_here_has_no_series() -> None:
     assert [] == [line for line in exported({"Other": True}) if "Other" in line]
 

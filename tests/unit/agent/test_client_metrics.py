@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from kproxy.agent.client_metrics import ClientMetrics
 from kproxy.client.connection import Connection, connect
-from kproxy.client.plugin_facts import Called, CallStatus, Expires, Rotated
+from kproxy.client.credentials.exec_facts import Called, CallStatus, Expires, Rotated
 from kproxy.client.rate import RateLimiter
 from kproxy.errors import ApiFailed
 from stubapi import StubApi

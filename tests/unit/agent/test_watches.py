@@ -17,7 +17,7 @@ LONG_S = 300.0
         (10.0, 10.0, 10.0 + LONG_S, True, True),
         (None, 200.0, LONG_S, False, True),
         (None, None, LONG_S, True, True),
-        (None, None, LONG_S - 1, False, False),
+        (None, None, LONG_S - 1, False, True),
     ],
 )
 def test_silence_is_a_defect_only_where_nothing_was_tried(
@@ -41,6 +41,12 @@ def test_complaint_names_the_kind_and_the_time() -> None:
     assert complaint.startswith(
         "nothing was heard of Node for 400 s; see whether the API server can be reached"
     )
+
+
+def test_kind_without_a_first_list_is_named_from_the_start() -> None:
+    watches = Watches(lambda: (Freshness(Kind.NODE, "", None, 1.0),), clock=lambda: 1.0)
+    assert ("no list of Node has come yet; where that lasts, the log says why",) == watches.outdated()
+    assert () == watches.stuck()
 
 
 class Loop:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,8 +36,21 @@ def halves(api: StubApi, tmp_path: Path) -> tuple[Path, Path]:
     return first, second
 
 
-def rendered(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kproxy", "render", "--from-cluster", "--node", NODE, "--nfacct", "off"]
+def rendered(
+    *arguments: str, before: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "kproxy",
+        "render",
+        "--from-cluster",
+        "--node",
+        NODE,
+        "--nfacct",
+        "off",
+    ]
     variables = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     return subprocess.run(
         [*command, *arguments], capture_output=True, text=True, check=False, env={**variables, **environment}
@@ -93,3 +106,27 @@ def test_server_without_tls_is_sent_no_credentials(api: StubApi, tmp_path: Path)
     assert (3, "") == (done.returncode, done.stdout)
     assert "http://127.0.0.1:" in done.stderr
     assert api.token not in done.stderr
+
+
+def test_file_that_may_not_be_read_is_told_in_one_line(api: StubApi, tmp_path: Path) -> None:
+    path = api.write_kubeconfig(tmp_path / "kubeconfig")
+    path.chmod(0)
+    nobody = ["setpriv", "--reuid=65534", "--bounding-set=-all", "--inh-caps=-all"]
+    for each in (tmp_path, *list(tmp_path.parents)[:2]):
+        each.chmod(0o755)
+    done = rendered("--kubeconfig", str(path), before=nobody)
+    said = f"kproxy: the kubeconfig {path} cannot be used: it cannot be read: Permission denied; name a readable file\n"
+    assert (2, said) == (done.returncode, done.stderr)
+
+
+def test_warning_about_a_file_begins_as_all_that_is_told(api: StubApi, tmp_path: Path) -> None:
+    path = api.write_kubeconfig(tmp_path / "kubeconfig")
+    data = json.loads(path.read_text())
+    data["clusters"][0]["cluster"]["proxy_url"] = "http://proxy.example"
+    path.write_text(json.dumps(data))
+    done = rendered("--kubeconfig", str(path))
+    said = (
+        f"kproxy: the kubeconfig {path}: clusters[0] 'stub': proxy_url: "
+        "there is no such field, so it is ignored; did you mean proxy-url?\n"
+    )
+    assert (0, said) == (done.returncode, done.stderr)

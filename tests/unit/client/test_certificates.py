@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from credentialplugins import Pair, make_pair
-from kproxy.client.certificates import CertificatePair
+from kproxy.client.credentials.certificates import CertificatePair
 from kproxy.client.target import ClientCertificate
-from kproxy.client.validity import validity
+from kproxy.client.x509 import validity
 from kproxy.errors import EnvironmentLacking, InputError
 
 ORIGIN = "the kubeconfig /etc/kubeconfig"

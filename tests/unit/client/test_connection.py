@@ -11,7 +11,7 @@ import urllib3
 from kubernetes.config import incluster_config
 
 from kproxy.client.connection import Connection, connect
-from kproxy.client.failures import Peer, refused_answer
+from kproxy.client.failures import Peer, broken_transport, refused_answer
 from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from stubapi import StubApi
 from stubapi.certificates import server_context
@@ -179,3 +179,18 @@ def test_retry_after_is_seconds_or_a_date_by_the_servers_clock(wish: str, now: s
 def test_retry_after_is_read(api: StubApi, kubeconfig: Path) -> None:
     api.fail_next(1, 429, retry_after=7)
     assert 7 == failure(connect(kubeconfig)).retry_after_s
+
+
+def test_words_of_a_failed_transport_have_no_user_and_password() -> None:
+    error = OSError("no route to https://alice:sesame@gateway.example:3128 here")
+    said = str(broken_transport(Peer("https://c.example", "the kubeconfig k"), error))
+    assert "no route to https://gateway.example:3128 here" in said
+    assert "sesame" not in said
+
+
+def test_password_that_a_server_says_back_is_masked() -> None:
+    peer = Peer("https://c.example", "the kubeconfig k", secrets=frozenset({"sesame", "sesame-open"}))
+    body = b'{"kind": "Status", "message": "token sesame-open is not sesame"}'
+    response = urllib3.HTTPResponse(io.BytesIO(body), status=401, preload_content=False)
+    said = str(refused_answer(peer, "list", "services", response))
+    assert "token *** is not ***" in said

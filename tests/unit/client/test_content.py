@@ -2,7 +2,7 @@
 
 import pytest
 
-from kproxy.client.content import ACCEPT, accepted, check_accepted, check_content_type
+from kproxy.client.accept import ACCEPT, accepted, check_accepted, check_content_type
 from kproxy.errors import InputError
 
 JSON, PROTOBUF = "application/json", "application/vnd.kubernetes.protobuf"

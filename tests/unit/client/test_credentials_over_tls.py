@@ -12,9 +12,9 @@ import pytest
 
 from authorities import Signed, authority, signed_by
 from credentialplugins import PluginProgram, credential, in_seconds
-from kproxy.client import exec_plugin
 from kproxy.client.connection import connect
-from kproxy.client.exec_config import V1
+from kproxy.client.credentials import exec_plugin
+from kproxy.client.credentials.exec_config import V1
 from kproxy.errors import ApiFailed, EnvironmentLacking
 from stubapi import StubApi
 from tlsservers import Seen, tls_server, welcome

@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from authorities import authority, signed_by
+from kproxy.client.accept import ACCEPT, accepted
 from kproxy.client.connection import AnswerTooLarge, Connection
-from kproxy.client.content import ACCEPT, accepted
+from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from credentialplugins import credential, in_seconds, make_pair
-from kproxy.client.exec_answer import decode_answer
-from kproxy.client.exec_config import V1, V1BETA1
+from kproxy.client.credentials.exec_answer import decode_answer
+from kproxy.client.credentials.exec_config import V1, V1BETA1
 from kproxy.client.target import ClientCertificate
 from kproxy.errors import InputError
 

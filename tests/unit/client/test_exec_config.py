@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from kproxy.client.exec_config import V1, V1BETA1, ClusterInfo, ExecConfig, InteractiveMode
-from kproxy.client.exec_plugin import ExecPlugin
+from kproxy.client.credentials.exec_config import V1, V1BETA1, ClusterInfo, ExecConfig, InteractiveMode
+from kproxy.client.credentials.exec_plugin import ExecPlugin
 from kproxy.errors import InputError
 
 SOUND = ExecConfig(

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from credentialplugins import PluginProgram, credential, in_seconds, make_pair
-from kproxy.client import exec_plugin
-from kproxy.client.exec_config import V1, V1BETA1, ClusterInfo, ExecConfig
-from kproxy.client.exec_plugin import ExecPlugin
-from kproxy.client.plugin_facts import Called, CallStatus, Expires, Fact, Rotated, watch_plugins
+from kproxy.client.credentials import exec_plugin
+from kproxy.client.credentials.exec_config import V1, V1BETA1, ClusterInfo, ExecConfig
+from kproxy.client.credentials.exec_facts import Called, CallStatus, Expires, Fact, Rotated, watch_plugins
+from kproxy.client.credentials.exec_plugin import ExecPlugin
+from kproxy.client.kubeconfig.targets import find_target
 from kproxy.client.target import ClientCertificate, Credentials
-from kproxy.client.targets import find_target
 from kproxy.errors import EnvironmentLacking
 
 NAMED = "of the kubeconfig /etc/kubeconfig"
@@ -374,7 +374,7 @@ def test_plugin_that_needs_a_person_is_not_run_without_a_terminal(program: Plugi
         "import sys, pathlib\n"
         "sys.path.insert(0, 'tests')\n"
         "from credentialplugins import PluginProgram\n"
-        "from kproxy.client.exec_plugin import ExecPlugin\n"
+        "from kproxy.client.credentials.exec_plugin import ExecPlugin\n"
         f"ExecPlugin(PluginProgram(pathlib.Path({str(program.folder)!r})).config(interactive_mode='Always')).headers()\n"
     )
     done = subprocess.run(
@@ -396,7 +396,7 @@ AT_A_TERMINAL = """
 import pathlib, sys
 sys.path.insert(0, "tests")
 from credentialplugins import PluginProgram
-from kproxy.client.exec_plugin import ExecPlugin
+from kproxy.client.credentials.exec_plugin import ExecPlugin
 plugin = PluginProgram(pathlib.Path(sys.argv[1]))
 print(ExecPlugin(plugin.config(interactive_mode=sys.argv[2])).headers()["Authorization"])
 """

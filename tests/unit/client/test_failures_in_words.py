@@ -11,8 +11,8 @@ import pytest
 
 from authorities import authority, signed_by
 from kproxy.client.connection import Connection, connect
+from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.tokens import NoCredentials
 from kproxy.errors import ApiFailed, InputError
 from kubeconfigs import kubeconfig, text
 from tlsservers import tls_server

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from kproxy.client.identity import BasicAuth, Combined, Impersonation
+from kproxy.client.credentials.headers import BasicAuth, Combined, Impersonation
+from kproxy.client.credentials.tokens import BearerToken, NoCredentials
 from kproxy.client.target import ClientCertificate
-from kproxy.client.tokens import BearerToken, NoCredentials
 from kproxy.errors import InputError
 
 ORIGIN = "the kubeconfig /etc/kubeconfig"

@@ -1,6 +1,6 @@
 """Values that outlive the connections that they were made for."""
 
-from kproxy.client.kept import Kept
+from kproxy.client.credentials.cache import Kept
 
 
 def test_equal_keys_have_one_value() -> None:

@@ -19,9 +19,9 @@ import pytest
 from rich.pretty import pretty_repr
 
 from credentialplugins import PluginProgram, make_pair
-from kproxy.client.kubeconfig import load_kubeconfig
+from kproxy.client.kubeconfig.loading import load_kubeconfig
+from kproxy.client.kubeconfig.targets import find_target
 from kproxy.client.target import ClientCertificate, Target
-from kproxy.client.targets import find_target
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
 from kubeconfigs import CANARY, SERVER, kubeconfig, packed, text
 from stubapi.certificates import server_context

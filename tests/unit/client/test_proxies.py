@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from kproxy.client.proxies import _tell_once, proxy_for
+from kproxy.client.transport.proxies import _tell_once, proxy_for
 from kproxy.errors import InputError
 
 HTTPS, HTTP = "https://api.example.com:6443", "http://example.com"

@@ -10,9 +10,9 @@ import pytest
 
 from authorities import authority, signed_by
 from kproxy.client.connection import Connection
-from kproxy.client.identity import BasicAuth
+from kproxy.client.credentials.headers import BasicAuth
+from kproxy.client.credentials.tokens import BearerToken
 from kproxy.client.target import Credentials, Target, TlsSettings
-from kproxy.client.tokens import BearerToken
 from kproxy.errors import ApiFailed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 from authorities import Signed, authority, signed_by
 from kproxy.client.connection import Connection
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.tls import client_context
+from kproxy.client.transport.tls import client_context
 from kproxy.errors import ApiFailed, EnvironmentLacking, InputError
 from tlsservers import Seen, tls_server
 
@@ -232,7 +232,7 @@ def test_old_tls_is_refused() -> None:
 
     with (
         tls_server(context) as seen,
-        pytest.raises(ApiFailed, match=r"TLS fails, as the server knows none newer than 1.1"),
+        pytest.raises(ApiFailed, match=r"TLS fails, as the server knows none newer than 1\.1"),
     ):
         asked(seen, TlsSettings(ROOT.pem))
 
@@ -297,7 +297,7 @@ def test_encrypted_key_asks_nothing_on_the_terminal(tmp_path: Path) -> None:
         f"""
         from pathlib import Path
         from kproxy.client.target import ClientCertificate, TlsSettings
-        from kproxy.client.tls import client_context
+        from kproxy.client.transport.tls import client_context
         here = Path({str(tmp_path)!r})
         pair = ClientCertificate((here / "cert").read_bytes(), (here / "key").read_bytes())
         try:

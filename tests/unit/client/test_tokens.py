@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.client.tokens import BearerToken, NoCredentials, TokenFile
+from kproxy.client.credentials.tokens import BearerToken, NoCredentials, TokenFile
 from kproxy.errors import EnvironmentLacking, InputError
 
 ORIGIN = "the kubeconfig /etc/kubeconfig"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from authorities import authority, signed_by
-from kproxy.client import pools
 from kproxy.client.connection import Connection, Noted
+from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.tokens import NoCredentials
+from kproxy.client.transport import pools
 from kproxy.errors import ApiFailed, EnvironmentLacking
 from realproxies import Proxied, Serve, http, proxy, silent, socks
 from tlsservers import Seen, tls_server, welcome

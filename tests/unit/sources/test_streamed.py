@@ -221,6 +221,12 @@ def test_environment_decides_as_in_client_go(said: str | None, *, streamed_then:
     assert streamed_then == lists_are_streamed(environment)
 
 
+@pytest.mark.parametrize("said", ["true", "false", ""])
+@pytest.mark.parametrize("gate", [True, False])
+def test_gate_of_the_configuration_decides_before_the_environment(said: str, *, gate: bool) -> None:
+    assert gate == lists_are_streamed({streamed.GATE: said}, gate)
+
+
 @pytest.mark.parametrize("said", ["no", "fAlse", " false", "2", "off"])
 def test_word_that_go_does_not_know_is_named_and_changes_nothing(
     said: str, caplog: pytest.LogCaptureFixture

@@ -6,8 +6,8 @@ from string import ascii_letters, digits
 
 from urllib3 import HTTPHeaderDict
 
+from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import ClientCertificate, Credentials
-from kproxy.client.tokens import NoCredentials
 from kproxy.errors import InputError
 
 _HEADER_NAME = frozenset(ascii_letters + digits + "!#$&'*+-.^_`|~")

@@ -5,10 +5,10 @@ Source: client-go `tools/clientcmd/validation.go` (`validateClusterInfo`, `valid
 the entry, the field, the reason and the remedy, and no value of a secret.
 """
 
-from kproxy.client.exec_config import ExecConfig, require_valid
-from kproxy.client.kubeconfig import Entry
-from kproxy.client.kubeconfig_fields import Cluster, User
-from kproxy.client.servers import check_proxy_url
+from kproxy.client.credentials.exec_config import ExecConfig, require_valid
+from kproxy.client.kubeconfig.fields import Cluster, User
+from kproxy.client.kubeconfig.loading import Entry
+from kproxy.client.kubeconfig.server_urls import check_proxy_url
 from kproxy.errors import InputError, InvalidField
 from kproxy.state.validate import quoted
 

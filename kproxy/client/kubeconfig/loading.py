@@ -17,7 +17,7 @@ import msgspec
 from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.goyaml import first_document
-from kproxy.client.kubeconfig_fields import (
+from kproxy.client.kubeconfig.fields import (
     Cluster,
     Context,
     NamedCluster,
@@ -26,7 +26,7 @@ from kproxy.client.kubeconfig_fields import (
     User,
     decode_file,
 )
-from kproxy.client.kubeconfig_slips import slips
+from kproxy.client.kubeconfig.slips import slips
 from kproxy.errors import InputError
 from kproxy.state.validate import quoted
 

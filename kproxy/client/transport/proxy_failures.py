@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from urllib3 import exceptions as transport
 
-from kproxy.client.proxies import Proxy
+from kproxy.client.transport.proxies import Proxy
 
 _UNWELCOME = (
     "authentication failure",

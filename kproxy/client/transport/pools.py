@@ -14,9 +14,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssltransport import SSLTransport
 
-from kproxy.client.bounded import Deadline
-from kproxy.client.proxies import Proxy
-from kproxy.client.proxy_failures import TunnelRefused
+from kproxy.client.transport.deadline import Deadline
+from kproxy.client.transport.proxies import Proxy
+from kproxy.client.transport.proxy_failures import TunnelRefused
 from kproxy.errors import EnvironmentLacking
 
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ import ssl
 
 import urllib3
 
-from kproxy.client.namesakes import readings
-from kproxy.client.pools import pool_manager
-from kproxy.client.proxies import Proxy, proxy_for
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.tls import client_context
+from kproxy.client.transport.namesakes import readings
+from kproxy.client.transport.pools import pool_manager
+from kproxy.client.transport.proxies import Proxy, proxy_for
+from kproxy.client.transport.tls import client_context
 from kproxy.errors import InputError
 
 
-class Way:
+class Route:
     """Keeps connections to a target open, for as long as our certificate stays the same.
 
     InputError or EnvironmentLacking where the target names a proxy or an authority that cannot be used.

@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from kproxy.client.certificates import require_fit
-from kproxy.client.exec_config import VERSIONS
+from kproxy.client.credentials.certificates import require_fit
+from kproxy.client.credentials.exec_config import VERSIONS
+from kproxy.client.credentials.tokens import authorization
 from kproxy.client.goyaml import first_document
 from kproxy.client.target import ClientCertificate
-from kproxy.client.tokens import authorization
-from kproxy.client.validity import validity
+from kproxy.client.x509 import validity
 from kproxy.errors import InputError
 from kproxy.state.decode import parse_json
 

@@ -53,4 +53,6 @@ def _refused(reason: str, credentials: str) -> str:
         return f"it does not accept our client certificate; renew the one in {credentials}"
     if reason.endswith("PROTOCOL_VERSION"):
         return "TLS fails, as the server knows none newer than 1.1; let it serve TLS 1.2 or 1.3"
+    if reason.endswith("HANDSHAKE_FAILURE"):
+        return f"it has no cipher of TLS in common with us, or wants a client certificate; check it, and {credentials}"
     return f"TLS fails, as the server refuses it; check the address and tls-server-name in {credentials}"

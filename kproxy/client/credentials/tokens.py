@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from kproxy.client.credentials.cache import Kept, Renewed, read_file
 from kproxy.client.failures import one_line
-from kproxy.client.kept import Kept, Renewed, read_file
 from kproxy.client.target import ClientCertificate
 from kproxy.errors import EnvironmentLacking, InputError
 

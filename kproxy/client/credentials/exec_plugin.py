@@ -13,15 +13,15 @@ from pathlib import Path
 import msgspec
 
 from kproxy import process
-from kproxy.client.exec_answer import PluginAnswer, decode_answer
-from kproxy.client.exec_config import ExecConfig, InteractiveMode, require_valid
+from kproxy.client.credentials.cache import Kept
+from kproxy.client.credentials.exec_answer import PluginAnswer, decode_answer
+from kproxy.client.credentials.exec_config import ExecConfig, InteractiveMode, require_valid
+from kproxy.client.credentials.exec_facts import Called, CallStatus, Rotated, tell, tell_end
+from kproxy.client.credentials.masking import last_line
+from kproxy.client.credentials.tokens import authorization
 from kproxy.client.failures import one_line
-from kproxy.client.kept import Kept
-from kproxy.client.masked import last_line
-from kproxy.client.plugin_facts import Called, CallStatus, Rotated, tell, tell_end
 from kproxy.client.target import ClientCertificate
-from kproxy.client.tokens import authorization
-from kproxy.client.validity import validity
+from kproxy.client.x509 import validity
 from kproxy.errors import EnvironmentLacking, InputError, InvalidField, KproxyError
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
-from kproxy.client.kubeconfig import Entry
-from kproxy.client.kubeconfig_fields import Cluster
+from kproxy.client.kubeconfig.fields import Cluster
+from kproxy.client.kubeconfig.loading import Entry
 from kproxy.errors import InvalidField
 
 _MOST_BYTES = 4 << 20

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from kproxy.client.kubeconfig_fields import Cluster, Context, Exec, File, User
+from kproxy.client.kubeconfig.fields import Cluster, Context, Exec, File, User
 from kproxy.state.validate import quoted
 
 _ALIKE = 0.75

@@ -11,15 +11,15 @@ from typing import Final
 
 import msgspec
 
-from kproxy.client import exec_config
-from kproxy.client.certificates import CertificatePair
-from kproxy.client.exec_config import ClusterInfo
-from kproxy.client.exec_plugin import ExecPlugin
-from kproxy.client.identity import BasicAuth, Combined, Impersonation
-from kproxy.client.kubeconfig_fields import Cluster, User
-from kproxy.client.servers import ServerUrl
+from kproxy.client.credentials import exec_config
+from kproxy.client.credentials.certificates import CertificatePair
+from kproxy.client.credentials.exec_config import ClusterInfo
+from kproxy.client.credentials.exec_plugin import ExecPlugin
+from kproxy.client.credentials.headers import BasicAuth, Combined, Impersonation
+from kproxy.client.credentials.tokens import BearerToken, NoCredentials, TokenFile
+from kproxy.client.kubeconfig.fields import Cluster, User
+from kproxy.client.kubeconfig.server_urls import ServerUrl
 from kproxy.client.target import Credentials
-from kproxy.client.tokens import BearerToken, NoCredentials, TokenFile
 
 _EXTENSION: Final = "client.authentication.k8s.io/exec"
 """The name of the extension of a cluster that a plugin is given."""

@@ -40,7 +40,7 @@ class _Encrypted(Exception):
 
 
 def client_context(tls: TlsSettings, certificate: ClientCertificate | None, origin: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer, and the same servers accepted as by Go; `kproxy.client.namesakes` has what that lacks.
+    """TLS 1.2 or newer, and the same servers accepted as by Go; `kproxy.client.transport.namesakes` has what that lacks.
 
     Any certificate of the authority's PEM ends a chain, its root or not; an authority needs no key identifiers (which
     Python 3.13 asks for); the name in a certificate's subject counts for nothing. InputError, which names `origin`,

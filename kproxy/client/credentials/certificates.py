@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from kproxy.client.kept import Kept, Renewed, read_file
+from kproxy.client.credentials.cache import Kept, Renewed, read_file
 from kproxy.client.target import ClientCertificate, TlsSettings
-from kproxy.client.tls import client_context
+from kproxy.client.transport.tls import client_context
 
 _pairs: Kept[tuple[Path | None, Path | None], Renewed[ClientCertificate]] = Kept(lambda _: Renewed())
 

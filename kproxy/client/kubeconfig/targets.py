@@ -16,15 +16,15 @@ from typing import TypeVar
 
 import msgspec
 
-from kproxy.client.authorities import read_authority, require_certificate
-from kproxy.client.credentials import credentials_of, login_of, plugin_of
-from kproxy.client.kubeconfig import Entry, Kubeconfig, UnusableKubeconfig, load_kubeconfig
-from kproxy.client.kubeconfig_fields import Cluster, Context, User
-from kproxy.client.servers import ServerUrl, server_url
-from kproxy.client.service_account import find_service_account, is_pod
+from kproxy.client.credentials.tokens import NoCredentials
+from kproxy.client.kubeconfig.authorities import read_authority, require_certificate
+from kproxy.client.kubeconfig.fields import Cluster, Context, User
+from kproxy.client.kubeconfig.loading import Entry, Kubeconfig, UnusableKubeconfig, load_kubeconfig
+from kproxy.client.kubeconfig.server_urls import ServerUrl, server_url
+from kproxy.client.kubeconfig.service_account import find_service_account, is_pod
+from kproxy.client.kubeconfig.users import credentials_of, login_of, plugin_of
+from kproxy.client.kubeconfig.validation import check_authority, check_cluster, check_plugin, check_user
 from kproxy.client.target import Target, TlsSettings
-from kproxy.client.tokens import NoCredentials
-from kproxy.client.validation import check_authority, check_cluster, check_plugin, check_user
 from kproxy.errors import InputError, InvalidField
 from kproxy.state.validate import quoted
 

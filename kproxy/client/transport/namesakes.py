@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from kproxy.client.target import TlsSettings
-from kproxy.client.tls import certificates_in
-from kproxy.client.validity import subject
+from kproxy.client.transport.tls import certificates_in
+from kproxy.client.x509 import subject
 
 _MOST_TRIES = 8
 """Handshakes that fail cost the server too, and a rotation leaves two of a name."""

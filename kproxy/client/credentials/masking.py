@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from kproxy.client.failures import one_line
-from kproxy.client.told import MASK, SHORTEST_SECRET
+from kproxy.client.told_secrets import MASK, SHORTEST_SECRET
 
 _LONGEST_LINE = 500
 """Characters that are kept: an error is a line in a log."""

@@ -1,0 +1,86 @@
+"""An outage in the log: one line for all kinds, and one when the server is back."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kproxy.client.connection import connect
+from kproxy.errors import ApiFailed
+from kproxy.sources.kube import KubeSource
+from kproxy.sources.pace import Pace
+from kproxy.sources.told import Told
+from stubapi import StubApi
+
+BOUND_S = 20.0
+PACE = Pace(backoff_first_s=0.2, backoff_base_s=0.2, backoff_cap_s=0.3)
+
+
+def refused(status: int, text: str = "") -> ApiFailed:
+    return ApiFailed(text or f"answers {status}", status=status)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_news"),
+    [
+        (ApiFailed("it is away"), ApiFailed("it is away"), False),
+        (ApiFailed("it is away"), ApiFailed("it is another"), True),
+        (refused(401, "to list services"), refused(401, "to list nodes"), False),
+        (refused(503, "to list services"), refused(503, "to list nodes"), False),
+        (refused(403, "to list services"), refused(403, "to list nodes"), True),
+        (refused(429, "to list services"), refused(429, "to list nodes"), True),
+    ],
+)
+def test_cause_that_another_kind_has_just_told_is_no_news(
+    first: Exception, second: Exception, *, is_news: bool
+) -> None:
+    told = Told(lambda: 0.0)
+    assert told.is_news("services", first)
+    assert is_news == told.is_news("nodes", second)
+
+
+def test_cause_is_news_to_who_told_it_first_and_to_all_once_it_is_old() -> None:
+    now_s = [0.0]
+    told = Told(lambda: now_s[0])
+    away = ApiFailed("it is away")
+    assert told.is_news("services", away)
+    assert told.is_news("services", away)
+    now_s[0] = 9.9
+    assert not told.is_news("nodes", away)
+    now_s[0] = 10.0
+    assert told.is_news("nodes", away)
+
+
+def said(caplog: pytest.LogCaptureFixture, level: int, text: str) -> list[str]:
+    return [
+        each.getMessage() for each in caplog.records if each.levelno == level and text in each.getMessage()
+    ]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + BOUND_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_outage_is_told_by_one_kind_and_its_end_by_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "kproxy")
+    with StubApi() as api:
+        path = api.write_kubeconfig(tmp_path / "kubeconfig")
+        source = KubeSource(lambda: connect(path), lambda _: None, node_name="node-1", pace=replace(PACE))
+        source.start()
+        for kind in ("Service", "EndpointSlice", "Node"):
+            api.wait_for_streams(kind, 1)
+        api.unreachable()
+        wait_until(lambda: len(said(caplog, logging.DEBUG, "cannot be reached")) >= 4)
+        warned = {each.partition(":")[0] for each in said(caplog, logging.WARNING, "cannot be reached")}
+        api.reachable()
+        wait_until(lambda: len(said(caplog, logging.INFO, "the server answers again, watching on from")) >= 3)
+        source.stop()
+    assert 1 == len(warned)
