@@ -174,7 +174,7 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
         case transport.ConnectTimeoutError():
             text = f"{server} does not take connections; check the firewall and the address in {credentials}"
         case transport.ReadTimeoutError():
-            text = f"{server} has gone silent"
+            text = f"{server} has gone silent; see whether it is well, and what stands between us and it"
         case transport.ProtocolError():
             text = f"{server} closed the connection ({_root_cause(error)})"
         case transport.SSLError():
