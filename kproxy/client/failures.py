@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import BadStatusLine
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 
 import msgspec
 import urllib3
@@ -176,12 +176,25 @@ def _transport_text(error: Exception, server: str, credentials: str) -> str:
         case transport.ReadTimeoutError():
             text = f"{server} has gone silent; see whether it is well, and what stands between us and it"
         case transport.ProtocolError():
-            text = f"{server} closed the connection ({_root_cause(error)})"
+            text = f"{server} {_broken_off(error)}"
         case transport.SSLError():
             text = f"{server}: {tls_advice(_root(error), credentials)} ({_root_cause(error)})"
         case _:
             text = f"{server} cannot be used: {_root_cause(error)}"
     return text
+
+
+def _broken_off(error: BaseException) -> str:
+    """The words of http.client and urllib3 are those of their parsers."""
+    match _root(error):
+        case RemoteDisconnected():
+            return "closed the connection without an answer"
+        case BadStatusLine():
+            return f"does not answer in HTTP ({_root_cause(error)})"
+        case ValueError() | IncompleteRead():
+            return "closed the connection amid an answer"
+        case _:
+            return f"closed the connection ({_root_cause(error)})"
 
 
 def _root(error: BaseException) -> BaseException:
