@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import BadStatusLine
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 
 import msgspec
 import urllib3
@@ -177,9 +177,9 @@ def _transport_text(peer: Peer, error: Exception) -> str:
         case transport.ConnectTimeoutError():
             text = f"{server} does not take connections; check the firewall and the address in {credentials}"
         case transport.ReadTimeoutError():
-            text = f"{server} has gone silent"
+            text = f"{server} has gone silent; see whether it is well, and what stands between us and it"
         case transport.ProtocolError():
-            text = f"{server} closed the connection ({_root_cause(peer, error)})"
+            text = f"{server} {_broken_off(peer, error)}"
         case transport.SSLError():
             text = f"{server}: {tls_advice(_root(error), credentials)} ({_root_cause(peer, error)})"
         case _:
@@ -190,6 +190,19 @@ def _transport_text(peer: Peer, error: Exception) -> str:
 def is_about_trust(error: Exception) -> bool:
     """Whether TLS failed because we do not trust the other side's certificate."""
     return isinstance(_root(error), ssl.SSLCertVerificationError)
+
+
+def _broken_off(peer: Peer, error: BaseException) -> str:
+    """The words of http.client and urllib3 are those of their parsers."""
+    match _root(error):
+        case RemoteDisconnected():
+            return "closed the connection without an answer"
+        case BadStatusLine():
+            return f"does not answer in HTTP ({_root_cause(peer, error)})"
+        case ValueError() | IncompleteRead():
+            return "closed the connection amid an answer"
+        case _:
+            return f"closed the connection ({_root_cause(peer, error)})"
 
 
 def _root(error: BaseException) -> BaseException:

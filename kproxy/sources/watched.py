@@ -11,9 +11,12 @@ from kproxy.state.validate import plain_word
 def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:
     """None for a bookmark. `meta` is that of the event's object.
 
-    A bad object costs itself alone. Malformed for an event of another type, and for one that cannot be told from
-    others: a new list has what it was about.
+    A bad object costs itself alone. Malformed for an event of another type or about another kind, and for one that
+    cannot be told from others: a new list has what it was about.
     """
+    kind = event.kind or meta.kind
+    if event.type != "BOOKMARK" and kind not in ("", resource.kind):
+        raise Malformed(f"it is about an object of the kind {plain_word(kind)}")
     match event.type:
         case "ADDED" | "MODIFIED":
             return _changed(resource, decoded(resource, encoding, event.object), meta)

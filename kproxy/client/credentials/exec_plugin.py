@@ -197,6 +197,8 @@ class _Plugin:
             else f"signal {-said.exit_code} ended it"
         )
         words = last_line(said.complaint.decode(errors="replace"), self._secrets(said.output))
+        if not words:
+            ended += ", without a word; run it by hand to see why"
         raise EnvironmentLacking(": ".join(filter(None, (self._named, ended, words))))
 
     def _secrets(self, output: bytes) -> Iterator[str]:

@@ -41,6 +41,7 @@ class _AnyMeta(Struct, frozen=True, rename="camel"):
 
 class _Head(Struct, frozen=True):
     metadata: _AnyMeta
+    kind: Any = ""
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -72,10 +73,12 @@ class _Json:
         return WatchEvent(event.type, event.object)
 
     def meta(self, raw: Raw) -> Meta:
-        found = _parse(_HEAD, raw).metadata
+        head = _parse(_HEAD, raw)
+        found = head.metadata
         annotations = found.annotations
         is_last = isinstance(annotations, dict) and annotations.get(INITIAL_EVENTS_END) == "true"
-        return Meta(_text(found.name), _text(found.namespace), _text(found.resource_version), is_last)
+        version = _text(found.resource_version)
+        return Meta(_text(found.name), _text(found.namespace), version, is_last, _text(head.kind))
 
     def status(self, raw: Raw) -> Status:
         try:

@@ -45,7 +45,8 @@ class _Protobuf:
         if "type" not in event or "object" not in event:
             raise Malformed("it has no type or no object")
         wrapped = _read(messages.RAW_EXTENSION, event["object"]).get("raw", b"")
-        return WatchEvent(event["type"], _unwrapped(wrapped)[1])
+        kind, raw = _unwrapped(wrapped)
+        return WatchEvent(event["type"], raw, kind)
 
     def meta(self, raw: Raw) -> Meta:
         head = _head(raw)

@@ -17,12 +17,16 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The metadata of an object, of which each text is empty that is missing or no text."""
+    """The metadata of an object, of which each text is empty that is missing or no text.
+
+    `kind` is the object's own, as JSON has it.
+    """
 
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
     ends_initial_events: bool = False
+    kind: str = ""
 
     @property
     def key(self) -> NamespacedName | None:
@@ -45,8 +49,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
+    """`kind` is that of the object, as protobuf's wrapping has it."""
+
     type: str
     object: Raw
+    kind: str = ""
 
 
 class StatusDetails(Struct, frozen=True, rename="camel"):

@@ -193,8 +193,8 @@ def test_certificate_of_a_plugin_is_given_and_its_rotation_noted(
     ("script", "said", "called"),
     [
         ("echo some; echo 'no way' >&2; echo >&2; exit 3", "it failed with exit code 3: no way", 3),
-        ("exit 1", "it failed with exit code 1", 1),
-        ("kill -SEGV $$", "signal 11 ended it", -1),
+        ("exit 1", "it failed with exit code 1, without a word; run it by hand to see why", 1),
+        ("kill -SEGV $$", "signal 11 ended it, without a word; run it by hand to see why", -1),
         ("printf 'a\\033[31mb\\tc' >&2; exit 1", r"it failed with exit code 1: 'a\x1b[31mb c'", 1),
         ("printf '\\377' >&2; exit 1", "it failed with exit code 1: \ufffd", 1),
     ],

@@ -158,6 +158,33 @@ def test_server_without_tls_that_may_want_it_has_https_as_advice(
     assert "if it speaks TLS, write https:// into the server's address in the settings" in sentence
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "closed the connection without an answer"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "does not answer in HTTP (SSH-2.0-OpenSSH_9.2p1)"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "closed the connection amid an answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+            "closed the connection amid an answer",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "closed the connection amid an answer"),
+    ],
+    ids=["nothing", "ssh", "no-chunk", "in-a-chunk", "in-the-body"],
+)
+def test_connection_that_breaks_off_is_said_without_words_of_a_parser(answer: bytes, words: str) -> None:
+    def answers(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(answer)
+
+    with raw_server(answers) as port:
+        connection = Connection(Target(f"http://127.0.0.1:{port}", "the settings", None, NoCredentials()))
+        with pytest.raises(ApiFailed) as caught:
+            connection.get("/api/v1/services", {}, read_timeout_s=TIMEOUT_S).body(1 << 20)
+        connection.close()
+    assert f"http://127.0.0.1:{port} {words}" == str(caught.value).partition(";")[0]
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refusal_of_nobody_asks_for_credentials_and_not_for_rights(status: int) -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), answer=refusing(status)) as seen:

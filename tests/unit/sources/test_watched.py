@@ -1,0 +1,45 @@
+"""Events of a watch: one about another kind than was asked for changes nothing that is known."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kproxy.errors import Malformed
+from kproxy.sources.kube import SERVICES
+from kproxy.sources.watched import meaning
+from kproxy.state.encodings import JSON, PROTOBUF, Encoding
+from kproxy.state.events import Changed, Deleted
+from stubapi import protobuf
+from stubapi.manifests import service
+
+
+def framed(encoding: Encoding, event_type: str, manifest: dict[str, Any]) -> bytes:
+    if encoding is JSON:
+        return json.dumps({"type": event_type, "object": manifest}).encode()
+    return protobuf.frame(event_type, manifest)[4:]
+
+
+def told(encoding: Encoding, event_type: str, manifest: dict[str, Any]) -> object:
+    event = encoding.event(framed(encoding, event_type, manifest))
+    return meaning(SERVICES, encoding, event, encoding.meta(event.object))
+
+
+@pytest.mark.parametrize("encoding", [JSON, PROTOBUF], ids=["json", "protobuf"])
+@pytest.mark.parametrize("event_type", ["ADDED", "MODIFIED", "DELETED"])
+def test_event_about_another_kind_is_not_taken_for_one_of_ours(encoding: Encoding, event_type: str) -> None:
+    node = {"kind": "Node", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default"}}
+    with pytest.raises(Malformed, match="an object of the kind 'Node'"):
+        told(encoding, event_type, node)
+
+
+@pytest.mark.parametrize("encoding", [JSON, PROTOBUF], ids=["json", "protobuf"])
+def test_event_about_our_kind_is_told(encoding: Encoding) -> None:
+    web = {"kind": "Service", "apiVersion": "v1", **service("web")}
+    assert isinstance(told(encoding, "ADDED", web), Changed)
+    assert isinstance(told(encoding, "DELETED", web), Deleted)
+
+
+@pytest.mark.parametrize("kind", [None, "", 7])
+def test_kind_may_be_left_out_in_json(kind: object) -> None:
+    assert isinstance(told(JSON, "DELETED", {**service("web"), "kind": kind}), Deleted)
