@@ -1,5 +1,6 @@
 """`kproxy agent`: what its flags ask for is decided here, and done elsewhere."""
 
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from kproxy.errors import InputError
 from kproxy.kernel.iptables import Backend
 from kproxy.kernel.privilege import require_net_admin
 from kproxy.ruleset.tree import LAYOUTS
+
+_ALIKE = 0.8
+"""How alike two names must be, by difflib, before one is offered for the other."""
 
 _OF_A_CLUSTER = frozenset({"kubeconfig", "master"})
 
@@ -99,7 +103,9 @@ def _configuration(
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:
         if gate not in GATES_WITH_EFFECT:
-            tell(f"the feature gate {gate} has no effect in kproxy")
+            near = get_close_matches(gate, GATES_WITH_EFFECT, 1, _ALIKE)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            tell(f"the feature gate {gate} has no effect in kproxy{meant}")
     for field, reason in idle_fields(configuration):
         tell(f"{field if file else flag_of(field)} has no effect in kproxy: {reason}")
     return configuration

@@ -270,6 +270,11 @@ def test_gate_that_has_an_effect_is_not_named(tmp_path: Path) -> None:
     assert ["the feature gate Some has no effect in kproxy"] == re.findall("the feature gate .*", said)
 
 
+def test_gate_with_a_slip_is_named_with_the_one_that_is_meant(tmp_path: Path) -> None:
+    said = written(tmp_path, "--feature-gates=WatchListCleint=false")[1]
+    assert "the feature gate WatchListCleint has no effect in kproxy; did you mean WatchListClient?" in said
+
+
 @pytest.mark.parametrize(
     "flag",
     [

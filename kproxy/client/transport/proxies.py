@@ -111,7 +111,11 @@ def _of_variable(name: str, value: str) -> Proxy | None:
                 _tell_once(name, fault)
                 return None
     if "://" in value and url.host in _PORTS:
-        raise InputError(f"{name} cannot be used: it is no URL of a proxy; write it as http://host:port")
+        _check_login(name, value)
+        login = ", with signs of user and password such as @ and ^ as %40 and %5E" if "@" in value else ""
+        raise InputError(
+            f"{name} cannot be used: it is no URL of a proxy; write it as http://host:port{login}"
+        )
     return _usable(url, name, value)
 
 
@@ -122,10 +126,7 @@ def _tell_once(name: str, fault: str) -> None:
 
 
 def _usable(url: Url, named_by: str, text: str) -> Proxy:
-    if _BROKEN_LOGIN.match(text):
-        raise InputError(
-            f"{named_by} cannot be used: its user or password holds a /, ? or #; write them as %2F, %3F, %23"
-        )
+    _check_login(named_by, text)
     if url.scheme not in _PORTS:
         raise InputError(f"{named_by} cannot be used: it must begin with one of {_SCHEMES}")
     if not url.host:
@@ -141,6 +142,13 @@ def _usable(url: Url, named_by: str, text: str) -> Proxy:
     if proxy.is_socks:
         _check_socks_user(proxy)
     return proxy
+
+
+def _check_login(named_by: str, text: str) -> None:
+    if _BROKEN_LOGIN.match(text):
+        raise InputError(
+            f"{named_by} cannot be used: its user or password holds a /, ? or #; write them as %2F, %3F, %23"
+        )
 
 
 def _check_socks_user(proxy: Proxy) -> None:

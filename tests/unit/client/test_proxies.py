@@ -271,6 +271,8 @@ def test_variable_that_cannot_be_used_is_no_matter_where_none_is_asked_for(value
         ("/proxy", "HTTPS_PROXY cannot be used: it names no host"),
         ("proxy:" + "9" * 5000, "HTTPS_PROXY cannot be used: its port is none"),
         ("hunter2?@proxy", "%2F, %3F, %23"),
+        ("http://alice:pa/hunter2@proxy:3128", "%2F, %3F, %23"),
+        ("http://alice:hunter2^@proxy", "with signs of user and password such as @ and ^ as %40 and %5E"),
         ("proxy:70000", "HTTPS_PROXY cannot be used: its port is none"),
     ],
 )
