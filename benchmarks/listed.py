@@ -27,7 +27,7 @@ from kproxy.agent.schedule import Schedule
 from kproxy.agent.surroundings import surround
 from kproxy.agent.watches import Watches
 from kproxy.agent.web import Page
-from kproxy.client.connection import Answer
+from kproxy.client.answer import Answer
 from kproxy.configuration import Configuration, Mode
 from kproxy.errors import ApiFailed
 from kproxy.kernel.addresses import local_addresses

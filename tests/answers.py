@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from kproxy.client.connection import Answer
+from kproxy.client.answer import Answer
 
 
 class _Body:

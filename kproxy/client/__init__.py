@@ -6,8 +6,8 @@
 - `kubeconfig`: which server, and as whom, as a Target.
 - `credentials`: what requests say of who we are. A token goes out by `transport/route.py` alone, and only to https.
 - `transport`: the connections, with TLS and proxies.
-- `connection`: the requests themselves; `accept`, `compression`, `rate` and `failures` belong to them.
+- `connection`: the requests themselves, of which each has an `answer`.
 
-A configuration that cannot be used is an InputError, what this machine lacks an EnvironmentLacking, what a server or a
-proxy does an ApiFailed. Nothing here knows Services.
+InputError is for a configuration that cannot be used, EnvironmentLacking for a machine that lacks something, ApiFailed
+for a failure of a server or a proxy. Nothing here knows Services.
 """

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from kproxy.client.connection import Answer, Connection
+from kproxy.client.answer import Answer
+from kproxy.client.connection import Connection
 from kproxy.client.failures import refusal
 from kproxy.errors import ApiFailed
 from kproxy.sources.listing import Resource

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
-from kproxy.client.connection import Answer, Connection
+from kproxy.client.answer import Answer
+from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, InvalidField, Malformed
 from kproxy.sources.freshness import Freshness
 from kproxy.sources.listing import Resource, list_resource

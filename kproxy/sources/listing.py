@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import MappingProxyType
 
-from kproxy.client.connection import Answer, AnswerTooLarge
+from kproxy.client.answer import Answer, AnswerTooLarge
 from kproxy.client.failures import one_line
 from kproxy.errors import ApiFailed, InvalidField, Irrelevant, Malformed
 from kproxy.sources.depth import room_for_depth

@@ -16,7 +16,8 @@ from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
 
-from kproxy.client.connection import Answer, Connection
+from kproxy.client.answer import Answer
+from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
 from kproxy.sources.asker import Asker
 from kproxy.sources.backoff import Backoff

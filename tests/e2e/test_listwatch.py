@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.client.connection import Answer, Connection, connect
+from kproxy.client.answer import Answer
+from kproxy.client.connection import Connection, connect
 from kproxy.client.rate import RateLimiter
 from kproxy.errors import InputError
 from kproxy.sources.freshness import Freshness

@@ -12,7 +12,8 @@ import pytest
 
 from authorities import authority, signed_by
 from kproxy.client.accept import ACCEPT, accepted
-from kproxy.client.connection import AnswerTooLarge, Connection
+from kproxy.client.answer import AnswerTooLarge
+from kproxy.client.connection import Connection
 from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import Target, TlsSettings
 from kproxy.errors import ApiFailed

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from answers import answer
-from kproxy.client.connection import Answer, AnswerTooLarge
+from kproxy.client.answer import Answer, AnswerTooLarge
 from kproxy.errors import ApiFailed, InputError
 from kproxy.sources import listing
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICES
