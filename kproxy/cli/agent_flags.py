@@ -149,7 +149,7 @@ _CLUSTER = (
     ),
     _text(
         "master",
-        "The API server's address, instead of the kubeconfig's; without a kubeconfig nothing says who we are.",
+        "The API server's address, instead of the kubeconfig's; without one, only user and password in it say who we are.",
         default="",
     ),
     _text(
