@@ -51,6 +51,8 @@ def answer_udp(server: socket.socket, endpoint: str) -> None:
     try:
         while True:
             _, client = server.recvfrom(100)
+            if client is None:
+                return  # it was closed under the wait
             server.sendto(endpoint.encode(), client)
     except OSError:
         return

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.netns
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BOUND_S = 120
 SUBJECTS = ("kproxy render --mode iptables", "iptables-nft, auto", "iptables-legacy, auto")
+A_LIST = "a list, in protobuf and gzip"
 
 
 def leftovers_of(pid: int) -> list[str]:
@@ -117,7 +118,7 @@ def test_bench_measures_every_case_on_each_backend_against_its_rivals() -> None:
     cases = {subject: [f["case"] for f in figures if f["subject"] == subject] for subject in SUBJECTS}
     assert ["render"] == cases["kproxy render --mode iptables"]
     assert 16 == len(cases["iptables-nft, auto"]) == len(cases["iptables-legacy, auto"])
-    assert all(f["p50_ms"] > 0 and f["resident_mb"] > 10 for f in figures)
+    assert all(f["p50_ms"] > 0 and f["resident_mb"] > 10 for f in figures if f["subject"] != A_LIST)
     (replaced,) = [f for f in figures if f["subject"] == SUBJECTS[1] and f["case"] == "endpoint replaced"]
     assert ["bare", "least", "usual"] == list(replaced["baselines"])
     assert all(each["ratio"] > 0 and each["p50_ms"] > 0 for each in replaced["baselines"].values())
@@ -128,7 +129,7 @@ def test_bench_measures_every_case_in_nftables_mode_against_its_rivals() -> None
     figures = json.loads(bench("--mode", "nftables", "--agent", "--json"))
     found = {each["case"]: each for each in figures if each["subject"] == "nftables"}
     assert 18 == len(found)
-    assert {"nftables", "kproxy render --mode nftables"} == {each["subject"] for each in figures}
+    assert {"nftables", "kproxy render --mode nftables", A_LIST} == {each["subject"] for each in figures}
     rivals = {case: [*each["baselines"]] for case, each in found.items()}
     assert ["only service"] == rivals.pop("first packet to the last service")
     assert [] == rivals.pop("agent: start to first sync") == rivals.pop("agent: start again to ready")

@@ -209,7 +209,7 @@ def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
 
     nft_node.proxy = nft_node.new_proxy(render)
     with monkeypatch.context() as about_to_end:
-        about_to_end.setattr(process, "_ending", threading.Event())
+        about_to_end.setattr("kproxy.process.acting._ending", threading.Event())
         report = nft_node.sync()
     assert isinstance(report.error, ProgramFailed)
     assert [True] == killed

@@ -17,7 +17,7 @@ class Work(StrEnum):
 
     LISTING = "kproxy.sources.listwatch:ListWatch._list"
     WATCHING = "kproxy.sources.listwatch:ListWatch._take"
-    DECODING = "kproxy.sources.listwatch:ListWatch._deliver"
+    DECODING = "kproxy.sources.listwatch:ListWatch._take"
     RECOVERING = "kproxy.sources.listwatch:ListWatch._recover"
     TAKING_EVENTS = "kproxy.agent.loop:Agent._take_events"
     STORING = "kproxy.state.store:Store.apply"

@@ -1,19 +1,22 @@
 """`kproxy agent` that comes back soon after a fault, soon doubts a silent watch, makes trees of few rules, and may go hungry."""
 
 import os
+from functools import partial
 from pathlib import Path
 
+from kproxy.agent import daemon
 from kproxy.cli.main import main
 from kproxy.ruleset import tree
-from kproxy.sources.kube import KubeSource
 from kproxy.sources.pace import Pace
 from statemachine import hunger
 from statemachine.flags import LAYOUTS
 
-_QUICK = Pace(idle_s=2.0, backoff_base_s=0.02, backoff_cap_s=0.2, retry_after_cap_s=0.2)
+_QUICK = partial(
+    Pace, idle_s=2.0, backoff_base_s=0.02, backoff_first_s=0.05, backoff_cap_s=0.2, retry_after_cap_s=0.2
+)
 
 if __name__ == "__main__":
-    KubeSource.__init__.__kwdefaults__ = {"pace": _QUICK}
+    daemon.Pace = _QUICK  # type: ignore[attr-defined, assignment] # the agent's own pace is that of thousands of nodes
     tree.LAYOUTS.update(LAYOUTS)
     if hunger.VARIABLE in os.environ:  # the state machine's agents, and no others
         hunger.arm(Path(os.environ[hunger.VARIABLE]))
