@@ -119,6 +119,7 @@ class World:
     def start_agent(self) -> None:
         """One that knows no older version of what cannot be used now."""
         self.cluster = self.cluster.as_newly_read
+        self.api.close_streams()  # those of the agent before, which may have told it all
         self.agent.start(self.flags)
 
     def wait(self, at_most_s: float, until: Callable[[], bool] = lambda: False) -> None:
