@@ -1,8 +1,8 @@
 """YAML as client-go reads a kubeconfig: the first document of the text, with the values of YAML 1.1.
 
 Source: sigs.k8s.io/yaml `YAMLToJSON`, and goyaml.v2 `resolve.go` and `decode.go`. So `yes`, `on` and `y` are true, 0777
-and 1_000 are numbers, 1e999 is text as no float is so large, a date is text, a key that stands twice has its last value, `<<` merges, and text after the first
-document is not looked at. JSON is read as YAML too.
+and 1_000 are numbers, 1e999 is text as no float is so large, a date is text, a key that stands twice has its last
+value, `<<` merges, and text after the first document is not looked at. JSON is read as YAML too.
 
 Differences, all of them on purpose:
 

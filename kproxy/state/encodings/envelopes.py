@@ -36,9 +36,10 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`kind` is that of the list, which JSON may leave out. `resource_version` is where to watch on, empty where the list says nothing that a watch could begin at.
+    """One answer to a list.
 
-    `continue_token` asks for the next page; it is empty on the last one.
+    `kind` is that of the list, which JSON may leave out. `resource_version` is the place from which a watch can go on,
+    empty where the list names none. `continue_token` asks for the next page; it is empty on the last one.
     """
 
     items: Sequence[Raw]
