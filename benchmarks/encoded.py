@@ -160,6 +160,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # as in Go's servers; otherwise a page waits for a late acknowledgement
 
         def do_GET(self) -> None:
             form = Form(
@@ -177,7 +178,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """NoCredentials reads it."""
+            """Nobody reads it."""
 
     context, authority = server_context("127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -23,7 +23,7 @@ from tlsservers import Seen, tls_server, welcome
 ROOT = authority("root")
 TRUSTING = TlsSettings(ROOT.pem)
 NAME = "kubernetes.test"
-"""NoCredentials can resolve it but a proxy."""
+"""Nobody but a proxy can resolve it."""
 SECRET = "hunter2"
 BEARER = "Bearer sesame-open"
 TIMEOUT_S = 5.0
