@@ -160,7 +160,9 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # as in Go's servers; otherwise a page waits for a late acknowledgement
+        disable_nagle_algorithm = (
+            True  # as in Go's servers; otherwise a page waits for a late acknowledgement
+        )
 
         def do_GET(self) -> None:
             form = Form(
