@@ -53,8 +53,8 @@ class ListWatch:
     """Keeps one resource current in a thread of its own, and tells `emit` what changes.
 
     `emit` is called in this thread, in the server's order: first a `Listed`, and a `Listed` again whenever
-    changes may have been missed. Failures are logged, unless another loop with the
-    same `told` has just done so, and never end the loop; `stop` does.
+    changes may have been missed. Failures are logged, unless another loop with the same `told` has just done so,
+    and never end the loop; `stop` does.
     """
 
     def __init__(

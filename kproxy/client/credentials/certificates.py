@@ -7,7 +7,7 @@ from kproxy.client.credentials.cache import Kept, Renewed, read_file
 from kproxy.client.target import ClientCertificate, TlsSettings
 from kproxy.client.transport.tls import client_context
 
-_pairs: Kept[tuple[Path | None, Path | None], Renewed[ClientCertificate]] = Kept(lambda _: Renewed())
+_pairs: Kept[tuple[Path | bytes, Path | bytes], Renewed[ClientCertificate]] = Kept(lambda _: Renewed())
 
 
 class CertificatePair:
@@ -23,8 +23,7 @@ class CertificatePair:
         self._certificate = certificate
         self._key = key
         self._origin = origin
-        paths = tuple(part if isinstance(part, Path) else None for part in (certificate, key))
-        self._renewed = _pairs.of((paths[0], paths[1])) if any(paths) else Renewed[ClientCertificate]()
+        self._renewed = _pairs.of((certificate, key))
 
     def headers(self) -> Mapping[str, str]:
         return {}

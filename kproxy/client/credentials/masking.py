@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from kproxy.client.failures import one_line
-from kproxy.client.told_secrets import MASK, SHORTEST_SECRET
+from kproxy.client.told_secrets import MASK, SHORTEST_SECRET, without
 
 _LONGEST_LINE = 500
 """Characters that are kept: an error is a line in a log."""
@@ -26,9 +26,7 @@ def last_line(text: str, secrets: Iterable[str]) -> str:
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= SHORTEST_SECRET:
-            text = text.replace(secret, MASK)
+    text = without({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, text)
     for pattern in (_NAMED, _SCHEME):
         text = pattern.sub(rf"\1{MASK}", text)
     return _LONG_WORD.sub(MASK, _IN_URL.sub(rf"\1{MASK}@", text))

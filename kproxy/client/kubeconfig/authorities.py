@@ -1,18 +1,16 @@
 """The certificate authority of a cluster, from its entry or a file."""
 
-import re
-import ssl
 from pathlib import Path
 
 from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.kubeconfig.fields import Cluster
 from kproxy.client.kubeconfig.loading import Entry
+from kproxy.client.transport.tls import holds_certificate
 from kproxy.errors import InvalidField
 
 _MOST_BYTES = 4 << 20
 """All authorities that a system trusts take 0.2 MB."""
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s[^-]*-----END CERTIFICATE-----")
 _ADVICE = "write the certificate of the authority there, in PEM"
 
 
@@ -33,11 +31,6 @@ def require_certificate(entry: Entry[Cluster], pem: bytes) -> None:
         raise InvalidField(f"{entry.place}: {field}", f"it holds no certificate that can be read; {_ADVICE}")
 
 
-def holds_certificate(pem: bytes) -> bool:
-    """Whether one can be read in it, as Go's AppendCertsFromPEM asks; what stands around it counts for nothing."""
-    return any(_is_readable(found[0]) for found in _CERTIFICATE.finditer(pem))
-
-
 def _read(entry: Entry[Cluster], path: Path) -> bytes:
     try:
         return read_bounded(path, _MOST_BYTES)
@@ -46,12 +39,3 @@ def _read(entry: Entry[Cluster], path: Path) -> bytes:
             f"{entry.place}: certificate-authority",
             f"{one_line(str(path))} cannot be read: {error.strerror}; {_ADVICE}",
         ) from None
-
-
-def _is_readable(pem: bytes) -> bool:
-    try:
-        der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii").strip())
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
-    except (ssl.SSLError, ValueError):
-        return False
-    return True

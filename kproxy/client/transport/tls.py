@@ -97,6 +97,11 @@ def _is_taken(context: ssl.SSLContext, certificate: bytes) -> bool:
     return True
 
 
+def holds_certificate(pem: bytes) -> bool:
+    """Whether one can be read in it, as Go's AppendCertsFromPEM asks; other text around it counts for nothing."""
+    return _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificates_in(pem))
+
+
 def certificates_in(text: bytes) -> list[bytes]:
     """The certificates that stand in a text, in DER and once each, and what only looks like one."""
     found = _CERTIFICATE.findall(text)
