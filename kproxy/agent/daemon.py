@@ -134,9 +134,8 @@ def run(options: Options) -> None:
         if not _begins(parts.source):
             return
         running.callback(parts.source.stop)
-        running.callback(
-            parts.recorder.end
-        )  # while the source is waited for, and is waited for itself at last
+        # the recorder ends while the source is waited for, and is waited for last
+        running.callback(parts.recorder.end)
         parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
         _run_while_sound(parts.agent.run, options.configuration_file, end)
     _log.info("stopped; the rules stay in place")
