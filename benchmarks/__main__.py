@@ -19,9 +19,9 @@ from benchmarks.pace import Pace
 from benchmarks.run import AGENT, CASES, measured
 from benchmarks.sample import Figures
 from kproxy.configuration import Mode
-from kproxy.kernel.iptables import Backend
-from kproxy.kernel.privilege import require_net_admin
-from kproxy.ruleset.tree import LAYOUTS
+from kproxy.kernel.node.privilege import require_net_admin
+from kproxy.kernel.programs.iptables import Variant
+from kproxy.ruleset.layout import LAYOUTS
 
 _WIDE = 200
 
@@ -57,8 +57,8 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
 )
 @click.option(
     "--backend",
-    "backends",
-    type=click.Choice([*map(str, Backend)]),
+    "variants",
+    type=click.Choice([*map(str, Variant)]),
     multiple=True,
     help="Of iptables mode.  [default: both]",
 )
@@ -95,7 +95,7 @@ def main(
     services: tuple[int, ...],
     endpoints: int,
     modes: tuple[str, ...],
-    backends: tuple[str, ...],
+    variants: tuple[str, ...],
     dispatches: tuple[str, ...],
     cases: tuple[str, ...],
     with_agent: bool,
@@ -109,8 +109,8 @@ def main(
     _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     chosen = {*(cases or CASES.keys() - {AGENT}), *([AGENT] if with_agent else [])}
     by_iptables = [
-        IptablesSubject(Backend(backend), dispatch)
-        for backend in backends or [*map(str, Backend)]
+        IptablesSubject(Variant(variant), dispatch)
+        for variant in variants or [*map(str, Variant)]
         for dispatch in dispatches
     ]
     subjects = [

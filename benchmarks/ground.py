@@ -13,9 +13,9 @@ from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Baselines, Subject
 from kproxy.agent.proxy import Proxy
-from kproxy.kernel import memory
-from kproxy.kernel.nfnetlink import Netlink
-from kproxy.kernel.nftables import generation_by
+from kproxy.kernel.netlink.chains import generation_by
+from kproxy.kernel.netlink.nfnetlink import Netlink
+from kproxy.kernel.node import memory
 from kproxy.state.events import Event
 from namespaces import fresh_namespace, inside
 

@@ -11,20 +11,20 @@ from benchmarks.ground import changed_from_now_on
 from benchmarks.iptables_baselines import IptablesBaselines
 from benchmarks.stages import RESTORE, Stages, watched_templates
 from kproxy.agent.applied import Rules  # noqa: TC001 # it would have to be quoted
-from kproxy.agent.family import FamilyProxy
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
-from kproxy.kernel.saved import SavedRules
+from kproxy.agent.iptables_proxy import IptablesProxy
+from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.tree import LAYOUTS
+from kproxy.observed.iptables_legacy import SavedRules
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.record import Record
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.layout import LAYOUTS
 from kproxy.values import Family, Network
 
 
 class _WatchedIptables(Iptables):
-    def __init__(self, backend: Backend, stages: Stages) -> None:
-        super().__init__(backend, Family.IPV4)
+    def __init__(self, variant: Variant, stages: Stages) -> None:
+        super().__init__(variant, Family.IPV4)
         self._stages = stages
 
     def restore(self, sections: Iterable[str]) -> None:
@@ -47,12 +47,12 @@ class IptablesSubject:
     starts_afresh = False
     shares_by_count = False
 
-    backend: Backend
+    variant: Variant
     dispatch: str
 
     @property
     def name(self) -> str:
-        return f"iptables-{self.backend}, {self.dispatch}"
+        return f"iptables-{self.variant}, {self.dispatch}"
 
     @property
     def circumstances(self) -> Circumstances:
@@ -61,22 +61,22 @@ class IptablesSubject:
 
     @property
     def agent_flags(self) -> list[str]:
-        return ["--iptables-backend", self.backend, "--dispatch", self.dispatch]
+        return ["--iptables-backend", self.variant, "--dispatch", self.dispatch]
 
-    def proxy(self, state: Path, stages: Stages) -> tuple[FamilyProxy, Callable[[], None]]:
+    def proxy(self, state: Path, stages: Stages) -> tuple[IptablesProxy, Callable[[], None]]:
         """A proxy that knows what the directory's record says, and how to close the record."""
-        iptables = _WatchedIptables(self.backend, stages)
+        iptables = _WatchedIptables(self.variant, stages)
         render = watched_templates(stages)
-        if self.backend is Backend.LEGACY:
+        if self.variant is Variant.LEGACY:
             rules: Rules = SavedRules(Family.IPV4)
-            return FamilyProxy(iptables, rules, render), lambda: None
+            return IptablesProxy(iptables, rules, render), lambda: None
         record = Record(state / "iptables-nft.sqlite")
-        return FamilyProxy(iptables, RecordedRules(Family.IPV4, record), render), record.close
+        return IptablesProxy(iptables, RecordedRules(Family.IPV4, record), render), record.close
 
     def baselines(self, size: Size) -> IptablesBaselines:
-        return IptablesBaselines(self.backend, size, self.circumstances)
+        return IptablesBaselines(self.variant, size, self.circumstances)
 
     def watch_kernel(self) -> Callable[[], bool] | None:
-        if self.backend is Backend.LEGACY:
+        if self.variant is Variant.LEGACY:
             return None
         return changed_from_now_on()

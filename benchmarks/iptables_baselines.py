@@ -12,14 +12,15 @@ from benchmarks.cluster import Entry, Size, entries, filled_store
 from benchmarks.iptables_dispatch import NO_CHANGE, Dispatch, DispatchChange
 from benchmarks.subject import Change, Rival
 from kproxy import process
-from kproxy.kernel.iptables import RESTORE_TIMEOUT_S, Backend
+from kproxy.kernel.programs.iptables import RESTORE_TIMEOUT_S, Variant
 from kproxy.model.plan import plan_service
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.desired import LARGE_CLUSTER_ENDPOINTS, Circumstances, DesiredRuleset
-from kproxy.ruleset.iptables import service_port_chains
-from kproxy.transaction.order import children_first, in_sections, jumps_in
-from kproxy.transaction.transaction import Section
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.iptables.compiler import service_port_chains
+from kproxy.ruleset.iptables.desired import LARGE_CLUSTER_ENDPOINTS, DesiredRuleset
+from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in
+from kproxy.transaction.iptables.transaction import Section
 
 _DISPATCH = Chain("nat", "KUBE-SERVICES")
 _USUAL = Chain("nat", "KUBE-USUAL")
@@ -34,8 +35,8 @@ _SECTION_SIZES = (100, 200, 300, 500, 1000)
 class IptablesBaselines:
     """Rivals for one cluster, in a kernel that holds its rules already, or none yet for a first sync."""
 
-    def __init__(self, backend: Backend, size: Size, circumstances: Circumstances) -> None:
-        self._backend = backend
+    def __init__(self, variant: Variant, size: Size, circumstances: Circumstances) -> None:
+        self._variant = variant
         self._size = size
         self._circumstances = circumstances
         self._chain_count = size.services * (size.endpoints + 1)
@@ -72,7 +73,7 @@ class IptablesBaselines:
             for table in ("filter", "nat")
         )
         jumps = "".join(_jumps(table, desired.jumps) for table in ("filter", "nat"))
-        sizes = [size for size in _SECTION_SIZES if size < len(nat)] if self._backend is Backend.NFT else []
+        sizes = [size for size in _SECTION_SIZES if size < len(nat)] if self._variant is Variant.NFT else []
         return [
             self._rival(
                 "bare",
@@ -99,13 +100,13 @@ class IptablesBaselines:
 
     def _usual(self, own: Mapping[Chain, str], gone: Sequence[Chain]) -> Rival:
         """As much of it as can be waited for: iptables-nft-save is quadratic in the chains."""
-        saves = self._backend is Backend.LEGACY or self._chain_count <= _READABLE_CHAINS
+        saves = self._variant is Variant.LEGACY or self._chain_count <= _READABLE_CHAINS
         rules = self._dispatch.all_rules.replace(f"-A {_DISPATCH.name} ", f"-A {_USUAL.name} ")
         text = str(Section("nat", {**own, _USUAL: rules}, deleted=tuple(gone)))
 
         def work() -> None:
             if saves:
-                process.run([f"iptables-{self._backend}-save", "-t", "nat"], timeout_s=RESTORE_TIMEOUT_S)
+                process.run([f"iptables-{self._variant}-save", "-t", "nat"], timeout_s=RESTORE_TIMEOUT_S)
             self._restore(text)
 
         undo = partial(self._restore, str(Section("nat", deleted=(_USUAL,))))
@@ -134,7 +135,7 @@ class IptablesBaselines:
 
     def _sections(self, own: Mapping[Chain, str], dispatch: DispatchChange, gone: Sequence[Chain]) -> str:
         """One section, unless there are more chains than are good for one."""
-        size = self._backend.section_size(self._chain_count)
+        size = self._variant.section_size(self._chain_count)
         if size is None or len(own) + len(gone) <= size:
             written = {**own, **dispatch.written}
             return str(Section("nat", written, deleted=tuple(gone), edited=dict(dispatch.edited)))
@@ -143,7 +144,7 @@ class IptablesBaselines:
         )
 
     def _restore(self, text: str) -> None:
-        command = [f"iptables-{self._backend}-restore", "-w", "5", "--noflush", "--counters"]
+        command = [f"iptables-{self._variant}-restore", "-w", "5", "--noflush", "--counters"]
         process.run(command, stdin=text, timeout_s=RESTORE_TIMEOUT_S)
 
 

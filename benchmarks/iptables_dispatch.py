@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.iptables import Render, dispatch_chain
-from kproxy.ruleset.tree import DispatchTree, TreeChain
-from kproxy.transaction.edit import Edit
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.iptables.compiler import dispatch_chain
+from kproxy.ruleset.iptables.tree import DispatchTree, TreeChain
+from kproxy.transaction.iptables.edit import Edit
 from kproxy.values import NamespacedName
 
 

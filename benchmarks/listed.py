@@ -1,4 +1,4 @@
-"""kproxy's own path in this process from the bytes of lists: decoding, the agent's loop with all its followers, the kernel."""
+"""kproxy's own path in this process from the bytes of lists: decoding, the agent's loop with all its observers, the kernel."""
 
 import gc
 import io
@@ -20,17 +20,17 @@ from benchmarks.ground import directory, empty_kernel
 from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Subject
-from kproxy.agent.follower import Follower, Outcome
+from kproxy.agent.assembly import assemble
+from kproxy.agent.http.web import Page
 from kproxy.agent.loop import Agent
+from kproxy.agent.observers.observer import Observer, Outcome
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.schedule import Schedule
-from kproxy.agent.surroundings import surround
 from kproxy.agent.watches import Watches
-from kproxy.agent.web import Page
 from kproxy.client.answer import Answer
 from kproxy.configuration import Configuration, Mode
 from kproxy.errors import ApiFailed
-from kproxy.kernel.addresses import local_addresses
+from kproxy.kernel.node.addresses import local_addresses
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import list_resource
 from kproxy.state.events import Deleted, Event
@@ -52,7 +52,7 @@ class Listing(NamedTuple):
     lines_logged: int
 
 
-class _Finish(Follower):
+class _Finish(Observer):
     """Notes when a sync has been told to everybody before it, and how many events it had."""
 
     def __init__(self, log: Path) -> None:
@@ -92,7 +92,7 @@ class ListedAgent:
         self._log = log
         self._emitted = 0
         self._resources = (SERVICES, ENDPOINT_SLICES, node(NODE), SERVICE_CIDRS)
-        self._around = surround(
+        self._around = assemble(
             Configuration(mode=Mode(subject.mode)), [Family.IPV4], NODE, Watches(tuple), lambda _: True
         )
         self._around.start()
@@ -116,7 +116,7 @@ class ListedAgent:
             kinds=[resource.kind for resource in self._resources],
             layout=subject.circumstances.layout,
             read_addresses=local_addresses,
-            followers=(*self._around.followers, self._finish),
+            observers=(*self._around.observers, self._finish),
         )
         self._made.put(agent)
         agent.run()

@@ -8,12 +8,12 @@ from benchmarks.cluster import CIDR, Size, node_view
 from benchmarks.ground import changed_from_now_on
 from benchmarks.nftables_baselines import NftablesBaselines
 from benchmarks.stages import RESTORE, WAIT, Stages, watched_templates
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
-from kproxy.kernel.nft import NftTable
+from kproxy.agent.nftables_proxy import NftablesProxy
+from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
-from kproxy.transaction.nft_run import Run
+from kproxy.observed.nftables import Commits
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.transaction.nftables.run import Run
 from kproxy.values import Family, Network
 
 

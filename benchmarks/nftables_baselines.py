@@ -11,9 +11,9 @@ from benchmarks.subject import Change, Rival
 from kproxy import process
 from kproxy.model.plan import plan_service
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.transaction.nftables import change_table, clean_table, from_scratch
+from kproxy.transaction.nftables.transaction import change, replace_all, whole_table
 from kproxy.values import Family
 
 _FAMILY = Family.IPV4
@@ -42,15 +42,15 @@ class NftablesBaselines:
             if before and not after:
                 table.place(before.service.key, ())
         self._place(table, (after for _, after in changes))
-        return str(change_table(_FAMILY, table.blocks, table.changes()))
+        return str(change(_FAMILY, table.blocks, table.changes()))
 
     def of_first_sync(self) -> list[Rival]:
         table = self._whole()
-        return [_bare(str(clean_table(_FAMILY, table.blocks, table.contents())))]
+        return [_bare(str(whole_table(_FAMILY, table.blocks, table.contents())))]
 
     def of_restart(self) -> list[Rival]:
         table = self._whole()
-        return [_bare(str(from_scratch(_FAMILY, table.blocks, table.contents())))]
+        return [_bare(str(replace_all(_FAMILY, table.blocks, table.contents())))]
 
     def _whole(self) -> DesiredTable:
         table = DesiredTable(self._render, self._circumstances)

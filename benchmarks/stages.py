@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.inputs import Render
 
 RENDER, RESTORE, WAIT = "render", "restore", "wait"
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from benchmarks.cluster import Entry, Size
 from benchmarks.stages import Stages
 from kproxy.agent.proxy import Proxy
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.inputs import Circumstances
 
 
 @dataclass(frozen=True, slots=True, eq=False)

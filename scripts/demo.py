@@ -19,8 +19,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kproxy.kernel.iptables import Backend
-from kproxy.ruleset import names
+from kproxy.kernel.programs.iptables import Variant
+from kproxy.ruleset.iptables import names
 from kproxy.values import NamespacedName, Protocol, ServicePortName
 from lab import CLIENT, NODE, Lab
 from lab.cluster import RunningAgent, agent, eventually
@@ -173,7 +173,7 @@ def main() -> None:
                 "A node with three pods, two pods on another node, and a client outside, each a network namespace.\n"
                 f"On the node: kproxy agent --manifests {EXAMPLES.relative_to(EXAMPLES.parents[1])}"
             )
-            with agent(lab, manifests, Backend.NFT, Path(directory, "agent.log")) as running:
+            with agent(lab, manifests, Variant.NFT, Path(directory, "agent.log")) as running:
                 show_services()
                 show_cluster_ip(lab)
                 show_outside(lab)

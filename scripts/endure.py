@@ -7,11 +7,11 @@ import sys
 import click
 
 from endurance.run import Figures, endure
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from namespaces import end_as_if_interrupted
 
-_MODES: dict[str, Backend | None] = {
-    **{f"iptables-{backend}": backend for backend in Backend},
+_MODES: dict[str, Variant | None] = {
+    **{f"iptables-{variant}": variant for variant in Variant},
     "nftables": None,
 }
 _MOMENTS = ("at first", "after half", "after all")

@@ -25,7 +25,14 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = (
-    *("kproxy/model", "kproxy/ruleset", "kproxy/ruleset/nftables", "kproxy/transaction"),
+    *(
+        "kproxy/model",
+        "kproxy/oracle",
+        "kproxy/ruleset",
+        "kproxy/ruleset/iptables",
+        "kproxy/ruleset/nftables",
+    ),
+    *("kproxy/transaction", "kproxy/transaction/iptables", "kproxy/transaction/nftables"),
     *("templates/iptables", "templates/nftables"),
 )
 REASONS = ROOT / "tests" / "mutation" / "survivors.toml"

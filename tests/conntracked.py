@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from kproxy.kernel.nfnetlink import NFPROTO, attribute
+from kproxy.kernel.netlink.nfnetlink import NFPROTO, attribute
 from kproxy.values import Address, family_of
 
 UDP, TCP = 17, 6

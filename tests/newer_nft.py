@@ -7,7 +7,7 @@ import pytest
 
 from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nfnetlink import CREATE, Message, Netlink, attribute, text_attribute
+from kproxy.kernel.netlink.nfnetlink import CREATE, Message, Netlink, attribute, text_attribute
 
 _NFTABLES = 10
 _NEW_TABLE, _DELETE_TABLE, _NEW_SET = (_NFTABLES << 8 | number for number in (0, 2, 9))

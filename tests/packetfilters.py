@@ -3,14 +3,14 @@
 from typing import Protocol
 
 from kproxy import process
-from kproxy.explain.dump import parse_tables
-from kproxy.explain.nft_table import parse_table
-from kproxy.explain.nft_walk import NftWalker
-from kproxy.explain.walk import Walker
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.packet import Fates, Packet
-from kproxy.ruleset.chains import parse_chains
-from kproxy.ruleset.tree import Layout
+from kproxy.ruleset.iptables.chains import parse_chains
+from kproxy.ruleset.layout import Layout
+from kproxy.trace.iptables.dump import parse_tables
+from kproxy.trace.iptables.walk import Walker
+from kproxy.trace.nftables.dump import parse_table
+from kproxy.trace.nftables.walk import NftWalker
 from kproxy.values import Family
 from namespaces import inside
 from scenarios import Scenario
@@ -41,9 +41,9 @@ class ByIptables:
     scenarios = 25
     packets = 10_000
 
-    def __init__(self, backend: Backend) -> None:
-        self.name = f"iptables-{backend}"
-        self._backend = backend
+    def __init__(self, variant: Variant) -> None:
+        self.name = f"iptables-{variant}"
+        self._variant = variant
 
     def adapted(self, scenario: Scenario) -> Scenario:
         return scenario
@@ -58,8 +58,8 @@ class ByIptables:
         """As on a clean node, whatever was there is gone; the rules as the kernel then shows them."""
         program = "iptables" if family is Family.IPV4 else "ip6tables"
         with inside(wire.namespace):
-            process.run([f"{program}-{self._backend}-restore"], stdin=rules)
-            return process.run([f"{program}-{self._backend}-save"])
+            process.run([f"{program}-{self._variant}-restore"], stdin=rules)
+            return process.run([f"{program}-{self._variant}-save"])
 
 
 class ByNftables:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kproxy.ruleset.chains import parse_chains
+from kproxy.ruleset.iptables.chains import parse_chains
 from kproxy.values import Family
 
 DIRECTORY = Path(__file__).parent / "conformance" / "recorded"

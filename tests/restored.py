@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from kproxy.ruleset.chains import BUILT_IN, Chain, Ruleset
+from kproxy.ruleset.chain import BUILT_IN, Chain
+from kproxy.ruleset.iptables.chains import Ruleset
 
 _TARGET = re.compile(r" -j (KUBE-\S+)")
 

@@ -14,15 +14,16 @@ from kproxy.model.node import view_node
 from kproxy.model.packet import Host, Packet
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.layout import FLAT, Layout
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.tree import FLAT, Layout
 from kproxy.state.decode import convert
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind, Object
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import clean_table
-from kproxy.transaction.plan import clean_node
+from kproxy.transaction.iptables.plan import clean_node
+from kproxy.transaction.nftables.transaction import whole_table
 from kproxy.values import Address, Family, family_of
 
 NODE = "node-1"
@@ -106,7 +107,7 @@ class Scenario:
         circumstances = self.circumstances(host, family)
         desired = DesiredTable(RENDER, circumstances)
         desired.update(store, store.services, circumstances)
-        return str(clean_table(family, desired.blocks, desired.contents()))
+        return str(whole_table(family, desired.blocks, desired.contents()))
 
 
 def stored(objects: tuple[dict[str, Any], ...]) -> Store:

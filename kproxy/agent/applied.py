@@ -6,14 +6,15 @@ from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
 from typing import Protocol, TypeVar
 
-from kproxy.agent.course import Course
+from kproxy.agent.progress import Progress
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.iptables import Iptables
-from kproxy.ruleset.chains import Chain, Ruleset
-from kproxy.ruleset.desired import DesiredRuleset
-from kproxy.transaction.fit import fitting
-from kproxy.transaction.plan import Known, is_ours, plan
-from kproxy.transaction.transaction import Section, Transaction
+from kproxy.kernel.programs.iptables import Iptables
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.chains import Ruleset
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.transaction.iptables.fit import fitting
+from kproxy.transaction.iptables.plan import Known, is_ours, plan
+from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -51,56 +52,56 @@ class AppliedChains:
         """Anything may be in the kernel."""
         self.known, self._unrecorded = None, ()
 
-    def commit(self, sections: Iterator[Section], course: Course) -> None:
-        """Let them take effect; ProgramFailed where one is refused, which the course then has as `refused`."""
-        course.refused, course.refused_line = None, ""
+    def commit(self, sections: Iterator[Section], progress: Progress) -> None:
+        """Let them take effect; ProgramFailed where one is refused, which the progress then has as `refused`."""
+        progress.refused, progress.refused_line = None, ""
         room = self._iptables.commit_room()
         sections = fitting(sections, room)
         first = next(sections, None)
         if first is None:
             return
-        begun = len(course.sections)
+        begun = len(progress.sections)
         if not self._unrecorded:
             self._rules.begins()
         try:
-            self._iptables.restore(self._texts(chain_up((first,), sections), course))
+            self._iptables.restore(self._texts(chain_up((first,), sections), progress))
         except ProgramFailed as failed:
-            self._took_part(course, begun, failed.line)
+            self._took_part(progress, begun, failed.line)
             if room is not None:
                 self.forget()  # a chain may have been divided
             raise
-        self._took_effect(course.sections[begun:], course)
+        self._took_effect(progress.sections[begun:], progress)
 
-    def rest(self, course: Course, *, deletes_apart: bool) -> Iterator[Section]:
+    def rest(self, progress: Progress, *, deletes_apart: bool) -> Iterator[Section]:
         """The sections that bring the kernel from the known state to the desired one."""
         known = self.known or {}
         return iter(
             plan(
                 only(known, self.unsettled),
                 only(self._desired.chains, self.unsettled),
-                course.missing_jumps or {},
-                section_size=self._iptables.backend.section_size(len(known)),
+                progress.missing_jumps or {},
+                section_size=self._iptables.variant.section_size(len(known)),
                 deletes_apart=deletes_apart,
             ).sections
         )
 
-    def commit_rest(self, course: Course, more: Iterable[Section] = ()) -> None:
+    def commit_rest(self, progress: Progress, more: Iterable[Section] = ()) -> None:
         """Let what the kernel is known to lack take effect, and then these sections."""
-        course.known = self.known or {}
-        self.commit(chain_up(self.rest(course, deletes_apart=True), more), course)
+        progress.known = self.known or {}
+        self.commit(chain_up(self.rest(progress, deletes_apart=True), more), progress)
 
-    def look_anew(self, course: Course) -> None:
+    def look_anew(self, progress: Progress) -> None:
         """Read the kernel, and trust nothing that was known."""
         self.record()  # reading relies on a record that is complete
         self.forget()
-        course.missing_jumps = self.missing_jumps()
+        progress.missing_jumps = self.missing_jumps()
         self.observed(None, verify=False)
 
-    def take_stock(self, course: Course) -> None:
+    def take_stock(self, progress: Progress) -> None:
         """After a refusal the commits before it are known; all chains that still differ count as unsettled."""
         known, self.known = self.known or {}, None
-        if course.missing_jumps is None:
-            course.missing_jumps = self.missing_jumps()
+        if progress.missing_jumps is None:
+            progress.missing_jumps = self.missing_jumps()
         self.known = self._only_ours(known)
         self.unsettled = _differing(self.known, self._desired.chains)
 
@@ -171,36 +172,36 @@ class AppliedChains:
         if applied:
             self._rules.record(applied)
 
-    def _texts(self, sections: Iterable[Section], course: Course) -> Iterator[str]:
+    def _texts(self, sections: Iterable[Section], progress: Progress) -> Iterator[str]:
         for section in sections:
             self._rules.before(section)
-            course.sections.append(section)
+            progress.sections.append(section)
             yield str(section)
 
-    def _took_effect(self, sections: Sequence[Section], course: Course) -> None:
+    def _took_effect(self, sections: Sequence[Section], progress: Progress) -> None:
         transaction = Transaction(tuple(sections))
         self._rules.took_effect(transaction)
         self._unrecorded += transaction.sections
         for section in sections:
-            if section.jumps and course.missing_jumps:
-                course.missing_jumps.pop(section.table, None)
+            if section.jumps and progress.missing_jumps:
+                progress.missing_jumps.pop(section.table, None)
         if self.known is not None:
             self.known.update(transaction.written)
             for chain in transaction.deleted:
                 self.known.pop(chain, None)
 
-    def _took_part(self, course: Course, begun: int, line: int) -> None:
+    def _took_part(self, progress: Progress, begun: int, line: int) -> None:
         """Some of the sections since `begun` are in effect: those before the one with this line of their text."""
-        tried = course.sections[begun:]
+        tried = progress.sections[begun:]
         found = _find_line(tried, line)
         if found is None:
             self.forget()
             return
-        number, course.refused_line = found
-        course.refused = tried[number]
-        del course.sections[begun + number :]
-        self.known = course.known
-        self._took_effect(tried[:number], course)
+        number, progress.refused_line = found
+        progress.refused = tried[number]
+        del progress.sections[begun + number :]
+        self.known = progress.known
+        self._took_effect(tried[:number], progress)
         self._keep_records(tried[number:])
 
     def _keep_records(self, sections: Iterable[Section]) -> None:

@@ -5,14 +5,14 @@ from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
 
 from kproxy.agent.applied import AppliedChains
-from kproxy.agent.course import Course, Stage
+from kproxy.agent.progress import Progress, Stage
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import ProgramFailed
-from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.desired import DesiredRuleset
-from kproxy.transaction.halving import Refusal, find_culprits
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.transaction.culprits import Refusal, find_culprits
+from kproxy.transaction.iptables.transaction import Section
 from kproxy.transaction.refusal import is_refusal
-from kproxy.transaction.transaction import Section
 from kproxy.values import NamespacedName
 
 _PROBED = (Chain("filter", "KUBE-FORWARD"), Chain("nat", "KUBE-MARK-MASQ"))
@@ -46,33 +46,33 @@ class Culprits:
         """Services among which some are at fault; the tries were used up before it was clear which."""
         return set(chain_up.from_iterable(self._untried))
 
-    def try_again(self, keys: AbstractSet[NamespacedName], course: Course) -> ProgramFailed | None:
+    def try_again(self, keys: AbstractSet[NamespacedName], progress: Progress) -> ProgramFailed | None:
         """Try the newest rules, which were just computed, of Services that were refused or are untried.
 
         Returns a refusal if some are untried also after that.
         """
         self._applied.unsettled |= self._desired.withdraw(keys)
-        course.enter(Stage.APPLY)
+        progress.enter(Stage.APPLY)
         groups, self._untried = [*self._untried, sorted(keys - self.untried)], []
         failed = self._suspects.not_computed_now
-        return self._search([[key for key in group if key not in failed] for group in groups], course, keys)
+        return self._search([[key for key in group if key not in failed] for group in groups], progress, keys)
 
     def recover(
-        self, failed: ProgramFailed, course: Course, *, may_have_been_others: bool
+        self, failed: ProgramFailed, progress: Progress, *, may_have_been_others: bool
     ) -> ProgramFailed | None:
         """After a refusal: was the reason a change by others, a deletion, or some Services?
 
         Returns a refusal if some Services are untried; raises `failed` if no Service is at fault.
         """
-        refused = course.refused
+        refused = progress.refused
         if may_have_been_others or refused is None or self._applied.known is None:
-            self._look_anew(course)
+            self._look_anew(progress)
         else:
-            self._applied.take_stock(course)
-        course.enter(Stage.APPLY)
+            self._applied.take_stock(progress)
+        progress.enter(Stage.APPLY)
         if may_have_been_others or refused is None or refused.deleted:
             try:
-                self._commit_rest(course)
+                self._commit_rest(progress)
             except ProgramFailed as again:
                 if not is_refusal(again):
                     raise
@@ -80,23 +80,23 @@ class Culprits:
             else:
                 self._applied.settle(self._desired.changed)
                 return None
-        return self._blame(failed, course)
+        return self._blame(failed, progress)
 
-    def _look_anew(self, course: Course) -> None:
-        course.enter(Stage.OBSERVE)
-        self._applied.look_anew(course)
+    def _look_anew(self, progress: Progress) -> None:
+        progress.enter(Stage.OBSERVE)
+        self._applied.look_anew(progress)
         self._desired.reopen(self._applied.known or {})
 
-    def _commit_rest(self, course: Course, probes: Iterable[Section] = ()) -> None:
+    def _commit_rest(self, progress: Progress, probes: Iterable[Section] = ()) -> None:
         """Write what the kernel lacks. Chains that cannot be deleted, as others use them, wait for the next sync."""
         if self._applied.known is None:
-            self._look_anew(course)
+            self._look_anew(progress)
         try:
-            self._applied.commit_rest(course, probes)
+            self._applied.commit_rest(progress, probes)
         except ProgramFailed as failed:
-            if not (course.refused and course.refused.only_deletes):
+            if not (progress.refused and progress.refused.only_deletes):
                 raise
-            course.not_deleted = failed
+            progress.not_deleted = failed
 
     def _probes(self) -> Iterator[Section]:
         """Chains of the node, written as they are: a kernel that refuses even these takes nothing at all."""
@@ -105,27 +105,27 @@ class Culprits:
             if rules is not None and chain not in self._applied.unsettled:
                 yield Section(chain.table, {chain: rules})
 
-    def _blame(self, failed: ProgramFailed, course: Course) -> ProgramFailed | None:
+    def _blame(self, failed: ProgramFailed, progress: Progress) -> ProgramFailed | None:
         """Find the Services at fault. Raises `failed` if rules are refused also without the newest of any."""
         changed = self._desired.changed
         if not changed:
             raise failed
-        refusal = Refusal(failed, self._desired.owner(course.refused_line))
+        refusal = Refusal(failed, self._desired.owner(progress.refused_line))
         self._applied.unsettled |= self._desired.withdraw(changed)
         if refusal.named is None:
             try:
-                self._commit_rest(course, self._probes())
+                self._commit_rest(progress, self._probes())
             except ProgramFailed:
                 self._applied.unsettled |= self._desired.admit(changed)
                 raise failed from None
         # a lone Service is tried again: the reason of the failure may be over
         is_certain = refusal.named is not None or len(changed) > 1
-        return self._search([changed], course, refusal=refusal if is_certain else None)
+        return self._search([changed], progress, refusal=refusal if is_certain else None)
 
     def _search(
         self,
         groups: Sequence[_Group],
-        course: Course,
+        progress: Progress,
         suspects: AbstractSet[NamespacedName] = frozenset(),
         refusal: _Refusal | None = None,
     ) -> ProgramFailed | None:
@@ -139,7 +139,7 @@ class Culprits:
 
         def attempt(group: _Group) -> _Refusal | None:
             nonlocal last
-            refused = refusals.pop() if refusals else self._attempt(group, course)
+            refused = refusals.pop() if refusals else self._attempt(group, progress)
             last = refused.reason if refused else last
             if refused is None:
                 self._suspects.release(suspects & {*group})
@@ -153,18 +153,18 @@ class Culprits:
         self._suspects.refuse(found.culprits)
         self._untried += found.untried
         self._desired.settle([*found.culprits, *chain_up.from_iterable(found.untried)])
-        self._commit_rest(course)  # refused tries may have left chains behind
+        self._commit_rest(progress)  # refused tries may have left chains behind
         self._applied.settle(changed)
         return last if found.untried else None
 
-    def _attempt(self, group: _Group, course: Course) -> _Refusal | None:
+    def _attempt(self, group: _Group, progress: Progress) -> _Refusal | None:
         self._applied.unsettled |= self._desired.admit(group)
         try:
-            self._commit_rest(course)
+            self._commit_rest(progress)
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
-            refusal = Refusal(failed, self._desired.owner(course.refused_line))
+            refusal = Refusal(failed, self._desired.owner(progress.refused_line))
             self._applied.unsettled |= self._desired.withdraw(group)
             return refusal
         self._applied.settle(group)

@@ -1,4 +1,4 @@
-"""From options to a running agent: which source, which backend, which families."""
+"""From options to a running agent: which source, which variant, which families."""
 
 import logging
 import os
@@ -11,21 +11,20 @@ from typing import NamedTuple, Protocol
 
 from kproxy import process
 from kproxy.agent.applied import Rules
-from kproxy.agent.cleanup import end_iptables_mode, end_other_backend_and_nftables_mode
-from kproxy.agent.ending import end_on_signals
-from kproxy.agent.family import FamilyProxy
-from kproxy.agent.follower import tell_all
+from kproxy.agent.assembly import Assembly, assemble, start_optional
+from kproxy.agent.configuration_watch import ConfigurationFile, ConfigurationWatch
+from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.agent.loop import Agent
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.mode_change import Successor
+from kproxy.agent.nftables_proxy import NftablesProxy
+from kproxy.agent.observers.observer import tell_all
+from kproxy.agent.observers.silent_services import SilentServices
 from kproxy.agent.proxy import Proxy
-from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
-from kproxy.agent.silent import SilentServices
-from kproxy.agent.succession import Successor
-from kproxy.agent.surroundings import Surroundings, start_optional, surround
+from kproxy.agent.shutdown import end_on_signals
 from kproxy.agent.system import open_localhost, set_oom_score, set_up_conntrack
 from kproxy.agent.watches import Watches
+from kproxy.cleanup.clean_up import end_iptables_mode, end_other_variant_and_nftables_mode
 from kproxy.client.accept import accepted
 from kproxy.client.connection import Connection, Noted, connect
 from kproxy.client.credentials.exec_facts import watch_plugins
@@ -34,21 +33,22 @@ from kproxy.configuration import Configuration, Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.configuration.units import WATCH_LIST_GATE
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
-from kproxy.kernel import addresses, descriptors, sysctl
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.backend import find_backend
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.nft import NftTable
-from kproxy.kernel.nft_probe import require_expressions
-from kproxy.kernel.nft_version import require_versions
-from kproxy.kernel.privilege import require_net_admin
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
-from kproxy.kernel.saved import SavedRules
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.node import addresses, descriptors, sysctl
+from kproxy.kernel.node.privilege import require_net_admin
+from kproxy.kernel.programs.iptables import Iptables, Variant
+from kproxy.kernel.programs.nft import NftTable
+from kproxy.kernel.programs.nft_probe import require_expressions
+from kproxy.kernel.programs.nft_version import require_versions
+from kproxy.kernel.programs.variant import find_variant
 from kproxy.model.settings import Settings
+from kproxy.observed.iptables_legacy import SavedRules
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.nftables import Commits
+from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.iptables import Render
-from kproxy.ruleset.tree import AUTO, Layout
+from kproxy.ruleset.inputs import Render
+from kproxy.ruleset.layout import AUTO, Layout
 from kproxy.sources.freshness import Freshness
 from kproxy.sources.kube import KubeSource, node_names
 from kproxy.sources.manifest_directory import ManifestDirectory
@@ -69,7 +69,7 @@ _CLUSTER_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE)
 class Options:
     """What the agent is asked to do. `manifests` is the source if set, else a cluster is.
 
-    Without `kubeconfig` and `master` the cluster is the one this pod runs in. `backend` None means the one
+    Without `kubeconfig` and `master` the cluster is the one this pod runs in. `variant` None means the one
     that this host uses. `configuration_file` is where the configuration is from, if from a file. `other_flags` are
     those that stand for no field of the configuration, fit for a page: without secrets.
     """
@@ -80,7 +80,7 @@ class Options:
     manifests: Path | None = None
     kubeconfig: Path | None = None
     master: str = ""
-    backend: Backend | None = None
+    variant: Variant | None = None
     layout: Layout = AUTO
     templates: Path | None = None
     state_directory: Path = Path("/run/kproxy")
@@ -109,17 +109,17 @@ def run(options: Options) -> None:
     mode = options.configuration.mode
     if mode is Mode.NFTABLES:
         require_versions()
-    backend = None if mode is Mode.NFTABLES else options.backend or find_backend()
+    variant = None if mode is Mode.NFTABLES else options.variant or find_variant()
     settings = _set_up(options.configuration)
     if options.init_only:
         _log.info("the kernel is set up; --init-only asks for no more")
         return
-    parts = _assemble(options, settings, backend)
+    parts = _assemble(options, settings, variant)
     end = end_on_signals(parts.agent.stop)
     _log.info(
         "node %s: %s, from %s",
         options.node_name,
-        f"{mode} rules by iptables-{backend}" if backend else f"{mode} rules",
+        f"{mode} rules by iptables-{variant}" if variant else f"{mode} rules",
         options.manifests or "the cluster",
     )
     with ExitStack() as running:
@@ -155,14 +155,14 @@ def _begins(source: Source) -> bool:
 class _Parts(NamedTuple):
     source: Source
     agent: Agent
-    around: Surroundings
+    around: Assembly
     recorder: EventRecorder
     record: Record | None
 
 
-def _assemble(options: Options, settings: Settings, backend: Backend | None) -> _Parts:
-    """All that runs, connected; nothing of it is started. Without a backend, in nftables mode."""
-    families = _families(backend)
+def _assemble(options: Options, settings: Settings, variant: Variant | None) -> _Parts:
+    """All that runs, connected; nothing of it is started. Without a variant, in nftables mode."""
+    families = _families(variant)
     asking = options.configuration.client_connection
     accept = accepted(asking.content_type, asking.accept_content_types)
     limiter = rate_limiter(asking.qps, asking.burst)
@@ -189,7 +189,7 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
         finally:
             connection.close()
 
-    around = surround(
+    around = assemble(
         options.configuration,
         families,
         options.node_name,
@@ -198,8 +198,8 @@ def _assemble(options: Options, settings: Settings, backend: Backend | None) -> 
         None if options.manifests else other_nodes,
         options.other_flags,
     )
-    record = _record(options.state_directory) if backend is Backend.NFT else None
-    agent = _agent(options, settings, backend, families, around, record)
+    record = _record(options.state_directory) if variant is Variant.NFT else None
+    agent = _agent(options, settings, variant, families, around, record)
     return _Parts(source, agent, around, recorder, record)
 
 
@@ -257,15 +257,15 @@ def _run_until_reconfigured(
 def _agent(
     options: Options,
     settings: Settings,
-    backend: Backend | None,
+    variant: Variant | None,
     families: Sequence[Family],
-    around: Surroundings,
+    around: Assembly,
     record: Record | None,
 ) -> Agent:
     timing = options.configuration.rule_options
     return Agent(
         _proxies(
-            rule_templates(options.templates, options.configuration.mode), backend, families, around, record
+            rule_templates(options.templates, options.configuration.mode), variant, families, around, record
         ),
         Schedule(timing.min_sync_period_s, timing.sync_period_s),
         settings,
@@ -273,26 +273,26 @@ def _agent(
         kinds=tuple(Kind) if options.manifests else _CLUSTER_KINDS,
         layout=options.layout,
         read_addresses=addresses.local_addresses,
-        followers=(*around.followers, *_silent_services(options)),
+        observers=(*around.observers, *_silent_services(options)),
     )
 
 
 def _proxies(
     render: Render,
-    backend: Backend | None,
+    variant: Variant | None,
     families: Sequence[Family],
-    around: Surroundings,
+    around: Assembly,
     record: Record | None,
 ) -> Sequence[Proxy]:
-    if backend is None:
+    if variant is None:
         ours = Commits()
         by_nft = [NftablesProxy(NftTable(family), render, ours) for family in families]
         return [Successor(proxy, end_iptables_mode) for proxy in by_nft]
     by_iptables = [
-        FamilyProxy(Iptables(backend, family), _rules(family, record), render) for family in families
+        IptablesProxy(Iptables(variant, family), _rules(family, record), render) for family in families
     ]
     around.watch_programmed({proxy.family: proxy.desired for proxy in by_iptables})
-    end_others = partial(end_other_backend_and_nftables_mode, backend)
+    end_others = partial(end_other_variant_and_nftables_mode, variant)
     return [Successor(proxy, end_others) for proxy in by_iptables]
 
 
@@ -334,9 +334,9 @@ def _source(
     )
 
 
-def _families(backend: Backend | None) -> list[Family]:
+def _families(variant: Variant | None) -> list[Family]:
     """Those that this kernel has and this host has programs for; EnvironmentLacking if there is none."""
-    refusals = {family: _refusal(backend, family) for family in Family}
+    refusals = {family: _refusal(variant, family) for family in Family}
     for family, refusal in refusals.items():
         if refusal:
             _log.warning("%s: no rules are programmed: %s", family, refusal)
@@ -346,11 +346,11 @@ def _families(backend: Backend | None) -> list[Family]:
     return usable
 
 
-def _refusal(backend: Backend | None, family: Family) -> str:
+def _refusal(variant: Variant | None, family: Family) -> str:
     if family is Family.IPV6 and not Path("/proc/net/if_inet6").exists():
         return "this kernel was started without IPv6"
-    if backend:
-        return Iptables(backend, family).refusal()
+    if variant:
+        return Iptables(variant, family).refusal()
     try:
         require_expressions(NftTable(family))
     except EnvironmentLacking as lacking:

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from kproxy.agent.follower import Follower, Outcome, tell_all
+from kproxy.agent.observers.observer import Observer, Outcome, tell_all
 from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
-from kproxy.kernel import memory
+from kproxy.kernel.node import memory
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.tree import Layout
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.layout import Layout
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -50,7 +50,7 @@ class Agent:
         kinds: Collection[Kind],
         layout: Layout,
         read_addresses: Callable[[], tuple[Address, ...]],
-        followers: Sequence[Follower] = (),
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._families = families
@@ -60,7 +60,7 @@ class Agent:
         self._kinds = kinds
         self._layout = layout
         self._read_addresses = read_addresses
-        self._followers = followers
+        self._followers = observers
         self._clock = clock
         self._store = Store()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -105,7 +105,7 @@ class Agent:
             self._schedule.ended(self._clock(), failed=failed)
 
     def _sync(self) -> bool:
-        """Whether any family failed. Services stay dirty until every family and follower has seen them."""
+        """Whether any family failed. Services stay dirty until every family and observer has seen them."""
         now = self._clock()
         verify = now - self._verified_at >= self._schedule.max_interval_s
         if verify:
@@ -113,7 +113,7 @@ class Agent:
         if verify and self._settings.node_port_networks:
             self._look_at_addresses()
         self._schedule.began()
-        tell_all(self._followers, lambda follower: follower.syncing())
+        tell_all(self._followers, lambda observer: observer.syncing())
         self._dirty |= self._store.take_dirty()
         dirty = set(self._dirty)
         outcomes = {}
@@ -125,7 +125,7 @@ class Agent:
             outcomes[proxy.family] = Outcome(circumstances.node, report, verify)
             if report and report.chains_written <= _RECORDED_AT_ONCE:
                 self._record(proxy)
-        tell_all(self._followers, lambda follower: follower.synced(self._store, dirty, outcomes))
+        tell_all(self._followers, lambda observer: observer.synced(self._store, dirty, outcomes))
         self._dirty.clear()
         failed = not all(outcome.succeeded for outcome in outcomes.values())
         for proxy in self._families:
@@ -225,8 +225,8 @@ class Agent:
                 "a defect in kproxy: an event (%s) cannot be taken in; restart the agent, which lists everything again",
                 type(event).__name__,
             )
-            tell_all(self._followers, lambda follower: follower.missed(event))
+            tell_all(self._followers, lambda observer: observer.missed(event))
             return
         self._store.apply(event)
-        tell_all(self._followers, lambda follower: follower.took(event))
+        tell_all(self._followers, lambda observer: observer.took(event))
         self._schedule.request()

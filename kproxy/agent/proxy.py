@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kproxy.errors import ProgramFailed
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.state.events import Rejection
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kproxy.configuration.schema import Conntrack
 from kproxy.errors import EnvironmentLacking
-from kproxy.kernel import sysctl
+from kproxy.kernel.node import sysctl
 from kproxy.model.node import node_port_dispatch
 from kproxy.model.settings import Settings
 from kproxy.values import Family

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kproxy.agent.cleanup import clean_up
+from kproxy.agent.configuration_watch import ConfigurationFile
 from kproxy.agent.daemon import Options, run
-from kproxy.agent.restart import ConfigurationFile
+from kproxy.cleanup.clean_up import clean_up
 from kproxy.cli.agent_flags import AUTO, OURS, WITHOUT_EFFECT, agent_flags
 from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file, tell
 from kproxy.cli.logs import set_up_logging
@@ -20,9 +20,9 @@ from kproxy.configuration.flags import FLAGS_BESIDE_CONFIG, decode_flags, flag_o
 from kproxy.configuration.idle import idle_fields
 from kproxy.configuration.units import GATES_WITH_EFFECT
 from kproxy.errors import InputError
-from kproxy.kernel.iptables import Backend
-from kproxy.kernel.privilege import require_net_admin
-from kproxy.ruleset.tree import LAYOUTS
+from kproxy.kernel.node.privilege import require_net_admin
+from kproxy.kernel.programs.iptables import Variant
+from kproxy.ruleset.layout import LAYOUTS
 
 _ALIKE = 0.8
 """How alike two names must be, by difflib, before one is offered for the other."""
@@ -63,7 +63,7 @@ def command(context: click.Context, /, **_: object) -> None:
 
 
 def _options(flags: dict[str, Any], configuration: Configuration, file: ConfigurationFile | None) -> Options:
-    backend = flags["iptables-backend"]
+    variant = flags["iptables-backend"]
     kubeconfig = configuration.client_connection.kubeconfig
     return Options(
         configuration=configuration,
@@ -72,7 +72,7 @@ def _options(flags: dict[str, Any], configuration: Configuration, file: Configur
         manifests=flags["manifests"],
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
         master=flags["master"],
-        backend=None if backend == AUTO else Backend(backend),
+        variant=None if variant == AUTO else Variant(variant),
         layout=LAYOUTS[flags["dispatch"]],
         templates=flags["templates"],
         state_directory=flags["state-dir"],

@@ -8,7 +8,7 @@ import click
 
 from kproxy.configuration.schema import LogFormat
 from kproxy.errors import InputError
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.settings import DetectLocalMode
 
 AUTO = "auto"
@@ -223,7 +223,7 @@ _OURS = (
     _text(
         "iptables-backend",
         "Which of iptables' two.",
-        type=click.Choice([AUTO, *map(str, Backend)]),
+        type=click.Choice([AUTO, *map(str, Variant)]),
         default=AUTO,
         show_default=True,
     ),

@@ -10,7 +10,7 @@ import click
 from kproxy.cli.visible import indented
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError, InvalidField
-from kproxy.ruleset.tree import LAYOUTS
+from kproxy.ruleset.layout import LAYOUTS
 from kproxy.sources import manifests, yaml
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store

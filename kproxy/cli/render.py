@@ -20,21 +20,21 @@ from kproxy.cli.inputs import (
 from kproxy.configuration import Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import InputError
-from kproxy.kernel.accounting import have_counters
+from kproxy.kernel.netlink.accounting import have_counters
 from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
 from kproxy.model.silent import silences, yields_rules
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
 from kproxy.ruleset.failures import place_of, why
-from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.layout import LAYOUTS
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.tree import LAYOUTS
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import change_table, clean_table
-from kproxy.transaction.plan import clean_node, plan
+from kproxy.transaction.iptables.plan import clean_node, plan
+from kproxy.transaction.nftables.transaction import change, whole_table
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
 _LOOPBACK = (Address("127.0.0.1"), Address("::1"))
@@ -182,10 +182,10 @@ def _nftables(store: Store, before: Store | None, depend: _Depend, render: Rende
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
-        return str(clean_table(family, table.blocks, table.contents())), table.take_not_computed()
+        return str(whole_table(family, table.blocks, table.contents())), table.take_not_computed()
     table.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return str(change_table(family, table.blocks, table.changes())), table.take_not_computed()
+    return str(change(family, table.blocks, table.changes())), table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

@@ -90,6 +90,10 @@ class ServicePortPlan(Struct, frozen=True, kw_only=True):
         return Unserved.NO_LOCAL_ENDPOINTS if is_local and not self.usable.local else None
 
 
+Plans = tuple[ServicePortPlan, ...]
+"""Those of one Service, in one family."""
+
+
 def plan_service(
     service: Service, slices: Iterable[EndpointSlice], node: NodeView
 ) -> tuple[ServicePortPlan, ...]:

@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kproxy.errors import EnvironmentLacking, InputError
 from kproxy.render.safety import require_safe
-from kproxy.ruleset.iptables import Render
+from kproxy.ruleset.inputs import Render
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")

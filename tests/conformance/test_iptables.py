@@ -10,17 +10,17 @@ import pytest
 from click.testing import CliRunner
 
 from kproxy import process
-from kproxy.agent.family import FamilyProxy
+from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.cli.render import command as render_command
 from kproxy.configuration import decode_configuration
 from kproxy.configuration.rules import rule_settings
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.node import view_node
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.sources.yaml import load_documents
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Object
@@ -45,13 +45,13 @@ def node() -> Iterator[str]:
         yield name
 
 
-def program(backend: Backend, family: Family) -> str:
-    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+def program(variant: Variant, family: Family) -> str:
+    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{variant}"
 
 
-def dump(backend: Backend, family: Family) -> str:
+def dump(variant: Variant, family: Family) -> str:
     return "".join(
-        process.run([f"{program(backend, family)}-save", "-t", table]) for table in ("nat", "filter")
+        process.run([f"{program(variant, family)}-save", "-t", table]) for table in ("nat", "filter")
     )
 
 
@@ -59,11 +59,11 @@ def name_of(cluster: object) -> str | None:
     return str(cluster.relative_to(DIRECTORY)) if isinstance(cluster, Path) else None
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("cluster", CLUSTERS, ids=name_of)
 def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
-    node: str, cluster: Path, family: Family, backend: Backend
+    node: str, cluster: Path, family: Family, variant: Variant
 ) -> None:
     rendered = CliRunner().invoke(
         render_command,
@@ -76,10 +76,10 @@ def test_rendered_rules_restored_and_dumped_equal_kube_proxys(
     )
     assert 0 == rendered.exit_code, rendered.stderr
     with inside(node):
-        restore = f"{program(backend, family)}-restore"
+        restore = f"{program(variant, family)}-restore"
         process.run([restore], stdin=EMPTY)
         process.run([restore, "--noflush"], stdin=rendered.stdout)
-        ours = dump(backend, family)
+        ours = dump(variant, family)
     assert comparable((cluster / DUMP[family]).read_text()) == comparable(ours)
 
 
@@ -94,8 +94,8 @@ def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_p
     settings = rule_settings(configuration, accounting=True, conntrack_tcp_be_liberal=False)
     shuffled = random.Random(cluster.name)
     with inside(node), closing(Record(None)) as record:
-        process.run([f"{program(Backend.NFT, family)}-restore"], stdin=EMPTY)
-        proxy = FamilyProxy(Iptables(Backend.NFT, family), RecordedRules(family, record), rule_templates())
+        process.run([f"{program(Variant.NFT, family)}-restore"], stdin=EMPTY)
+        proxy = IptablesProxy(Iptables(Variant.NFT, family), RecordedRules(family, record), rule_templates())
         store = Store()
         for round_of_events in (
             added(objects),
@@ -107,7 +107,7 @@ def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_p
             view = view_node("node-1", store.node("node-1"), NODE_ADDRESSES, settings, family)
             report = proxy.sync(store, store.take_dirty(), Circumstances(view, settings), verify=True)
             assert report.error is None
-        ours = dump(Backend.NFT, family)
+        ours = dump(Variant.NFT, family)
     assert comparable((cluster / DUMP[family]).read_text()) == comparable(ours)
 
 

@@ -7,11 +7,12 @@ import pytest
 from kproxy.configuration import decode_configuration
 from kproxy.configuration.rules import rule_settings
 from kproxy.model.node import view_node
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.sources.yaml import load_documents
 from kproxy.state.events import Changed
 from kproxy.state.store import Store
-from kproxy.transaction.plan import clean_node
+from kproxy.transaction.iptables.plan import clean_node
 from kproxy.values import Address, Family
 from recordings import CLUSTERS, DIRECTORY, DUMP, comparable, objects_of
 from scenarios import RENDER, converted

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kproxy import process
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from lab.cluster import Cluster, agent, eventually
 from lab.topology import CLIENT, NODE, PODS, Lab, Outcome
 from lab.worker import PORT
@@ -41,7 +41,7 @@ def asking(lab: Lab, role: str, address: str) -> Iterator[list[Outcome]]:
 def rules(lab: Lab) -> tuple[bool, ...]:
     """Whether there are rules of nftables mode, and of iptables mode in either packet filter."""
     with inside(lab.name(NODE)):
-        saved = [process.run([f"iptables-{backend}-save"]) for backend in Backend]
+        saved = [process.run([f"iptables-{variant}-save"]) for variant in Variant]
         return "table ip kproxy" in process.run(["nft", "list", "tables"]), *(
             "KUBE-S" in each for each in saved
         )
@@ -110,7 +110,7 @@ def test_no_request_fails_when_kube_proxys_own_tables_give_way(
                 lambda: min(len(from_outside), len(from_a_pod)) > 20, "requests by kube-proxy's tables"
             )
             assert ["kube-proxy", "kube-proxy"] == tables()
-            with agent(lab, manifests, Backend.NFT, log, *flags):
+            with agent(lab, manifests, Variant.NFT, log, *flags):
                 eventually(lambda: "kube-proxy" not in tables(), "the end of kube-proxy's tables")
                 assert (["kproxy", "kproxy"] if flags else []) == tables()
                 until = len(from_outside) + 30
@@ -119,18 +119,18 @@ def test_no_request_fails_when_kube_proxys_own_tables_give_way(
             assert {"pod-1", "pod-2", "far-1"} == {outcome[0] for outcome in outcomes}
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_no_request_fails_when_the_mode_changes(backend: Backend, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", Variant)
+def test_no_request_fails_when_the_mode_changes(variant: Variant, tmp_path: Path) -> None:
     manifests, log = a_cluster(tmp_path), tmp_path / "agent.log"
-    old = (backend is Backend.NFT, backend is Backend.LEGACY)
+    old = (variant is Variant.NFT, variant is Variant.LEGACY)
     with Lab() as lab:
-        with agent(lab, manifests, backend, log):
+        with agent(lab, manifests, variant, log):
             assert (False, *old) == rules(lab)
         with asking(lab, CLIENT, VIP) as from_outside, asking(lab, "pod-4", CLUSTER_IP) as from_a_pod:
             for _ in range(2):
-                with agent(lab, manifests, backend, log, "--proxy-mode", "nftables"):
+                with agent(lab, manifests, variant, log, "--proxy-mode", "nftables"):
                     eventually(lambda: rules(lab) == (True, False, False), "the end of iptables mode")
-                with agent(lab, manifests, backend, log):
+                with agent(lab, manifests, variant, log):
                     eventually(lambda: rules(lab) == (False, *old), "the end of nftables mode")
         for outcomes in (from_outside, from_a_pod):
             assert len(outcomes) > 50
@@ -142,13 +142,13 @@ def test_no_request_fails_when_the_backend_changes_and_the_one_before_holds_no_r
 ) -> None:
     manifests, log = a_cluster(tmp_path), tmp_path / "agent.log"
     with Lab() as lab:
-        with agent(lab, manifests, Backend.LEGACY, log):
+        with agent(lab, manifests, Variant.LEGACY, log):
             assert (False, False, True) == rules(lab)
         with asking(lab, CLIENT, VIP) as from_outside, asking(lab, "pod-4", CLUSTER_IP) as from_a_pod:
             for _ in range(2):
-                with agent(lab, manifests, Backend.NFT, log):
+                with agent(lab, manifests, Variant.NFT, log):
                     eventually(lambda: rules(lab) == (False, True, False), "the end of the rules in legacy")
-                with agent(lab, manifests, Backend.LEGACY, log):
+                with agent(lab, manifests, Variant.LEGACY, log):
                     eventually(lambda: rules(lab) == (False, False, True), "the end of the rules in nft")
         for outcomes in (from_outside, from_a_pod):
             assert len(outcomes) > 50

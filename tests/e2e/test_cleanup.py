@@ -10,11 +10,11 @@ from socket import create_server
 import pytest
 
 from kproxy import process
-from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
-from kproxy.kernel import sysctl
-from kproxy.kernel.iptables import Backend
-from kproxy.kernel.ipvs import has_interface
-from kproxy.kernel.nftables import generation, has_table
+from kproxy.cleanup.clean_up import end_iptables_mode, end_nftables_mode
+from kproxy.kernel.netlink.chains import generation, has_table
+from kproxy.kernel.netlink.ipvs import has_interface
+from kproxy.kernel.node import sysctl
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.values import Family
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from newer_nft import add_table_of_newer_nft, let_nft_crash
@@ -49,20 +49,20 @@ def clean_up(*before: str) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
-def add_chain(backend: Backend, family: Family, chain: str, table: str = "nat") -> None:
-    process.run([f"{PROGRAM[family]}-{backend}", "-t", table, "-N", chain])
+def add_chain(variant: Variant, family: Family, chain: str, table: str = "nat") -> None:
+    process.run([f"{PROGRAM[family]}-{variant}", "-t", table, "-N", chain])
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("chain", ["KUBE-SERVICES", "KUBE-SVC-AAAAAAAAAAAAAAAA", "KUBE-MARK-MASQ"])
 def test_rules_whose_program_is_missing_are_told_with_exit_code_3(
-    backend: Backend, family: Family, chain: str
+    variant: Variant, family: Family, chain: str
 ) -> None:
-    add_chain(backend, family, chain)
+    add_chain(variant, family, chain)
     code, said = clean_up(*WITHOUT_PROGRAMS)
     assert 3 == code, said
-    assert f"{PROGRAM[family]}-{backend}" in said
+    assert f"{PROGRAM[family]}-{variant}" in said
     assert "not installed" in said
     assert chain in said
 
@@ -70,7 +70,7 @@ def test_rules_whose_program_is_missing_are_told_with_exit_code_3(
 def test_one_program_that_is_missing_does_not_keep_the_other_rules() -> None:
     for table in ("kproxy", "kube-proxy"):
         process.run(["nft", f"add table ip {table}; add table ip6 {table}"])
-    add_chain(Backend.NFT, Family.IPV4, "KUBE-SERVICES")
+    add_chain(Variant.NFT, Family.IPV4, "KUBE-SERVICES")
     code, said = clean_up(*WITHOUT_PROGRAMS)
     assert 3 == code
     assert 4 == said.count("removed table")
@@ -83,20 +83,20 @@ def test_nothing_to_clean_up_is_told_and_needs_no_program() -> None:
     assert before == generation()
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_foreign_chains_alone_need_no_program(backend: Backend) -> None:
-    add_chain(backend, Family.IPV4, "MINE")
-    add_chain(backend, Family.IPV6, "KUBE-KUBELET-CANARY")
-    add_chain(backend, Family.IPV4, "KUBE-FIREWALL", "filter")
-    process.run([f"iptables-{backend}", "-A", "KUBE-FIREWALL", "-p", "47", "-j", "DROP"])
+@pytest.mark.parametrize("variant", Variant)
+def test_foreign_chains_alone_need_no_program(variant: Variant) -> None:
+    add_chain(variant, Family.IPV4, "MINE")
+    add_chain(variant, Family.IPV6, "KUBE-KUBELET-CANARY")
+    add_chain(variant, Family.IPV4, "KUBE-FIREWALL", "filter")
+    process.run([f"iptables-{variant}", "-A", "KUBE-FIREWALL", "-p", "47", "-j", "DROP"])
     code, said = clean_up(*WITHOUT_PROGRAMS)
     assert (0, True) == (code, NOTHING in said), said
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_second_cleanup_finds_nothing(backend: Backend) -> None:
+@pytest.mark.parametrize("variant", Variant)
+def test_second_cleanup_finds_nothing(variant: Variant) -> None:
     for family in Family:
-        add_chain(backend, family, "KUBE-SERVICES")
+        add_chain(variant, family, "KUBE-SERVICES")
     assert [(0, False), (0, True)] == [(code, NOTHING in said) for code, said in (clean_up(), clean_up())]
 
 
@@ -106,16 +106,16 @@ def test_agent_that_still_runs_is_told_of() -> None:
         assert "an agent seems to run here" in clean_up()[1]
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_what_stays_is_told(backend: Backend) -> None:
+@pytest.mark.parametrize("variant", Variant)
+def test_what_stays_is_told(variant: Variant) -> None:
     _, said = clean_up()
     assert "stays" not in said
-    add_chain(backend, Family.IPV4, "KUBE-FIREWALL", "filter")
-    process.run([f"iptables-{backend}", "-A", "KUBE-FIREWALL", "-p", "47", "-j", "DROP"])
+    add_chain(variant, Family.IPV4, "KUBE-FIREWALL", "filter")
+    process.run([f"iptables-{variant}", "-A", "KUBE-FIREWALL", "-p", "47", "-j", "DROP"])
     sysctl.ensure(sysctl.ROUTE_LOCALNET, "1", consequence="")
     code, said = clean_up()
     assert 0 == code
-    assert f"KUBE-FIREWALL stays in filter (iptables-{backend})" in said
+    assert f"KUBE-FIREWALL stays in filter (iptables-{variant})" in said
     assert "net.ipv4.conf.all.route_localnet stays 1" in said
     assert "sysctl -w net.ipv4.conf.all.route_localnet=0" in said
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from kproxy import process
-from kproxy.kernel.accounting import COUNTERS, have_counters
-from kproxy.kernel.iptables import Backend
-from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
+from kproxy.kernel.netlink.accounting import COUNTERS, have_counters
+from kproxy.kernel.netlink.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
+from kproxy.kernel.programs.iptables import Variant
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, running_agent
 from stubapi import StubApi
@@ -38,15 +38,15 @@ def put(api: StubApi, name: str, address: str, backend: str) -> None:
     api.put("EndpointSlice", endpoint_slice(f"{name}-a", name, backend))
 
 
-def holds(backend: Backend, *texts: str) -> Callable[[], bool]:
+def holds(variant: Variant, *texts: str) -> Callable[[], bool]:
     def found() -> bool:
-        saved = "".join(process.run([f"iptables-{backend}-save", "-t", table]) for table in ("nat", "filter"))
+        saved = "".join(process.run([f"iptables-{variant}-save", "-t", table]) for table in ("nat", "filter"))
         return all(text in saved for text in texts)
 
     return found
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -58,7 +58,7 @@ def holds(backend: Backend, *texts: str) -> Callable[[], bool]:
     ids=["undefined", "division", "refused by iptables", "refused by the kernel"],
 )
 def test_service_at_fault_costs_no_other_its_rules_at_start_and_later(
-    api: StubApi, tmp_path: Path, backend: Backend, fault: str
+    api: StubApi, tmp_path: Path, variant: Variant, fault: str
 ) -> None:
     kubeconfig, log, overriding = tmp_path / "kubeconfig", tmp_path / "agent.log", tmp_path / "templates"
     api.write_kubeconfig(kubeconfig)
@@ -67,26 +67,26 @@ def test_service_at_fault_costs_no_other_its_rules_at_start_and_later(
     (overriding / "iptables" / "service-port.j2").write_text(
         f'{ours}*nat\n{{% if name|string == "default/culprit" %}}\n{fault}\n{{% endif %}}\n'
     )
-    flags = ("--kubeconfig", str(kubeconfig), "--iptables-backend", backend, "--templates", str(overriding))
+    flags = ("--kubeconfig", str(kubeconfig), "--iptables-backend", variant, "--templates", str(overriding))
     with running_agent(*flags, log=log):
         both = ("default/api cluster IP", "default/web cluster IP")
-        eventually(holds(backend, *both), "the other Services are programmed", log)
-        assert not holds(backend, "default/culprit")()
+        eventually(holds(variant, *both), "the other Services are programmed", log)
+        assert not holds(variant, "default/culprit")()
         put(api, "late", "10.96.0.99", "10.128.1.99")
         api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.128.1.77"))
-        eventually(holds(backend, "default/late cluster IP", "10.128.1.77"), "changes are programmed", log)
+        eventually(holds(variant, "default/late cluster IP", "10.128.1.77"), "changes are programmed", log)
         api.delete("Service", "default", "culprit")
         put(api, "later", "10.96.0.98", "10.128.1.98")
-        eventually(holds(backend, "default/later cluster IP"), "a change later is programmed", log)
+        eventually(holds(variant, "default/later cluster IP"), "a change later is programmed", log)
     assert "not applied" not in log.read_text()
 
 
-def is_emptied(backend: Backend) -> bool:
+def is_emptied(variant: Variant) -> bool:
     """Whether all rules and both counters could be deleted: not while a program of the stopped agent still writes rules."""
-    for program in (f"iptables-{backend}", f"ip6tables-{backend}"):
+    for program in (f"iptables-{variant}", f"ip6tables-{variant}"):
         for table in ("filter", "nat"):
             process.run([f"{program}-restore"], stdin=f"*{table}\nCOMMIT\n")
-    if backend is Backend.NFT:
+    if variant is Variant.NFT:
         process.run(["nft", "flush", "ruleset"])
     for counter in COUNTERS:
         with suppress(OSError), Netlink() as netlink:
@@ -94,17 +94,17 @@ def is_emptied(backend: Backend) -> bool:
     return not any(have_counters([counter]) for counter in COUNTERS)
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 def test_agent_whose_rules_and_counters_are_gone_programs_all_again(
-    api: StubApi, tmp_path: Path, backend: Backend
+    api: StubApi, tmp_path: Path, variant: Variant
 ) -> None:
     kubeconfig, log = tmp_path / "kubeconfig", tmp_path / "agent.log"
     api.write_kubeconfig(kubeconfig)
-    with running_agent("--kubeconfig", str(kubeconfig), "--iptables-backend", backend, log=log) as running:
-        programmed = holds(backend, "default/web cluster IP", f"nfacct-name  {COUNTERS[0]}")
+    with running_agent("--kubeconfig", str(kubeconfig), "--iptables-backend", variant, log=log) as running:
+        programmed = holds(variant, "default/web cluster IP", f"nfacct-name  {COUNTERS[0]}")
         eventually(programmed, "the first list is programmed", log)
         running.send_signal(signal.SIGSTOP)
-        eventually(lambda: is_emptied(backend), "no rule and no counter is left", log)
+        eventually(lambda: is_emptied(variant), "no rule and no counter is left", log)
         assert not have_counters()
         running.send_signal(signal.SIGCONT)
         eventually(programmed, "all is programmed again", log)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from kproxy import process
-from kproxy.kernel import sysctl
+from kproxy.kernel.node import sysctl
 from kproxy.values import Address, Protocol
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, metric, running_agent

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from kproxy import process
-from kproxy.kernel import sysctl
+from kproxy.kernel.node import sysctl
 from namespaces import fresh_namespace, inside
 from running import NODE, eventually, running_agent
 from stubapi import StubApi

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from kproxy import process
 from kproxy.cli.agent import command
-from kproxy.kernel import sysctl
+from kproxy.kernel.node import sysctl
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from running import BOUND_S, NODE, eventually, running_agent
 from stubapi import StubApi

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from kproxy import process
-from kproxy.kernel.accounting import ensure_counters
+from kproxy.kernel.netlink.accounting import ensure_counters
 from pods import node_and_pods
 from recordings import DIRECTORY
 from running import BOUND_S, eventually, metric, running_agent

@@ -83,7 +83,7 @@ def test_node_of_another_name_is_told_at_once_and_the_agent_is_not_ready_until_i
         eventually(lambda: any(each["reason"] == "NodeNotFound" for each in api.created), "an Event", log)
         api.put("Node", node(NODE))
         eventually(answers("/readyz", 200), "ready once it exists", log)
-        assert 1 == log.read_text().count(f"ERROR kproxy.agent.presence: {told}")
+        assert 1 == log.read_text().count(f"ERROR kproxy.agent.observers.node_presence: {told}")
         api.delete("Node", "", NODE)
         eventually(answers("/readyz", 503), "not ready once it is gone", log)
 
@@ -257,13 +257,13 @@ def test_main_loop_that_keeps_failing_fails_the_pages_and_ends_the_agent_with_a_
 def test_optional_part_that_cannot_start_costs_no_rules(manifests: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     patch = """
-from kproxy.agent.flows import FlowCleaner
-from kproxy.agent.web import WebServer
+from kproxy.agent.observers.udp_flows import FlowCleaner
+from kproxy.agent.http.web import WebServer
 def fail(*_):
     raise MemoryError
 FlowCleaner.start = WebServer.start = WebServer.listen = fail
-from kproxy.agent.health import Health
-from kproxy.agent.metrics import Metrics
+from kproxy.agent.observers.health import Health
+from kproxy.agent.observers.sync_metrics import Metrics
 Health.heard = Health.took = Health.synced = Metrics.took = Metrics.synced = fail
 """
     with patched_agent(patch, "--manifests", str(manifests), log=log) as agent:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from endurance.churn import Churn
 from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.values import Family
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing
@@ -85,10 +85,10 @@ class Figures:
         return said
 
 
-def endure(backend: Backend | None, seed: int, changes: int, changes_per_s: float) -> Figures:
+def endure(variant: Variant | None, seed: int, changes: int, changes_per_s: float) -> Figures:
     """Through so many changes, in two halves, at that pace; AssertionError where the kernel is wrong or the agent dies.
 
-    Without a backend in nftables mode.
+    Without a variant in nftables mode.
     """
     with ExitStack() as stack:
         home, clean = (stack.enter_context(fresh_namespace()) for _ in range(2))
@@ -100,7 +100,7 @@ def endure(backend: Backend | None, seed: int, changes: int, changes_per_s: floa
         api = stack.enter_context(StubApi())
         churn = Churn(api, seed)
         churn.begin()
-        judge = _Judge(backend, clean, api.write_kubeconfig(directory / "kubeconfig"), directory)
+        judge = _Judge(variant, clean, api.write_kubeconfig(directory / "kubeconfig"), directory)
         agent = stack.enter_context(judge.running_agent())
         figures = Figures(tally=churn.tally)
         first = judge.fresh()
@@ -130,14 +130,14 @@ def _live_through(churn: Churn, changes: int, changes_per_s: float) -> None:
 class _Judge:
     """Starts the agent, and compares what it does with a fresh render of what the API server holds, on a clean node."""
 
-    def __init__(self, backend: Backend | None, clean: str, kubeconfig: Path, directory: Path) -> None:
-        self._backend = backend
+    def __init__(self, variant: Variant | None, clean: str, kubeconfig: Path, directory: Path) -> None:
+        self._variant = variant
         self._clean = clean
         self._kubeconfig = kubeconfig
         self._state = directory / "state"
         self._log = directory / "agent.log"
         self._config = directory / "config.yaml"
-        mode = f"mode: {'iptables' if backend else 'nftables'}"
+        mode = f"mode: {'iptables' if variant else 'nftables'}"
         timing = "{syncPeriod: 2s, minSyncPeriod: 50ms}"
         self._config.write_text(
             "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
@@ -149,9 +149,9 @@ class _Judge:
 
     @contextmanager
     def running_agent(self) -> Iterator[subprocess.Popen[bytes]]:
-        backend = ("--iptables-backend", self._backend) if self._backend else ()
+        variant = ("--iptables-backend", self._variant) if self._variant else ()
         command = self._command(
-            "agent", "--hostname-override", NODE, "--state-dir", str(self._state), *backend
+            "agent", "--hostname-override", NODE, "--state-dir", str(self._state), *variant
         )
         with self._log.open("ab") as output:
             running = subprocess.Popen(
@@ -185,12 +185,12 @@ class _Judge:
         """What a clean node holds after `kproxy render` of what the API server has now."""
         rendered = {family: self._render(name) for family, name in _FAMILIES.items()}
         with inside(self._clean):
-            if self._backend is None:
+            if self._variant is None:
                 process.run(["nft", "-f", "-"], stdin="flush ruleset\n" + "".join(rendered.values()))
                 return self._programmed()
             ensure_counters()
             for family, text in rendered.items():
-                restore = f"{_program(self._backend, family)}-restore"
+                restore = f"{_program(self._variant, family)}-restore"
                 process.run([restore], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
                 process.run([restore, "--noflush"], stdin=text)
             return self._programmed()
@@ -218,14 +218,14 @@ class _Judge:
 
     def _programmed(self) -> dict[str, object]:
         """What this thread's network namespace holds, chain by chain."""
-        if self._backend is None:
+        if self._variant is None:
             return {f"{family} {part}": text for family in Family for part, text in _listing(family).items()}
         return {
             f"{family} {chain}": rules
             for family in Family
             for table in _TABLES
             for chain, rules in comparable(
-                process.run([f"{_program(self._backend, family)}-save", "-t", table])
+                process.run([f"{_program(self._variant, family)}-save", "-t", table])
             ).items()
         }
 
@@ -240,8 +240,8 @@ def _listing(family: Family) -> dict[str, object]:
         return {}  # no table yet
 
 
-def _program(backend: Backend, family: Family) -> str:
-    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+def _program(variant: Variant, family: Family) -> str:
+    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{variant}"
 
 
 def _first_difference(wanted: dict[str, object], found: dict[str, object]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.listed import NODE, Listing, listed_agent
 from benchmarks.nftables import NftablesSubject
 from benchmarks.subject import Rival, Subject
 from kproxy import process
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.state.encodings.as_json import JSON
 from kproxy.state.events import Changed
 from kproxy.values import Family
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.netns
 SIZE = Size(80, 3)
 NUMBER = 33
 SUBJECTS = (
-    IptablesSubject(Backend.NFT, "flat"),
-    IptablesSubject(Backend.NFT, "tree"),
-    IptablesSubject(Backend.LEGACY, "tree"),
+    IptablesSubject(Variant.NFT, "flat"),
+    IptablesSubject(Variant.NFT, "tree"),
+    IptablesSubject(Variant.LEGACY, "tree"),
     NftablesSubject(),
 )
 

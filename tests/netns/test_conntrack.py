@@ -9,13 +9,13 @@ import pytest
 from conntracked import TCP, Seen, put_flows
 from facts import NODE, a_node, a_service, a_slice, an_endpoint
 from kproxy import process
-from kproxy.agent import flows
-from kproxy.agent.flows import FlowCleaner
-from kproxy.agent.follower import Outcome
+from kproxy.agent.observers import udp_flows as flows
+from kproxy.agent.observers.observer import Outcome
+from kproxy.agent.observers.udp_flows import FlowCleaner
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import KproxyError
-from kproxy.kernel.addresses import local_addresses
-from kproxy.kernel.conntrack import UdpFlows
+from kproxy.kernel.netlink.conntrack import UdpFlows
+from kproxy.kernel.node.addresses import local_addresses
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
 from kproxy.model.udp import Frontend

@@ -9,23 +9,24 @@ import pytest
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
 from kproxy.agent import suspects
-from kproxy.agent.family import FamilyProxy
+from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.accounting import COUNTERS, ensure_counters, have_counters
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
-from kproxy.kernel.saved import SavedRules
+from kproxy.kernel.netlink.accounting import COUNTERS, ensure_counters, have_counters
+from kproxy.kernel.netlink.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
+from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.settings import Settings
+from kproxy.observed.iptables_legacy import SavedRules
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.chains import Chain, parse_chains
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
-from kproxy.ruleset.iptables import Render
-from kproxy.ruleset.names import CLUSTER_POLICY, service_port_hash
-from kproxy.ruleset.tree import FLAT, TREE
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.iptables.chains import parse_chains
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.iptables.names import CLUSTER_POLICY, service_port_hash
+from kproxy.ruleset.layout import FLAT, TREE
 from kproxy.state.events import Changed, Cost, Deleted
 from kproxy.state.objects import Kind, ServicePort
 from kproxy.state.store import Store
@@ -70,8 +71,8 @@ def against_bad(directory: Path, text: str) -> Render:
 class Node:
     """Services by name, each with an endpoint of its own, and a proxy that has not synced yet."""
 
-    def __init__(self, backend: Backend, render: Render = RENDER) -> None:
-        self.backend = backend
+    def __init__(self, variant: Variant, render: Render = RENDER) -> None:
+        self.variant = variant
         self.layout = FLAT
         self.settings = Settings(cluster_cidrs=CLUSTER_CIDRS)
         self.record = Record(None)
@@ -86,11 +87,11 @@ class Node:
     def restart(self, render: Render, counters: Callable[[], bool] = ensure_counters) -> None:
         rules = (
             SavedRules(Family.IPV4)
-            if self.backend is Backend.LEGACY
+            if self.variant is Variant.LEGACY
             else RecordedRules(Family.IPV4, self.record)
         )
-        self.iptables = Counting(self.backend, Family.IPV4)
-        self.proxy = FamilyProxy(self.iptables, rules, render, lambda: self.now_s, counters)
+        self.iptables = Counting(self.variant, Family.IPV4)
+        self.proxy = IptablesProxy(self.iptables, rules, render, lambda: self.now_s, counters)
 
     def serve(self, *names: str, port: int = GOOD) -> None:
         for name in names:
@@ -120,7 +121,7 @@ class Node:
         return [rejection.name.removeprefix("default/") for rejection in report.quarantined]
 
     def rules(self) -> dict[Chain, str]:
-        saved = (process.run([f"iptables-{self.backend}-save", "-t", table]) for table in ("filter", "nat"))
+        saved = (process.run([f"iptables-{self.variant}-save", "-t", table]) for table in ("filter", "nat"))
         return parse_chains("".join(saved).replace("--nfacct-name  ", "--nfacct-name "))
 
     def serves(self) -> dict[str, int]:
@@ -182,7 +183,7 @@ def kernel() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=Backend)
+@pytest.fixture(params=Variant)
 def node(request: pytest.FixtureRequest, kernel: None) -> Iterator[Node]:
     with closing(Node(request.param)) as made:
         yield made
@@ -410,8 +411,8 @@ def test_program_that_was_killed_or_names_no_line_blames_no_service(
 def test_program_that_dies_in_the_midst_of_a_search_loses_no_change(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names_nobody = {Backend.NFT: "by iptables at the commit", Backend.LEGACY: "by the kernel"}
-    render = against_bad(tmp_path, REFUSED[names_nobody[node.backend]])
+    names_nobody = {Variant.NFT: "by iptables at the commit", Variant.LEGACY: "by the kernel"}
+    render = against_bad(tmp_path, REFUSED[names_nobody[node.variant]])
     tries = [0]
     restore = Counting.restore
 
@@ -475,7 +476,7 @@ def test_new_agent_beside_a_culprit_deletes_what_is_stale_where_sockets_are_smal
     kernel: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     monkeypatch.setattr(Iptables, "commit_room", lambda _: room)
-    with closing(Node(Backend.NFT)) as node:
+    with closing(Node(Variant.NFT)) as node:
         node.serve("api", "web", "gone")
         assert [] == node.quarantined()
         node.delete("gone")
@@ -522,7 +523,7 @@ def test_culprit_is_found_though_a_stale_chain_that_others_hold_cannot_be_delete
     node.restart(against_bad(tmp_path, BY_KERNEL))
     node.serve("api", "culprit", "web")
     node.sync()
-    process.run([f"iptables-{node.backend}", "-t", "nat", "-A", "OUTPUT", "-j", chain("web")])
+    process.run([f"iptables-{node.variant}", "-t", "nat", "-A", "OUTPUT", "-j", chain("web")])
     node.delete("web")
     node.endpoint("api", "10.128.9.9")
     node.serve("culprit", port=BAD)
@@ -532,7 +533,7 @@ def test_culprit_is_found_though_a_stale_chain_that_others_hold_cannot_be_delete
     assert [key("culprit")] == [rejection.key for rejection in report.quarantined]
     assert {"api": GOOD, "culprit": GOOD} == node.serves()
     assert "10.128.9.9" in str(node.rules())
-    process.run([f"iptables-{node.backend}", "-t", "nat", "-D", "OUTPUT", "-j", chain("web")])
+    process.run([f"iptables-{node.variant}", "-t", "nat", "-D", "OUTPUT", "-j", chain("web")])
     assert ["culprit"] == node.quarantined()
     assert Chain("nat", chain("web")) not in node.rules()
 
@@ -577,10 +578,10 @@ def test_rules_that_a_culprit_kept_and_the_kernel_lost_are_tried_like_those_of_o
 def test_culprit_among_chains_that_are_committed_while_others_are_computed_is_found(
     kernel: None, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 4)
-    monkeypatch.setattr(Backend, "section_size", lambda _backend, _held: 6)
-    monkeypatch.setattr("kproxy.ruleset.desired._BATCH", 2)
-    with closing(Node(Backend.NFT, against_bad(tmp_path, fault))) as node:
+    monkeypatch.setattr(Variant, "section_size_ahead", lambda _variant, _held: 4)
+    monkeypatch.setattr(Variant, "section_size", lambda _variant, _held: 6)
+    monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 2)
+    with closing(Node(Variant.NFT, against_bad(tmp_path, fault))) as node:
         names = [f"s{number:02}" for number in range(20)]
         node.serve(*names)
         node.serve("s03", "s11", port=BAD)
@@ -668,7 +669,7 @@ def delete_counters(*more: str) -> None:
 
 def flush(node: Node, *counters: str) -> None:
     """All rules, then the counters that nothing uses any more."""
-    if node.backend is Backend.NFT:
+    if node.variant is Variant.NFT:
         process.run(["nft", "flush", "ruleset"])
     else:
         for table in ("filter", "nat"):

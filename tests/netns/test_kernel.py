@@ -1,4 +1,4 @@
-"""The edges to the kernel: which backend a host uses, what programs say, counters, addresses, sysctls."""
+"""The edges to the kernel: which variant a host uses, what programs say, counters, addresses, sysctls."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +7,11 @@ import pytest
 
 from kproxy import process
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel import sysctl
-from kproxy.kernel.accounting import ensure_counters, have_counters
-from kproxy.kernel.addresses import local_addresses
-from kproxy.kernel.backend import find_backend
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.netlink.accounting import ensure_counters, have_counters
+from kproxy.kernel.node import sysctl
+from kproxy.kernel.node.addresses import local_addresses
+from kproxy.kernel.programs.iptables import Variant
+from kproxy.kernel.programs.variant import find_variant
 from namespaces import fresh_namespace, inside
 
 pytestmark = pytest.mark.netns
@@ -23,57 +23,57 @@ def _kernel() -> Iterator[None]:
         yield
 
 
-def iptables(backend: Backend, *arguments: str) -> None:
-    process.run([f"iptables-{backend}", *arguments])
+def iptables(variant: Variant, *arguments: str) -> None:
+    process.run([f"iptables-{variant}", *arguments])
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("hint", ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"])
-def test_backend_is_the_one_that_holds_the_kubelets_hint(backend: Backend, hint: str) -> None:
-    other = next(each for each in Backend if each is not backend)
+def test_backend_is_the_one_that_holds_the_kubelets_hint(variant: Variant, hint: str) -> None:
+    other = next(each for each in Variant if each is not variant)
     iptables(other, "-A", "INPUT", "-j", "ACCEPT")
-    iptables(backend, "-t", "mangle", "-N", hint)
-    assert backend is find_backend()
+    iptables(variant, "-t", "mangle", "-N", hint)
+    assert variant is find_variant()
 
 
 def test_backend_without_a_hint_is_the_one_with_more_rules() -> None:
-    iptables(Backend.NFT, "-A", "INPUT", "-j", "ACCEPT")
+    iptables(Variant.NFT, "-A", "INPUT", "-j", "ACCEPT")
     for _ in range(2):
-        iptables(Backend.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
-    assert Backend.LEGACY is find_backend()
+        iptables(Variant.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
+    assert Variant.LEGACY is find_variant()
 
 
 @pytest.mark.parametrize(
-    ("version", "backend"),
+    ("version", "variant"),
     [
-        ("iptables v1.8.9 (nf_tables)", Backend.NFT),
-        ("iptables v1.8.9 (legacy)", Backend.LEGACY),
-        ("iptables v1.6.1", Backend.LEGACY),
-        ("", Backend.NFT),
-        ("BusyBox v1.36", Backend.NFT),
+        ("iptables v1.8.9 (nf_tables)", Variant.NFT),
+        ("iptables v1.8.9 (legacy)", Variant.LEGACY),
+        ("iptables v1.6.1", Variant.LEGACY),
+        ("", Variant.NFT),
+        ("BusyBox v1.36", Variant.NFT),
     ],
 )
 def test_backend_where_nobody_has_rules_is_the_one_of_the_program_iptables(
-    version: str, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "iptables"
     program.write_text(f"#!/bin/sh\necho '{version}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert backend is find_backend()
-    iptables(backend, "-t", "nat", "-N", "EMPTY")
-    assert backend is find_backend()
-    iptables(Backend.NFT, "-A", "INPUT", "-j", "ACCEPT")
-    assert Backend.NFT is find_backend()
+    assert variant is find_variant()
+    iptables(variant, "-t", "nat", "-N", "EMPTY")
+    assert variant is find_variant()
+    iptables(Variant.NFT, "-A", "INPUT", "-j", "ACCEPT")
+    assert Variant.NFT is find_variant()
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 def test_backend_of_an_alternative_is_told_by_the_real_program(
-    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "iptables").symlink_to(process.find(f"iptables-{backend}") or "")
+    (tmp_path / "iptables").symlink_to(process.find(f"iptables-{variant}") or "")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert backend is find_backend()
+    assert variant is find_variant()
 
 
 def test_backend_of_a_program_whose_backend_is_not_installed_is_nft(
@@ -83,22 +83,22 @@ def test_backend_of_a_program_whose_backend_is_not_installed_is_nft(
     program.write_text("#!/bin/sh\necho iptables v1.6.1\n")
     program.chmod(0o755)
     monkeypatch.setattr(process, "find", lambda name: program if name == "iptables" else None)
-    assert Backend.NFT is find_backend()
+    assert Variant.NFT is find_variant()
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("program", ["iptables", "ip6tables"])
 def test_backend_without_a_hint_is_nft_where_a_service_proxy_has_rules_there(
-    backend: Backend, program: str
+    variant: Variant, program: str
 ) -> None:
     for _ in range(3):
-        iptables(Backend.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
-    process.run([f"{program}-{backend}", "-t", "nat", "-N", "KUBE-SERVICES"])
-    assert backend is find_backend()
+        iptables(Variant.LEGACY, "-A", "INPUT", "-j", "ACCEPT")
+    process.run([f"{program}-{variant}", "-t", "nat", "-N", "KUBE-SERVICES"])
+    assert variant is find_variant()
 
 
 def test_backend_search_creates_no_legacy_table() -> None:
-    find_backend()
+    find_variant()
     with open("/proc/net/ip_tables_names", encoding="ascii") as tables:  # noqa: PTH123 # of this thread's namespace
         assert "" == tables.read()
 

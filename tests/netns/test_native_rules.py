@@ -7,19 +7,19 @@ import pytest
 
 from facts import CLUSTER_CIDRS, NODE
 from kproxy import process
-from kproxy.agent.cleanup import end_iptables_mode
-from kproxy.agent.family import FamilyProxy
+from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.agent.proxy import SyncReport
-from kproxy.kernel.backend import find_backend
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.nft_rules import jumps_in
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
+from kproxy.cleanup.clean_up import end_iptables_mode
+from kproxy.kernel.netlink.jumps import jumps_in
+from kproxy.kernel.programs.iptables import Iptables, Variant
+from kproxy.kernel.programs.variant import find_variant
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.state.store import Store
 from kproxy.values import Address, Family
 from namespaces import fresh_namespace, inside
@@ -65,10 +65,10 @@ class Node:
     def close(self) -> None:
         self.record.close()
 
-    def new_proxy(self) -> FamilyProxy:
-        iptables = Iptables(Backend.NFT, self.family)
+    def new_proxy(self) -> IptablesProxy:
+        iptables = Iptables(Variant.NFT, self.family)
         assert "" == iptables.refusal()
-        return FamilyProxy(iptables, RecordedRules(self.family, self.record), rule_templates())
+        return IptablesProxy(iptables, RecordedRules(self.family, self.record), rule_templates())
 
     def sync(self) -> SyncReport:
         settings = Settings(cluster_cidrs=CLUSTER_CIDRS)
@@ -200,12 +200,12 @@ def test_backend_is_found_beside_native_rules(kernel: None) -> None:
         process.run(["nft", f"insert rule ip {table} OUTPUT meta mark set 3"])
         process.run(["nft", f"insert rule ip {table} OUTPUT ct state vmap {{ established : accept }}"])
     process.run(["iptables-legacy", "-A", "INPUT", "-p", "47"])
-    assert Backend.NFT is find_backend()
+    assert Variant.NFT is find_variant()
     for _ in range(3):
         process.run(["iptables-legacy", "-A", "INPUT", "-p", "47"])
-    assert Backend.LEGACY is find_backend()
+    assert Variant.LEGACY is find_variant()
     process.run(["iptables-nft", "-t", "mangle", "-N", "KUBE-KUBELET-CANARY"])
-    assert Backend.NFT is find_backend()
+    assert Variant.NFT is find_variant()
 
 
 FIREWALL = {

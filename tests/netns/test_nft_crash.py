@@ -8,18 +8,18 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
-from kproxy.agent.cleanup import end_iptables_mode, end_nftables_mode
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.nftables_proxy import NftablesProxy
 from kproxy.agent.proxy import SyncReport
+from kproxy.cleanup.clean_up import end_iptables_mode, end_nftables_mode
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
-from kproxy.kernel.nfnetlink import CREATE, NFPROTO, Message, Netlink, attribute, text_attribute
-from kproxy.kernel.nft import NftTable
-from kproxy.kernel.nft_foreign import foreign_tables, tables_of_newer_nft
-from kproxy.kernel.nft_probe import require_expressions
-from kproxy.kernel.nftables import delete_table, generation, has_table
+from kproxy.kernel.netlink.chains import delete_table, generation, has_table
+from kproxy.kernel.netlink.nfnetlink import CREATE, NFPROTO, Message, Netlink, attribute, text_attribute
+from kproxy.kernel.programs.nft import NftTable
+from kproxy.kernel.programs.nft_failures import foreign_tables, tables_of_newer_nft
+from kproxy.kernel.programs.nft_probe import require_expressions
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
+from kproxy.observed.nftables import Commits
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -111,7 +111,7 @@ def test_nft_that_hangs_at_start_is_told_as_that(tmp_path: Path, monkeypatch: py
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr("kproxy.kernel.nft_probe._LONGEST_S", 0.2)
+    monkeypatch.setattr("kproxy.kernel.programs.nft_probe._LONGEST_S", 0.2)
     with pytest.raises(EnvironmentLacking, match="did not end in time") as lacking:
         require_expressions(NftTable(Family.IPV4))
     assert "kernel options" not in str(lacking.value)

@@ -8,8 +8,8 @@ import pytest
 
 from kproxy import process
 from kproxy.errors import EnvironmentLacking
-from kproxy.kernel.nft import NftTable
-from kproxy.kernel.nft_probe import require_expressions
+from kproxy.kernel.programs.nft import NftTable
+from kproxy.kernel.programs.nft_probe import require_expressions
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside
 

@@ -8,11 +8,11 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
-from kproxy.kernel.nft import NftTable
+from kproxy.agent.nftables_proxy import NftablesProxy
+from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
+from kproxy.observed.nftables import Commits
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import (
@@ -24,7 +24,7 @@ from kproxy.state.objects import (
     ServiceType,
 )
 from kproxy.state.store import Store
-from kproxy.transaction.nftables import clean_table
+from kproxy.transaction.nftables.transaction import whole_table
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing
@@ -151,7 +151,7 @@ def test_endless_changes_leave_nothing_behind(seed: int, tell: Callable[[str], N
         for family in Family:
             table = DesiredTable(RENDER, circumstances(settings, family))
             table.update(store, store.services, circumstances(settings, family))
-            NftTable(family).apply(clean_table(family, table.blocks, table.contents()).main)
+            NftTable(family).apply(whole_table(family, table.blocks, table.contents()).main)
             assert listing(family) == left[family]
     held = [len(left[family]) for family in Family]
     tell(

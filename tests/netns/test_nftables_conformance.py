@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from kproxy import process
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend
-from kproxy.model.decide import decide
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.packet import Packet, Verdict
-from kproxy.ruleset.tree import FLAT
+from kproxy.oracle.decide import decide
+from kproxy.ruleset.layout import FLAT
 from kproxy.values import Address, Family, Protocol
 from namespaces import inside
 from packetfilters import ByIptables, ByNftables
@@ -29,7 +29,7 @@ RECORDED = [cluster for cluster in CLUSTERS if (cluster / "nftables.nft").exists
 PACKETS = 400
 """Of each cluster."""
 
-BY_IPTABLES = ByIptables(Backend.NFT)
+BY_IPTABLES = ByIptables(Variant.NFT)
 
 
 @pytest.fixture(scope="module")

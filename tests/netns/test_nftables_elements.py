@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import nft
-from kproxy.kernel.nfnetlink import Message, Netlink, attributes_within
-from kproxy.kernel.nft import NftTable
-from kproxy.kernel.nft_elements import messages, raw
-from kproxy.kernel.nft_foreign import tables_of_newer_nft
-from kproxy.kernel.nft_version import nft_version
-from kproxy.kernel.nftables import generation
+from kproxy.kernel.netlink.chains import generation
+from kproxy.kernel.netlink.elements import messages, raw
+from kproxy.kernel.netlink.nfnetlink import Message, Netlink, attributes_within
+from kproxy.kernel.programs import nft
+from kproxy.kernel.programs.nft import NftTable
+from kproxy.kernel.programs.nft_failures import tables_of_newer_nft
+from kproxy.kernel.programs.nft_version import nft_version
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nft_run import ElementCommand, Run
-from kproxy.transaction.nftables import from_scratch, is_kept
+from kproxy.transaction.nftables.run import ElementCommand, Run
+from kproxy.transaction.nftables.transaction import is_kept, replace_all
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing
@@ -73,7 +73,7 @@ def a_table(family: Family) -> DesiredTable:
 
 TABLES = {family: a_table(family) for family in Family}
 ELEMENTS = {family: tuple(table.elements()) for family, table in TABLES.items()}
-FRESH = {family: from_scratch(family, TABLES[family].blocks, ELEMENTS[family]).main for family in Family}
+FRESH = {family: replace_all(family, TABLES[family].blocks, ELEMENTS[family]).main for family in Family}
 FORMS = {
     block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", text)[0]
     for block, text in TABLES[Family.IPV4].blocks.items()

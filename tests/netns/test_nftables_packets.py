@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from kproxy import process
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
-from kproxy.kernel.nft import NftTable
-from kproxy.model.decide import decide
+from kproxy.agent.nftables_proxy import NftablesProxy
+from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.packet import Packet, Verdict
-from kproxy.ruleset.tree import FLAT
+from kproxy.observed.nftables import Commits
+from kproxy.oracle.decide import decide
+from kproxy.ruleset.layout import FLAT
 from kproxy.values import Address, Family, Protocol
 from namespaces import inside
 from packetfilters import ByNftables

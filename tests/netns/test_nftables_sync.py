@@ -20,26 +20,25 @@ from hypothesis import strategies as st
 from facts import CLUSTER_CIDRS, a_node, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
 from kproxy.agent import suspects
-from kproxy.agent.cleanup import end_nftables_mode
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.nftables_proxy import NftablesProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S
+from kproxy.cleanup.clean_up import end_nftables_mode
 from kproxy.errors import InputError, ProgramFailed
-from kproxy.kernel.nfnetlink import Netlink
-from kproxy.kernel.nft import NftTable
+from kproxy.kernel.netlink.nfnetlink import Netlink
+from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.settings import Settings
+from kproxy.observed.nftables import Commits
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.iptables import Render
-from kproxy.ruleset.nftables.blocks import remembered
+from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nft_run import Run
-from kproxy.transaction.nftables import MODEL, clean_table
+from kproxy.transaction.nftables.run import Run
+from kproxy.transaction.nftables.transaction import REFERENCE_TABLE, whole_table
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing
@@ -85,7 +84,7 @@ class RecordingTable(NftTable):
             raise ProgramFailed("nft -f -", 1, "Could not process rule: Device or resource busy")
         self.applied.append(run.text)
         super().apply(run)
-        if self.followed_by and MODEL not in run.text:
+        if self.followed_by and REFERENCE_TABLE not in run.text:
             harm, self.followed_by = self.followed_by, ""
             nft(harm)
 
@@ -178,7 +177,7 @@ def afresh(store: Store, circumstances: Circumstances, family: Family) -> dict[s
     table = DesiredTable(RENDER, circumstances)
     table.update(store, store.services, circumstances)
     nft("flush", "ruleset")
-    NftTable(family).apply(clean_table(family, table.blocks, table.elements()).main)
+    NftTable(family).apply(whole_table(family, table.blocks, table.elements()).main)
     return listing(family)
 
 
@@ -290,7 +289,7 @@ def test_service_with_more_endpoints_moves_to_another_map(node: Node) -> None:
 def test_kernel_that_notices_late_what_is_in_use_is_asked_again(
     node: Node, busy: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kproxy.agent.nft_table._PAUSES_S", (0.0,) * 4)
+    monkeypatch.setattr("kproxy.observed.nftables._PAUSES_S", (0.0,) * 4)
     node.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", "api")))
     node.endpoints("web", an_endpoint("10.128.1.0"))
     node.table.busy = busy
@@ -402,7 +401,7 @@ def test_nft_that_has_trouble_leaves_a_table_that_the_next_sync_completes(
     node: Node, fault: Fault, run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the run before the change on, or from that after it, be the trouble with the transaction or with what is heard of it."""
-    monkeypatch.setattr("kproxy.kernel.nft._LONGEST_S", 0.3)
+    monkeypatch.setattr("kproxy.kernel.programs.nft._LONGEST_S", 0.3)
     writes_to_come = tmp_path / "to-come"
     writes_to_come.write_text("x" * run)
     wrapper = tmp_path / "nft"
@@ -502,7 +501,7 @@ def test_what_somebody_else_does_between_our_look_and_the_table_written_anew_is_
 
         def look_and_be_harmed(*asked: Any) -> object:
             found = looked(*asked)
-            if MODEL not in asked:
+            if REFERENCE_TABLE not in asked:
                 nft(harm)
             return found
 
@@ -676,7 +675,7 @@ def test_tables_of_others_are_neither_asked_for_nor_touched(
         if kind not in NAMES_NO_TABLE and not re.search(rb"k(ube-)?proxy", about)
     }
     assert set() == asked_elsewhere
-    assert {"kproxy", MODEL} == set(re.findall(r"(?m)^[a-z].*? ip (\S+)", "".join(written)))
+    assert {"kproxy", REFERENCE_TABLE} == set(re.findall(r"(?m)^[a-z].*? ip (\S+)", "".join(written)))
 
 
 def test_tables_of_others_are_left_alone_and_ours_too(node: Node) -> None:

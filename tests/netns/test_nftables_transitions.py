@@ -12,11 +12,11 @@ import pytest
 
 from facts import CLUSTER_CIDRS, WEB, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
-from kproxy.kernel.nft import NftTable
+from kproxy.agent.nftables_proxy import NftablesProxy
+from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
+from kproxy.observed.nftables import Commits
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import EndpointPort, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from kproxy import process
-from kproxy.agent.cleanup import (
+from kproxy.cleanup.clean_up import (
     end_iptables_mode,
     end_nftables_mode,
-    end_other_backend_and_nftables_mode,
+    end_other_variant_and_nftables_mode,
 )
 from kproxy.errors import KproxyError
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend
-from kproxy.kernel.nftables import generation
-from kproxy.ruleset.tree import FLAT, TREE, Layout
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.netlink.chains import generation
+from kproxy.kernel.programs.iptables import Variant
+from kproxy.ruleset.layout import FLAT, TREE, Layout
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside
 from recordings import CLUSTERS, DUMP
@@ -67,9 +67,9 @@ def kernel() -> Iterator[None]:
         yield
 
 
-def saved(backend: Backend, family: Family) -> set[str]:
+def saved(variant: Variant, family: Family) -> set[str]:
     """Chains and rules, without counters."""
-    lines = process.run([f"{PROGRAM[family]}-{backend}-save"]).splitlines()
+    lines = process.run([f"{PROGRAM[family]}-{variant}-save"]).splitlines()
     return {line.partition(" [")[0] for line in lines if line.startswith((":", "-A"))}
 
 
@@ -79,85 +79,85 @@ def ours(lines: set[str]) -> set[str]:
     return {line for line in lines if "KUBE-" in line and not any(word in line for word in shared)}
 
 
-def restore(backend: Backend, family: Family, text: str) -> None:
-    process.run([f"{PROGRAM[family]}-{backend}-restore", "--noflush"], stdin=text)
+def restore(variant: Variant, family: Family, text: str) -> None:
+    process.run([f"{PROGRAM[family]}-{variant}-restore", "--noflush"], stdin=text)
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("layout", [FLAT, TREE], ids=["flat", "tree"])
 def test_chains_of_iptables_mode_go_and_those_of_others_stay(
-    backend: Backend, family: Family, layout: Layout
+    variant: Variant, family: Family, layout: Layout
 ) -> None:
-    restore(backend, family, FOREIGN)
-    before = saved(backend, family)
-    restore(backend, family, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, layout))
+    restore(variant, family, FOREIGN)
+    before = saved(variant, family)
+    restore(variant, family, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, layout))
     end_iptables_mode(family)
-    assert not ours(saved(backend, family) - before)
-    assert before <= saved(backend, family)
+    assert not ours(saved(variant, family) - before)
+    assert before <= saved(variant, family)
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("rules", ["ours", "kube-proxys"])
 def test_chains_in_the_other_backend_go_and_those_of_others_and_of_this_one_stay(
-    backend: Backend, family: Family, rules: str
+    variant: Variant, family: Family, rules: str
 ) -> None:
-    (other,) = (each for each in Backend if each is not backend)
+    (other,) = (each for each in Variant if each is not variant)
     ours_there = Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, FLAT)
     if rules == "kube-proxys":
         assert ensure_counters()
         ours_there = (RECORDED / DUMP[family]).read_text()
     restore(other, family, FOREIGN)
     before = saved(other, family)
-    for each in Backend:
+    for each in Variant:
         restore(each, family, ours_there)
-    here = saved(backend, family)
-    end_other_backend_and_nftables_mode(backend, family)
+    here = saved(variant, family)
+    end_other_variant_and_nftables_mode(variant, family)
     assert not ours(saved(other, family) - before)
     assert before <= saved(other, family)
-    assert here == saved(backend, family)
+    assert here == saved(variant, family)
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_nothing_is_made_or_committed_where_the_other_backend_holds_nothing(backend: Backend) -> None:
+@pytest.mark.parametrize("variant", Variant)
+def test_nothing_is_made_or_committed_where_the_other_backend_holds_nothing(variant: Variant) -> None:
     before = generation()
     for family in Family:
-        end_other_backend_and_nftables_mode(backend, family)
+        end_other_variant_and_nftables_mode(variant, family)
     assert before == generation()
     assert "" == Path("/proc/thread-self/net/ip_tables_names").read_text()
 
 
-@pytest.mark.parametrize("backend", Backend)
-def test_chains_of_the_kubelet_and_marks_that_others_use_stay_in_the_other_backend(backend: Backend) -> None:
-    (other,) = (each for each in Backend if each is not backend)
+@pytest.mark.parametrize("variant", Variant)
+def test_chains_of_the_kubelet_and_marks_that_others_use_stay_in_the_other_backend(variant: Variant) -> None:
+    (other,) = (each for each in Variant if each is not variant)
     restore(other, Family.IPV4, KUBELETS)
     before = saved(other, Family.IPV4)
     restore(other, Family.IPV4, "*nat\n:KUBE-SERVICES - [0:0]\n-A OUTPUT -j KUBE-SERVICES\nCOMMIT\n")
-    end_other_backend_and_nftables_mode(backend, Family.IPV4)
+    end_other_variant_and_nftables_mode(variant, Family.IPV4)
     assert before == saved(other, Family.IPV4)
 
 
-@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize("variant", Variant)
 @pytest.mark.parametrize("family", Family)
 def test_chains_that_rules_of_others_lead_to_stay_empty_and_are_told_and_all_others_go(
-    backend: Backend, family: Family
+    variant: Variant, family: Family
 ) -> None:
-    restore(backend, family, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, FLAT))
-    restore(backend, family, "*filter\n:MINE - [0:0]\n-A MINE -p 47 -j KUBE-FORWARD\nCOMMIT\n")
-    restore(backend, family, "*nat\n:MINE - [0:0]\n-A MINE -p 47 -j KUBE-SERVICES\nCOMMIT\n")
+    restore(variant, family, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, FLAT))
+    restore(variant, family, "*filter\n:MINE - [0:0]\n-A MINE -p 47 -j KUBE-FORWARD\nCOMMIT\n")
+    restore(variant, family, "*nat\n:MINE - [0:0]\n-A MINE -p 47 -j KUBE-SERVICES\nCOMMIT\n")
     with pytest.raises(KproxyError, match="lead to KUBE-FORWARD in filter, KUBE-SERVICES in nat"):
         end_iptables_mode(family)
-    left = {line for line in ours(saved(backend, family)) if "KUBE-MARK" not in line}
+    left = {line for line in ours(saved(variant, family)) if "KUBE-MARK" not in line}
     assert {":KUBE-FORWARD -", ":KUBE-SERVICES -", *THEIRS} == left
-    restore(backend, family, "*filter\n:MINE - [0:0]\nCOMMIT\n*nat\n:MINE - [0:0]\nCOMMIT\n")
+    restore(variant, family, "*filter\n:MINE - [0:0]\nCOMMIT\n*nat\n:MINE - [0:0]\nCOMMIT\n")
     end_iptables_mode(family)
-    assert not ours(saved(backend, family))
+    assert not ours(saved(variant, family))
 
 
 def test_chain_that_a_map_of_nft_leads_to_stays_and_all_others_go() -> None:
     restore(
-        Backend.NFT, Family.IPV4, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), Family.IPV4, FLAT)
+        Variant.NFT, Family.IPV4, Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), Family.IPV4, FLAT)
     )
     process.run(["nft", 'add rule ip filter FORWARD iifname vmap { "lo" : jump KUBE-FORWARD }'])
     with pytest.raises(KproxyError, match="lead to KUBE-FORWARD in filter;"):
@@ -171,9 +171,9 @@ def test_chain_that_a_map_of_nft_leads_to_stays_and_all_others_go() -> None:
 @pytest.mark.parametrize("family", Family)
 def test_chains_of_kube_proxy_go(family: Family) -> None:
     assert ensure_counters()
-    restore(Backend.NFT, family, (RECORDED / DUMP[family]).read_text())
+    restore(Variant.NFT, family, (RECORDED / DUMP[family]).read_text())
     end_iptables_mode(family)
-    assert not ours(saved(Backend.NFT, family))
+    assert not ours(saved(Variant.NFT, family))
 
 
 def test_tables_go_in_nftables_and_no_other() -> None:

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import pytest
 
-from kproxy.kernel.iptables import Backend
-from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink
+from kproxy.kernel.netlink.nfnetlink import NFPROTO_UNSPEC, Netlink
+from kproxy.kernel.programs.iptables import Variant
 from lab import CLIENT, NODE, Lab
 from lab.cluster import Cluster, RunningAgent, agent, eventually
 from lab.topology import (
@@ -52,16 +52,16 @@ def lab() -> Iterator[Lab]:
         yield built
 
 
-@pytest.fixture(scope="module", params=Backend)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    return Backend(request.param)
+@pytest.fixture(scope="module", params=Variant)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    return Variant(request.param)
 
 
 class Site:
     """The lab with one Service `web` of both families, programmed by an agent that follows its manifests."""
 
-    def __init__(self, lab: Lab, backend: Backend, directory: Path, stack: ExitStack) -> None:
-        self.lab, self.backend, self.stack = lab, backend, stack
+    def __init__(self, lab: Lab, variant: Variant, directory: Path, stack: ExitStack) -> None:
+        self.lab, self.variant, self.stack = lab, variant, stack
         self.cluster = Cluster(directory / "manifests")
         self.cluster.directory.mkdir()
         self.log = directory / "agent.log"
@@ -78,13 +78,13 @@ class Site:
 
     def start_agent(self, *flags: str) -> RunningAgent:
         return self.stack.enter_context(
-            agent(self.lab, self.cluster.directory, self.backend, self.log, *flags)
+            agent(self.lab, self.cluster.directory, self.variant, self.log, *flags)
         )
 
     def rules(self) -> list[str]:
         saved = (
             subprocess.run(
-                self.lab.program(NODE, f"{program}-{self.backend}-save"),
+                self.lab.program(NODE, f"{program}-{self.variant}-save"),
                 capture_output=True,
                 text=True,
                 check=True,
@@ -100,14 +100,14 @@ class Site:
         with inside(self.lab.name(NODE)), Netlink() as netlink:
             netlink.tell(DELETE_FLOWS, NFPROTO_UNSPEC, b"")
         for program in ("iptables", "ip6tables"):
-            command = self.lab.program(NODE, f"{program}-{self.backend}-restore")
+            command = self.lab.program(NODE, f"{program}-{self.variant}-restore")
             subprocess.run(command, input="*nat\nCOMMIT\n*filter\nCOMMIT\n", text=True, check=True)
 
 
 @pytest.fixture
-def site(lab: Lab, backend: Backend, tmp_path: Path) -> Iterator[Site]:
+def site(lab: Lab, variant: Variant, tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as stack:
-        built = Site(lab, backend, tmp_path, stack)
+        built = Site(lab, variant, tmp_path, stack)
         stack.callback(built.flush)
         yield built
 

@@ -12,14 +12,14 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
-from kproxy.explain.dump import parse_tables
-from kproxy.explain.walk import Walker
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend
-from kproxy.model.decide import decide
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.packet import Fate, Packet, Verdict
-from kproxy.ruleset.tree import FLAT, Layout
+from kproxy.oracle.decide import decide
+from kproxy.ruleset.layout import FLAT, Layout
 from kproxy.state.store import Store
+from kproxy.trace.iptables.dump import parse_tables
+from kproxy.trace.iptables.walk import Walker
 from kproxy.values import Address, Family, Protocol, family_of
 from namespaces import inside
 from packetfilters import ByIptables, ByNftables, PacketFilter, Tracer
@@ -36,7 +36,7 @@ SEARCH = settings(suppress_health_check=list(HealthCheck), phases=[Phase.generat
 MOST_PARTS = 8
 PACKETS_A_SCENARIO = 1200
 TRIES = 3000
-BY_IPTABLES = [ByIptables(backend) for backend in Backend]
+BY_IPTABLES = [ByIptables(variant) for variant in Variant]
 PACKET_FILTERS: list[PacketFilter] = [*BY_IPTABLES, ByNftables()]
 PLAIN_SERVICE = Path(__file__).parents[1] / "regressions" / "plain-service.yaml"
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))

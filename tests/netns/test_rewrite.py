@@ -8,18 +8,18 @@ from contextlib import closing
 import pytest
 
 from facts import CLUSTER_CIDRS, NODE, a_node, a_service, a_slice, an_endpoint
-from kproxy.agent.family import FamilyProxy
+from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.agent.proxy import SyncReport
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
-from kproxy.model.decide import decide
+from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.node import view_node
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.model.settings import Settings
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.record import Record
+from kproxy.oracle.decide import decide
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.tree import FLAT, TREE, Layout
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.layout import FLAT, TREE, Layout
 from kproxy.state.events import Changed
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, Protocol
@@ -63,7 +63,7 @@ class Node:
         view = view_node(NODE, self.store.node(NODE), local, settings, Family.IPV4)
         with inside(self.wire.namespace), closing(Record(None)) as record:
             rules = RecordedRules(Family.IPV4, record)
-            proxy = FamilyProxy(Iptables(Backend.NFT, Family.IPV4), rules, rule_templates())
+            proxy = IptablesProxy(Iptables(Variant.NFT, Family.IPV4), rules, rule_templates())
             return proxy.sync(
                 self.store, set(self.store.services), Circumstances(view, settings, layout), verify=True
             )
@@ -80,8 +80,8 @@ class Node:
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     for size in ("section_size", "section_size_ahead"):
-        monkeypatch.setattr(Backend, size, lambda _backend, _held: CHAINS_A_SECTION)
-    monkeypatch.setattr("kproxy.kernel.recorded.listed_chains", lambda _program, _chains: {})
+        monkeypatch.setattr(Variant, size, lambda _variant, _held: CHAINS_A_SECTION)
+    monkeypatch.setattr("kproxy.observed.iptables_nft.listed_chains", lambda _program, _chains: {})
     with Wire() as wire:
         yield Node(wire)
 

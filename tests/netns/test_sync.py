@@ -16,24 +16,25 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
-from kproxy.agent.family import FamilyProxy
+from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import EnvironmentLacking, ProgramFailed
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.listed import listed_chains
-from kproxy.kernel.nfnetlink import Interrupted
-from kproxy.kernel.nftables import RuleReader
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
-from kproxy.kernel.saved import SavedRules
+from kproxy.kernel.netlink.chains import RuleReader
+from kproxy.kernel.netlink.nfnetlink import Interrupted
+from kproxy.kernel.programs.iptables import Iptables, Variant
+from kproxy.kernel.programs.listing import listed_chains
 from kproxy.model.node import NodeView
 from kproxy.model.settings import Settings
+from kproxy.observed.iptables_legacy import SavedRules
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.chains import Chain, parse_chains
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
-from kproxy.ruleset.iptables import Render
-from kproxy.ruleset.names import CLUSTER_POLICY, service_port_hash
-from kproxy.ruleset.tree import FLAT, TREE, Layout
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.iptables.chains import parse_chains
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.iptables.names import CLUSTER_POLICY, service_port_hash
+from kproxy.ruleset.layout import FLAT, TREE, Layout
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -58,7 +59,7 @@ def kernel() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=Backend)
+@pytest.fixture(params=Variant)
 def node(request: pytest.FixtureRequest, kernel: None) -> Iterator["Node"]:
     with closing(Node(request.param)) as node:
         yield node
@@ -66,21 +67,21 @@ def node(request: pytest.FixtureRequest, kernel: None) -> Iterator["Node"]:
 
 @pytest.fixture
 def nft_node(kernel: None) -> Iterator["Node"]:
-    with closing(Node(Backend.NFT)) as node:
+    with closing(Node(Variant.NFT)) as node:
         yield node
 
 
 @pytest.fixture
 def legacy_node(kernel: None) -> Iterator["Node"]:
-    with closing(Node(Backend.LEGACY)) as node:
+    with closing(Node(Variant.LEGACY)) as node:
         yield node
 
 
 class Node:
     """A node with Services `web` and `api`, each with an endpoint, and a proxy that has not synced yet."""
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, variant: Variant) -> None:
+        self.variant = variant
         self.layout, self.settings = FLAT, SETTINGS
         self.record = Record(None)
         self.store = Store()
@@ -100,13 +101,13 @@ class Node:
         self.record = record
         self.proxy = self.new_proxy()
 
-    def new_proxy(self, render: Render = RENDER) -> FamilyProxy:
+    def new_proxy(self, render: Render = RENDER) -> IptablesProxy:
         rules = (
             SavedRules(Family.IPV4)
-            if self.backend is Backend.LEGACY
+            if self.variant is Variant.LEGACY
             else RecordedRules(Family.IPV4, self.record)
         )
-        return FamilyProxy(Iptables(self.backend, Family.IPV4), rules, render)
+        return IptablesProxy(Iptables(self.variant, Family.IPV4), rules, render)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
         circumstances = Circumstances(self.view(), self.settings, self.layout)
@@ -123,7 +124,7 @@ class Node:
     def comes(self, chain: str) -> bool:
         """Whether it is in the kernel soon."""
         give_up_at = time.monotonic() + 10
-        while chain not in Iptables(self.backend, Family.IPV4).chain_names("nat"):
+        while chain not in Iptables(self.variant, Family.IPV4).chain_names("nat"):
             if time.monotonic() > give_up_at:
                 return False
         return True
@@ -132,10 +133,10 @@ class Node:
         return a_view(localhost_node_ports=self.settings.localhost_node_ports)
 
     def iptables(self, *arguments: str) -> str:
-        return process.run([f"iptables-{self.backend}", "-w", "5", *arguments])
+        return process.run([f"iptables-{self.variant}", "-w", "5", *arguments])
 
     def rules(self, table: str = "nat") -> str:
-        saved = process.run([f"iptables-{self.backend}-save", "-t", table])
+        saved = process.run([f"iptables-{self.variant}-save", "-t", table])
         return "\n".join(line for line in saved.splitlines() if not line.startswith("#"))
 
 
@@ -147,7 +148,7 @@ def succeeded(report: SyncReport) -> SyncReport:
 def test_first_sync_commits_chains_while_others_are_computed(
     nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 4)
+    monkeypatch.setattr(Variant, "section_size_ahead", lambda _variant, _held: 4)
     were_there: list[bool] = []
 
     def render(template: str, values: dict[str, object]) -> str:
@@ -175,7 +176,7 @@ def test_wait_for_the_lock_is_told_apart_from_work(
         release.start()
         report = succeeded(node.sync())
         release.join()
-    waits = node.backend is Backend.LEGACY
+    waits = node.variant is Variant.LEGACY
     assert report.lock_wait_s == pytest.approx(LOCK_HELD_S if waits else 0.0, abs=0.2)
     assert max(report.stages_s, key=report.stages_s.__getitem__) == "lock_wait" or not waits
     assert report.took_s == pytest.approx(sum(report.stages_s.values()))
@@ -196,8 +197,8 @@ def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nf
 def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
     nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Backend, "section_size_ahead", lambda _backend, _held: 2)
-    monkeypatch.setattr("kproxy.ruleset.desired._BATCH", 1)
+    monkeypatch.setattr(Variant, "section_size_ahead", lambda _variant, _held: 2)
+    monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 1)
     killed: list[bool] = []
 
     def render(template: str, values: dict[str, object]) -> str:
@@ -389,7 +390,7 @@ def jumps_of(node: Node, table: str) -> list[str]:
 def test_flushed_tables_are_filled_again(node: Node) -> None:
     succeeded(node.sync())
     before = node.rules(), node.rules("filter")
-    process.run([f"iptables-{node.backend}-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
+    process.run([f"iptables-{node.variant}-restore"], stdin="*nat\nCOMMIT\n*filter\nCOMMIT\n")
     assert "KUBE-SERVICES" not in node.rules()
     succeeded(node.sync(verify=True))
     assert before == (node.rules(), node.rules("filter"))
@@ -514,7 +515,7 @@ def test_new_agent_on_a_kernel_that_nobody_touched_reads_no_rule(
 
     monkeypatch.setattr(RuleReader, "content", content)
     with monkeypatch.context() as without_names:
-        without_names.setattr("kproxy.kernel.recorded.chains", no_names)
+        without_names.setattr("kproxy.observed.iptables_nft.chains", no_names)
         assert 0 == succeeded(recorded.sync(verify=True)).chains_written
         assert 0 == succeeded(recorded.sync(verify=True)).chains_written
     assert [] == read
@@ -586,7 +587,7 @@ def test_chain_that_commits_of_others_keep_from_being_read_is_not_believed_to_be
 def test_change_behind_a_check_that_looks_at_some_chains_each_time_is_found(
     recorded: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kproxy.kernel.recorded._CHAINS_A_LOOK", 4)
+    monkeypatch.setattr("kproxy.observed.iptables_nft._CHAINS_A_LOOK", 4)
     before = recorded.rules("filter")
     recorded.iptables("-t", "nat", "-N", "CNI-OTHER")
     succeeded(recorded.sync(verify=True))
@@ -612,7 +613,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
         process.run(["nft", "add table ip busy; delete table ip busy"])
         return listed
 
-    monkeypatch.setattr("kproxy.kernel.recorded.listed_chains", commit_and_list)
+    monkeypatch.setattr("kproxy.observed.iptables_nft.listed_chains", commit_and_list)
 
 
 def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
@@ -632,7 +633,7 @@ def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
 def test_rules_of_many_chains_without_a_record_are_not_changed_by_others(
     nft_node: Node, busy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kproxy.kernel.recorded._CHAINS_A_LOOK", 1000)
+    monkeypatch.setattr("kproxy.observed.iptables_nft._CHAINS_A_LOOK", 1000)
     for number in range(1700):
         name, address = f"many-{number}", f"{number // 250}.{number % 250 + 1}"
         nft_node.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.97.{address}"),))))
@@ -666,7 +667,7 @@ def test_rules_that_no_program_lists_are_neither_changed_by_others_nor_forgotten
     for chain in parse_chains(recorded.rules()):
         recorded.record.forget(Family.IPV4, [chain])
     with monkeypatch.context() as without_program:
-        without_program.setattr("kproxy.kernel.recorded.listed_chains", lambda _program, _chains: {})
+        without_program.setattr("kproxy.observed.iptables_nft.listed_chains", lambda _program, _chains: {})
         for _ in range(2):
             process.run(["nft", "add table ip busy; delete table ip busy"])
             report = succeeded(recorded.sync(verify=True))
@@ -679,7 +680,7 @@ def test_rules_that_no_program_lists_are_neither_changed_by_others_nor_forgotten
 def test_two_agents_side_by_side_leave_each_others_equal_rules_alone(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(Node(node.backend)) as other:
+    with closing(Node(node.variant)) as other:
         succeeded(node.sync())
         assert 0 == succeeded(other.sync()).chains_written
         for address in ("10.128.1.77", "10.128.1.78"):
@@ -693,7 +694,7 @@ def test_two_agents_side_by_side_leave_each_others_equal_rules_alone(
 
 
 def test_two_agents_that_both_wrote_a_change_leave_it_alone_afterwards(node: Node) -> None:
-    with closing(Node(node.backend)) as other:
+    with closing(Node(node.variant)) as other:
         for each in (node, other):
             succeeded(each.sync())
         for each in (node, other):
@@ -784,7 +785,7 @@ def test_record_that_another_agent_holds_is_refused(recorded: Node, tmp_path: Pa
 @pytest.mark.parametrize("comment", [b"caf\xe9", b"two\nlines", b"a\x0cb", "a\u2028b".encode(), b"cr\rhere"])
 def test_foreign_comment_of_any_bytes_is_passed_over(node: Node, comment: bytes) -> None:
     rule = ["-w", "5", "-t", "nat", "-A", "OUTPUT", "-j", "RETURN", "-m", "comment", "--comment"]
-    subprocess.run([f"iptables-{node.backend}".encode(), *map(str.encode, rule), comment], check=True)
+    subprocess.run([f"iptables-{node.variant}".encode(), *map(str.encode, rule), comment], check=True)
     assert succeeded(node.sync()).chains_written > 10
     node.proxy = node.new_proxy()
     assert 0 == succeeded(node.sync(verify=True)).rules_written

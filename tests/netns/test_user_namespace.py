@@ -11,19 +11,19 @@ import pytest
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy import process
-from kproxy.agent.cleanup import clean_up
-from kproxy.agent.family import FamilyProxy
-from kproxy.agent.nft_table import Commits
-from kproxy.agent.nftables import NftablesProxy
+from kproxy.agent.iptables_proxy import IptablesProxy
+from kproxy.agent.nftables_proxy import NftablesProxy
 from kproxy.agent.proxy import Proxy
-from kproxy.kernel.iptables import Backend, Iptables
-from kproxy.kernel.nfnetlink import Netlink, send_room
-from kproxy.kernel.nft import DoesNotFit, NftTable
-from kproxy.kernel.record import Record
-from kproxy.kernel.recorded import RecordedRules
+from kproxy.cleanup.clean_up import clean_up
+from kproxy.kernel.netlink.nfnetlink import Netlink, send_room
+from kproxy.kernel.programs.iptables import Iptables, Variant
+from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.tree import FLAT, TREE
+from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.nftables import Commits
+from kproxy.observed.record import Record
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.layout import FLAT, TREE
 from kproxy.state.events import Changed
 from kproxy.state.store import Store
 from kproxy.values import Address, Family
@@ -56,7 +56,7 @@ def fill(store: Store, family: Family, first_endpoint: int, endpoints: int) -> N
 def a_proxy(mode: str, family: Family) -> Proxy:
     if mode == "nftables":
         return NftablesProxy(NftTable(family), RENDER, Commits())
-    return FamilyProxy(Iptables(Backend.NFT, family), RecordedRules(family, Record(None)), RENDER)
+    return IptablesProxy(Iptables(Variant.NFT, family), RecordedRules(family, Record(None)), RENDER)
 
 
 def program_and_change(mode: str, family: Family) -> None:
@@ -87,7 +87,7 @@ def held_endpoints(mode: str, family: Family) -> set[str]:
     if mode == "nftables":
         listed = process.run(["nft", "list", "ruleset"])
         return set(re.findall(r"(?: : | dnat (?:ip6? )?to \[?)([0-9a-f.:]+?)(?: \. 8080|\]?:8080)", listed))
-    saved = process.run([f"{Iptables(Backend.NFT, family).program}-save", "-t", "nat"])
+    saved = process.run([f"{Iptables(Variant.NFT, family).program}-save", "-t", "nat"])
     ends = (line.split()[-1] for line in saved.splitlines() if "--to-destination" in line)
     return {end.rpartition(":")[0].strip("[]") for end in ends}
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from kproxy import process
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.values import Address, Family, Protocol
 from namespaces import inside
@@ -117,7 +117,7 @@ def rules(site: Site) -> str:
     )
 
 
-@pytest.fixture(scope="module", params=Backend)
+@pytest.fixture(scope="module", params=Variant)
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     with Wire() as built:
         with inside(built.namespace):
@@ -233,9 +233,9 @@ def test_process_reaches_a_backend_by_ipv4_loopback(wire: Wire, protocol: Protoc
 
 
 def test_rules_see_the_link_a_packet_came_by(wire: Wire, site: Site, protocol: Protocol) -> None:
-    for interface, backend in ((CNI0, site.pod), (ETH0, site.far_pod), (FLANNEL, site.far_pod)):
+    for interface, variant in ((CNI0, site.pod), (ETH0, site.far_pod), (FLANNEL, site.far_pod)):
         assert (
-            sent(backend) == one(wire, Packet(protocol, site.client, site.service, BY_LINK, interface)).fate
+            sent(variant) == one(wire, Packet(protocol, site.client, site.service, BY_LINK, interface)).fate
         )
 
 

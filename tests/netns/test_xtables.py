@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kproxy import process
-from kproxy.kernel.xtables import chain_names, tables
+from kproxy.kernel.programs.legacy_tables import chain_names, tables
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside
 

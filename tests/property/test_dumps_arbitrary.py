@@ -5,11 +5,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kproxy.errors import InputError
-from kproxy.explain.dump import parse_tables
-from kproxy.explain.fates import NotUnderstood
-from kproxy.explain.iptables import read_rule
-from kproxy.explain.walk import Walker
 from kproxy.model.packet import Host, Packet
+from kproxy.trace.fates import NotUnderstood
+from kproxy.trace.iptables.dump import parse_tables
+from kproxy.trace.iptables.rules import read_rule
+from kproxy.trace.iptables.walk import Walker
 from kproxy.values import Address, Family, Protocol
 from recordings import CLUSTERS, DUMP
 

@@ -13,8 +13,9 @@ from facts import a_view
 from kproxy.errors import ApiFailed
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.contributions import DISPATCH
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.iptables.contributions import DISPATCH
+from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource

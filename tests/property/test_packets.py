@@ -12,17 +12,17 @@ import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from kproxy.explain.dump import parse_tables
-from kproxy.explain.walk import Walker
-from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Packet, Verdict
-from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.desired import DesiredRuleset
-from kproxy.ruleset.tree import FLAT, TREE, Layout
+from kproxy.oracle.decide import decide
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.layout import FLAT, TREE, Layout
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF
 from kproxy.state.store import Store
-from kproxy.transaction.plan import clean_node, plan
+from kproxy.trace.iptables.dump import parse_tables
+from kproxy.trace.iptables.walk import Walker
+from kproxy.transaction.iptables.plan import clean_node, plan
 from kproxy.values import Address, Family, NamespacedName
 from recordings import CLUSTERS, DIRECTORY
 from restored import restored

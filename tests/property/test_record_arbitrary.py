@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from kproxy.kernel.record import Record
-from kproxy.ruleset.chains import Chain
+from kproxy.observed.record import Record
+from kproxy.ruleset.chain import Chain
 from kproxy.values import Family
 
 CHAIN = Chain("nat", "KUBE-SERVICES")

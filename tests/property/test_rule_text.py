@@ -12,7 +12,8 @@ from facts import CLUSTER_CIDRS, a_view
 from kproxy.errors import InputError
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.state.decode import decode
 from kproxy.state.events import Changed
 from kproxy.state.objects import Kind

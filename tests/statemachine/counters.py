@@ -2,8 +2,8 @@
 
 import errno
 
-from kproxy.kernel.accounting import COUNTERS
-from kproxy.kernel.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
+from kproxy.kernel.netlink.accounting import COUNTERS
+from kproxy.kernel.netlink.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
 
 _DELETE = (7 << 8) | 3  # NFNL_SUBSYS_ACCT, NFNL_MSG_ACCT_DEL
 _NAME = 1  # NFACCT_NAME

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Protocol
 
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.values import Family
 from statemachine.cluster import Cluster
 from statemachine.flags import Flags
@@ -17,14 +17,14 @@ class Filter(StrEnum):
     NFTABLES = "nftables"
 
     @property
-    def backend(self) -> Backend | None:
+    def variant(self) -> Variant | None:
         """That of iptables mode; None in nftables mode."""
-        return None if self is Filter.NFTABLES else Backend(self.value)
+        return None if self is Filter.NFTABLES else Variant(self.value)
 
     @property
     def arguments(self) -> tuple[str, str]:
         """The agent's."""
-        return ("--iptables-backend", self.value) if self.backend else ("--proxy-mode", "nftables")
+        return ("--iptables-backend", self.value) if self.variant else ("--proxy-mode", "nftables")
 
 
 class Kernel(Protocol):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from kproxy.configuration.flags import decode_flags
 from kproxy.configuration.rules import rule_settings
-from kproxy.kernel import sysctl
-from kproxy.kernel.accounting import have_counters
+from kproxy.kernel.netlink.accounting import have_counters
+from kproxy.kernel.node import sysctl
 from kproxy.model.settings import DetectLocalMode, Settings
-from kproxy.ruleset.tree import FLAT, Layout
+from kproxy.ruleset.layout import FLAT, Layout
 
 SYNC_PERIOD_S = 1.0
 BOTH_CIDRS = "10.128.0.0/9,fd00:10:128::/48"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kproxy.ruleset.chains import Chain
+from kproxy.ruleset.chain import Chain
 from kproxy.values import Family
 from statemachine.counters import delete_counters
 from statemachine.flags import SYNC_PERIOD_S

@@ -25,8 +25,8 @@ class Work(StrEnum):
     SYNCING_A_FAMILY = "kproxy.agent.loop:Agent._sync_family"
     RECORDING = "kproxy.agent.loop:Agent._record"
     SCHEDULING = "kproxy.agent.schedule:Schedule.ended"
-    QUARANTINE = "kproxy.agent.quarantine:Quarantine.synced"
-    FLOWS = "kproxy.agent.flows:FlowCleaner._take"
+    QUARANTINE = "kproxy.agent.observers.quarantine:Quarantine.synced"
+    FLOWS = "kproxy.agent.observers.udp_flows:FlowCleaner._take"
     EVENTS = "kproxy.sources.recorder:EventRecorder._post"
     RUNNING_A_PROGRAM = "kproxy.process:run"
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
-from kproxy.model.decide import decide
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.model.settings import Settings
+from kproxy.oracle.decide import decide
 from kproxy.values import Address, Family
 from statemachine.cluster import NODE, Cluster, addresses_of, node_port_of
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE, Wire

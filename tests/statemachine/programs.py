@@ -121,12 +121,12 @@ class Programs:
         self._due = {purpose: directory / f"due-{purpose}" for purpose in Purpose}
         for made in (self.path, self._begun, *self._due.values()):
             made.mkdir()
-        for name, purpose in (_IPTABLES if chosen.backend else _NFT).items():
+        for name, purpose in (_IPTABLES if chosen.variant else _NFT).items():
             wrapper = self.path / name
             real = str(process.find(name))
             half = _HALF[purpose].replace("REAL", real)
-            amid = half if chosen.backend else _AMID_IN_ALL.replace("REAL", real)
-            slow = (_SLOW[purpose] if chosen.backend else _SLOW_IN_ALL).replace("REAL", real)
+            amid = half if chosen.variant else _AMID_IN_ALL.replace("REAL", real)
+            slow = (_SLOW[purpose] if chosen.variant else _SLOW_IN_ALL).replace("REAL", real)
             due = self._due[purpose]
             wrapper.write_text(
                 _WRAPPER.format(

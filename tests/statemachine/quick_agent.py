@@ -7,7 +7,7 @@ from pathlib import Path
 from kproxy import threads
 from kproxy.agent import daemon
 from kproxy.cli.main import main
-from kproxy.ruleset import tree
+from kproxy.ruleset import layout
 from kproxy.sources.pace import Pace
 from statemachine import hunger
 from statemachine.flags import LAYOUTS
@@ -22,7 +22,7 @@ _STEADY_S = 0.5
 if __name__ == "__main__":
     daemon.Pace = _QUICK  # type: ignore[attr-defined, assignment] # the agent's own pace is that of thousands of nodes
     threads._STEADY_S = _STEADY_S  # noqa: SLF001
-    tree.LAYOUTS.update(LAYOUTS)
+    layout.LAYOUTS.update(LAYOUTS)
     if hunger.VARIABLE in os.environ:  # the state machine's agents, and no others
         hunger.arm(Path(os.environ[hunger.VARIABLE]))
     main()

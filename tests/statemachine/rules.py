@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Self
 
 from kproxy import process
-from kproxy.kernel import addresses
-from kproxy.kernel.accounting import ensure_counters
-from kproxy.kernel.iptables import Backend
+from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.node import addresses
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.chains import Chain, Ruleset, parse_chains
-from kproxy.ruleset.desired import Circumstances, DesiredRuleset
-from kproxy.ruleset.tree import Layout
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.iptables.chains import Ruleset, parse_chains
+from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.layout import Layout
 from kproxy.values import Address, Family
 from statemachine.cluster import NODE, Cluster
 from statemachine.flags import Flags
@@ -51,8 +53,8 @@ _EMPTY = "".join(
 )
 
 
-def program(backend: Backend, family: Family) -> str:
-    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{backend}"
+def program(variant: Variant, family: Family) -> str:
+    return f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{variant}"
 
 
 def restoring(table: str, *lines: str) -> str:
@@ -80,15 +82,15 @@ class Rules:
     unreadable: frozenset[Chain] = frozenset()
 
     @classmethod
-    def read(cls, backend: Backend, family: Family) -> Self:
+    def read(cls, variant: Variant, family: Family) -> Self:
         chains: dict[Chain, str] = {}
         unreadable: frozenset[Chain] = frozenset()
         for table in TABLES:
-            saved = process.run([f"{program(backend, family)}-save", "-t", table])
+            saved = process.run([f"{program(variant, family)}-save", "-t", table])
             if is_readable(saved):
                 chains |= parse_chains(as_restored(saved))
             else:
-                listed, odd = read_chains(program(backend, family), family, table)
+                listed, odd = read_chains(program(variant, family), family, table)
                 chains |= listed
                 unreadable |= odd
         return cls(chains, unreadable)
@@ -118,10 +120,10 @@ class Rules:
 
 
 class Iptables:
-    """Both families' rules of one backend, whose programs heed this lock."""
+    """Both families' rules of one variant, whose programs heed this lock."""
 
-    def __init__(self, backend: Backend, lock: Path) -> None:
-        self._backend = backend
+    def __init__(self, variant: Variant, lock: Path) -> None:
+        self._backend = variant
         self._lock = lock
         self._addresses = addresses.local_addresses()
         self._known: dict[Family, Rules] = {}
@@ -132,7 +134,7 @@ class Iptables:
         ensure_counters()
 
     def flush(self) -> None:
-        if self._backend is Backend.NFT:
+        if self._backend is Variant.NFT:
             process.run(["nft", "flush ruleset"])
             return
         for family in Family:
@@ -146,7 +148,7 @@ class Iptables:
         process.run(["nft", "-f", "-"], stdin=text)
 
     def remove_native_rules(self) -> None:
-        if self._backend is Backend.NFT:
+        if self._backend is Variant.NFT:
             for family in Family:
                 self.write_natively("".join(removals(family, TABLES)))
 

@@ -163,7 +163,7 @@ def _served(shape: Shape, pods: list[Pod]) -> Scenario:
 
 
 def _steps(chosen: Filter) -> SearchStrategy[Step]:
-    faults = st.sampled_from(FAULTS_OF_IPTABLES if chosen.backend else FAULTS_OF_NFT)
+    faults = st.sampled_from(FAULTS_OF_IPTABLES if chosen.variant else FAULTS_OF_NFT)
     kinds: list[SearchStrategy[Step]] = [st.builds(Step, changes=_some, slowly=st.booleans())] * 4
     kinds += [
         st.builds(Step, changes=_bad),
@@ -174,7 +174,7 @@ def _steps(chosen: Filter) -> SearchStrategy[Step]:
         st.builds(AllFlushed, changes=_few, counters_too=st.booleans()),
         st.builds(Starved, changes=_some, work=st.sampled_from(Work), times=st.integers(1, 3)),
         st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
-        *(_by_iptables(chosen, faults) if chosen.backend else _by_nft()),
+        *(_by_iptables(chosen, faults) if chosen.variant else _by_nft()),
     ]
     return st.one_of(kinds)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel import addresses
+from kproxy.kernel.node import addresses
 from kproxy.model.node import view_node
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.desired import Circumstances
+from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE
-from kproxy.transaction.nftables import MODEL, clean_table
+from kproxy.transaction.nftables.transaction import REFERENCE_TABLE, whole_table
 from kproxy.values import Family
 from namespaces import inside
 from nftlisting import listing
@@ -63,14 +63,14 @@ class Nftables:
         desired.update(store, store.services, circumstances)
         with inside(self._elsewhere):
             self.clear()
-            self.write(family, str(clean_table(family, desired.blocks, desired.elements())))
+            self.write(family, str(whole_table(family, desired.blocks, desired.elements())))
             return listing(family)
 
 
 def foreign() -> str:
     """Every table but ours, with the handles of what is in it, which tell if something was written anew."""
     tables = process.run(["nft", "list", "tables"]).splitlines()
-    others = [each for each in tables if not each.endswith((f" {TABLE}", f" {MODEL}"))]
+    others = [each for each in tables if not each.endswith((f" {TABLE}", f" {REFERENCE_TABLE}"))]
     return "".join(process.run(["nft", "-a", "list", *each.split()]) for each in others)
 
 

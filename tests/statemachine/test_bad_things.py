@@ -178,7 +178,7 @@ def test_programs_that_die_by_signal_hold_nothing_up_for_good(wire: Wire, chosen
     ]
     reading = [
         ReadFails(changes=changed(4), fault=death, runs=1, forgetful=True)
-        for death in (deaths[1:3] if chosen.backend else [])
+        for death in (deaths[1:3] if chosen.variant else [])
     ]
     play(chosen, [served("a", 0), *writing, *reading], wire, Counter())
 

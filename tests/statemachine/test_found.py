@@ -16,7 +16,7 @@ from wire import Wire
 
 pytestmark = pytest.mark.netns
 
-BY_IPTABLES = [each for each in Filter if each.backend]
+BY_IPTABLES = [each for each in Filter if each.variant]
 
 SERVED = Step(
     changes=(

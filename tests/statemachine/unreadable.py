@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.ruleset.chains import Chain
+from kproxy.ruleset.chain import Chain
 from kproxy.values import Family
 
 FOREIGN_MARK = "somebody-else"

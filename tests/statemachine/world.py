@@ -151,16 +151,16 @@ class World:
 
     def rules(self, family: Family) -> Rules:
         """Of iptables mode."""
-        assert self.filter.backend
-        return Rules.read(self.filter.backend, family)
+        assert self.filter.variant
+        return Rules.read(self.filter.variant, family)
 
     def _new_kernel(self, stack: ExitStack) -> Kernel:
-        if self.filter.backend:
-            return Iptables(self.filter.backend, self.lock)
+        if self.filter.variant:
+            return Iptables(self.filter.variant, self.lock)
         return Nftables(stack.enter_context(fresh_namespace()))
 
     def _settings(self, flags: Flags) -> Settings:
-        return flags.settings(nftables=not self.filter.backend)
+        return flags.settings(nftables=not self.filter.variant)
 
     def _push(self, old: Mapping[ObjectKey, Object], new: Mapping[ObjectKey, Object]) -> None:
         for kind, name in old.keys() - new.keys():

@@ -17,24 +17,25 @@ import pytest
 
 from facts import NODE, WEB, a_node, a_service
 from kproxy import threads
-from kproxy.agent import loop, servers
-from kproxy.agent.flows import FlowCleaner
-from kproxy.agent.flows import _Work as Work
-from kproxy.agent.follower import Follower
-from kproxy.agent.health import Health
+from kproxy.agent import loop
+from kproxy.agent.configuration_watch import ConfigurationFile, ConfigurationWatch
+from kproxy.agent.http import servers
+from kproxy.agent.http.servers import Servers
+from kproxy.agent.http.web import Page, WebServer
 from kproxy.agent.loop import Agent
+from kproxy.agent.observers.health import Health
+from kproxy.agent.observers.observer import Observer
+from kproxy.agent.observers.udp_flows import FlowCleaner
+from kproxy.agent.observers.udp_flows import _Work as Work
 from kproxy.agent.proxy import Proxy, SyncReport
-from kproxy.agent.restart import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.schedule import Schedule
-from kproxy.agent.servers import Servers
-from kproxy.agent.web import Page, WebServer
 from kproxy.configuration.units import HealthzAddress
 from kproxy.errors import KproxyError
-from kproxy.kernel import lockwait
-from kproxy.kernel.lockwait import LockWait
+from kproxy.kernel.programs import lock_wait as lockwait
+from kproxy.kernel.programs.lock_wait import LockWait
 from kproxy.model.settings import Settings
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.tree import AUTO
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.layout import AUTO
 from kproxy.sources import contents, manifest_directory, manifest_file
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listwatch import ListWatch
@@ -233,7 +234,7 @@ def test_events_are_posted_on(failure: BaseException) -> None:
 
 
 def test_flows_are_looked_at_again(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
-    monkeypatch.setattr("kproxy.agent.flows._RETRY_S", 0.01)
+    monkeypatch.setattr("kproxy.agent.observers.udp_flows._RETRY_S", 0.01)
     looked: list[Family] = []
     cleaner = FlowCleaner(lambda family, *_: looked.append(family), lambda: ())
     once = Once(lambda *_: 0, failure)
@@ -263,7 +264,7 @@ def ask(port: int) -> int:
 
 @pytest.mark.parametrize("place", ["_accept", "_cut_late", "_welcome"])
 def test_web_server_answers_on(monkeypatch: pytest.MonkeyPatch, place: str, failure: BaseException) -> None:
-    monkeypatch.setattr("kproxy.agent.web._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("kproxy.agent.http.web._LOOK_EVERY_S", 0.01)
     web = WebServer()
     once = Once(getattr(WebServer, place), failure)
     monkeypatch.setattr(WebServer, place, once.method)
@@ -341,7 +342,7 @@ def test_wait_for_the_lock_is_measured_on(monkeypatch: pytest.MonkeyPatch, failu
 def test_configuration_is_watched_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
-    monkeypatch.setattr("kproxy.agent.restart._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("kproxy.agent.configuration_watch._LOOK_EVERY_S", 0.01)
     file = tmp_path / "config.yaml"
     file.write_text("a")
     changed = threading.Event()
@@ -358,7 +359,7 @@ def test_configuration_is_watched_on(
 ENDING = """
 import sys, time
 from kproxy import threads
-from kproxy.agent import ending
+from kproxy.agent import shutdown as ending
 threads._SHORTEST_PAUSE_S = 0.01
 ending._PATIENCE_S = ending._LONGEST_S = 0.2
 calls = []
@@ -419,7 +420,7 @@ class Remembering:
 class Running:
     """An Agent whose loop runs in a thread of the test's own."""
 
-    def __init__(self, proxy: Proxy, *followers: Follower) -> None:
+    def __init__(self, proxy: Proxy, *observers: Observer) -> None:
         self.failed: list[KproxyError] = []
         self.agent = Agent(
             [proxy],
@@ -429,7 +430,7 @@ class Running:
             kinds=(Kind.SERVICE, Kind.NODE),
             layout=AUTO,
             read_addresses=lambda: (),
-            followers=followers,
+            observers=observers,
         )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -458,8 +459,8 @@ def proxy() -> Remembering:
 def running(proxy: Remembering) -> Iterator[Callable[..., Running]]:
     made: list[Running] = []
 
-    def start(*followers: Follower) -> Running:
-        made.append(Running(proxy, *followers))
+    def start(*observers: Observer) -> Running:
+        made.append(Running(proxy, *observers))
         return made[-1]
 
     yield start
@@ -504,7 +505,7 @@ def test_main_loop_loses_nothing_to_a_failure_anywhere(
     assert WEB in set().union(*proxy.told)
 
 
-class Seen(Follower):
+class Seen(Observer):
     """Notes which Services its syncs were about."""
 
     def __init__(self) -> None:
@@ -522,7 +523,7 @@ class Seen(Follower):
 def test_follower_that_fails_costs_neither_rules_nor_the_other_followers(
     running: Callable[..., Running], proxy: Remembering, failure: BaseException
 ) -> None:
-    class Broken(Follower):
+    class Broken(Observer):
         took = Once(lambda _: None, failure)
         synced = Once(lambda *_: None, failure)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kproxy import process
 from kproxy.errors import ProgramFailed
-from kproxy.kernel.nfnetlink import NFPROTO, NFPROTO_UNSPEC, Netlink, attribute
+from kproxy.kernel.netlink.nfnetlink import NFPROTO, NFPROTO_UNSPEC, Netlink, attribute
 from kproxy.model.packet import Host
 from kproxy.values import Family, family_of, parse_address
 from namespaces import fresh_namespace, inside

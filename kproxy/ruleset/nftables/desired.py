@@ -9,16 +9,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kproxy.model.endpoints import Backend
-from kproxy.model.plan import ServicePortPlan, plan_service
-from kproxy.ruleset.desired import Circumstances
-from kproxy.ruleset.iptables import Render
-from kproxy.ruleset.nftables.blocks import BlockWriter
+from kproxy.model.plan import Plans, ServicePortPlan, plan_service
+from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.nftables.compiler import BlockWriter
 from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
 from kproxy.ruleset.nftables.table import Block, Contents, Element, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
-
-Plans = tuple[ServicePortPlan, ...]
 
 
 class _Placed(Struct, frozen=True):

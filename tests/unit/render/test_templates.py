@@ -13,8 +13,8 @@ from facts import a_view
 from kproxy.errors import InputError
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
-from kproxy.ruleset.chains import Chain
-from kproxy.ruleset.iptables import node_chains
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.compiler import node_chains
 
 
 def with_node_template(directory: Path, text: str) -> dict[Chain, str]:

@@ -1,0 +1,1 @@
+"""HTTP servers that stay up whatever their clients do."""

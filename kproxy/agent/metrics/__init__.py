@@ -1,0 +1,1 @@
+"""The agent's metrics: their series, and collectors that count when somebody asks."""

@@ -1,0 +1,58 @@
+"""What goes along with the syncs: health, metrics, health-check node ports, conntrack."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kproxy.agent.proxy import SyncReport
+from kproxy.model.node import NodeView
+from kproxy.state.events import Event
+from kproxy.state.store import Store
+from kproxy.threads import tell_defect
+from kproxy.values import Family, NamespacedName
+
+_log = logging.getLogger(__name__)
+
+_Follower = TypeVar("_Follower", bound="Observer")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one family's sync ended; no `report` where an error other than a failed program ended it."""
+
+    node: NodeView
+    report: SyncReport | None
+    verified: bool
+
+    @property
+    def succeeded(self) -> bool:
+        return self.report is not None and self.report.error is None
+
+
+class Observer:
+    """Is told, in the agent's thread, what happens there; must return at once. Does nothing about what it leaves out."""
+
+    def took(self, event: Event) -> None:
+        """The store has taken this event in."""
+
+    def missed(self, event: Event) -> None:
+        """The store could not take this event in, however often that was tried: a defect."""
+
+    def syncing(self) -> None:
+        """A sync of every family begins."""
+
+    def synced(
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+    ) -> None:
+        """It is over; `dirty` are the Services that changed since the one before."""
+
+
+def tell_all(observers: Iterable[_Follower], tell: Callable[[_Follower], None]) -> None:
+    """Tell each one; a defect in one of them must not leave the rules stale."""
+    for observer in observers:
+        try:
+            tell(observer)
+        except Exception:  # noqa: BLE001 # whatever it is, the loop must go on
+            tell_defect(_log, "a defect in kproxy; the rules are kept up to date all the same")

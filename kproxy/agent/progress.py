@@ -1,0 +1,67 @@
+"""How far a sync has come, and what took how long."""
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from kproxy.errors import ProgramFailed
+from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.inputs import Render
+from kproxy.transaction.iptables.transaction import Section, Transaction
+
+
+class TimedRender:
+    """Renders, and adds up how long that took."""
+
+    def __init__(self, render: Render, clock: Callable[[], float]) -> None:
+        self._render = render
+        self._clock = clock
+        self.spent_s = 0.0
+
+    def __call__(self, template: str, values: dict[str, object]) -> str:
+        began = self._clock()
+        try:
+            return self._render(template, values)
+        finally:
+            self.spent_s += self._clock() - began
+
+
+class Stage(Enum):
+    COMPUTE = auto()
+    OBSERVE = auto()
+    APPLY = auto()
+
+
+class Progress:
+    """Of one sync of one family: the sections that were committed so far, and what was known before the last ones.
+
+    `refused` is the section that was not taken, if the last commit failed and told, and `refused_line` the line that it
+    told. `missing_jumps` are rules that built-in chains still lack, by table; None before they were looked at.
+    `not_deleted` says why chains that nothing leads to are still there.
+    """
+
+    not_deleted: ProgramFailed | None = None
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._stage = Stage.COMPUTE
+        self._since = clock()
+        self._spent_s = dict.fromkeys(Stage, 0.0)
+        self.sections: list[Section] = []
+        self.known = dict[Chain, str | None]()
+        self.missing_jumps: dict[str, list[str]] | None = None
+        self.refused: Section | None = None
+        self.refused_line = ""
+
+    def enter(self, stage: Stage) -> None:
+        now = self._clock()
+        self._spent_s[self._stage] += now - self._since
+        self._stage, self._since = stage, now
+
+    def spent_s(self, stage: Stage) -> float:
+        """In that stage, whenever it was entered, until now."""
+        self.enter(self._stage)
+        return self._spent_s[stage]
+
+    @property
+    def transaction(self) -> Transaction:
+        return Transaction(tuple(self.sections))

@@ -1,0 +1,1 @@
+"""The kernel's packet filters, asked and told by netlink."""

@@ -1,0 +1,172 @@
+"""What the kernel's nftables hold, read cheaply: names of chains, digests of their rules, and whether anything changed."""
+
+import errno
+import hashlib
+import re
+import struct
+
+from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.kernel.netlink.nfnetlink import (
+    FIRST_ATTRIBUTE,
+    NFPROTO,
+    NFPROTO_UNSPEC,
+    Interrupted,
+    Message,
+    Netlink,
+    attributes,
+    first_but,
+    patiently,
+    text_attribute,
+)
+from kproxy.ruleset.chain import Chain
+from kproxy.values import Family
+
+_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
+_DELETE_TABLE = _SUBSYSTEM | 2
+_NO_NFTABLES = frozenset({errno.EINVAL, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
+"""The answers of a kernel without nftables, or without netfilter's netlink, to a program that asks for tables."""
+
+_TABLE_NAME = 1  # NFTA_TABLE_NAME
+_CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
+_CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYPE, _FLAGS
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
+_RULE_PLACE = {_RULE_HANDLE, 6, 8}  # and NFTA_RULE_POSITION, the handle of the rule before it, _PAD
+_GENERATION_ID = 1  # NFTA_GEN_ID
+_COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
+"""The expression `counter` with its numbers of bytes and packets, which change with each packet."""
+
+
+def generation() -> int:
+    """A number that every change of any table in this network namespace moves on by one."""
+    with Netlink() as netlink:
+        return generation_by(netlink)
+
+
+def generation_by(netlink: Netlink) -> int:
+    """The same, asked by a socket that is open."""
+    answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
+    for kind, begin, end in attributes(answer):
+        if kind == _GENERATION_ID:
+            return int(struct.unpack(">I", answer[begin:end])[0])
+    raise ProgramFailed("the kernel's answer to NFT_MSG_GETGEN", None, "it holds no generation")
+
+
+def delete_table(family: Family, name: str) -> bool:
+    """Delete a table with all that it holds, and look into no other; whether it was there.
+
+    KproxyError where the kernel refuses. Where there is no such table, nothing is committed.
+    """
+    if not has_table(family, name):
+        return False
+    asked = Message(_DELETE_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
+    try:
+        with Netlink() as netlink:
+            netlink.commit(_SUBSYSTEM >> 8, [asked])
+    except OSError as refused:
+        if refused.errno == errno.ENOENT:  # somebody else was faster
+            return False
+        why = ": a program that runs owns it" if refused.errno == errno.EPERM else ""
+        raise KproxyError(f"table {name} cannot be deleted: {refused.strerror}{why}") from refused
+    return True
+
+
+def has_table(family: Family, name: str) -> bool:
+    """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
+    try:
+        with Netlink() as netlink:
+            netlink.ask(_GET_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
+    except OSError as refused:
+        if refused.errno == errno.ENOENT or refused.errno in _NO_NFTABLES:
+            return False
+        raise ProgramFailed(
+            "the kernel's answer to NFT_MSG_GETTABLE", refused.errno, str(refused)
+        ) from refused
+    return True
+
+
+def chain_names(family: Family, table: str) -> list[str]:
+    """The names of all chains in one table, as `chains`."""
+    return [chain.name for chain in chains(family) if chain.table == table]
+
+
+def chains(family: Family) -> list[Chain]:
+    """All chains of a family (NFT_MSG_GETCHAIN), which the kernel cannot give by table.
+
+    A dump that others' changes interrupt is begun again; ProgramFailed if that goes on.
+    """
+
+    def dump() -> list[Chain]:
+        with Netlink() as netlink:
+            return [_chain_in(message) for message in netlink.dump(_GET_CHAIN, NFPROTO[family])]
+
+    try:
+        return patiently(dump)
+    except OSError as refused:
+        if refused.errno in _NO_NFTABLES:
+            return []
+        code = None if isinstance(refused, Interrupted) else refused.errno
+        raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
+
+
+def _chain_in(message: bytes) -> Chain:
+    table = ""
+    for kind, begin, end in attributes(message):
+        text = message[begin : end - 1]
+        if kind == _CHAIN_TABLE:
+            table = text.decode(errors="replace")
+        if kind == _CHAIN_NAME:
+            return Chain(table, text.decode(errors="replace"))
+    return Chain(table, "")
+
+
+class RuleReader:
+    """Digests of chains' rules as the kernel holds them; 7 us a chain, however many there are."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = NFPROTO[family]
+        self._netlink = Netlink()
+
+    def close(self) -> None:
+        self._netlink.close()
+
+    def digest(self, chain: Chain) -> bytes:
+        """What changes if a rule of the chain does, be it for its equal, but not with packets; without rules the same for all.
+
+        Interrupted if any table changed at that moment.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        for message in self._netlink.dump(_GET_RULE, self._family, asked):
+            digest.update(_COUNTS.sub(b"counter", message[FIRST_ATTRIBUTE:]))
+        return digest.digest()
+
+    def content(self, chain: Chain) -> bytes:
+        """A digest that changes if a rule of the chain does; neither packets nor an equal rule in its place change it.
+
+        Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
+        at that moment.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        after_names = FIRST_ATTRIBUTE + len(asked)
+        for message in self._netlink.dump(_GET_RULE, self._family, asked):
+            begin = first_but(_RULE_PLACE, message, after_names)
+            digest.update(_COUNTS.sub(b"counter", message[begin:]))
+        return digest.digest()
+
+    def place(self, chain: Chain) -> bytes:
+        """What changes if the chain's hook, priority or policy does, whatever its rules."""
+        asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
+        answer = self._netlink.ask(_GET_CHAIN, self._family, asked)
+        return b"".join(answer[begin:end] for kind, begin, end in attributes(answer) if kind in _CHAIN_PLACE)
+
+    def expressions(self, chain: Chain) -> bytes:
+        """What the rules of the chain do, whichever they are."""
+        asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
+        return b"".join(
+            message[begin:end]
+            for message in self._netlink.dump(_GET_RULE, self._family, asked)
+            for kind, begin, end in attributes(message)
+            if kind == _RULE_EXPRESSIONS
+        )

@@ -1,0 +1,1 @@
+"""This node beside its packet filters: addresses, sysctls, memory, privileges."""

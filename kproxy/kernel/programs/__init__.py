@@ -1,0 +1,1 @@
+"""iptables and nft, started as programs."""

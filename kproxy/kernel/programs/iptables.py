@@ -1,0 +1,235 @@
+"""iptables and ip6tables, by either variant: observe, check jumps, restore."""
+
+import errno
+import math
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
+
+from kproxy import process
+from kproxy.errors import EnvironmentLacking, ProgramFailed
+from kproxy.kernel.netlink.chains import chain_names
+from kproxy.kernel.netlink.jumps import count_rules, delete_jumps, jumps_in
+from kproxy.kernel.netlink.nfnetlink import send_room, too_long
+from kproxy.kernel.programs import legacy_tables as xtables
+from kproxy.kernel.programs.lock_wait import LockWait
+from kproxy.ruleset.chain import BUILT_IN, Chain
+from kproxy.ruleset.iptables.chains import Ruleset
+from kproxy.values import Family
+
+LOCK_WAIT_S = 5
+"""How long one call waits for another program to give /run/xtables.lock back (legacy only)."""
+
+RESTORE_TIMEOUT_S = 600.0
+
+_SMALLEST_SECTION = 200
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_TARGET = re.compile(r" -[jg] ([^\s-]\S*)")
+
+_COMMENT = re.compile(r' --comment (?:"((?:[^"\\]|\\.)*)"|(\S+))')
+
+_NO_SUCH_RULE = (1, 2)
+"""Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
+
+
+_INCOMPATIBLE = 3
+"""The exit code where the kernel lacks the table or its module (xtables.h, VERSION_PROBLEM)."""
+
+
+_NO_CHAIN = Chain("nat", "KUBE-PROXY-NO-CHAIN")
+
+
+class Variant(StrEnum):
+    """Which of the kernel's two packet filters the rules go to."""
+
+    NFT = "nft"
+    LEGACY = "legacy"
+
+    def section_size(self, held: int) -> int | None:
+        """How many chains one COMMIT should mention where packets can reach so many; None for all.
+
+        iptables-nft-restore 1.8.9 is quadratic in the chains of a COMMIT (20 ns a pair), and at each one the kernel
+        walks through all rules that packets can reach (2 us a chain held): the sum is least at the root of a hundred
+        times the chains. Legacy replaces the whole table at each COMMIT.
+        """
+        return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(100 * held))
+
+    def section_size_ahead(self, held: int) -> int | None:
+        """The same where no packet can reach the chains that are held: each costs a COMMIT 0.1 us."""
+        return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(6 * held))
+
+
+class Iptables:
+    """One family's tables in the network namespace of this process; `program` is the one that speaks to them."""
+
+    def __init__(self, variant: Variant, family: Family) -> None:
+        self.variant = variant
+        self.family = family
+        self._lock_wait = LockWait()
+        self.program = f"{'iptables' if family is Family.IPV4 else 'ip6tables'}-{variant}"
+
+    @property
+    def lock_waited_s(self) -> float:
+        """How long its programs have waited so far for other programs to give /run/xtables.lock back."""
+        return self._lock_wait.waited_s
+
+    def refusal(self) -> str:
+        """Why this family cannot be programmed here at all, or nothing. A held lock is no reason: it passes.
+
+        The program is asked for a chain that does not exist, since rules of others keep it from listing those that do.
+        """
+        try:
+            self._list(_NO_CHAIN)
+        except EnvironmentLacking as lacking:
+            return str(lacking)
+        except ProgramFailed as failed:
+            return failed.stderr.strip() if failed.exit_code == _INCOMPATIBLE else ""
+        return ""
+
+    def chain_names(self, table: str) -> list[str]:
+        """Of all chains in a table; none if there is no such table yet, which is not created by asking."""
+        if self.variant is Variant.NFT:
+            return chain_names(self.family, table)
+        if table not in xtables.tables(self.family):
+            return []
+        saved = process.run([f"{self.program}-save", "-t", table], timeout_s=RESTORE_TIMEOUT_S)
+        return [line[1:].partition(" ")[0] for line in saved.splitlines() if line.startswith(":")]
+
+    def is_empty(self, chain: Chain) -> bool:
+        """Whether a chain that exists holds no rule."""
+        if self.variant is Variant.NFT:
+            return not count_rules(self.family, chain)
+        return not self._rules(chain)
+
+    def delete_jumps(self, table: str, targets: Collection[str]) -> None:
+        """Remove the rules of built-in chains that lead to these chains."""
+        built_in = [Chain(table, name) for name in self.chain_names(table) if name in BUILT_IN]
+        if self.variant is Variant.NFT:
+            delete_jumps(self.family, built_in, targets)
+            return
+        jumps = [rule for chain in built_in for rule in self._rules(chain) if target(rule) in targets]
+        if jumps:
+            deletions = "".join(f"-D{rule.removeprefix('-A')}\n" for rule in jumps)
+            self.restore([f"*{table}\n{deletions}COMMIT\n"])
+
+    def lacks_jumps(self, jumps: Ruleset) -> bool:
+        """Whether any of these rules seems to be missing from the kernel; one program run in all.
+
+        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot
+        read.
+        """
+        checks = "".join(
+            f"*{table}\n{_as_checks(rules for chain, rules in jumps.items() if chain.table == table)}COMMIT\n"
+            for table in ("filter", "nat")
+        )
+        try:
+            with self._noting_lock_wait():
+                process.run(self._restoring, stdin=checks, timeout_s=RESTORE_TIMEOUT_S)
+        except ProgramFailed as failed:
+            if self.variant is Variant.LEGACY and failed.exit_code not in _NO_SUCH_RULE:
+                raise
+            return True
+        return False
+
+    def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
+        """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
+
+        A rule that has to stand after others that are there comes as an insertion at its place. The exit code of a
+        check would not do: it is the same for a missing rule and for other failures, after which rules would be added
+        that are there.
+        """
+        missing: dict[str, list[str]] = {}
+        for chain, rules in jumps.items():
+            gone = _missing(rules.splitlines(), self._places(chain, rules.splitlines()))
+            if gone:
+                missing.setdefault(chain.table, []).extend(gone)
+        return missing
+
+    def _places(self, chain: Chain, jumps: Sequence[str]) -> dict[str, int]:
+        """The place of each of these rules that the chain holds, counted from 1."""
+        try:
+            return {rule: place for place, rule in enumerate(self._rules(chain), start=1) if rule in jumps}
+        except ProgramFailed:
+            if self.variant is Variant.LEGACY:
+                raise
+        # it fails for rules that others made with nft; ours are known by where they lead and by their comment
+        found = {(jump.target, jump.comment): jump.place for jump in jumps_in(self.family, chain)}
+        known = {rule: found.get((target(rule), comment(rule))) for rule in jumps}
+        return {rule: place for rule, place in known.items() if place is not None}
+
+    def _rules(self, chain: Chain) -> list[str]:
+        """The rules of a chain that exists, as `-A CHAIN ...`."""
+        return [line for line in self._list(chain) if line.startswith("-A ")]
+
+    def restore(self, sections: Iterable[str]) -> None:
+        """Apply texts of one or more COMMITs each, leaving alone every chain that they do not name.
+
+        Each COMMIT takes effect at once or not at all; ProgramFailed says which line was refused,
+        and the sections before it stay in effect. A section may be made while those before are applied.
+        """
+        with self._noting_lock_wait():
+            try:
+                process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+            except ProgramFailed as failed:
+                raise self._explained(failed) from failed
+
+    def _explained(self, failed: ProgramFailed) -> ProgramFailed:
+        if os.strerror(errno.EMSGSIZE) not in failed.stderr or (room := self.commit_room()) is None:
+            return failed
+        said = f"{failed.stderr.strip()}; {too_long(2 * room, room)}"
+        return ProgramFailed(failed.program, failed.exit_code, said, failed.excerpt, signal=failed.signal)
+
+    def commit_room(self) -> int | None:
+        """How many bytes of messages a COMMIT may need; None for any number. Legacy sends none."""
+        return send_room() if self.variant is Variant.NFT else None
+
+    @property
+    def _restoring(self) -> list[str]:
+        return [f"{self.program}-restore", "-w", str(LOCK_WAIT_S), "--noflush", "--counters"]
+
+    def _list(self, chain: Chain) -> list[str]:
+        command = [self.program, "-w", str(LOCK_WAIT_S), "-t", chain.table, "-S", chain.name]
+        with self._noting_lock_wait():
+            return process.run(command, timeout_s=RESTORE_TIMEOUT_S).splitlines()
+
+    def _noting_lock_wait(self) -> AbstractContextManager[object]:
+        """iptables-nft has no lock to wait for."""
+        return self._lock_wait if self.variant is Variant.LEGACY else nullcontext()
+
+
+def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
+    """Those without a place; one that has to stand after others becomes an insertion at its place."""
+    missing = []
+    after = 0
+    for rule in jumps:
+        if rule in places:
+            after = max(after, places[rule])
+        else:
+            missing.append(_at_place(rule, after + 1) if after else rule)
+    return missing
+
+
+def _at_place(rule: str, place: int) -> str:
+    _, chain, rest = rule.split(" ", 2)
+    return f"-I {chain} {place} {rest}"
+
+
+def _as_checks(rules: Iterable[str]) -> str:
+    return "".join(
+        f"-C{line.removeprefix('-A')}" for text in rules for line in text.splitlines(keepends=True)
+    )
+
+
+def target(rule: str) -> str:
+    """Where a rule, as iptables prints it, sends its packets; empty if nowhere. What a comment says is no target."""
+    found = _TARGET.search(_QUOTED.sub("", rule))
+    return found[1] if found else ""
+
+
+def comment(rule: str) -> str:
+    """The comment of a rule, as iptables prints it; empty if it has none."""
+    found = _COMMENT.search(rule)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found and found[1] is not None else found[2] if found else ""

@@ -1,0 +1,1 @@
+"""The rules of ours that the kernel holds: read, remembered and doubted."""

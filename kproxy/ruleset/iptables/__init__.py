@@ -1,0 +1,1 @@
+"""Plans to chains of rules, for iptables and ip6tables."""

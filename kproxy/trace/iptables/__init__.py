@@ -1,0 +1,1 @@
+"""A packet's way through any node's iptables rules."""

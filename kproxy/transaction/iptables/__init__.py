@@ -1,0 +1,1 @@
+"""A change of chains, as iptables-restore reads it."""

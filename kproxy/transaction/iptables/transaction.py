@@ -1,0 +1,99 @@
+"""One change of the kernel: printed, checked and applied as the same text."""
+
+from dataclasses import dataclass, field
+
+from kproxy.ruleset.chain import Chain
+from kproxy.transaction.iptables.edit import Edit
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one COMMIT changes in one table, at once or not at all.
+
+    `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of built-in chains, in the
+    order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones keep most
+    of their rules.
+    """
+
+    table: str
+    written: dict[Chain, str] = field(default_factory=dict)
+    jumps: tuple[str, ...] = ()
+    deleted: tuple[Chain, ...] = ()
+    edited: dict[Chain, Edit] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.written or self.jumps or self.deleted or self.edited)
+
+    @property
+    def rule_count(self) -> int:
+        return (
+            len(self.jumps)
+            + sum(rules.count("\n") for rules in self.written.values())
+            + sum(len(edit.lines) for edit in self.edited.values())
+        )
+
+    @property
+    def only_deletes(self) -> bool:
+        return bool(self.deleted) and not (self.written or self.jumps or self.edited)
+
+    @property
+    def changes_rules(self) -> bool:
+        """Whether it surely does; emptying chains may find them empty."""
+        return bool(any(self.written.values()) or self.jumps or self.deleted or self.edited)
+
+    def __str__(self) -> str:
+        emptied = [*self.written, *self.deleted]
+        return "".join(
+            (
+                f"*{self.table}\n",
+                *(f":{chain.name} - [0:0]\n" for chain in emptied),
+                *self.written.values(),
+                *(line for edit in self.edited.values() for line in edit.lines),
+                *(f"{_at_head(jump)}\n" for jump in reversed(self.jumps)),
+                *(f"-X {chain.name}\n" for chain in self.deleted),
+                "COMMIT\n",
+            )
+        )
+
+
+def _at_head(rule: str) -> str:
+    """`-A CHAIN ...` as an insert; jumps go first, before rules of others. `-I CHAIN PLACE ...` as it is."""
+    return rule if rule.startswith("-I ") else "-I" + rule.removeprefix("-A")
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Sections in the order in which they take effect; `str()` is exactly what iptables-restore reads."""
+
+    sections: tuple[Section, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sections)
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.sections))
+
+    @property
+    def written(self) -> dict[Chain, str]:
+        """The rules of each chain that is written or edited, as the last section leaves them."""
+        written: dict[Chain, str] = {}
+        for section in self.sections:
+            written.update(section.written)
+            written.update((chain, edit.rules) for chain, edit in section.edited.items())
+        return written
+
+    @property
+    def deleted(self) -> tuple[Chain, ...]:
+        return tuple(chain for section in self.sections for chain in section.deleted)
+
+    @property
+    def rule_count(self) -> int:
+        return sum(self.rules_by_table.values())
+
+    @property
+    def rules_by_table(self) -> dict[str, int]:
+        """How many rules are written, in each table."""
+        counts = {"filter": 0, "nat": 0}
+        for section in self.sections:
+            counts[section.table] += section.rule_count
+        return counts

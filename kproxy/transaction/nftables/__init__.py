@@ -1,0 +1,1 @@
+"""A change of a table, as nft reads it."""

@@ -1,0 +1,223 @@
+"""In which run of `nft` each part of a change to a table goes."""
+
+import re
+
+import pytest
+
+from facts import a_service, a_slice, a_view, an_endpoint
+from kproxy.model.settings import Settings
+from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.nftables.desired import DesiredTable, TableChange
+from kproxy.ruleset.nftables.table import Block, Blocks, Element
+from kproxy.state.events import Changed
+from kproxy.state.objects import ServicePort, ServiceType
+from kproxy.state.store import Store
+from kproxy.transaction.nftables.run import ElementCommand, Run
+from kproxy.transaction.nftables.transaction import TableTransaction, reference_table, refill
+from kproxy.transaction.nftables.transaction import change as change_of
+from kproxy.values import Address, Family, Network, Protocol
+from scenarios import RENDER
+
+KEY = "10.96.0.10 . tcp . 80"
+VERDICT = Element("service-ips", KEY, "goto internal-1")
+OTHER_VERDICT = Element("service-ips", KEY, "goto internal-2")
+REFUSAL = Element("unserved-ips", KEY, "goto refuse")
+GUARD = Element("firewall-ips", KEY, "goto firewall/default/web/tcp/80")
+OTHER_GUARD = Element("firewall-ips", KEY, "goto firewall/default/api/tcp/80")
+ENDPOINT = Element("endpoints-1", f"{KEY} . 0", "10.128.1.1 . 8080")
+OTHER_ENDPOINT = Element("endpoints-1", f"{KEY} . 0", "10.128.1.2 . 8080")
+MARK = Element("cluster-ips", "10.96.0.10")
+CHAIN = Block("chain", "internal-2")
+MAP = Block("map", "endpoints-2")
+
+
+def declared(family: Family) -> Blocks:
+    """A table in which every set and map is there that Services put elements into."""
+    pod, other = ("10.128.1.5", "10.128.2.5") if family is Family.IPV4 else ("fd00::5", "fd00::6")
+    service = a_service(
+        cluster_ips=(Address(pod),),
+        type=ServiceType.LOAD_BALANCER,
+        ports=(ServicePort("", Protocol.TCP, 80, 30080),),
+        load_balancer_vips=(Address(other),),
+        source_ranges=(Network("10.0.0.0/8"), Network("fd00::/8")),
+        external_policy_local=True,
+    )
+    store = Store()
+    store.apply(Changed(service))
+    store.apply(Changed(a_slice(an_endpoint(pod))))
+    circumstances = Circumstances(a_view(family), Settings(is_nftables=True))
+    table = DesiredTable(RENDER, circumstances)
+    table.update(store, store.services, circumstances)
+    return table.blocks
+
+
+DECLARED = declared(Family.IPV4)
+
+
+def runs(transaction: TableTransaction) -> tuple[Run, Run, Run]:
+    return transaction.first, transaction.main, transaction.last
+
+
+def runs_with(part: str, transaction: TableTransaction) -> list[str]:
+    return [name for name in ("first", "main", "last") if part in getattr(transaction, name).text]
+
+
+def change(
+    *added: Element, deleted: tuple[Element, ...] = (), **blocks: tuple[str | None, str | None]
+) -> TableTransaction:
+    named = {{"chain": CHAIN, "map": MAP}[name]: texts for name, texts in blocks.items()}
+    return change_of(Family.IPV4, DECLARED, TableChange(named, list(deleted), list(added)))
+
+
+@pytest.mark.parametrize(
+    ("added", "deleted", "runs"),
+    [
+        pytest.param((VERDICT,), (), ["main"], id="a Service comes"),
+        pytest.param((), (VERDICT,), ["main"], id="a Service goes"),
+        pytest.param((OTHER_VERDICT,), (VERDICT,), ["main"], id="a verdict takes the place of another"),
+        pytest.param((OTHER_ENDPOINT,), (ENDPOINT,), ["main"], id="an endpoint takes the place of another"),
+        pytest.param((), (ENDPOINT,), ["last"], id="an endpoint goes"),
+        pytest.param((), (REFUSAL,), ["last"], id="there is something better than a refusal"),
+        pytest.param((REFUSAL,), (), ["main"], id="a refusal comes"),
+        pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), ["main"], id="a refusal becomes another"),
+        pytest.param((GUARD,), (), ["first"], id="a guard comes"),
+        pytest.param((), (GUARD,), ["last"], id="a guard goes"),
+        pytest.param((OTHER_GUARD,), (GUARD,), ["main"], id="a guard takes the place of another"),
+        pytest.param((MARK,), (), ["main"], id="a cluster IP comes"),
+        pytest.param((), (MARK,), ["main"], id="a cluster IP goes"),
+    ],
+)  # fmt: skip
+def test_each_element_comes_and_goes_in_its_run(
+    added: tuple[Element, ...], deleted: tuple[Element, ...], runs: list[str]
+) -> None:
+    transaction = change(*added, deleted=deleted)
+    assert runs == runs_with("element", transaction)
+    assert bool(transaction)
+
+
+@pytest.mark.parametrize(
+    "holder", ["endpoints-3", "local-endpoints-3", "nodeport-endpoints-3", "nodeport-local-endpoints-3"]
+)
+def test_endpoints_of_every_kind_go_last(holder: str) -> None:
+    assert ["last"] == runs_with(holder, change(deleted=(ENDPOINT._replace(holder=holder),)))
+
+
+@pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), "first"), ((GUARD,), "first"), ((), "main")])
+def test_new_chain_and_map_come_before_what_leads_there(added: tuple[Element, ...], run: str) -> None:
+    transaction = change(
+        *added, deleted=(VERDICT,), chain=(None, "\tdrop\n"), map=(None, "\ttypeof ip daddr\n")
+    )
+    assert [run] == runs_with("chain internal-2 {", transaction)
+    assert [run] == runs_with("map endpoints-2 {", transaction)
+    assert ("internal-2",) == transaction.written
+    assert () == transaction.deleted
+
+
+@pytest.mark.parametrize("added", [(OTHER_VERDICT,), ()])
+def test_altered_chain_is_flushed_where_it_is_written(added: tuple[Element, ...]) -> None:
+    transaction = change(*added, deleted=(VERDICT,), chain=("\tdrop\n", "\taccept\n"))
+    assert ["main"] == runs_with("flush chain ip kproxy internal-2", transaction)
+    assert ["main"] == runs_with("\taccept", transaction)
+    assert ("internal-2",) == transaction.written
+
+
+def test_what_nothing_leads_to_any_more_goes_last_and_its_elements_with_it() -> None:
+    inside = Element("endpoints-2", f"{KEY} . 1", "10.128.1.1 . 8080")
+    transaction = change(
+        deleted=(inside, ENDPOINT), chain=("\tdrop\n", None), map=("\ttypeof ip daddr\n", None)
+    )
+    assert transaction.last.text == (
+        f"delete element ip kproxy endpoints-1 {{\n\t{KEY} . 0,\n}}\n"
+        "flush chain ip kproxy internal-2\n"
+        "delete chain ip kproxy internal-2\n"
+        "delete map ip kproxy endpoints-2\n"
+    )
+    assert (Run(), Run()) == (transaction.first, transaction.main)
+    assert ((), ("internal-2",)) == (transaction.written, transaction.deleted)
+
+
+def test_change_of_nothing_is_empty() -> None:
+    assert not change()
+
+
+@pytest.mark.parametrize("family", Family)
+def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None:
+    blocks = declared(family)
+    holders = {block.name for block in blocks if not block.is_chain}
+    assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin-endpoints"}
+    for holder in holders:
+        gone = Element(holder, KEY)
+        (run,) = filter(None, runs(change_of(family, blocks, TableChange(deleted=[gone]))))
+        assert (ElementCommand("delete", family, holder, (gone,)),) == run.commands
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ttypeof ip daddr\n\tflags interval\n",
+        "\ttypeof ip daddr : ip daddr . meta mark\n",
+        "\ttypeof meta mark . ip daddr\n",
+        "\ttypeof ip daddr\n\ttimeout 1h\n",
+        "\ttype ipv4_addr\n",
+        "\ttypeof ip saddr . numgen inc mod 2\n\tsize 1048576\n\tflags dynamic,timeout\n",
+        None,
+    ],
+)
+def test_elements_of_what_templates_of_others_declare_are_left_to_nft(text: str | None) -> None:
+    other = Element("other", "10.96.0.10")
+    blocks = {**DECLARED, Block("set", "other"): text} if text else DECLARED
+    (run,) = filter(None, runs(change_of(Family.IPV4, blocks, TableChange(added=[MARK, other]))))
+    assert (True, ()) == (other.holder in run.text, run.commands)
+
+
+def test_commands_say_what_the_text_says() -> None:
+    transaction = change(OTHER_VERDICT, OTHER_ENDPOINT, MARK, GUARD, deleted=(VERDICT, ENDPOINT, REFUSAL))
+    for run in runs(transaction):
+        assert run.commands
+        assert run.text == "".join(map(str, run.commands))
+
+
+@pytest.mark.parametrize("texts", [("\tdrop\n", "\taccept\n"), (None, "\tdrop\n")])
+def test_run_with_more_than_elements_is_left_to_nft(texts: tuple[str | None, str]) -> None:
+    transaction = change(MARK, deleted=(ENDPOINT,), chain=texts)
+    assert ((), True) == (transaction.main.commands, bool(transaction.last.commands))
+
+
+PICK, PICKED_FROM = Block("chain", "pick-1"), Block("map", "endpoints-1")
+BASE, INNER = Block("chain", "nat-output"), Block("chain", "services")
+CLIENTS, VERDICTS = Block("set", "affinity/default/web/tcp/"), Block("map", "service-ips")
+OLD = {Block(kind, f"an-old-{kind}") for kind in ("chain", "map", "set")}
+BLOCKS = {
+    VERDICTS: "\ttypeof ip daddr : verdict\n",
+    CLIENTS: "\ttypeof ip saddr\n",
+    PICKED_FROM: "\ttypeof ip daddr : ip daddr . th dport\n",
+    PICK: "\tdnat ip to ip daddr map @endpoints-1\n",
+    INNER: "\tip daddr vmap @service-ips\n",
+    BASE: "\ttype nat hook output priority -100; policy accept;\n\tjump services\n",
+}
+
+
+@pytest.mark.parametrize("is_intact", [True, False])
+def test_table_is_written_anew_in_the_sets_and_maps_that_are_there(is_intact: bool) -> None:
+    """But for a map whose chain cannot be written without a new one."""
+    transaction = refill(
+        Family.IPV4, {*BLOCKS, *OLD}, BLOCKS, [VERDICT, ENDPOINT], {PICK} if is_intact else set()
+    )
+    text = transaction.main.text
+
+    def commands(verb: str) -> set[Block]:
+        return {Block(*found) for found in re.findall(rf"(?m)^{verb} (chain|map|set) ip kproxy (\S+)$", text)}
+
+    assert {*BLOCKS, *OLD} - {CLIENTS} - ({PICK} if is_intact else set()) == commands("flush")
+    assert OLD | {BASE} | (set() if is_intact else {PICKED_FROM}) == commands("delete")
+    assert is_intact != ("chain pick-1 {" in text)
+    assert {block.name for block in BLOCKS if block.is_chain} == set(transaction.written)
+    assert text.index("add element ip kproxy endpoints-1") < text.index("add element ip kproxy service-ips")
+    assert text.index("add element ip kproxy service-ips") < text.index("chain services {")
+
+
+def test_model_of_a_chain_is_the_chain_with_its_map_in_a_table_that_goes_again() -> None:
+    made, gone = reference_table(Family.IPV6, [PICK], BLOCKS)
+    assert gone.text == "add table ip6 kproxy-model\ndelete table ip6 kproxy-model\n"
+    assert made.text.startswith(gone.text)
+    assert ["map endpoints-1 {", "chain pick-1 {"] == re.findall(r"(?m)^(?:map|chain) .*$", made.text)
