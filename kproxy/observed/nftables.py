@@ -10,11 +10,10 @@ from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
+from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Role
 from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.transaction import Transaction
-from kproxy.transaction.nftables.whole import is_kept
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +209,8 @@ class AppliedTable:
         for element in applied.elements():
             wanted.setdefault(element.holder, set()).add(raw(element))
         for block in found:
-            is_told = not (block.is_chain or is_kept(block))
+            body = applied.blocks.get(block)
+            is_told = not block.is_chain and body is not None and body.role is not Role.CLIENTS
             if is_told and self.kernel.elements(block.name) != wanted.get(block.name, set()):
                 altered.add(block)
         asleep = [f"table {TABLE}, which is dormant"] if self.kernel.is_dormant() else []

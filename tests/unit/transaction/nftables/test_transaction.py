@@ -8,7 +8,9 @@ from facts import a_service, a_slice, a_view, an_endpoint
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable, TableChange
-from kproxy.ruleset.nftables.table import Block, Blocks, Element
+from kproxy.ruleset.nftables.frontends import Picks
+from kproxy.ruleset.nftables.roles import OF_NODE, of_picks, with_roles
+from kproxy.ruleset.nftables.table import Block, Blocks, Body, Element, Role
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
@@ -72,8 +74,12 @@ def text_of(reason: Reason, transaction: Transaction) -> str:
 def change(
     *added: Element, deleted: tuple[Element, ...] = (), **blocks: tuple[str | None, str | None]
 ) -> Transaction:
-    named = {{"chain": CHAIN, "map": MAP}[name]: texts for name, texts in blocks.items()}
-    return change_of(Family.IPV4, DECLARED, TableChange(named, list(deleted), list(added)))
+    named = {"chain": (CHAIN, Role.POLICY), "map": (MAP, Role.ENDPOINTS)}
+    differing = {
+        block: (None if before is None else Body(role, before), None if after is None else Body(role, after))
+        for (block, role), (before, after) in ((named[name], texts) for name, texts in blocks.items())
+    }
+    return change_of(Family.IPV4, DECLARED, TableChange(differing, list(deleted), list(added)))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,9 @@ def test_each_element_comes_and_goes_in_its_run(
     "holder", ["endpoints-3", "local-endpoints-3", "nodeport-endpoints-3", "nodeport-local-endpoints-3"]
 )
 def test_endpoints_of_every_kind_go_last(holder: str) -> None:
-    assert [REMOVE] == runs_with(holder, change(deleted=(ENDPOINT._replace(holder=holder),)))
+    blocks = {**DECLARED, Block("map", holder): Body(Role.ENDPOINTS, "")}
+    gone = TableChange(deleted=[ENDPOINT._replace(holder=holder)])
+    assert [REMOVE] == runs_with(holder, change_of(Family.IPV4, blocks, gone))
 
 
 @pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), PREPARE), ((GUARD,), PREPARE), ((), CHANGE)])
@@ -172,7 +180,8 @@ def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None
 )
 def test_elements_of_what_templates_of_others_declare_are_left_to_nft(text: str | None) -> None:
     other = Element("other", "10.96.0.10")
-    blocks = {**DECLARED, Block("set", "other"): text} if text else DECLARED
+    other_set = Block("set", "other")
+    blocks = {**DECLARED, **with_roles({other_set: text}, {})} if text else DECLARED
     (run,) = change_of(Family.IPV4, blocks, TableChange(added=[MARK, other])).runs
     assert (True, ()) == (other.holder in run.text, run.commands)
 
@@ -196,14 +205,21 @@ PICK, PICKED_FROM = Block("chain", "pick-1"), Block("map", "endpoints-1")
 BASE, INNER = Block("chain", "nat-output"), Block("chain", "services")
 CLIENTS, VERDICTS = Block("set", "affinity/default/web/tcp/"), Block("map", "service-ips")
 OLD = {Block(kind, f"an-old-{kind}") for kind in ("chain", "map", "set")}
-BLOCKS = {
-    VERDICTS: "\ttypeof ip daddr : verdict\n",
-    CLIENTS: "\ttypeof ip saddr\n",
-    PICKED_FROM: "\ttypeof ip daddr : ip daddr . th dport\n",
-    PICK: "\tdnat ip to ip daddr map @endpoints-1\n",
-    INNER: "\tip daddr vmap @service-ips\n",
-    BASE: "\ttype nat hook output priority -100; policy accept;\n\tjump services\n",
-}
+BLOCKS = with_roles(
+    {
+        VERDICTS: "\ttypeof ip daddr : verdict\n",
+        CLIENTS: "\ttypeof ip saddr\n",
+        PICKED_FROM: "\ttypeof ip daddr : ip daddr . th dport\n",
+        PICK: "\tdnat ip to ip daddr map @endpoints-1\n",
+        INNER: "\tip daddr vmap @service-ips\n",
+        BASE: "\ttype nat hook output priority -100; policy accept;\n\tjump services\n",
+    },
+    {
+        **OF_NODE,
+        **of_picks(Picks(is_node_port=False, is_local=False, size=1)),
+        CLIENTS: Role.CLIENTS,
+    },
+)
 
 
 @pytest.mark.parametrize("is_intact", [True, False])
@@ -227,7 +243,7 @@ def test_table_is_written_again_in_the_sets_and_maps_that_are_there(is_intact: b
 
 
 def test_model_of_a_chain_is_the_chain_with_its_map_in_a_table_that_goes_again() -> None:
-    made, gone = reference_table(Family.IPV6, [PICK], BLOCKS)
+    made, gone = reference_table(Family.IPV6, {PICK}, BLOCKS)
     assert gone.text == "add table ip6 kproxy-model\ndelete table ip6 kproxy-model\n"
     assert made.text.startswith(gone.text)
     assert ["map endpoints-1 {", "chain pick-1 {"] == re.findall(r"(?m)^(?:map|chain) .*$", made.text)
