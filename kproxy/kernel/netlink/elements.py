@@ -129,7 +129,9 @@ def _data(message: bytes, begin: int, end: int) -> bytes:
 
 def _key(key: Key) -> bytes:
     """What stands in registers: each part of a concatenation in whole 32-bit words."""
-    packed = b"".join(map(_address, filter(None, key[:2])))
+    packed = _address(key.source) if key.source else b""
+    if key.address:
+        packed += _address(key.address)
     if key.protocol:
         packed += _PROTOCOL.pack(_PROTOCOLS[key.protocol]) + _PORT.pack(key.port)
     return packed if key.number is None else packed + _NUMBER.pack(key.number)

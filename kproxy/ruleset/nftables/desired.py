@@ -13,7 +13,7 @@ from kproxy.model.plan import Plans, ServicePortPlan, plan_service
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import BlockWriter
 from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Body, Contents, Element, Key, spelled_out
+from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Contents, Element, Key, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
@@ -115,7 +115,7 @@ class DesiredTable:
         self._node_blocks = node_blocks
         self._put_blocks(node_blocks)
         marks = tuple(
-            Element("nodeport-ips", Key(address=each)) for each in circumstances.node.node_ports.addresses
+            Element("nodeport-ips", Key(NOWHERE, each)) for each in circumstances.node.node_ports.addresses
         )
         self._count_marks(self._node_marks, marks)
         self._node_marks = marks
@@ -200,7 +200,7 @@ class DesiredTable:
             for frontend, served in frontends_of(plan):
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
-            marks.add(Element("cluster-ips", Key(address=plan.cluster_ip)))
+            marks.add(Element("cluster-ips", Key(NOWHERE, plan.cluster_ip)))
             marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from kproxy.errors import InputError
 from kproxy.values import Address, Family
 
@@ -92,7 +94,7 @@ class Body(NamedTuple):
 Blocks = Mapping[Block, Body]
 
 
-class Key(NamedTuple):
+class Key(Struct, frozen=True, gc=False):
     """The parts of a key, in the order in which a key has them; a part that a key lacks is empty, or None for `number`."""
 
     source: Address = NOWHERE
@@ -113,7 +115,7 @@ class Verdict(NamedTuple):
 DROP = Verdict("")
 
 
-class Target(NamedTuple):
+class Target(Struct, frozen=True, gc=False):
     """Where an endpoint answers."""
 
     address: Address
@@ -152,7 +154,8 @@ def spelled_out(contents: Contents) -> Iterator[Element]:
     """One by one."""
     for each in contents:
         if isinstance(each, Numbered):
-            holder, (source, address, protocol, port, _), values = each
+            holder, key, values = each
+            source, address, protocol, port = key.source, key.address, key.protocol, key.port
             yield from [
                 Element(
                     holder, Key(source, address, protocol, port, number), Target(value.address, value.port)

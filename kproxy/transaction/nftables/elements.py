@@ -56,10 +56,9 @@ def lines_of(contents: Contents) -> dict[str, list[str]]:
 
 
 def _key_text(key: Key) -> str:
-    addresses_and_protocol = " . ".join(filter(None, key[:3]))
-    port = f" . {key.port}" if key.protocol else ""
-    number = "" if key.number is None else f" . {key.number}"
-    return f"{addresses_and_protocol}{port}{number}"
+    port = str(key.port) if key.protocol else ""
+    number = "" if key.number is None else str(key.number)
+    return " . ".join(filter(None, (key.source, key.address, key.protocol, port, number)))
 
 
 def _value_text(value: Verdict | Target) -> str:

@@ -1,6 +1,7 @@
 """Commands about elements: their text, and their parts where a socket is too small for all of them."""
 
 import pytest
+from msgspec.structs import replace
 
 from kproxy.ruleset.nftables.table import Element, Key, Numbered, Target, spelled_out
 from kproxy.transaction.nftables.elements import ElementCommand, apart
@@ -86,5 +87,5 @@ def test_parts_of_a_key_are_told_apart_by_their_names() -> None:
     key = Key(protocol="tcp", port=80, number=0)
     assert ("\ttcp . 80 . 0,", "\ttcp . 80,") == tuple(
         str(CREATE._replace(elements=(Element("x", each),))).splitlines()[1]
-        for each in (key, key._replace(number=None))
+        for each in (key, replace(key, number=None))
     )
