@@ -33,12 +33,13 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.transaction import REFERENCE_TABLE, whole_table
+from kproxy.transaction.nftables.transaction import whole_table
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing

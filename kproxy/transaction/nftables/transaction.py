@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from kproxy.ruleset.nftables.desired import TableChange
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block, Blocks, Contents, Element
 from kproxy.transaction.nftables.run import (
     NO_RUN,
@@ -43,9 +44,6 @@ _RULES_A_PART, _BLOCKS_A_PART = 50, 100
 """Some 25 KB of messages each. nft 1.0.6 takes as long for the frame of a part as for several rules."""
 
 _SENDS = re.compile(r" map @(\S+)\n")
-
-REFERENCE_TABLE = f"{TABLE}-model"
-"""A table that is there for a moment, to be compared with ours."""
 
 
 @dataclass(frozen=True, slots=True)
