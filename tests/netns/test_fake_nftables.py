@@ -18,13 +18,13 @@ from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.transaction import (
-    REFERENCE_TABLE,
     TableTransaction,
     change,
     endpoint_chains,
