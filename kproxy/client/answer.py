@@ -61,7 +61,7 @@ class Answer:
             shown = quoted(self._shown(content_type.partition(";")[0].strip()))
             raise ApiFailed(
                 f"the answer is of a Content-Type that we cannot read: {shown} is none of {', '.join(MEDIA_TYPES)}; "
-                "check what stands between us and the API server"
+                "check the proxies between us and the API server"
             ) from unknown
 
     def body(self, most_bytes: int) -> bytes:
@@ -86,7 +86,7 @@ class Answer:
             yield from unpacked(self._received(), encoding)
         except Malformed as broken:
             raise ApiFailed(
-                f"the answer cannot be unpacked: {broken}; check what stands between us and the API server"
+                f"the answer cannot be unpacked: {broken}; check the proxies between us and the API server"
             ) from broken
 
     def _received(self) -> Iterator[bytes]:

@@ -110,7 +110,7 @@ def test_file_that_is_no_file_is_not_waited_for(path: Path) -> None:
         TokenFile(path, ORIGIN).headers()
     with pytest.raises((InputError, EnvironmentLacking)):
         TokenFile(path.parent, ORIGIN).headers()
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         TokenFile(Path("/dev/zero"), ORIGIN).headers()
 
 
