@@ -10,8 +10,9 @@ from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Role
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.transaction import Transaction
 

@@ -33,11 +33,11 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol

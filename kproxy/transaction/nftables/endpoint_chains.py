@@ -5,13 +5,11 @@ nft 1.0.6 compiles the rule of such a chain only if the map is new.
 
 from collections.abc import Set as AbstractSet
 
-from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block, Blocks
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
+from kproxy.ruleset.nftables.table import FAMILY_WORD, Block, Blocks
 from kproxy.transaction.nftables.blocks import blocks_text
 from kproxy.transaction.nftables.run import Reason, Run
 from kproxy.values import Family
-
-REFERENCE_TABLE = f"{TABLE}-model"
-"""A table that is there for a moment, to be compared with ours."""
 
 
 def endpoint_chains(blocks: Blocks) -> dict[Block, Block]:
