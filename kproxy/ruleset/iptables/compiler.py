@@ -193,6 +193,7 @@ def _chains(render: Render, template: str, values: dict[str, object]) -> dict[Ch
     for chain in chains:
         if chain.table not in TABLES:
             raise InputError(
-                f"template {template}: chain {chain.name!r} is in table {chain.table!r}; {' and '.join(TABLES)} are ours"
+                f"template {template}: chain {chain.name!r} is in table {chain.table!r}; "
+                f"{' and '.join(TABLES)} are ours"
             )
     return chains

@@ -27,7 +27,7 @@ LARGE_CLUSTER_ENDPOINTS = 1000
 """Above this number of endpoints kube-proxy leaves comments out of the per-endpoint rules."""
 
 _BATCH = 10
-"""The Services of one part of an update: few enough that writing begins at once, enough that sections are large."""
+"""The Services of one part of an update. A part is written while the next is computed, so it has to be small."""
 
 
 class _Previous(NamedTuple):
@@ -80,7 +80,7 @@ class DesiredRuleset:
         circumstances: Circumstances,
         kept: AbstractSet[NamespacedName] = frozenset(),
     ) -> Iterator[set[Chain]]:
-        """As `update`, some Services at a time: each part completes their own chains, the last part the dispatch chains.
+        """As `update`, but in parts: each completes the own chains of some Services, the last part the dispatch chains.
 
         Services that are `kept` stay as they are, whatever changed. If not all parts are taken, the next update
         computes all Services again.
