@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.ruleset.nftables.compiler import remembered
@@ -75,7 +75,7 @@ class AppliedTable:
         for number, run in enumerate(runs):
             try:
                 self._run_or_divide(run, transaction.divided if run is transaction.first else ())
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 self.in_place = was_in_place and not number and failed.is_verdict
                 raise
             is_last = run is runs[-1] and not transaction.last
@@ -132,9 +132,9 @@ class AppliedTable:
             time.sleep(pause_s)
             try:
                 self._run_or_divide(run, run.commands_of_text)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 refused = failed
-                if "busy" not in failed.stderr:
+                if "busy" not in failed.said:
                     break
             else:
                 return True
@@ -146,7 +146,7 @@ class AppliedTable:
         for clients, endpoints in remembered(chains).items():
             try:
                 self._ours.count += self.kernel.forget(clients, endpoints)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 _log.warning("%s: clients may go back to endpoints that went: %s", self.kernel.family, failed)
 
     @property
@@ -185,7 +185,7 @@ class AppliedTable:
             self._run(made)
             wanted = self.kernel.expressions(REFERENCE_TABLE, chains)
             self._run(gone)
-        except ProgramFailed:
+        except OperationFailed:
             return set()
         held = self.kernel.expressions(TABLE, chains)
         return {chain for chain in chains if held[chain] == wanted[chain]}
