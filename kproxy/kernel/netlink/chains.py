@@ -76,7 +76,7 @@ def delete_table(family: Family, name: str) -> bool:
     except OSError as refused:
         if refused.errno == errno.ENOENT:  # somebody else was faster
             return False
-        why = "; a program that runs owns the table" if refused.errno == errno.EPERM else ""
+        why = ": a program that runs owns it" if refused.errno == errno.EPERM else ""
         said = f"{refused.strerror}{why}"
         raise KernelRefused(f"the deletion of table {name}", refused.errno or 0, said) from refused
     return True
