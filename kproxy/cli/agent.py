@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from kproxy.agent.configuration_watch import ConfigurationFile
-from kproxy.agent.daemon import Options, run
+from kproxy.agent.daemon import run
+from kproxy.agent.options import Options
 from kproxy.cleanup.clean_up import clean_up, show_removals
 from kproxy.cli.agent_flags import AUTO, OURS, WITHOUT_EFFECT, agent_flags
 from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file, tell
