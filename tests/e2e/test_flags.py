@@ -400,7 +400,7 @@ def test_cleanup_removes_the_chains_of_mode_ipvs_though_that_cannot_be_run(
         assert 2 == running.wait(timeout=BOUND_S)
     with running_agent(*flags, "--cleanup", log=log, named=False) as running:
         assert 0 == running.wait(timeout=BOUND_S)
-    assert "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup goes on" in log.read_text()
+    assert "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup continues" in log.read_text()
     assert "KUBE-" not in ruleset("iptables-nft")
 
 
