@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from kproxy.model.plan import is_proxied
+from kproxy.model.topology import reason_by_condition
 from kproxy.state.objects import EndpointSlice, Kind, Service, ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName, Protocol, family_of
@@ -141,7 +142,7 @@ def _no_endpoint(port: ServicePort, slices: Collection[EndpointSlice]) -> str:
     endpoints = [endpoint for piece in named for endpoint in piece.endpoints]
     if not endpoints:
         return f"no address stands in {_names(piece.key.name for piece in named)}"
-    if any(endpoint.ready or (endpoint.serving and endpoint.terminating) for endpoint in endpoints):
+    if any(reason_by_condition(endpoint, another_is_ready=False).is_used for endpoint in endpoints):
         return ""
     return (
         f"none of its {len(endpoints)} endpoints is ready"
