@@ -12,7 +12,7 @@ from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.settings import DetectLocalMode
 
 AUTO = "auto"
-OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir"})
+OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir", "dry-run"})
 
 _IPVS = (
     "ipvs-exclude-cidrs",
@@ -130,6 +130,7 @@ _ACTIONS = (
         type=click.Path(path_type=Path),
     ),
     _switch("cleanup", "Remove all rules of kproxy and kube-proxy, of every mode, and end.", is_eager=True),
+    _switch("dry-run", "With --cleanup: print what it would remove, and change nothing."),
     _switch("init-only", "Set up what needs privileges in the kernel, and end."),
     _text(
         "version",

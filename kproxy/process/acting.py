@@ -146,7 +146,7 @@ def _require_success(
 ) -> None:
     """`stdin` is what it was given from that line on."""
     if started.returncode == -signal.SIGKILL and _ending.is_set():
-        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
+        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is ending")
     if started.returncode != 0:
         said = _text(complaint)
         named = _NAMED_LINE.search(said)

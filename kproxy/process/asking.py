@@ -38,7 +38,7 @@ _LOOK_S = 0.05
 _BY_SIGNAL = 128
 """A shell's exit code for a program that a signal ended is this and the signal's number."""
 
-_ABOUT_TO_END = "kproxy is about to end"
+_ABOUT_TO_END = "kproxy is ending"
 
 _FIRST_FREE = 3
 """The number after those of stdin, stdout and stderr."""

@@ -22,12 +22,13 @@ from kproxy.kernel.programs.nft_version import nft_version
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
+from kproxy.ruleset.nftables.table import Element, Numbered, Role, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables.run import ElementCommand, Run
-from kproxy.transaction.nftables.transaction import is_kept, replace_all
+from kproxy.transaction.nftables.elements import ElementCommand
+from kproxy.transaction.nftables.run import Run
+from kproxy.transaction.nftables.whole import replace_all
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing
@@ -73,11 +74,11 @@ def a_table(family: Family) -> DesiredTable:
 
 TABLES = {family: a_table(family) for family in Family}
 ELEMENTS = {family: tuple(table.elements()) for family, table in TABLES.items()}
-FRESH = {family: replace_all(family, TABLES[family].blocks, ELEMENTS[family]).main for family in Family}
+FRESH = {family: replace_all(family, TABLES[family].blocks, ELEMENTS[family]).runs[0] for family in Family}
 FORMS = {
-    block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", text)[0]
-    for block, text in TABLES[Family.IPV4].blocks.items()
-    if not block.is_chain and not is_kept(block)
+    block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", body.text)[0]
+    for block, body in TABLES[Family.IPV4].blocks.items()
+    if not block.is_chain and body.role is not Role.CLIENTS
 }
 """Of what the keys and values in each set or map are made."""
 
@@ -243,7 +244,7 @@ def test_numbered_elements_are_sent_as_each_of_them_would_be(family: Family) -> 
 @pytest.mark.parametrize("family", Family)
 def test_old_nft_can_list_the_table_whichever_nft_wrote_it(by_nft: str, family: Family) -> None:
     """A set or map declared by `type` gets from nft 1.1.2 on what nft up to 1.1.1 crashes over."""
-    declared = {block: text for block, text in TABLES[family].blocks.items() if not block.is_chain}
+    declared = {block: body.text for block, body in TABLES[family].blocks.items() if not block.is_chain}
     assert [] == [block for block, text in declared.items() if not text.startswith("\ttypeof ")]
     with inside(by_nft):
         NftTable(family).apply(FRESH[family])

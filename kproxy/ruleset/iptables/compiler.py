@@ -11,6 +11,7 @@ from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.inputs import Render
 from kproxy.ruleset.iptables import names
 from kproxy.ruleset.iptables.chains import TABLES, parse_chains
+from kproxy.ruleset.iptables.ownership import PREFIX, may_be_ours
 from kproxy.ruleset.iptables.policy_chains import BackendChain, PolicyChain, policy_chains
 from kproxy.ruleset.iptables.tree import TreeChain
 from kproxy.ruleset.layout import Layout
@@ -66,11 +67,11 @@ def service_port_chains(
             **_client_addresses(plan, node, settings),
         },
     )
-    foreign = [chain for chain in chains if not chain.name.startswith("KUBE-")]
+    foreign = [chain for chain in chains if not may_be_ours(chain)]
     if foreign:
         raise InputError(
-            f"template iptables/service-port.j2: chain {foreign[0].name!r} is not for Services: "
-            "what is written loses all other rules, and only chains named KUBE-... are ours"
+            f"template {_SERVICE_PORT}: chain {foreign[0].name!r} is not for Services: a chain that is written loses "
+            f"all its other rules, and only chains named {PREFIX}... are kproxy's to write"
         )
     return chains
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import NamedTuple
 
 from kproxy.errors import InputError
@@ -13,8 +14,57 @@ FAMILY_WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _HEAD = re.compile(r"(set|map|chain) (\S+) \{")
 
 
+class Role(Enum):
+    """What a block is for. The orders of a transaction follow from it."""
+
+    HOOK = "hook chain"
+    """Where packets come in."""
+    DISPATCH = "dispatch chain"
+    """Leads packets from hook chains to the verdicts in maps."""
+    POLICY = "policy chain"
+    """Decides on masquerading, and which endpoints a packet may use."""
+    PICKER = "endpoint picker"
+    """Picks one of the endpoints."""
+    ENDPOINT = "endpoint chain"
+    """Sends packets to one endpoint, and remembers that the client did."""
+    GUARD = "source ranges"
+    """Lets only some clients on."""
+    REFUSAL = "refusal"
+    """Rejects or drops packets that no endpoint serves."""
+    VERDICTS = "verdict map"
+    """From a Service's addresses and ports to a policy chain."""
+    REFUSALS = "map of refusals"
+    """From addresses and ports that no endpoint serves to a refusal."""
+    GUARDS = "map of guards"
+    """From addresses and ports to the source ranges that guard them. Packets ask this map first."""
+    ENDPOINTS = "endpoint map"
+    CLIENTS = "set of clients"
+    """With the endpoints that they stay with. The kernel fills it as packets pass."""
+    ADDRESSES = "set of addresses"
+    ADDED = "added by a template"
+    """Known only to a template that is not ours."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether such chains lead packets to everything else; they are complete last."""
+        return self in (Role.HOOK, Role.DISPATCH)
+
+    @property
+    def holds_verdicts(self) -> bool:
+        return self in (Role.VERDICTS, Role.REFUSALS, Role.GUARDS)
+
+    @property
+    def outlasts_verdicts(self) -> bool:
+        """Whether elements of such a map go one run after the verdicts that go.
+
+        Endpoints do no harm where nobody is sent to them, refusals where everybody is sent elsewhere, and guards
+        guard until the end.
+        """
+        return self in (Role.ENDPOINTS, Role.REFUSALS, Role.GUARDS)
+
+
 class Block(NamedTuple):
-    """A set, map or chain; `kind` is that word."""
+    """A set, map or chain, by its name; `kind` is one of these words."""
 
     kind: str
     name: str
@@ -24,8 +74,21 @@ class Block(NamedTuple):
         return self.kind == "chain"
 
 
-Blocks = Mapping[Block, str]
-"""What stands between the braces of each block: one line a declaration or rule, each begun by a tab."""
+class Body(NamedTuple):
+    """What a block is for, and what its template says: one line a declaration or rule, each begun by a tab."""
+
+    role: Role
+    text: str
+    picks_from: str = ""
+    """The map in which a rule of this chain finds where to send packets, if one does so.
+
+    nft 1.0.6 compiles such a rule only together with a new map.
+    """
+    is_plain: bool = False
+    """Whether the elements of a set or map are just their keys and values, without intervals, timeouts or flags."""
+
+
+Blocks = Mapping[Block, Body]
 
 
 class Element(NamedTuple):

@@ -59,8 +59,8 @@ def test_chains_stand_on_the_hooks_that_the_drawing_shows() -> None:
         "nat-postrouting": "nat hook postrouting priority srcnat",
     } == {
         block.name: declared.removeprefix("\ttype ").removesuffix("; policy accept;")
-        for block, text in blocks.items()
-        for declared in text.splitlines()
+        for block, body in blocks.items()
+        for declared in body.text.splitlines()
         if " hook " in declared
     }
 
@@ -138,7 +138,12 @@ def test_filter_chains_mind_new_connections_alone(addresses: tuple[str, ...]) ->
         node_port_primary=settings.node_port_primary, node_port_networks=settings.node_port_networks
     )
     blocks = DesiredTable(RENDER, Circumstances(view, settings)).blocks
-    rules = [rule for text in blocks.values() if "type filter hook" in text for rule in text.splitlines()[1:]]
+    rules = [
+        rule
+        for _, text, *_ in blocks.values()
+        if "type filter hook" in text
+        for rule in text.splitlines()[1:]
+    ]
     assert 8 == len(rules)
     assert all(rule.startswith("\tct state new ") for rule in rules)
 
@@ -159,7 +164,7 @@ def test_interfaces_of_pods_are_named_as_nft_names_them(mode: DetectLocalMode, n
     store.apply(Changed(a_slice(an_endpoint("10.128.1.5"))))
     table = DesiredTable(RENDER, circumstances)
     table.update(store, [WEB], circumstances)
-    assert f'iifname != "{name}" meta mark set' in table.blocks[Block("chain", "internal-1")]
+    assert f'iifname != "{name}" meta mark set' in table.blocks[Block("chain", "internal-1")].text
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
@@ -193,4 +198,4 @@ def test_what_could_not_be_rendered_is_tried_again(broken: str) -> None:
     afresh = DesiredTable(RENDER, new)
     afresh.update(store, [WEB], new)
     assert afresh.blocks == table.blocks
-    assert "saddr !=" in table.blocks[Block("chain", "internal-1")]
+    assert "saddr !=" in table.blocks[Block("chain", "internal-1")].text
