@@ -72,8 +72,12 @@ def is_of_a_service(chain: Chain) -> bool:
 
 
 def may_be_ours(chain: Chain) -> bool:
-    """Whether kproxy may find its own rules in such a chain, and may write to it: its name is of Kubernetes."""
-    return owner_of(chain) not in {Owner.BUILT_IN, Owner.FOREIGN}
+    """Whether kproxy may find its own rules in such a chain, and may write to it: its name is of Kubernetes.
+
+    So is exactly each chain that is neither built in nor foreign. The name alone is asked because every compiled chain
+    is: `owner_of` would add a tenth to the time that a Service takes.
+    """
+    return chain.name.startswith(PREFIX)
 
 
 def tells_the_variant(name: str) -> bool:
