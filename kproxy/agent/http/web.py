@@ -1,7 +1,7 @@
 """A small HTTP server: one thread accepts, reads and answers for every address, and waits for nobody.
 
-Most clients have sent their request by the time they are accepted: they are answered at once, and nothing else is kept
-of them. So thousands that connect in a second and say nothing cost an honest probe some milliseconds.
+Most clients have sent their request before the server accepts them: it answers them at once, and keeps nothing of
+them. So a probe waits only some milliseconds, even while thousands of silent clients connect in a second.
 """
 
 import errno
@@ -24,15 +24,16 @@ from kproxy.threads import KeptThread, Need, tell_defect
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 256
-"""So many clients are waited for at once; for one more the oldest is cut. An honest client sends its request within
-milliseconds; even among 10,000 new clients in a second it has 25 of them."""
+"""The server waits for so many clients at once; one more client costs the oldest its connection. An honest client
+sends its request within milliseconds; even among 10,000 new clients in a second it has 25 ms."""
 
 _IN_ANY_CASE = 4
-"""So many clients are waited for also while the descriptors that are left are kept for programs: a probe sends its
+"""The server waits for so many clients even while the last descriptors are kept for programs: a probe sends its
 request some microseconds after it is accepted."""
 
 _MOST_LISTENERS = 16_384
-"""Addresses x Services is a product: each listener takes a descriptor and some KiB of the kernel's memory."""
+"""The number of listeners is that of addresses times that of Services, and each listener takes a descriptor and some
+KiB of the kernel's memory."""
 
 _HEAD_TIMEOUT_S = 3.0
 _LONGEST_HEAD = 8192
@@ -51,7 +52,7 @@ _HELD_BACK_S = 1
 """tcp(7) wants whole seconds. A client that says nothing is accepted after that, and has 3 s then."""
 
 _AT_ONCE = 64
-"""Connections are taken from one listener before it is the others' turn."""
+"""The server takes so many connections from one listener before it turns to the others."""
 
 _LOOK_EVERY_S = 0.1
 """The server looks so often for clients that are late, and tries again so soon after the system gave no descriptor."""
@@ -75,11 +76,11 @@ Negotiated = Callable[[str], Page]
 """A page in several forms: called with the client's Accept header, empty without one."""
 
 Answer = Callable[[str], Page | Negotiated | None]
-"""The page at a path, without its query; None if there is none. It must be quick: all others wait for it."""
+"""Makes the page at a path, without its query; None if there is no such page. It must be quick: all clients wait."""
 
 
 class _Client:
-    """A connection, what it has said so far, and what is still to be said to it."""
+    """A connection, the bytes that came from it so far, and the bytes that still have to be sent to it."""
 
     __slots__ = ("answer", "connection", "head", "late_at", "reply")
 
@@ -91,7 +92,7 @@ class _Client:
         self.late_at = time.monotonic() + _HEAD_TIMEOUT_S
 
     def advance(self) -> bool:
-        """Read and write what is possible now; whether there is more to come. OSError if the client is to be cut."""
+        """Read and write as much as is possible now; whether more is to come. OSError if the client has to be cut."""
         if not self.reply and not self._has_asked():
             return True
         with suppress(BlockingIOError):
@@ -99,7 +100,7 @@ class _Client:
         return bool(self.reply)
 
     def _has_asked(self) -> bool:
-        """Whether the head is complete, so that there is a reply; OSError if it is too long, or will not come."""
+        """Whether the request's head is complete, so that there is a reply; OSError if it is too long, or cannot come."""
         try:
             more = self.connection.recv(_LONGEST_HEAD - len(self.head), socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -126,7 +127,7 @@ class _Door:
         self._counted_since = self._calm_at = 0.0
 
     def opens(self) -> None:
-        """Called before clients are accepted; ends the measure against a crowd after a while."""
+        """Prepare for accepting clients; a measure against a crowd ends after a while."""
         now = time.monotonic()
         if now - self._counted_since >= _LOOK_EVERY_S:
             self._counted_since, self._silent = now, 0
@@ -160,7 +161,7 @@ class WebServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close every address; answers that are being written are not waited for."""
+        """Close every address, without waiting for answers that are being written."""
         self._thread.end()
         self._wake.close()
         self._thread.join()
@@ -172,7 +173,7 @@ class WebServer:
         self._selector.close()
 
     def listen(self, address: str, port: int, answer: Answer) -> Listener:
-        """Answer there from now on; OSError if that address cannot be had, EMFILE while others need the descriptors.
+        """Answer there from now on; OSError if the address is not free, EMFILE while others need the descriptors.
 
         A wildcard stands for every address of its family, empty text for those of both.
         """
@@ -223,7 +224,7 @@ class WebServer:
     def _welcome(self, client: _Client, *, has_room: bool) -> None:
         """Answer at once, or remember the client: then the oldest one is cut if there are too many.
 
-        Without room, since programs need the descriptors that are left, only a few are remembered.
+        While programs need the last descriptors, only a few clients are remembered.
         """
         if not self._goes_on(client):
             client.connection.close()
@@ -267,7 +268,7 @@ class WebServer:
 
 
 class _Request(BaseHTTPRequestHandler):
-    """One request; whatever its method, the page is the same."""
+    """One request. The page is the same for every method."""
 
     server_version = "kproxy"
     sys_version = ""
@@ -298,7 +299,7 @@ class _Request(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 # the names that http.server looks for
 
     def log_message(self, *_: object) -> None:
-        """Probes come every few seconds."""
+        """Log nothing: probes come every few seconds."""
 
     def _write(self, page: Page) -> None:
         body = page.body.encode()
@@ -314,7 +315,7 @@ class _Request(BaseHTTPRequestHandler):
 
 
 def _listener(address: str, port: int) -> Listener:
-    """Nothing is looked up: the address is a number."""
+    """A socket that listens there. The address is a number, so no name is looked up."""
     dual = not address and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or (":" in address) else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

@@ -110,7 +110,7 @@ def service_port_chains(
     if foreign:
         raise InputError(
             f"template iptables/service-port.j2: chain {foreign[0].name!r} is not for Services: "
-            f"a chain that is written loses all its other rules, and only chains named {PREFIX}... are kproxy's to write"
+            f"a chain that is written loses all other rules, and only chains named {PREFIX}... are kproxy's to write"
         )
     return chains
 
