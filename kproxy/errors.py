@@ -1,28 +1,27 @@
 """Every error that kproxy raises on purpose, in one tree.
 
-The command line turns each into a message and an exit code: `InputError` is 2 (wrong
-usage or input), `EnvironmentLacking` is 3 (the machine lacks something, and the message
-names the fix). A bare Python exception that reaches the user is a defect.
+The command line turns each error into a message and an exit code: `InputError` is 2 (wrong usage or input),
+`EnvironmentLacking` is 3 (the machine lacks something, and the message names the fix). Any other Python exception that
+reaches the user is a defect.
 """
 
 
 class KproxyError(Exception):
-    """The root of the tree; its text is a sentence for the user."""
+    """The root of the tree. Its text is a sentence for the user."""
 
 
 class InputError(KproxyError):
-    """Something that the user handed in cannot be used."""
+    """Input from the user cannot be used."""
 
 
 class Malformed(InputError):
-    """Bytes that are not encoded as they should be; the text says where they go wrong."""
+    """Bytes are not encoded as they should be. The text says where the fault is."""
 
 
 class InvalidField(InputError):
-    """One field of one object or configuration breaks its rules.
+    """One field of an object or configuration breaks its rules.
 
-    `field` is a path as Kubernetes writes it (`spec.ports[0].port`); `reason` says what
-    was found and what is allowed.
+    `field` is a path as Kubernetes writes it (`spec.ports[0].port`); `reason` says what was found and what is allowed.
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -32,19 +31,18 @@ class InvalidField(InputError):
 
 
 class Irrelevant(InvalidField):
-    """An object from which no rule follows, though nothing is wrong with it: no reason to complain of it."""
+    """A correct object from which no rule follows, so it is not reported as a fault."""
 
 
 class EnvironmentLacking(KproxyError):
-    """The machine lacks a program, a privilege or a kernel feature; the text names the fix."""
+    """The machine lacks a program, a privilege or a kernel feature. The text names the fix."""
 
 
 class ApiFailed(EnvironmentLacking):
-    """The Kubernetes API gave no answer or refused a request; the text names the fix.
+    """The Kubernetes API gave no answer or refused a request. The text names the fix.
 
-    `status` is the HTTP status, 0 when there was no answer. `retry_after_s` is how long the server
-    asked us to stay away, 0 when it did not. `is_ahead` says that we asked for a resourceVersion that the server
-    has not reached.
+    `status` is the HTTP status, 0 without an answer. `retry_after_s` is how long the server asked us to wait, 0 if it
+    did not ask. `is_ahead` is true if we asked for a resourceVersion that the server has not reached.
     """
 
     def __init__(

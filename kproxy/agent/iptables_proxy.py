@@ -86,7 +86,7 @@ class IptablesProxy:
         except BaseException as failed:
             self._applied.forget()  # the next sync compares all
             if not isinstance(failed, OperationFailed):
-                self._desired.begin_anew()
+                self._desired.forget_circumstances()
                 raise
             error = failed
         self._failed_before = error is not None
