@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kproxy.agent.http.page import Answer
 from kproxy.agent.http.port_conflict import taken
-from kproxy.agent.http.web import Answer, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.configuration.units import UNSPECIFIED, ServerAddress
 from kproxy.errors import EnvironmentLacking
 from kproxy.threads import KeptThread, Need

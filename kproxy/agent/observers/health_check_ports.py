@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
+from kproxy.agent.http.page import Page
 from kproxy.agent.http.port_conflict import taken
-from kproxy.agent.http.web import Listener, Page, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.model.health import HealthCheck, health_check
 from kproxy.model.node import NodeView
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, NamespacedName, family_of
+
+if TYPE_CHECKING:
+    from kproxy.agent.http.listening import Listener
 
 _log = logging.getLogger(__name__)
 

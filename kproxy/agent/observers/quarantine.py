@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, UNKNOWN_KIND
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.errors import InvalidField

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from prometheus_client import generate_latest
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.metrics.client_metrics import ClientMetrics
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, Series
 from kproxy.agent.observers.observer import Observer, SyncOutcome

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.observers.health import Condition, Health
 
 _NEVER = "0001-01-01T00:00:00Z"

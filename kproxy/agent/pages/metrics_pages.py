@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from kproxy.agent.http.web import TEXT, Answer, Negotiated, Page
+from kproxy.agent.http.page import TEXT, Answer, Negotiated, Page
 from kproxy.agent.metrics.build_info import EMULATED, own_version
 from kproxy.agent.pages.zpages import zpage
 from kproxy.configuration import Configuration

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from kproxy.agent.http.web import TEXT, Negotiated, Page
+from kproxy.agent.http.page import TEXT, Negotiated, Page
 
 _GROUP = "config.k8s.io"
 _VERSIONS = ("v1beta1", "v1alpha1")
