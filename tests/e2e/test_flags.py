@@ -220,7 +220,10 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
     config.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n")
     document, said = written(tmp_path, f"--config={config}", *VOID, *COUNT)
     for flag in VOID:
-        assert f"kproxy: {flag.partition('=')[0]} is ignored: the configuration file {config} overrides it\n" in said
+        assert (
+            f"kproxy: {flag.partition('=')[0]} is ignored: the configuration file {config} overrides it\n"
+            in said
+        )
     for flag in COUNT:
         assert f"{flag.partition('=')[0]} is ignored" not in said
     assert ("", "x", "0.0.0.0:10256", 2, "json") == (
@@ -400,7 +403,9 @@ def test_cleanup_removes_the_chains_of_mode_ipvs_though_that_cannot_be_run(
         assert 2 == running.wait(timeout=BOUND_S)
     with running_agent(*flags, "--cleanup", log=log, named=False) as running:
         assert 0 == running.wait(timeout=BOUND_S)
-    assert "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup continues" in log.read_text()
+    assert (
+        "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup continues" in log.read_text()
+    )
     assert "KUBE-" not in ruleset("iptables-nft")
 
 
