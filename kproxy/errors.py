@@ -54,12 +54,24 @@ class ApiFailed(EnvironmentLacking):
         self.is_ahead = is_ahead
 
 
-class ProgramFailed(KproxyError):
+class OperationFailed(KproxyError):
+    """A program that kproxy started, or the kernel itself, did not do what it was asked to do.
+
+    `said` is the answer in the words of the program or of the kernel. `is_verdict` tells whether the answer is a
+    judgement of the rules: only then can a Service be at fault.
+    """
+
+    said: str
+    is_verdict: bool
+
+
+class ProgramFailed(OperationFailed):
     """A program that kproxy started ended with an error or did not end in time.
 
-    `exit_code` is None after a time-out, and negative after a signal; then `signal` is the signal's name. `stderr` is
-    everything that the program wrote to stderr. `line` is the number of the line of its input that it named, 0 if it
-    named none; `excerpt` holds the numbered lines around that line, empty if it named none.
+    `exit_code` is None where kproxy ended the program, after a time-out or because kproxy itself was to end; it is
+    negative after a signal, whose name `signal` then is. `stderr` is the whole text that the program wrote there.
+    `excerpt` holds the lines of its input around the one that it named, each with its number; empty if it named none.
+    `line` is the number of the line that it named, 0 if it named none.
     """
 
     def __init__(
@@ -82,15 +94,26 @@ class ProgramFailed(KproxyError):
         super().__init__(f"{text}\n{excerpt}" if excerpt else text)
         self.program = program
         self.exit_code = exit_code
-        self.stderr = stderr
+        self.stderr = self.said = stderr
         self.excerpt = excerpt
         self.line = line
         self.signal = signal
+        # a program that crashes, is killed or hangs says nothing about its input
+        self.is_verdict = exit_code is not None and exit_code >= 0
 
-    @property
-    def is_verdict(self) -> bool:
-        """Whether the program judged its input.
 
-        A program that crashes, is killed or hangs says nothing about its input.
-        """
-        return self.exit_code is not None and self.exit_code >= 0
+class KernelRefused(OperationFailed):
+    """The kernel answered a message over netlink with an error, or not as it should.
+
+    `asked` names the message, as `the list of chains`. `errno` is the number of the error (errno(3)); EINTR means that
+    others changed the tables during each try to read them. No Service is at fault: what kproxy sends over netlink
+    without a program goes to `nft` after a refusal, which then judges it.
+    """
+
+    is_verdict = False
+
+    def __init__(self, asked: str, errno: int, said: str) -> None:
+        super().__init__(f"the kernel refuses {asked}: {said}")
+        self.asked = asked
+        self.errno = errno
+        self.said = said

@@ -1,6 +1,7 @@
 """The command `kproxy agent`: it turns flags and the configuration file into options, and calls the agent."""
 
 from difflib import get_close_matches
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import click
 from click.core import ParameterSource
 
 from kproxy.agent.configuration_watch import ConfigurationFile
-from kproxy.agent.daemon import Options, run
-from kproxy.cleanup.clean_up import clean_up
+from kproxy.agent.daemon import run
+from kproxy.agent.options import Options
+from kproxy.cleanup.clean_up import clean_up, show_removals
 from kproxy.cli.agent_flags import AUTO, OURS, WITHOUT_EFFECT, agent_flags
 from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file, tell
 from kproxy.cli.logs import set_up_logging
@@ -46,6 +48,8 @@ def command(context: click.Context, /, **_: object) -> None:
         for name in context.params
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
+    if flags["dry-run"] and not flags["cleanup"]:
+        raise InputError("--dry-run prints what --cleanup would remove; it needs --cleanup")
     if flags["version"]:
         click.echo(f"kproxy {metadata.version('kproxy')}")
         return
@@ -58,7 +62,10 @@ def command(context: click.Context, /, **_: object) -> None:
         _write(flags["write-config-to"], configuration)
     elif flags["cleanup"]:
         require_net_admin()
-        clean_up()
+        if flags["dry-run"]:
+            show_removals(partial(click.echo, nl=False))
+        else:
+            clean_up()
     else:
         run(_options(flags, configuration, file))
 
@@ -78,7 +85,9 @@ def _options(flags: dict[str, Any], configuration: Configuration, file: Configur
         templates=flags["templates"],
         state_directory=flags["state-dir"],
         init_only=bool(flags["init-only"]),
-        other_flags={flag: _shown(flag, flags[flag]) for flag in (*sorted(OURS), "config", "master")},
+        other_flags={
+            flag: _shown(flag, flags[flag]) for flag in (*sorted(OURS - {"dry-run"}), "config", "master")
+        },
     )
 
 

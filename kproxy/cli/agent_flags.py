@@ -12,7 +12,7 @@ from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.settings import DetectLocalMode
 
 AUTO = "auto"
-OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir"})
+OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir", "dry-run"})
 
 _IPVS = (
     "ipvs-exclude-cidrs",
@@ -132,6 +132,7 @@ _ACTIONS = (
         type=click.Path(path_type=Path),
     ),
     _switch("cleanup", "Remove all rules of kproxy and kube-proxy, in all modes, and exit.", is_eager=True),
+    _switch("dry-run", "With --cleanup: print the rules that it would remove, and change nothing."),
     _switch("init-only", "Make the kernel settings that need privileges, and exit."),
     _text(
         "version",
