@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple, cast
 
 from kproxy.kernel.node.descriptors import clients_end, limit_told, listeners_end
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 from kproxy.threads import KeptThread, Need, tell_defect
 
 _log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 
 @pytest.mark.parametrize("text", ["web", "café", "服务", "служба", "خدمة", "naïve-🐙"])
