@@ -11,7 +11,7 @@ from kproxy.agent.metrics.build_info import EMULATED, own_version
 from kproxy.agent.pages.zpages import zpage
 from kproxy.configuration import Configuration
 from kproxy.configuration.encode import encode_configuration
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable
 
 _GROUP = "kubeproxy.config.k8s.io"
 _FOR_PEOPLE = "Warning: This endpoint is not meant to be machine parseable."
@@ -41,14 +41,10 @@ def metrics_pages(
 
 def _flagz(flags: Mapping[str, str]) -> Negotiated:
     def text() -> str:
-        lines = "".join(f"{flag}={_on_one_line(value)}\n" for flag, value in sorted(flags.items()))
+        lines = "".join(f"{flag}={printable(value)}\n" for flag, value in sorted(flags.items()))
         return f"\nkproxy flagz\n{_FOR_PEOPLE}\n\n{lines}"
 
     return zpage("Flagz", text, lambda: {"flags": flags})
-
-
-def _on_one_line(value: str) -> str:
-    return value if value.isprintable() else quoted(value)
 
 
 def _statusz(began_at: datetime, up_s: int, paths: list[str]) -> Negotiated:
