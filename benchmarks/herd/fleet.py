@@ -1,4 +1,4 @@
-"""Agents of a cluster, the API servers that they share, and the lists that these have."""
+"""The agents of a cluster, the API servers that they share, and the lists of these servers."""
 
 from dataclasses import dataclass
 

@@ -1,17 +1,17 @@
-"""Counts by the second, of which a scenario's figures are made."""
+"""Counts for each second, from which a scenario's figures are made."""
 
 from collections import Counter
 from enum import StrEnum
 
 
 class Seen(StrEnum):
-    """A thing that an API server sees of its clients."""
+    """An action of a client that an API server counts."""
 
     REQUEST = "requests"
     LIST = "lists"
     REFUSAL = "429"
     KNOCK = "knocks"
-    """At a server that is not there."""
+    """A connect to a server that is away."""
     CONNECTION = "connections"
 
 
@@ -41,7 +41,7 @@ class Tally:
         self._open[agent] -= 1
 
     def peak(self, seen: Seen, since_s: float) -> int:
-        """The most in one second."""
+        """The largest count in one second."""
         return max(self.series(seen, since_s), default=0)
 
     def total(self, seen: Seen, since_s: float) -> int:

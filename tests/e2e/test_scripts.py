@@ -35,7 +35,7 @@ def test_demo_shows_that_all_held_and_cleans_up() -> None:
     said, _ = running.communicate(timeout=BOUND_S)
     assert 0 == running.returncode, said
     assert "0 failed" in said
-    assert "All as it should be" in said
+    assert "Everything is as it should be" in said
     assert [] == leftovers_of(running.pid)
 
 
