@@ -1,4 +1,4 @@
-"""A cluster of any size, the same at every run: Services of one port, each with as many endpoints."""
+"""A cluster of any size, the same at every run: Services of one port, each with the same number of endpoints."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, cast

@@ -217,7 +217,7 @@ def _list(port: int, authority: bytes, form: Form) -> Listed:
     def get(query: Any) -> Any:
         return connection.get(ENDPOINT_SLICES.path, query, read_timeout_s=_TIMEOUT_S)
 
-    with get({"limit": "1"}) as answer:  # the handshake, and what is imported for it, are no part of a list
+    with get({"limit": "1"}) as answer:  # the handshake, and the imports for it, are not a part of the list
         for _ in answer.chunks():
             pass
     gc.collect()

@@ -1,8 +1,8 @@
 """The rivals of iptables mode: the smallest input for iptables-restore, and kube-proxy's usual way.
 
-`bare` restores the Service's own chains, all of them and nothing else; where a Service comes or goes, also the
-dispatch chains that change, or its rule alone where the dispatch is flat. `least` leaves out those of its chains
-that stay as they were. `usual` reads the table by iptables-save and writes all of KUBE-SERVICES anew.
+`bare` restores the Service's own chains, all of them and nothing else. If a Service comes or goes, it also restores the
+dispatch chains that change, or the Service's rule alone if the dispatch is flat. `least` leaves out the chains that do
+not change. `usual` reads the table by iptables-save and writes all of KUBE-SERVICES again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

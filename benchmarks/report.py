@@ -21,8 +21,8 @@ def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:
             (each for each in figures if each.subject == subject),
             key=lambda each: (cases.index(each.case), each.services),
         )
-        yield f"{subject}: what it takes, and how many times what each rival takes", _against_baselines(found)
-        yield f"{subject}: where the time goes, and what is written", _by_stage(found)
+        yield f"{subject}: the time of each case, and how many times the time of each rival", _against_baselines(found)
+        yield f"{subject}: the time by stage, and the amount that is written", _by_stage(found)
 
 
 def line(figures: Figures) -> str:

@@ -46,7 +46,7 @@ class Subject(Protocol):
     def name(self) -> str: ...
     @property
     def starts_afresh(self) -> bool:
-        """Whether an agent that starts again writes all rules anew."""
+        """Whether an agent that starts again writes all rules again."""
         ...
 
     @property

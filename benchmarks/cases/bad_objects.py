@@ -1,4 +1,4 @@
-"""The first sync and a second list of a cluster in which half as many objects as Services are bad."""
+"""The first sync and a second list of a cluster with one bad object for every two Services."""
 
 from benchmarks.cluster import Size
 from benchmarks.comparison import Comparison

@@ -29,7 +29,7 @@ the bytes, is computed. Seats are those of kube-apiserver's estimate for lists o
 """
 
 WATCH_WORK = Work(1, 0.001)
-"""The beginning of a watch that goes on from a resourceVersion; it keeps no seat."""
+"""The work of a watch that continues from a resourceVersion; it keeps no seat."""
 
 
 _CONNECTING_S = 0.005, 0.3

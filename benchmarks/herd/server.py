@@ -1,8 +1,8 @@
 """A model of an API server: how much it does at once, which requests it refuses, when it is away.
 
-Its numbers are kube-apiserver's defaults: API Priority and Fairness gives the level workload-high, where the service
-accounts of kube-system are, 98 of its 600 seats; one flow, as all service proxies of a cluster are one, may have 6
-queues of 50 requests wait; what is more gets 429, with a Retry-After that doubles while that goes on, up to 32 s.
+Its numbers are kube-apiserver's defaults. API Priority and Fairness gives 98 of its 600 seats to the level
+workload-high, which has the service accounts of kube-system. All service proxies of a cluster are one flow, of which 6
+queues of 50 requests may wait. Further requests get 429, with a Retry-After that doubles meanwhile, up to 32 s.
 """
 
 from collections import deque

@@ -53,7 +53,7 @@ class Tally:
         return [counts[second] for second in range(int(since_s), max(counts, default=-1) + 1)]
 
     def complete_after_s(self, since_s: float, share: float) -> float | None:
-        """How long after this time so many agents watched all their kinds again; None if they never did."""
+        """Seconds from this time until this many agents watched all their kinds again; None if they never did."""
         wanted = share * len(self._open)
         before = [count for at, count in self._complete_at if at <= since_s][-1]
         if before >= wanted:
