@@ -7,7 +7,7 @@ from itertools import chain as chain_up
 from typing import Protocol, TypeVar
 
 from kproxy.agent.progress import Progress
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.programs.iptables import Iptables
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
@@ -70,6 +70,9 @@ class AppliedChains:
             self._took_part(progress, begun, failed.line)
             if room is not None:
                 self.forget()  # a chain may have been divided
+            raise
+        except KernelRefused:  # the kernel is read while sections are made
+            self.forget()
             raise
         self._took_effect(progress.sections[begun:], progress)
 

@@ -28,7 +28,7 @@ ACCEPT = accepted(PROTOBUF, "")
 def check_content_type(text: str) -> None:
     """Raise InputError unless the text is empty or a media type that we can read."""
     if text and text not in MEDIA_TYPES:
-        raise InputError(f"{quoted(text)} is none of {', '.join(MEDIA_TYPES)}")
+        raise InputError(f"{quoted(text)} is not one of {', '.join(MEDIA_TYPES)}")
 
 
 def check_accepted(text: str) -> None:
@@ -42,7 +42,7 @@ def check_accepted(text: str) -> None:
     for part in text.split(","):
         media_type, *parameters = (each.strip(" ") for each in part.split(";"))
         if media_type not in (*MEDIA_TYPES, _ANY, _ANY_APPLICATION):
-            raise InputError(f"{quoted(media_type)} is none of {', '.join(MEDIA_TYPES)}, {_ANY}")
+            raise InputError(f"{quoted(media_type)} is not one of {', '.join(MEDIA_TYPES)}, {_ANY}")
         for parameter in parameters:
             if not _PREFERENCE.fullmatch(parameter):
                 raise InputError(f"{quoted(parameter)} is no preference such as q=0.5")

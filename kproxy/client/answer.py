@@ -60,7 +60,7 @@ class Answer:
         except InputError as unknown:
             shown = quoted(self._shown(content_type.partition(";")[0].strip()))
             raise ApiFailed(
-                f"the answer is of a Content-Type that we cannot read: {shown} is none of {', '.join(MEDIA_TYPES)}; "
+                f"the answer is of a Content-Type that we cannot read: {shown} is not one of {', '.join(MEDIA_TYPES)}; "
                 "check the proxies between us and the API server"
             ) from unknown
 

@@ -106,7 +106,7 @@ class ServicePortPlan(Struct, frozen=True, kw_only=True):
 
     @property
     def is_firewalled(self) -> bool:
-        """Whether source ranges guard them in iptables mode, where every client is refused while there are no backends."""
+        """Whether source ranges guard them in iptables mode, which refuses every client while there are no backends."""
         return self.has_backends and self.is_restricted
 
     def _unserved(self, *, is_local: bool) -> Unserved | None:

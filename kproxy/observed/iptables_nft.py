@@ -12,9 +12,8 @@ from contextlib import closing
 from functools import partial
 from heapq import nsmallest
 
-from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.chains import RuleReader, chains, generation
-from kproxy.kernel.netlink.nfnetlink import Interrupted, patiently
+from kproxy.kernel.netlink.nfnetlink import Interrupted, patiently, refusal
 from kproxy.kernel.programs.listing import listed_chains
 from kproxy.observed.iptables_legacy import TABLES
 from kproxy.observed.record import Record
@@ -194,7 +193,7 @@ class RecordedRules:
                 except Interrupted:
                     held[chain] = b""
                 except OSError as refused:
-                    raise ProgramFailed("the netlink dump of rules", refused.errno, str(refused)) from refused
+                    raise refusal("the list of rules", refused) from refused
         return held
 
 

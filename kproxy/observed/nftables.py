@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.ruleset.nftables.compiler import remembered
@@ -79,7 +79,7 @@ class AppliedTable:
                     is_clean = self._removes(run)
                 else:
                     self._run_or_divide(run)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 self.in_place = was_in_place and not number and failed.is_verdict
                 raise
         self._forget(transaction.deleted)
@@ -138,9 +138,9 @@ class AppliedTable:
             time.sleep(pause_s)
             try:
                 self._run_or_divide(run)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 refused = failed
-                if "busy" not in failed.stderr:
+                if "busy" not in failed.said:
                     break
             else:
                 return True
@@ -152,7 +152,7 @@ class AppliedTable:
         for clients, endpoints in remembered(chains).items():
             try:
                 self._ours.count += self.kernel.forget(clients, endpoints)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 _log.warning("%s: clients may go back to endpoints that went: %s", self.kernel.family, failed)
 
     @property
@@ -191,7 +191,7 @@ class AppliedTable:
             self._run(made)
             wanted = self.kernel.expressions(REFERENCE_TABLE, chains)
             self._run(gone)
-        except ProgramFailed:
+        except OperationFailed:
             return set()
         held = self.kernel.expressions(TABLE, chains)
         return {chain for chain in chains if held[chain] == wanted[chain]}

@@ -1,7 +1,8 @@
 """What becomes of a packet for which no claim has a backend: rejected, dropped, or let go.
 
 Sources: "Service" in the Kubernetes documentation for Services without endpoints. Addresses of the service network are
-refused as by the chain `cluster-ips-check` of kube-proxy's nftables mode, and the rest is what its two modes are seen to do.
+refused as by the chain `cluster-ips-check` of kube-proxy's nftables mode. The rest is what its two modes are seen to
+do.
 """
 
 from kproxy.model.packet import Packet, Verdict
@@ -40,7 +41,7 @@ def _refuses(claim: Claim, packet: Packet) -> bool:
 
 
 def _refusal_by_service_network(here: Here, packet: Packet) -> Verdict | None:
-    """In nftables mode a cluster IP refuses ports that it does not have, and a free address of its networks drops all."""
+    """In nftables mode a cluster IP refuses ports that it does not have; free addresses of its networks drop all."""
     if not here.settings.is_nftables or here.host.owns(packet.destination):
         return None
     held = {

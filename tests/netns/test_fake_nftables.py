@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from fakekernel.nftables import FakeNamespace, FakeTable
 from kproxy import process
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.settings import Settings
@@ -124,9 +124,9 @@ def _verdict(call: Callable[[], None]) -> tuple[str, str]:
     """What the answer of a kernel means, and its words."""
     try:
         call()
-    except ProgramFailed as failed:
+    except OperationFailed as failed:
         kind = "a Service may be at fault" if is_refusal(failed) else "no Service is at fault"
-        return kind, failed.stderr
+        return kind, failed.said
     return "", ""
 
 

@@ -13,7 +13,7 @@ from kproxy.model.plan import Plans, ServicePortPlan, plan_service
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import BlockWriter
 from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Body, Contents, Element, spelled_out
+from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Contents, Element, Key, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
@@ -114,7 +114,9 @@ class DesiredTable:
             self._put_block(block, None)
         self._node_blocks = node_blocks
         self._put_blocks(node_blocks)
-        marks = tuple(Element("nodeport-ips", each) for each in circumstances.node.node_ports.addresses)
+        marks = tuple(
+            Element("nodeport-ips", Key(NOWHERE, each)) for each in circumstances.node.node_ports.addresses
+        )
         self._count_marks(self._node_marks, marks)
         self._node_marks = marks
         for part in self._uses:
@@ -198,7 +200,7 @@ class DesiredTable:
             for frontend, served in frontends_of(plan):
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
-            marks.add(Element("cluster-ips", plan.cluster_ip))
+            marks.add(Element("cluster-ips", Key(NOWHERE, plan.cluster_ip)))
             marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
@@ -224,7 +226,7 @@ class DesiredTable:
         claims = [self._placed[name].frontends[frontend] for name in sorted(names)]
         if len(claims) <= 1:  # as it nearly always is
             return claims[0] if claims else _NOT_SERVED
-        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.chain))
+        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.verdict))
         return reduce(_merged, claims, best)
 
     def _serve(self, frontend: Frontend, served: Served) -> None:
@@ -296,12 +298,12 @@ def _without(elements: list[Element], others: list[Element]) -> list[Element]:
 
 def _merged(first: Served, other: Served) -> Served:
     """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
-    return replace(first, firewall=other.firewall) if other.firewall and not first.firewall else first
+    return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 
 def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
     """That a packet of this endpoint may come back to it, by whichever Service."""
     return Element(
         "hairpin-endpoints",
-        f"{backend.address} . {backend.address} . {plan.name.protocol.lower()} . {backend.port}",
+        Key(backend.address, backend.address, plan.name.protocol.lower(), backend.port),
     )

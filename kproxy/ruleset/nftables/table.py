@@ -1,14 +1,17 @@
 """What a table of nftables is here: blocks of text, and elements in the sets and maps among them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from kproxy.errors import InputError
-from kproxy.values import Family
+from kproxy.values import Address, Family
 
 TABLE = "kproxy"
+NOWHERE = Address("")
 FAMILY_WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 _HEAD = re.compile(r"(set|map|chain) (\S+) \{")
@@ -91,20 +94,57 @@ class Body(NamedTuple):
 Blocks = Mapping[Block, Body]
 
 
+class Key(Struct, frozen=True, gc=False):
+    """The parts of a key, in the order in which a key has them; a part that a key lacks is empty, or None for `number`."""
+
+    source: Address = NOWHERE
+    address: Address = NOWHERE
+    protocol: str = ""
+    """In lower case. A key with a protocol has a port."""
+    port: int = 0
+    number: int | None = None
+    """A number below how many endpoints there are."""
+
+
+class Verdict(NamedTuple):
+    """Goes to this chain; without a chain it drops the packet."""
+
+    chain: str
+
+
+DROP = Verdict("")
+
+
+class Target(Struct, frozen=True, gc=False):
+    """Where an endpoint answers."""
+
+    address: Address
+    port: int
+
+
+class Answering(Protocol):
+    """Anything with an endpoint's address and port."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def port(self) -> int: ...
+
+
 class Element(NamedTuple):
-    """One element of a set or map; in a set its value is empty."""
+    """One element of a set or map; None for the value in a set, and where it is to be deleted."""
 
     holder: str
-    key: str
-    value: str = ""
+    key: Key
+    value: Verdict | Target | None = None
 
 
 class Numbered(NamedTuple):
-    """Elements of one map in one: the values of `key . 0`, `key . 1` and so on. Most elements of a table are such."""
+    """Elements of one map in one: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
 
     holder: str
-    key: str
-    values: tuple[str, ...]
+    key: Key
+    values: Sequence[Answering]
 
 
 Contents = Iterable[Element | Numbered]
@@ -115,7 +155,13 @@ def spelled_out(contents: Contents) -> Iterator[Element]:
     for each in contents:
         if isinstance(each, Numbered):
             holder, key, values = each
-            yield from [Element(holder, f"{key} . {number}", value) for number, value in enumerate(values)]
+            source, address, protocol, port = key.source, key.address, key.protocol, key.port
+            yield from [
+                Element(
+                    holder, Key(source, address, protocol, port, number), Target(value.address, value.port)
+                )
+                for number, value in enumerate(values)
+            ]
         else:
             yield each
 

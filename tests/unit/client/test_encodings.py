@@ -129,7 +129,7 @@ def test_page_of_a_proxy_is_refused_by_its_type() -> None:
             _,
         ),
         pytest.raises(
-            ApiFailed, match=r"'text/html' is none of application/json.*; check what stands between us"
+            ApiFailed, match=r"'text/html' is not one of application/json.*; check the proxies between us"
         ),
     ):
         listed(connection)

@@ -290,7 +290,7 @@ def test_command_without_a_slash_is_found_by_path_alone(
     bare = replace(program.config(), command="plugin")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", ".:/usr/bin:/bin")
-    assert "(PATH has '.', which is no absolute path: the plugin there is not used)" in failure(bare)
+    assert "(PATH has '.', which is not an absolute path: the plugin there is not used)" in failure(bare)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert "Bearer sesame" == bearer(ExecPlugin(bare))
 
