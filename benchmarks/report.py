@@ -21,7 +21,10 @@ def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:
             (each for each in figures if each.subject == subject),
             key=lambda each: (cases.index(each.case), each.services),
         )
-        yield f"{subject}: the time of each case, and how many times the time of each rival", _against_baselines(found)
+        yield (
+            f"{subject}: the time of each case, and how many times the time of each rival",
+            _against_baselines(found),
+        )
         yield f"{subject}: the time by stage, and the amount that is written", _by_stage(found)
 
 
