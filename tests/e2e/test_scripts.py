@@ -94,7 +94,7 @@ def test_setup_leaves_the_environment_of_another_user_alone_and_says_how_to_go_o
     done = set_up(checkout, user)
     assert 3 == done.returncode
     assert (
-        f"setup: .venv must be made anew, but {foreign} belongs to {owner}, and you are {user}: run this as {owner}, "
+        f"setup: .venv must be made again, but {foreign} belongs to {owner}, and you are {user}: run this as {owner}, "
         f"or remove it first: sudo rm -r {checkout}/.venv\n"
     ) == done.stderr
     assert module.exists()
