@@ -16,7 +16,10 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 MOST_STATIONS = 20
 SHARED, IPTABLES, NFTABLES = (
     re.findall(r"^\| \d+ \| `(.*?)` \| .+ \|$", part, re.MULTILINE)
-    for part in re.split(r"mode it goes on here|And in nftables mode", ARCHITECTURE)
+    for part in re.split(
+        r"### The rest of the way in \w+ mode",
+        ARCHITECTURE.partition("## The way of a Service")[2].partition("\n## ")[0],
+    )
 )
 WAYS = pytest.mark.parametrize("way", [SHARED + IPTABLES, SHARED + NFTABLES], ids=["iptables", "nftables"])
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 
 from kproxy.agent.http.page import TEXT, Answer, Page
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 from kproxy.threads import tell_defect
 
 _log = logging.getLogger(__name__)
