@@ -63,7 +63,7 @@ class Listed(msgspec.Struct):
 
 
 Pages = dict[str, list[bytes]]
-"""By content type."""
+"""The forms, by content type."""
 
 
 def pages(size: Size, *, with_pods: bool) -> Pages:
@@ -146,13 +146,13 @@ def _uid(number: int) -> str:
 
 
 def packed(body: bytes) -> bytes:
-    """As an API server compresses it."""
+    """The bytes as an API server compresses them."""
     return gzip.compress(body, 1)
 
 
 @contextmanager
 def served(of: Pages) -> Iterator[tuple[int, bytes]]:
-    """A server of these pages in a process of its own; its port and authority. It answers in the form that is asked for."""
+    """A server of these pages in its own process; its port and authority. It answers in the form that is asked for."""
     bodies = {
         form: [packed(page) if form.is_compressed else page for page in of[form.content_type]]
         for form in FORMS
@@ -180,7 +180,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Log nothing: nobody reads it."""
 
     context, authority = server_context("127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -217,7 +217,7 @@ def _list(port: int, authority: bytes, form: Form) -> Listed:
     def get(query: Any) -> Any:
         return connection.get(ENDPOINT_SLICES.path, query, read_timeout_s=_TIMEOUT_S)
 
-    with get({"limit": "1"}) as answer:  # the handshake, and what is imported for it, are no part of a list
+    with get({"limit": "1"}) as answer:  # the handshake, and the imports for it, are not a part of the list
         for _ in answer.chunks():
             pass
     gc.collect()

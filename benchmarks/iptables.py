@@ -32,7 +32,7 @@ class _WatchedIptables(Iptables):
             super().restore(self._watched(sections))
 
     def _watched(self, sections: Iterable[str]) -> Iterator[str]:
-        """Making them is not the program's time, though it works meanwhile."""
+        """The time to make the sections does not count as the program's time, although it works meanwhile."""
         began = time.perf_counter()
         for section in sections:
             self._stages.seconds[RESTORE] -= time.perf_counter() - began

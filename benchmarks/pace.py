@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At most `runs` rounds of each case; none is begun after `enough_s` seconds but the first."""
+    """At most `runs` rounds of each case; after `enough_s` seconds no round begins, except the first."""
 
     runs: int
     enough_s: float
