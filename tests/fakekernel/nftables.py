@@ -12,7 +12,8 @@ from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block
-from kproxy.transaction.nftables.run import ElementCommand, Run, apart
+from kproxy.transaction.nftables.elements import ElementCommand, apart
+from kproxy.transaction.nftables.run import Run
 from kproxy.values import Family
 
 _WRITE, _CHECK = "nft -f -", "nft --check -f -"

@@ -22,17 +22,11 @@ from kproxy.ruleset.nftables.table import TABLE, Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
+from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.transaction import (
-    REFERENCE_TABLE,
-    TableTransaction,
-    change,
-    endpoint_chains,
-    install,
-    reference_table,
-    refill,
-    replace_all,
-)
+from kproxy.transaction.nftables.table_delta import TableDelta
+from kproxy.transaction.nftables.whole import install, refill, replace_all
 from kproxy.transaction.refusal import is_refusal
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import fresh_namespace, inside
@@ -135,19 +129,14 @@ def _verdict(call: Callable[[], None]) -> tuple[str, str]:
     return "", ""
 
 
-def runs_of(transaction: TableTransaction) -> list[Run]:
-    return [
-        run for run in (transaction.first, transaction.main, transaction.opening, transaction.last) if run
-    ]
-
-
 class Cluster:
     """Services of each kind, which come, change and go, and the table that is desired for them."""
 
     def __init__(self) -> None:
         self.store = Store()
         self.node_port_primary = True
-        self.table = DesiredTable(RENDER, self.circumstances)
+        self.delta = TableDelta()
+        self.table = DesiredTable(RENDER, self.circumstances, self.delta.desired)
 
     @property
     def circumstances(self) -> Circumstances:
@@ -180,14 +169,14 @@ class Cluster:
     def update(self) -> None:
         self.table.update(self.store, self.store.take_dirty(), self.circumstances)
 
-    def change(self) -> list[Run]:
-        runs = runs_of(change(Family.IPV4, self.table.blocks, self.table.changes()))
-        self.table.settle()
+    def change(self) -> tuple[Run, ...]:
+        runs = change(Family.IPV4, self.table.blocks, self.delta.change()).runs
+        self.delta.settle()
         return runs
 
-    def whole(self) -> list[Run]:
-        self.table.settle()
-        return runs_of(install(Family.IPV4, self.table.blocks, self.table.contents()))
+    def whole(self) -> tuple[Run, ...]:
+        self.delta.settle()
+        return install(Family.IPV4, self.table.blocks, self.table.contents()).runs
 
 
 @pytest.fixture
@@ -275,7 +264,7 @@ def test_table_that_somebody_else_changed_is_read_and_written_alike(
         refill(Family.IPV4, found, table.blocks, table.contents(), set()),
         replace_all(Family.IPV4, table.blocks, table.contents()),
     ):
-        for run in runs_of(transaction):
+        for run in transaction.runs:
             assert filled.check(run.text)
             assert filled.apply(run)
 
@@ -375,6 +364,6 @@ def test_random_changes_and_harms_are_taken_and_refused_alike(draw: random.Rando
                 if kind == "refill"
                 else replace_all(Family.IPV4, table.blocks, table.contents())
             )
-            for run in runs_of(transaction) if whole else cluster.change():
+            for run in transaction.runs if whole else cluster.change():
                 if not pair.apply(run):
                     break
