@@ -7,13 +7,14 @@ from itertools import chain as chain_up
 from typing import Protocol, TypeVar
 
 from kproxy.agent.progress import Progress
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.programs.iptables import Iptables
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
 from kproxy.ruleset.iptables.desired import DesiredRuleset
+from kproxy.ruleset.iptables.ownership import is_of_a_service
 from kproxy.transaction.iptables.fit import fitting
-from kproxy.transaction.iptables.plan import Known, is_ours, plan
+from kproxy.transaction.iptables.plan import Known, plan
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import NamespacedName
 
@@ -69,6 +70,9 @@ class AppliedChains:
             self._took_part(progress, begun, failed.line)
             if room is not None:
                 self.forget()  # a chain may have been divided
+            raise
+        except KernelRefused:  # the kernel is read while sections are made
+            self.forget()
             raise
         self._took_effect(progress.sections[begun:], progress)
 
@@ -139,7 +143,9 @@ class AppliedChains:
 
     def _only_ours(self, found: Known) -> dict[Chain, str | None]:
         return {
-            chain: rules for chain, rules in found.items() if is_ours(chain) or chain in self._desired.chains
+            chain: rules
+            for chain, rules in found.items()
+            if is_of_a_service(chain) or chain in self._desired.chains
         }
 
     def _take_in(self, known: Known, newest: dict[Chain, str | None]) -> dict[Chain, str | None]:

@@ -7,7 +7,7 @@ from itertools import chain as chain_up
 from kproxy.agent.applied import AppliedChains
 from kproxy.agent.progress import Progress, Stage
 from kproxy.agent.suspects import Suspects, limited
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.transaction.culprits import Refusal, find_culprits
@@ -115,7 +115,7 @@ class Culprits:
         if refusal.named is None:
             try:
                 self._commit_rest(progress, self._probes())
-            except ProgramFailed:
+            except OperationFailed:
                 self._applied.unsettled |= self._desired.admit(changed)
                 raise failed from None
         # a lone Service is tried again: the reason of the failure may be over

@@ -11,7 +11,7 @@ from kproxy.agent.culprits import Culprits
 from kproxy.agent.progress import Progress, Stage, TimedRender
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
 from kproxy.kernel.programs.iptables import Iptables
 from kproxy.ruleset.chain import Chain
@@ -79,13 +79,14 @@ class IptablesProxy:
         rendered_s = self._render.spent_s
         self._pending |= dirty
         try:
-            error = self._bring_counted(store, circumstances, progress, verify=verify) or progress.not_deleted
+            error: OperationFailed | None = self._bring_counted(store, circumstances, progress, verify=verify)
+            error = error or progress.not_deleted
             if progress.not_deleted:
                 self._applied.forget()
         except BaseException as failed:
             self._applied.forget()  # the next sync compares all
-            if not isinstance(failed, ProgramFailed):
-                self._desired.begin_anew()
+            if not isinstance(failed, OperationFailed):
+                self._desired.forget_circumstances()
                 raise
             error = failed
         self._failed_before = error is not None
@@ -111,7 +112,7 @@ class IptablesProxy:
     def record(self) -> None:
         """Note what the last sync applied; reading the kernel back takes a tenth of what a large apply took.
 
-        ProgramFailed if the kernel cannot be read; an agent that starts again then writes those chains anew.
+        KernelRefused if the kernel cannot be read; an agent that starts again then writes those chains anew.
         """
         self._applied.record()
 

@@ -14,7 +14,7 @@ from kproxy.values import Family, NamespacedName
 _log = logging.getLogger(__name__)
 
 
-class Successor:
+class ModeChange:
     """A proxy whose first success ends the rules of its predecessors: `remove` is then called in the background.
 
     It takes seconds where there were thousands of Services, and changes should not wait for that. If it fails, it is

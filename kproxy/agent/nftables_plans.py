@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.observed.nftables import ObservedTable
 from kproxy.observed.states import State
 from kproxy.ruleset.nftables.desired import DesiredTable
@@ -41,13 +41,13 @@ def plans(family: Family, observed: ObservedTable, desired: DesiredTable) -> Ite
 def refusal(family: Family, observed: ObservedTable, desired: DesiredTable) -> ProgramFailed | None:
     """Why the kernel would refuse every plan, nothing being changed; None if it would take one of them.
 
-    ProgramFailed if it cannot be told, as where `nft` dies.
+    OperationFailed if it cannot be told, as where `nft` dies.
     """
     refused = None
     for transaction in plans(family, observed, desired):
         try:
             observed.check(transaction)
-        except ProgramFailed as failed:
+        except OperationFailed as failed:
             if not is_refusal(failed):
                 raise
             refused = failed

@@ -11,7 +11,7 @@ from kproxy.agent.progress import Stage
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.stopwatch import Stopwatch
 from kproxy.agent.suspects import Suspects
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.observed.nftables import Commits, ObservedTable
 from kproxy.observed.nftables_kernel import KernelTable
@@ -62,21 +62,21 @@ class NftablesProxy:
         self._culprits.interrupted.clear()
         if self._desired.is_new:
             self._pending |= store.services.keys()
-        error = None
+        error: OperationFailed | None = None
         try:
             refused_before = self._update(store, circumstances)
             error = self._bring(verify=verify)
             if refused_before and error is None:
                 groups = self._update_refused(store, refused_before)
                 error = self._bring(groups)
-        except ProgramFailed as failed:
+        except OperationFailed as failed:
             error = failed
         return self._report(error)
 
     def record(self) -> None:
         """An agent that starts again writes all of the table, so there is nothing to note."""
 
-    def _report(self, error: ProgramFailed | None) -> SyncReport:
+    def _report(self, error: OperationFailed | None) -> SyncReport:
         observe_s = self._watch.spent_s(Stage.OBSERVE)
         return SyncReport(
             services=self._desired.service_ports,
@@ -171,7 +171,7 @@ class NftablesProxy:
         return plans(self.family, self._observed, self._desired)
 
     def _apply(self, transaction: Transaction) -> ProgramFailed | None:
-        """Let the transaction take effect, and settle; returns a refusal. Any other ProgramFailed is raised."""
+        """Let the transaction take effect, and settle; returns a refusal. Any other OperationFailed is raised."""
         planned_for = self._observed.state
         try:
             self._observed.apply(transaction)
@@ -180,7 +180,7 @@ class NftablesProxy:
                 raise
             self._make_room(failed)
             return failed
-        except ProgramFailed as failed:
+        except OperationFailed as failed:
             if not is_refusal(failed):
                 raise
             return failed

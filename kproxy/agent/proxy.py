@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.state.events import Rejection
 from kproxy.state.store import Store
@@ -28,7 +28,7 @@ class SyncReport:
     rules_written: int
     compute_s: float
     apply_s: float
-    error: ProgramFailed | None = None
+    error: OperationFailed | None = None
     drifted: int = 0
     render_s: float = 0.0
     observe_s: float = 0.0

@@ -1,4 +1,4 @@
-"""`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
+"""The command `kproxy render`: the ruleset of a clean node, without root and without any change to this host."""
 
 import os
 import sys
@@ -41,7 +41,7 @@ from kproxy.values import Address, Family, NamespacedName, family_of, parse_addr
 
 _LOOPBACK = (Address("127.0.0.1"), Address("::1"))
 _MOST_SILENCES = 100
-"""So many fit in what a terminal scrolls back; the rest is counted."""
+"""So many lines fit in a terminal's history. The rest is counted."""
 
 _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 
@@ -53,11 +53,11 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 @click.option("use_cluster", "--from-cluster", is_flag=True, help="Read a cluster instead of manifests.")
 @click.option(
     "--kubeconfig",
-    # several with colons in between are no path, and what cannot be read is told with a remedy
+    # several files with colons are not a path, and the reader of the file reports errors with a remedy
     type=click.Path(path_type=Path, readable=False),
     default=Path.home() / ".kube" / "config",
     envvar="KUBECONFIG",
-    help="For --from-cluster.  [default: $KUBECONFIG, then ~/.kube/config]",
+    help="The kubeconfig for --from-cluster.  [default: $KUBECONFIG, then ~/.kube/config]",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="A KubeProxyConfiguration file.")
 @click.option("--node", help="The node to render for.  [default: hostnameOverride, then this host's name]")
@@ -66,7 +66,7 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     "--node-ip",
     multiple=True,
     metavar="ADDRESS",
-    help="The node's addresses, instead of its Node's.",
+    help="An address of the node; replaces the addresses in the Node object.",
 )
 @click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option(
@@ -81,12 +81,12 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="Count packets in nfacct objects, which must exist; auto: if they do here.",
+    help="Count packets in nfacct objects, which must exist. auto: on if they exist on this host.",
 )
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A directory whose templates, in iptables/ or nftables/, win over ours.",
+    help="A directory with templates that replace kproxy's own, in iptables/ or nftables/.",
 )
 def command(
     files: tuple[str, ...],
@@ -109,8 +109,8 @@ def command(
     kproxy render -f cluster.yaml --node node-1 --mode nftables | nft -f -
     kproxy render -f new/ --before old/ --node node-1
 
-    Needs no root and touches nothing. Exit code 1 means that an object was left out, or its newest rules, or that no
-    Service of the manifests yields a rule; stderr says which, and why. Manifests without any object are exit code 2.
+    Needs no root and changes nothing on this host. Exit code 1: an object or its newest version was left out, or no
+    Service of the manifests yields a rule; stderr names it and the reason. Exit code 2: the manifests hold no object.
     """  # noqa: D301 # click takes the backspace as: do not wrap
     _check_sources(files, before, use_cluster=use_cluster)
     configuration = load_configuration(config)
@@ -147,7 +147,10 @@ def command(
 
 
 def _print(text: str) -> None:
-    """Write all of it, or raise OSError: with PYTHONUNBUFFERED set, Python's own stdout drops what a full disk leaves over."""
+    """Write the whole text, or raise OSError.
+
+    With PYTHONUNBUFFERED set, Python's own stdout drops the rest if the disk is full.
+    """
     rest = memoryview(text.encode()) if sys.stdout else memoryview(b"")
     while rest:
         rest = rest[sys.stdout.buffer.write(rest) or 0 :]
@@ -157,14 +160,16 @@ def _check_sources(files: Sequence[str], before: Sequence[str], *, use_cluster: 
     if files and use_cluster:
         raise InputError("-f and --from-cluster exclude each other: leave out one of them")
     if not files and not use_cluster:
-        raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
+        raise InputError(
+            "name the source of the Services: -f FILE, -f DIR, -f - for stdin, or --from-cluster"
+        )
     if "-" in files and "-" in before:
         raise InputError("-f - and --before - would both read stdin; write one of the two into a file")
 
 
 _Depend = Callable[[Store], Circumstances]
 _Rendered = tuple[str, Mapping[NamespacedName, Exception]]
-"""The rules, and the Services of which none or old ones are in them, each with the reason."""
+"""The rules, and the Services whose rules are missing or old, each with the reason."""
 
 
 def _iptables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
@@ -205,7 +210,7 @@ def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:
 
 
 def _remarks(store: Store, node: str, family: Family) -> list[str]:
-    """What a reader of the rules should know about what is not in them."""
+    """Remarks on Services and addresses that are not in the rules."""
     remarks = []
     names = store.node_names()
     if names and node not in names:
@@ -225,7 +230,7 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
 
 
 def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
-    """Why objects yield no rule; in a cluster only those that healthy clusters do not have."""
+    """Why objects yield no rule. For a cluster, reasons that healthy clusters have too are left out."""
     keys = sorted({*store.services, *store.services_of_slices()})
     told = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
     yield from map(str, islice(told, _MOST_SILENCES))

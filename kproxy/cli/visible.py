@@ -1,15 +1,18 @@
-"""Text as a terminal or a log may show it: the last line of defence against what others put into our sentences."""
+"""Text as a terminal or a log may show it: the last defence against text from outside in our sentences."""
 
 INDENT = "    "
 
 
 def on_one_line(text: str) -> str:
-    """The text with what no terminal should see as escapes: line ends, controls, formats, and separators but blanks."""
+    """The text on one line. Line ends, controls, formats, and separators other than blanks are escaped."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def indented(text: str) -> str:
-    """Lines of a text that has several on purpose: none but the first can be taken for one of the log."""
+    """A text with several lines on purpose.
+
+    All lines after the first are indented, so none looks like a line of the log.
+    """
     return f"\n{INDENT}".join(map(on_one_line, text.split("\n")))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from kproxy import process
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset, parse_chains
+from kproxy.ruleset.iptables.ownership import PREFIX
 from kproxy.transaction.iptables.plan import Known
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
@@ -12,7 +13,7 @@ from kproxy.values import Family
 TABLES = ("filter", "nat")
 
 _LONGEST_S = 600.0
-_OURS = ("*", ":KUBE-", "-A KUBE-")
+_OURS = ("*", f":{PREFIX}", f"-A {PREFIX}")
 
 
 class SavedRules:

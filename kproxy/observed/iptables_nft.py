@@ -12,15 +12,15 @@ from contextlib import closing
 from functools import partial
 from heapq import nsmallest
 
-from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.chains import RuleReader, chains, generation
-from kproxy.kernel.netlink.nfnetlink import Interrupted, patiently
+from kproxy.kernel.netlink.nfnetlink import Interrupted, patiently, refusal
 from kproxy.kernel.programs.listing import listed_chains
 from kproxy.observed.iptables_legacy import TABLES
 from kproxy.observed.record import Record
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
-from kproxy.transaction.iptables.plan import Known, is_ours
+from kproxy.ruleset.iptables.ownership import is_of_a_service, may_be_ours
+from kproxy.transaction.iptables.plan import Known
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
@@ -143,7 +143,7 @@ class RecordedRules:
         """Whether new chains may be committed before all else is known: none of a Service is there, so nothing leads to any."""
         if self._record.rows_after(self._family, _NO_CHAIN, 1):
             return False
-        return not any(map(is_ours, self._names()))
+        return not any(map(is_of_a_service, self._names()))
 
     def begins(self) -> None:
         """Something is going to be written; until it is recorded, nobody is sure of anything."""
@@ -181,11 +181,7 @@ class RecordedRules:
         return [(chain, _digest(rules), held[chain]) for chain, rules in chains.items() if held[chain]]
 
     def _names(self) -> set[Chain]:
-        return {
-            chain
-            for chain in chains(self._family)
-            if chain.table in TABLES and chain.name.startswith("KUBE-")
-        }
+        return {chain for chain in chains(self._family) if chain.table in TABLES and may_be_ours(chain)}
 
     def _held(self, chains: Iterable[Chain]) -> dict[Chain, bytes]:
         """The digest of the bytes that the kernel holds of each; empty for a chain that others change all the time."""
@@ -197,14 +193,16 @@ class RecordedRules:
                 except Interrupted:
                     held[chain] = b""
                 except OSError as refused:
-                    raise ProgramFailed("the netlink dump of rules", refused.errno, str(refused)) from refused
+                    raise refusal("the list of rules", refused) from refused
         return held
 
 
 def _unknown(known: Known, desired: Ruleset) -> list[Chain]:
     """The chains whose rules are worth reading: those of a Service that is gone are deleted, whatever they hold."""
     return [
-        chain for chain, rules in known.items() if rules is None and (chain in desired or not is_ours(chain))
+        chain
+        for chain, rules in known.items()
+        if rules is None and (chain in desired or not is_of_a_service(chain))
     ]
 
 

@@ -6,19 +6,18 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed
 from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.observed.nftables_kernel import KernelTable
 from kproxy.observed.nftables_rules import RememberedRules, intact_chains
 from kproxy.observed.states import Event, Knowledge, State
 from kproxy.ruleset.nftables.compiler import remembered
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
+from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Role
 from kproxy.transaction.nftables.endpoint_chains import endpoint_chains
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.transaction import Transaction
-from kproxy.transaction.nftables.whole import is_kept
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class ObservedTable:
     def listen(self) -> None:
         """Ask the kernel for its commit count, and note whether somebody else has committed since the last time.
 
-        Called before each plan. ProgramFailed if the kernel gives no answer; the state stays then.
+        Called before each plan. OperationFailed if the kernel gives no answer; the state stays then.
         """
         others = self._count_others()
         if others != self._others:
@@ -127,7 +126,8 @@ class ObservedTable:
         for element in self.delta.observed_elements():
             wanted.setdefault(element.holder, set()).add(raw(element))
         for block in found:
-            is_told = not (block.is_chain or is_kept(block))
+            body = blocks.get(block)
+            is_told = not block.is_chain and body is not None and body.role is not Role.CLIENTS
             if is_told and self._kernel.elements(block.name) != wanted.get(block.name, set()):
                 altered.add(block)
         asleep = [f"table {TABLE}, which is dormant"] if self._kernel.is_dormant() else []
@@ -142,13 +142,13 @@ class ObservedTable:
         self._knowledge.note(Event.DISTRUSTED)
 
     def check(self, transaction: Transaction) -> None:
-        """Let the kernel look at the runs that a Service may be to blame for; ProgramFailed if it would refuse them."""
+        """Let the kernel look at the runs that a Service may be to blame for; OperationFailed if it would refuse them."""
         self._kernel.check(transaction.refusable)
 
     def apply(self, transaction: Transaction) -> None:
         """Run a transaction that was planned for the present state, and settle the delta.
 
-        ProgramFailed if a run is refused or its fate is unknown. The state tells what that means: it stays if the
+        OperationFailed if a run is refused or its fate is unknown. The state tells what that means: it stays if the
         kernel took nothing, and is UNREAD otherwise. It is UNREAD also if nothing but the removal of the last, which
         nothing leads to any more, failed.
         """
@@ -164,7 +164,7 @@ class ObservedTable:
                 self._rules.forget()
             self._rules.remember(transaction.written, transaction.deleted)
             others = self._count_others()
-        except ProgramFailed as failed:
+        except OperationFailed as failed:
             took_nothing = failed.is_verdict and self._kernel.commits == before
             self._knowledge.note(Event.REFUSED if took_nothing else Event.FAILED_MIDWAY)
             raise
@@ -178,7 +178,7 @@ class ObservedTable:
     def remove(self) -> None:
         """Delete the table with everything in it, whoever put it there; the state is ABSENT then.
 
-        KproxyError if the kernel refuses; the state stays then.
+        KernelRefused, as where a running program owns the table; the state stays then.
         """
         with self._counting():
             self._kernel.delete()
@@ -207,13 +207,13 @@ class ObservedTable:
             return
         try:
             self.check(transaction)
-        except ProgramFailed as failed:
+        except OperationFailed as failed:
             if failed.is_verdict or not all(run.commands for run in runs):
                 self._knowledge.note(Event.REFUSED)
                 raise
 
     def _take(self, run: Run) -> bool:
-        """Let a run take effect; whether it did. ProgramFailed, but not for a removal: False tells that one failed."""
+        """Let a run take effect; whether it did. OperationFailed, but not for a removal: False tells that one failed."""
         if run.waits_for_packets:
             self._kernel.let_packets_pass()
         if run.may_be_busy:
@@ -238,9 +238,9 @@ class ObservedTable:
             time.sleep(pause_s)
             try:
                 self._apply_or_divide(run)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 refused = failed
-                if "busy" not in failed.stderr:
+                if "busy" not in failed.said:
                     break
             else:
                 return True
@@ -252,7 +252,7 @@ class ObservedTable:
         for clients, endpoints in remembered(chains).items():
             try:
                 self._ours.count += self._kernel.forget(clients, endpoints)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 _log.warning(
                     "%s: clients may go back to endpoints that went: %s", self._kernel.family, failed
                 )

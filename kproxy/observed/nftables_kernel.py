@@ -15,7 +15,7 @@ from kproxy.values import Family
 class KernelTable(Protocol):
     """The table `kproxy` of one family, in one network namespace. One thread calls.
 
-    Reads that a commit of somebody else disturbs are made again; ProgramFailed if that does not end, or if the kernel
+    Reads that a commit of somebody else disturbs are made again; KernelRefused if that does not end, or if the kernel
     gives no answer.
     """
 
@@ -30,8 +30,8 @@ class KernelTable(Protocol):
         """Let a run take effect at once.
 
         ProgramFailed if the kernel refuses it, which `is_verdict` tells, and then nothing is changed. DoesNotFit if it
-        is more than a socket holds; then nothing is changed either. Any other ProgramFailed says nothing about the run:
-        it may be in effect. Elements alone that no socket holds may take effect in several commits.
+        is more than a socket holds; then nothing is changed either. Any other OperationFailed says nothing about the
+        run: it may be in effect. Elements alone that no socket holds may take effect in several commits.
         """
 
     def check(self, text: str) -> None:
@@ -40,7 +40,7 @@ class KernelTable(Protocol):
     def delete(self) -> None:
         """Delete the table with everything in it, whoever put it there; nothing happens if there is none.
 
-        KproxyError if the kernel refuses, as where a running program owns the table.
+        KernelRefused, as where a running program owns the table.
         """
 
     def generation(self) -> int:
@@ -70,7 +70,7 @@ class KernelTable(Protocol):
     def forget(self, clients: str, endpoints: Iterable[int]) -> bool:
         """Remove the clients that stay with these endpoints from a set of clients; whether that was a commit.
 
-        False if there is no such client or no such set. ProgramFailed if the kernel refuses.
+        False if there is no such client or no such set. KernelRefused if the clients stay.
         """
 
     def let_packets_pass(self) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed
 from kproxy.observed.nftables_kernel import KernelTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 
 
 class RememberedRules:
@@ -27,7 +28,7 @@ class RememberedRules:
         self.unsure.clear()
 
     def remember(self, written: Iterable[str], deleted: Iterable[str]) -> None:
-        """Read the chains that were just written, and drop those that were deleted; ProgramFailed as any read."""
+        """Read the chains that were just written, and drop those that were deleted; OperationFailed as any read."""
         for name in deleted:
             self._digests.pop(name, None)
             self.unsure.discard(name)
@@ -60,7 +61,7 @@ def intact_chains(kernel: KernelTable, chains: AbstractSet[Block], blocks: Block
         kernel.apply(made)
         wanted = kernel.expressions(REFERENCE_TABLE, chains)
         kernel.apply(gone)
-    except ProgramFailed:
+    except OperationFailed:
         return set()
     held = kernel.expressions(TABLE, chains)
     return {chain for chain in chains if held[chain] == wanted[chain]}

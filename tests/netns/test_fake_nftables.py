@@ -15,8 +15,9 @@ from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import NftTable
 from kproxy.ruleset.nftables.compiler import remembered
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.whole import refill, replace_all
 from kproxy.transaction.refusal import is_refusal
@@ -253,7 +254,7 @@ def test_chain_that_picks_is_compared_with_its_model_alike(filled: Pair, cluster
     for harm in ("", "insert rule ip kproxy pick-2 drop"):
         if harm:
             filled.harm(harm)
-        made, gone = reference_table(Family.IPV4, chains, cluster.table.blocks)
+        made, gone = reference_table(Family.IPV4, {*chains}, cluster.table.blocks)
         assert filled.apply(made)
         equal = filled.expressions_are_equal(chains)
         assert {chain: not (harm and chain.name == "pick-2") for chain in chains} == equal

@@ -361,7 +361,7 @@ def test_end_of_asking_ends_what_is_asked_and_starts_none_but_others_still_act(t
     done = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, timeout=BOUND_S, check=True
     )
-    about_to_end = "kproxy is about to end"
+    about_to_end = "kproxy is ending"
     assert [f"{about_to_end} True", about_to_end, "acts still"] == done.stdout.split("\n")[:3]
 
 

@@ -479,7 +479,7 @@ EVENTS = (Listed(Kind.NODE, (a_node(),)), Listed(Kind.SERVICE, ()), Changed(a_se
         (Store, "has_listed"),
         (loop, "view_node"),
         (loop, "tell_all"),
-        (loop, "Outcome"),
+        (loop, "SyncOutcome"),
         (Schedule, "began"),
         (Schedule, "request"),
         (Schedule, "wait_s"),
@@ -510,21 +510,21 @@ class Seen(Observer):
 
     def __init__(self) -> None:
         self.dirty: list[set[NamespacedName]] = []
-        self.lost: list[Event] = []
+        self.gone: list[Event] = []
 
     def synced(self, store: Store, dirty: Any, outcomes: Any) -> None:
         del store, outcomes
         self.dirty.append(set(dirty))
 
-    def missed(self, event: Event) -> None:
-        self.lost.append(event)
+    def lost(self, event: Event) -> None:
+        self.gone.append(event)
 
 
 def test_follower_that_fails_costs_neither_rules_nor_the_other_followers(
     running: Callable[..., Running], proxy: Remembering, failure: BaseException
 ) -> None:
     class Broken(Observer):
-        took = Once(lambda _: None, failure)
+        stored = Once(lambda _: None, failure)
         synced = Once(lambda *_: None, failure)
 
     seen = Seen()
@@ -552,7 +552,7 @@ def test_event_that_fails_each_time_is_left_out_and_makes_the_agent_not_ready(
     for event in (*EVENTS[:2], poison, EVENTS[2]):
         agent.emit(event)
     assert proxy.synced.wait(BOUND_S)
-    assert [poison] == seen.lost
+    assert [poison] == seen.gone
     (reason,) = health.condition().unready
     assert "a change of Service could not be taken in" in reason
     agent.emit(Listed(Kind.SERVICE, (a_service(),)))

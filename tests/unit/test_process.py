@@ -141,7 +141,7 @@ def test_program_in_a_relative_element_of_path_is_passed_over_and_that_is_told(
     assert process.find("own-program") is None
     with pytest.raises(EnvironmentLacking, match="own-program is not installed") as lacking:
         process.run(["own-program"])
-    assert f"PATH has {element!r}, which is no absolute path" in str(lacking.value)
+    assert f"PATH has {element!r}, which is not an absolute path" in str(lacking.value)
 
 
 def test_path_is_not_spoken_of_where_its_relative_elements_hold_no_such_program(

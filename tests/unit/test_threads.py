@@ -138,7 +138,7 @@ def test_thread_whose_failure_cannot_be_dealt_with_lives_again(
 
     kept = keep(Failing(Unspeakable(), 2), Need.RULES)
     assert kept.run.lives.wait(BOUND_S)
-    assert "so did dealing with that" in capfd.readouterr().err
+    assert "so did the handling of its failure" in capfd.readouterr().err
 
 
 def test_thread_that_ran_well_for_long_has_its_failures_forgiven(

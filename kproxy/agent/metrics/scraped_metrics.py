@@ -22,7 +22,7 @@ _PACKETS = {
 }
 
 
-class Programmed(Collector):
+class DesiredRuleCounts(Collector):
     """What the agent wants in the kernel. Counted from copies, because the agent's thread goes on changing it."""
 
     def __init__(self, desired: Mapping[Family, DesiredRuleset]) -> None:
@@ -46,7 +46,7 @@ def _rules(desired: DesiredRuleset) -> Counter[str]:
     return counts
 
 
-class CountedPackets(Collector):
+class PacketCounts(Collector):
     """The kernel's nfacct counters; `read` gives None for one that there is not."""
 
     def __init__(self, read: Callable[[str], int | None]) -> None:

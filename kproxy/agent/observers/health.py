@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.state.events import Changed, Deleted, Event, Listed
 from kproxy.state.objects import KIND_OF, Kind, Node
 from kproxy.state.store import Store
@@ -85,7 +85,7 @@ class Health(Observer):
         self._failures: dict[Family, str] = {}
         self._missed: set[Kind] = set()
 
-    def heard(self, event: Event) -> None:
+    def received(self, event: Event) -> None:
         """An event has come in, and waits to be programmed."""
         with self._lock:
             self._note_node(event)
@@ -96,7 +96,7 @@ class Health(Observer):
         self._queue()
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         """A family that failed stays queued; before its first success the kernel was looked at in any case."""
         del store, dirty
@@ -110,7 +110,7 @@ class Health(Observer):
                 else:
                     self._failures[family] = _failure(outcome)
 
-    def took(self, event: Event) -> None:
+    def stored(self, event: Event) -> None:
         match event:
             case Listed(kind=kind):
                 with self._lock:
@@ -118,7 +118,7 @@ class Health(Observer):
             case _:
                 pass
 
-    def missed(self, event: Event) -> None:
+    def lost(self, event: Event) -> None:
         """Until the next complete list of that kind the rules may lack something."""
         with self._lock:
             self._missed.add(_kind(event))
@@ -184,7 +184,7 @@ def _kind(event: Event) -> Kind:
     return KIND_OF[type(event.object)] if isinstance(event, Changed) else event.kind
 
 
-def _failure(outcome: Outcome) -> str:
+def _failure(outcome: SyncOutcome) -> str:
     """One line: the log has all of it."""
     report = outcome.report
     if report is None or report.error is None:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from kproxy.agent.http.port_conflict import taken
 from kproxy.agent.http.web import Listener, Page, WebServer
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.model.health import HealthCheck, health_check
 from kproxy.model.node import NodeView
 from kproxy.state.store import Store
@@ -48,7 +48,7 @@ class HealthCheckPorts(Observer):
         self._refused: dict[NamespacedName, tuple[int, int | None]] = {}
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         """Count again, open and close; nothing of it before any family's rules are in force."""
         self._pending |= dirty

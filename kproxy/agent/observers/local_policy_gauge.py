@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.errors import InvalidField
 from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan, Unserved, plan_service
@@ -23,7 +23,7 @@ class LocalPolicyGauge(Observer):
         self._counts: dict[Family, dict[NamespacedName, tuple[int, int]]] = {family: {} for family in Family}
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         for family, outcome in outcomes.items():
             is_same_node = self._nodes.get(family) == outcome.node

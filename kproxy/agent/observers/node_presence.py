@@ -42,7 +42,7 @@ class Presence(Observer):
         with self._lock:
             return (self._missing,) if self._missing else ()
 
-    def took(self, event: Event) -> None:
+    def stored(self, event: Event) -> None:
         match event:
             case Listed(kind=Kind.NODE, objects=objects, rejections=refused):
                 names = [each.key.name for each in objects]

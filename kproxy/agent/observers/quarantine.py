@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 
 from kproxy.agent.http.web import Page
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, UNKNOWN_KIND
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.errors import InvalidField
 from kproxy.sources.recorder import Happening
 from kproxy.state.events import Rejection
@@ -60,7 +60,7 @@ class Quarantine(Observer):
         self._posted_at: deque[float] = deque()
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         """Take in what the decoder refuses, and what templates and the kernel refused in this sync."""
         del dirty

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.model.silent import Silence, silences
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName
@@ -23,7 +23,7 @@ class SilentServices(Observer):
         self._told: dict[NamespacedName, set[str]] = {}
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         del outcomes
         news = self._news(silences(store, sorted(dirty)), dirty)

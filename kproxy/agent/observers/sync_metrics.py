@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from kproxy.agent.http.web import Page
 from kproxy.agent.metrics.client_metrics import ClientMetrics
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, Series
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.agent.proxy import SyncReport
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import KIND_OF, EndpointSlice, Kind
@@ -60,7 +60,7 @@ class Metrics(Observer):
     def lacks_local_endpoints(self, family: Family, policy: str, ports: int) -> None:
         self.series.without_local_endpoints.labels(family, policy).set(ports)
 
-    def took(self, event: Event) -> None:
+    def stored(self, event: Event) -> None:
         kind, count = _changes(event)
         if kind in self.series.changes:
             self._pending[kind] += count
@@ -77,7 +77,7 @@ class Metrics(Observer):
                 pass
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         del store, dirty
         for family, outcome in outcomes.items():
@@ -87,7 +87,7 @@ class Metrics(Observer):
             for gauge in self.series.pending.values():
                 gauge.set(0)
 
-    def _count_sync(self, family: Family, outcome: Outcome) -> None:
+    def _count_sync(self, family: Family, outcome: SyncOutcome) -> None:
         series, report = self.series, outcome.report
         if report is not None:
             self._count_report(family, report, verified=outcome.verified)

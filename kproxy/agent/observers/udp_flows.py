@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.errors import KproxyError
 from kproxy.kernel.netlink.conntrack import UdpFlows
 from kproxy.model.node import NodePortDispatch
@@ -62,7 +62,7 @@ class FlowCleaner(Observer):
         self._thread.end()
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         for family, outcome in outcomes.items():
             waiting = self._dirty[family]

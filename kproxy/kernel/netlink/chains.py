@@ -5,17 +5,17 @@ import hashlib
 import re
 import struct
 
-from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.errors import KernelRefused
 from kproxy.kernel.netlink.nfnetlink import (
     FIRST_ATTRIBUTE,
     NFPROTO,
     NFPROTO_UNSPEC,
-    Interrupted,
     Message,
     Netlink,
     attributes,
     first_but,
     patiently,
+    refusal,
     text_attribute,
 )
 from kproxy.ruleset.chain import Chain
@@ -33,29 +33,39 @@ _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYP
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
 _RULE_PLACE = {_RULE_HANDLE, 6, 8}  # and NFTA_RULE_POSITION, the handle of the rule before it, _PAD
 _GENERATION_ID = 1  # NFTA_GEN_ID
+_COMMIT_COUNT = "the commit count of nftables"
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
 
 
 def generation() -> int:
-    """A number that every change of any table in this network namespace moves on by one."""
-    with Netlink() as netlink:
-        return generation_by(netlink)
+    """The commit count: every change of any table in this network namespace, whoever makes it, adds one.
+
+    KernelRefused where the kernel does not tell it.
+    """
+    try:
+        with Netlink() as netlink:
+            return generation_by(netlink)
+    except OSError as refused:
+        raise refusal(_COMMIT_COUNT, refused) from refused
 
 
 def generation_by(netlink: Netlink) -> int:
     """The same, asked by a socket that is open."""
-    answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
+    try:
+        answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
+    except OSError as refused:
+        raise refusal(_COMMIT_COUNT, refused) from refused
     for kind, begin, end in attributes(answer):
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])
-    raise ProgramFailed("the kernel's answer to NFT_MSG_GETGEN", None, "it holds no generation")
+    raise KernelRefused(_COMMIT_COUNT, errno.EPROTO, "its answer holds none")
 
 
 def delete_table(family: Family, name: str) -> bool:
     """Delete a table with all that it holds, and look into no other; whether it was there.
 
-    KproxyError where the kernel refuses. Where there is no such table, nothing is committed.
+    KernelRefused where the kernel refuses. Where there is no such table, nothing is committed.
     """
     if not has_table(family, name):
         return False
@@ -67,7 +77,8 @@ def delete_table(family: Family, name: str) -> bool:
         if refused.errno == errno.ENOENT:  # somebody else was faster
             return False
         why = ": a program that runs owns it" if refused.errno == errno.EPERM else ""
-        raise KproxyError(f"table {name} cannot be deleted: {refused.strerror}{why}") from refused
+        said = f"{refused.strerror}{why}"
+        raise KernelRefused(f"the deletion of table {name}", refused.errno or 0, said) from refused
     return True
 
 
@@ -79,9 +90,7 @@ def has_table(family: Family, name: str) -> bool:
     except OSError as refused:
         if refused.errno == errno.ENOENT or refused.errno in _NO_NFTABLES:
             return False
-        raise ProgramFailed(
-            "the kernel's answer to NFT_MSG_GETTABLE", refused.errno, str(refused)
-        ) from refused
+        raise refusal(f"to tell of table {name}", refused) from refused
     return True
 
 
@@ -93,7 +102,7 @@ def chain_names(family: Family, table: str) -> list[str]:
 def chains(family: Family) -> list[Chain]:
     """All chains of a family (NFT_MSG_GETCHAIN), which the kernel cannot give by table.
 
-    A dump that others' changes interrupt is begun again; ProgramFailed if that goes on.
+    A dump that others' changes interrupt is begun again; KernelRefused if that goes on.
     """
 
     def dump() -> list[Chain]:
@@ -105,8 +114,7 @@ def chains(family: Family) -> list[Chain]:
     except OSError as refused:
         if refused.errno in _NO_NFTABLES:
             return []
-        code = None if isinstance(refused, Interrupted) else refused.errno
-        raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
+        raise refusal("the list of chains", refused) from refused
 
 
 def _chain_in(message: bytes) -> Chain:

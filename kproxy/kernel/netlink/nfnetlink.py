@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple, Self, TypeVar
 
+from kproxy.errors import KernelRefused
 from kproxy.values import Family
 
 _Read = TypeVar("_Read")
@@ -43,6 +44,11 @@ FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 
 class Interrupted(OSError):
     """The tables changed during a dump, whose answer may be incomplete; ask again."""
+
+
+def refusal(asked: str, refused: OSError) -> KernelRefused:
+    """The error to raise where the kernel refused what was asked, as `the list of chains`."""
+    return KernelRefused(asked, refused.errno or 0, refused.strerror or str(refused))
 
 
 def patiently(read: Callable[[], _Read]) -> _Read:

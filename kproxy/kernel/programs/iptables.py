@@ -17,6 +17,7 @@ from kproxy.kernel.programs import legacy_tables as xtables
 from kproxy.kernel.programs.lock_wait import LockWait
 from kproxy.ruleset.chain import BUILT_IN, Chain
 from kproxy.ruleset.iptables.chains import Ruleset
+from kproxy.transaction.iptables.cleaning import JumpRemoval, TableCleaning
 from kproxy.values import Family
 
 LOCK_WAIT_S = 5
@@ -104,16 +105,31 @@ class Iptables:
             return not count_rules(self.family, chain)
         return not self._rules(chain)
 
-    def delete_jumps(self, table: str, targets: Collection[str]) -> None:
-        """Remove the rules of built-in chains that lead to these chains."""
+    def jumps_to(self, targets: Collection[Chain]) -> list[JumpRemoval]:
+        """The removals of all rules of built-in chains that lead to these chains, which stand in one table."""
+        (table,) = {chain.table for chain in targets}
+        names = {chain.name for chain in targets}
         built_in = [Chain(table, name) for name in self.chain_names(table) if name in BUILT_IN]
-        if self.variant is Variant.NFT:
-            delete_jumps(self.family, built_in, targets)
+        return [removal for chain in built_in for removal in self._removals(chain) if removal.target in names]
+
+    def _removals(self, chain: Chain) -> list[JumpRemoval]:
+        """The removal of each rule of the chain that leads to another chain, in an order that fits their lines."""
+        if self.variant is Variant.LEGACY:
+            rules = self._rules(chain)
+            return [JumpRemoval(chain, target(rule), f"-D{rule.removeprefix('-A')}") for rule in rules]
+        # by their places, since iptables may have no words for a rule; the last place first, so that none moves
+        jumps = reversed(jumps_in(self.family, chain))
+        return [JumpRemoval(chain, jump.target, f"-D {chain.name} {jump.place}") for jump in jumps]
+
+    def delete_jumps(self, cleaning: TableCleaning) -> None:
+        """Remove the rules that lead to the chains which go; with iptables-nft also those that came since they were found."""
+        if not cleaning.jumps:
             return
-        jumps = [rule for chain in built_in for rule in self._rules(chain) if target(rule) in targets]
-        if jumps:
-            deletions = "".join(f"-D{rule.removeprefix('-A')}\n" for rule in jumps)
-            self.restore([f"*{table}\n{deletions}COMMIT\n"])
+        if self.variant is Variant.LEGACY:
+            self.restore([cleaning.text_of_jumps])
+        else:
+            chains = dict.fromkeys(jump.chain for jump in cleaning.jumps)
+            delete_jumps(self.family, chains, {jump.target for jump in cleaning.jumps})
 
     def lacks_jumps(self, jumps: Ruleset) -> bool:
         """Whether any of these rules seems to be missing from the kernel; one program run in all.

@@ -14,7 +14,7 @@ from typing import TypeVar
 from weakref import finalize
 
 from kproxy import process
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.netlink.chains import RuleReader, chain_names, delete_table, generation_by
 from kproxy.kernel.netlink.elements import (
     SUBSYSTEM,
@@ -30,6 +30,7 @@ from kproxy.kernel.netlink.nfnetlink import (
     Netlink,
     attributes,
     patiently,
+    refusal,
     send_room,
     text_attribute,
     too_long,
@@ -93,14 +94,13 @@ class NftTable:
         self.commits += 1
 
     def _commit_divided(self, parts: Sequence[Sequence[ElementCommand]]) -> None:
-        """Commit the parts in this order, as many at once as the socket takes; NoVerdict may follow some successes."""
+        """Commit the parts in this order, as many at once as the socket takes; KernelRefused may follow some successes."""
         try:
             self.commit(chain.from_iterable(parts))
         except (OSError, struct.error) as refused:
             if not _is_too_long(refused) or len(parts) == 1:
-                raise NoVerdict(
-                    "a part of a netlink batch", getattr(refused, "errno", 0), str(refused)
-                ) from refused
+                number = (refused.errno or 0) if isinstance(refused, OSError) else errno.EINVAL
+                raise KernelRefused("a part of a change", number, str(refused)) from refused
             middle = len(parts) // 2
             self._commit_divided(parts[:middle])
             self._commit_divided(parts[middle:])
@@ -162,7 +162,7 @@ class NftTable:
     def forget(self, clients: str, endpoints: Iterable[int]) -> bool:
         """Let nobody in this set of clients stay with these endpoints any more; whether anybody did.
 
-        In a set that somebody floods not all are found. ProgramFailed where the kernel refuses.
+        In a set that somebody floods not all are found. KernelRefused where the kernel refuses.
         """
         numbers = tuple(each.to_bytes(4, sys.byteorder) for each in endpoints)
 
@@ -172,7 +172,7 @@ class NftTable:
                 found = chain.from_iterable(map(elements_in, islice(listed, _MOST_MESSAGES)))
                 return [key for key, _ in found if key.endswith(numbers)]
 
-        complaint: OSError = Interrupted()
+        complaint: OSError = Interrupted(errno.EINTR, os.strerror(errno.EINTR))
         for _ in range(_TRIES):
             keys: list[bytes] = _read_or(theirs, [])
             try:
@@ -183,7 +183,7 @@ class NftTable:
                 complaint = refused
                 if refused.errno != errno.ENOENT:  # as for somebody whose time is over since
                     break
-        raise ProgramFailed("the netlink batch that forgets clients", None, str(complaint)) from complaint
+        raise refusal("to forget clients", complaint) from complaint
 
     def digests(self, chains: Collection[str]) -> dict[str, bytes]:
         """For each chain what changes if a rule of it does, or its hook; empty if it is not there."""
@@ -226,21 +226,17 @@ def _nft(command: Sequence[str], text: str, timeout_s: float) -> None:
         raise explained(failed) from failed
 
 
-class NoVerdict(ProgramFailed):
-    """A failure for which no Service is at fault."""
+class DoesNotFit(ProgramFailed):
+    """A change is more than a socket of `nft` takes at once, and we may not enlarge it; nothing is changed.
 
-    @property
-    def is_verdict(self) -> bool:
-        return False
-
-
-class DoesNotFit(NoVerdict):
-    """A change is more than a socket of `nft` takes at once, and we may not enlarge it; nothing is changed."""
+    No Service is at fault.
+    """
 
     def __init__(self, failed: ProgramFailed, needed: int, room: int) -> None:
         super().__init__(
             failed.program, failed.exit_code, f"{failed.stderr.strip()}; {too_long(needed, room)}"
         )
+        self.is_verdict = False
 
 
 def _size(text: str) -> int:
@@ -263,7 +259,7 @@ def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
     except OSError as refused:
         if refused.errno == errno.ENOENT:
             return missing
-        raise ProgramFailed("the netlink dump of our table", None, str(refused)) from refused
+        raise refusal("the list of our table", refused) from refused
 
 
 def _holder(message: bytes) -> Block | None:

@@ -3,16 +3,19 @@
 import re
 from contextlib import suppress
 from itertools import chain as chain_up
+from typing import TYPE_CHECKING
 
 from kproxy import process
 from kproxy.errors import KproxyError
 from kproxy.kernel.netlink.chains import chains
 from kproxy.kernel.netlink.jumps import count_iptables_rules
 from kproxy.kernel.programs.iptables import Variant
-from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.ownership import SERVICES, tells_the_variant
 from kproxy.values import Family
 
-_HINTS = ("KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY")
+if TYPE_CHECKING:
+    from kproxy.ruleset.chain import Chain
+
 _PROGRAMS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 _NFT_TABLES = ("filter", "nat", "mangle", "raw", "security")
 _VERSION = re.compile(r"iptables v\d\S*( \(nf_tables\))?")
@@ -51,10 +54,10 @@ class _NftRules:
 
     def has_hint(self) -> bool:
         found = chain_up.from_iterable(self._chains.values())
-        return any(chain.table == "mangle" and chain.name.startswith(_HINTS) for chain in found)
+        return any(chain.table == "mangle" and tells_the_variant(chain.name) for chain in found)
 
     def has_services(self) -> bool:
-        return any(Chain("nat", "KUBE-SERVICES") in found for found in self._chains.values())
+        return any(SERVICES in found for found in self._chains.values())
 
     def count(self) -> int:
         return sum(count_iptables_rules(family, table) for family in self._chains for table in _NFT_TABLES)
@@ -67,7 +70,9 @@ class _LegacyRules:
         self._lines = [line for name in _PROGRAMS.values() for line in _saved(f"{name}-legacy-save")]
 
     def has_hint(self) -> bool:
-        return any(line.startswith(tuple(f":{hint}" for hint in _HINTS)) for line in self._lines)
+        return any(
+            line.startswith(":") and tells_the_variant(line[1:].partition(" ")[0]) for line in self._lines
+        )
 
     def count(self) -> int:
         return sum(line.startswith("-A") for line in self._lines)

@@ -14,7 +14,7 @@ from kproxy.model.plan import Plans, ServicePortPlan, plan_service
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import BlockWriter
 from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Contents, Element, spelled_out
+from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Contents, Element, Key, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
@@ -33,9 +33,9 @@ _NOT_SERVED = Served()
 
 
 class TableChange(Struct):
-    """What differs between two states of a table: blocks as text or None, elements that go and that come."""
+    """What differs between two states of a table: blocks, where None is none, elements that go and that come."""
 
-    blocks: dict[Block, tuple[str | None, str | None]] = field(default_factory=dict)
+    blocks: dict[Block, tuple[Body | None, Body | None]] = field(default_factory=dict)
     deleted: list[Element] = field(default_factory=list)
     added: list[Element] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class TableParts(NamedTuple):
     number of those that add it.
     """
 
-    blocks: MutableMapping[Block, str]
+    blocks: MutableMapping[Block, Body]
     frontends: MutableMapping[Frontend, Served]
     marks: MutableMapping[Element, int]
 
@@ -82,7 +82,7 @@ class DesiredTable:
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picks] = Counter()
-        self._node_blocks: dict[Block, str] = {}
+        self._node_blocks: dict[Block, Body] = {}
         self._node_marks: tuple[Element, ...] = ()
         self.service_ports = 0
         self.blocks, self._frontends, self._marks = parts or TableParts({}, {}, {})
@@ -133,7 +133,9 @@ class DesiredTable:
             self._put_block(block, None)
         self._node_blocks = node_blocks
         self._put_blocks(node_blocks)
-        marks = tuple(Element("nodeport-ips", each) for each in circumstances.node.node_ports.addresses)
+        marks = tuple(
+            Element("nodeport-ips", Key(NOWHERE, each)) for each in circumstances.node.node_ports.addresses
+        )
         self._count_marks(self._node_marks, marks)
         self._node_marks = marks
         for part in self._uses:
@@ -181,15 +183,15 @@ class DesiredTable:
         """The same elements, numbered ones together."""
         return contents_of_parts(self._frontends.items(), self._marks)
 
-    def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, str]]:
+    def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, Body]]:
         frontends: dict[Frontend, Served] = {}
-        blocks: dict[Block, str] = {}
+        blocks: dict[Block, Body] = {}
         marks: set[Element] = set()
         for plan in plans:
             for frontend, served in frontends_of(plan):
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
-            marks.add(Element("cluster-ips", plan.cluster_ip))
+            marks.add(Element("cluster-ips", Key(NOWHERE, plan.cluster_ip)))
             marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
@@ -215,7 +217,7 @@ class DesiredTable:
         claims = [self._placed[name].frontends[frontend] for name in sorted(names)]
         if len(claims) <= 1:  # as it nearly always is
             return claims[0] if claims else _NOT_SERVED
-        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.chain))
+        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.verdict))
         return reduce(_merged, claims, best)
 
     def _serve(self, frontend: Frontend, served: Served) -> None:
@@ -249,7 +251,7 @@ class DesiredTable:
             for needed in part.needed:
                 self._leave(needed)
 
-    def _written(self, part: Way | Picks) -> dict[Block, str]:
+    def _written(self, part: Way | Picks) -> dict[Block, Body]:
         return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picks_blocks(part)
 
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
@@ -264,25 +266,25 @@ class DesiredTable:
             else:
                 marks[mark] -= 1
 
-    def _put_blocks(self, blocks: dict[Block, str]) -> None:
-        for block, text in blocks.items():
-            self._put_block(block, text)
+    def _put_blocks(self, blocks: dict[Block, Body]) -> None:
+        for block, body in blocks.items():
+            self._put_block(block, body)
 
-    def _put_block(self, block: Block, text: str | None) -> None:
-        if text is not None:
-            self.blocks[block] = text
+    def _put_block(self, block: Block, body: Body | None) -> None:
+        if body is not None:
+            self.blocks[block] = body
         elif block in self.blocks:
             del self.blocks[block]
 
 
 def _merged(first: Served, other: Served) -> Served:
     """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
-    return replace(first, firewall=other.firewall) if other.firewall and not first.firewall else first
+    return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 
 def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
     """That a packet of this endpoint may come back to it, by whichever Service."""
     return Element(
         "hairpin-endpoints",
-        f"{backend.address} . {backend.address} . {plan.name.protocol.lower()} . {backend.port}",
+        Key(backend.address, backend.address, plan.name.protocol.lower(), backend.port),
     )

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from kproxy.ruleset.nftables.desired import TableChange, TableParts, contents_of_parts
 from kproxy.ruleset.nftables.frontends import Frontend, Served, contents_of
-from kproxy.ruleset.nftables.table import Block, Element, spelled_out
+from kproxy.ruleset.nftables.table import Block, Body, Element, spelled_out
 from kproxy.transaction.delta import Delta
 
 _NOT_SERVED = Served()
 _DOUBTED = ""
-"""Stands for the rules of a chain that somebody else may have changed; no chain of ours is desired empty."""
+"""Stands for the text of a chain that somebody else may have changed; no chain of ours is desired empty."""
 
 
 class TableDelta:
@@ -20,7 +20,7 @@ class TableDelta:
     """
 
     def __init__(self) -> None:
-        self._blocks = Delta[Block, str]()
+        self._blocks = Delta[Block, Body]()
         self._frontends = Delta[Frontend, Served]()
         self._marks = Delta[Element, int]()
         self.desired = TableParts(self._blocks.desired, self._frontends.desired, self._marks.desired)
@@ -52,14 +52,15 @@ class TableDelta:
 
     def doubt(self, chains: Iterable[str]) -> None:
         """The kernel may hold other rules in these chains, so they are pending, even if nobody changed them."""
-        blocks = self._blocks
-        named = {Block("chain", name) for name in chains} - blocks.pending
-        blocks.holds({block: _DOUBTED for block in named if block in blocks.observed})
+        desired = self._blocks.desired
+        named = {Block("chain", name) for name in chains} - self._blocks.pending
+        held = {block: desired[block] for block in named if block in desired}
+        self._blocks.holds({block: body._replace(text=_DOUBTED) for block, body in held.items()})
 
     @property
-    def observed_blocks(self) -> dict[Block, str]:
+    def observed_blocks(self) -> dict[Block, Body]:
         """The blocks that the kernel holds, with the text from which they were made."""
-        return {block: text for block, text in self._blocks.observed.items() if text is not None}
+        return {block: body for block, body in self._blocks.observed.items() if body is not None}
 
     def observed_elements(self) -> Iterator[Element]:
         """Every element that the kernel holds, but for the clients that are remembered."""

@@ -93,7 +93,7 @@ def test_boolean_in_quotes_is_wrong_input(api: StubApi, tmp_path: Path) -> None:
     done = rendered("--kubeconfig", str(path))
     said = (
         f"kproxy: the kubeconfig {path} cannot be used: clusters[0] 'stub': insecure-skip-tls-verify: "
-        "true or false is wanted, and it is text; write true or false without quotes\n"
+        "true or false is expected, and it is text; write true or false without quotes\n"
     )
     assert (2, "", said) == (done.returncode, done.stdout, done.stderr)
 

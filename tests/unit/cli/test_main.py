@@ -62,7 +62,7 @@ def test_wrong_input_ends_with_2_and_one_sentence(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("-f", ".", "--from-cluster"), "-f and --from-cluster exclude each other: leave out one of them"),
-        ((), "say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster"),
+        ((), "name the source of the Services: -f FILE, -f DIR, -f - for stdin, or --from-cluster"),
         (
             ("-f", "-", "--before", "-"),
             "-f - and --before - would both read stdin; write one of the two into a file",
@@ -153,7 +153,7 @@ def test_configuration_with_an_error_is_named(tmp_path: Path) -> None:
     configuration = tmp_path / "config.yaml"
     for text, told in (
         ("a: [", "line 2, column 1: while parsing"),
-        ("a: 1\n---\nb: 1\n", "this holds 2 documents"),
+        ("a: 1\n---\nb: 1\n", "this has 2 documents"),
         ("5", "a KubeProxyConfiguration is"),
     ):
         configuration.write_text(text)

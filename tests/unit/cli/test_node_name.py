@@ -41,7 +41,7 @@ def test_node_name_is_in_lower_case_and_without_blanks_around_it(given: str, exp
 @pytest.mark.parametrize("given", ["", *REFUSED])
 def test_chosen_node_that_is_no_name_is_refused_with_a_reason(given: str) -> None:
     with pytest.raises(
-        InputError, match=r"^--node: .* is no DNS subdomain.*; give the name of a Node"
+        InputError, match=r"^--node: .* is not a DNS subdomain.*; give the name of a Node"
     ) as refused:
         node_name(Configuration(), given)
     assert "\n" not in str(refused.value)
@@ -52,7 +52,7 @@ def test_chosen_node_that_is_no_name_is_refused_with_a_reason(given: str) -> Non
 
 @pytest.mark.parametrize("given", REFUSED)
 def test_hostname_override_that_is_no_name_is_refused_with_a_reason(given: str) -> None:
-    with pytest.raises(InputError, match=r"^hostnameOverride: .* is no DNS subdomain"):
+    with pytest.raises(InputError, match=r"^hostnameOverride: .* is not a DNS subdomain"):
         node_name(Configuration(hostname_override=given))
 
 

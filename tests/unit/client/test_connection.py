@@ -127,7 +127,7 @@ def test_server_without_tls_is_said(kubeconfig: Path) -> None:
         said = str(failure(connect(kubeconfig, f"https://127.0.0.1:{plain.server_address[1]}")))
         thread.join()
     assert (
-        "TLS fails, as the server answers without it; correct the port of the address in the kubeconfig"
+        "TLS fails, because the server answers without TLS; correct the port of the address in the kubeconfig"
         in said
     )
 

@@ -35,7 +35,7 @@ def test_content_type_that_we_read_is_taken(text: str) -> None:
     "text", ["application/yaml", "application/cbor", "json", f"{JSON}, {PROTOBUF}", f"{JSON}\r\nX: y", "*/*"]
 )
 def test_content_type_that_we_cannot_read_is_refused_by_its_name(text: str) -> None:
-    with pytest.raises(InputError, match="is none of application/json, application/vnd") as refused:
+    with pytest.raises(InputError, match="is not one of application/json, application/vnd") as refused:
         check_content_type(text)
     assert str(refused.value).isprintable()
 
@@ -51,11 +51,11 @@ def test_list_of_types_that_we_read_is_taken(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f"{PROTOBUF},application/yaml", "'application/yaml' is none of"),
+        (f"{PROTOBUF},application/yaml", "'application/yaml' is not one of"),
         (f"{JSON};as=Table;v=v1;g=meta.k8s.io", "'as=Table' is no preference"),
         (f"{JSON};q=2", "'q=2' is no preference"),
-        (f"{JSON},", "'' is none of"),
-        (f"{JSON}\r\nAuthorization: x", "is none of"),
+        (f"{JSON},", "'' is not one of"),
+        (f"{JSON}\r\nAuthorization: x", "is not one of"),
         (f"{JSON};q=0.5\n", "is no preference"),
     ],
 )

@@ -129,7 +129,7 @@ def test_page_of_a_proxy_is_refused_by_its_type() -> None:
             _,
         ),
         pytest.raises(
-            ApiFailed, match=r"'text/html' is none of application/json.*; check what stands between us"
+            ApiFailed, match=r"'text/html' is not one of application/json.*; check the proxies between us"
         ),
     ):
         listed(connection)
@@ -149,8 +149,8 @@ def test_type_that_no_terminal_should_see_is_escaped() -> None:
     [
         (gzip.compress(WEB)[:-4], "gzip", "its gzip ends in the middle"),
         (WEB, "gzip", "it is no gzip"),
-        (gzip.compress(WEB), "deflate", "compressed by 'deflate', for which we did not ask"),
-        (gzip.compress(WEB), "br", "compressed by 'br', for which we did not ask"),
+        (gzip.compress(WEB), "deflate", "compressed by 'deflate', and we did not ask for that"),
+        (gzip.compress(WEB), "br", "compressed by 'br', and we did not ask for that"),
     ],
 )
 def test_body_that_cannot_be_unpacked_is_refused_with_the_reason(

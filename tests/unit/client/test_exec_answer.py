@@ -101,26 +101,26 @@ CERTIFICATE, KEY = {"clientCertificateData": PAIR.certificate}, {"clientKeyData"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "0 bytes that are no ExecCredential in JSON"),
-        ("sesame-open", "11 bytes that are no ExecCredential in JSON"),
+        ("", "0 bytes that are not an ExecCredential in JSON"),
+        ("sesame-open", "11 bytes that are not an ExecCredential in JSON"),
         (
             "Welcome!\n" + credential(TOKEN),
-            "that are no ExecCredential in JSON; let it write nothing else to stdout",
+            "that are not an ExecCredential in JSON; the plugin must write only that to stdout",
         ),
-        (credential(TOKEN) + "\nbye", "that are no ExecCredential in JSON"),
-        (credential(TOKEN)[:-2], "that are no ExecCredential in JSON"),
-        (YAML + "\n- sesame-open", "that are no ExecCredential in JSON"),
-        ('"sesame-open"', "13 bytes that are no ExecCredential in JSON"),
+        (credential(TOKEN) + "\nbye", "that are not an ExecCredential in JSON"),
+        (credential(TOKEN)[:-2], "that are not an ExecCredential in JSON"),
+        (YAML + "\n- sesame-open", "that are not an ExecCredential in JSON"),
+        ('"sesame-open"', "13 bytes that are not an ExecCredential in JSON"),
         (YAML.replace("sesame-open", "7"), r"got `int` - at `\$.status.token`"),
-        ("{}", "answers with no kind; wanted is ExecCredential"),
-        (credential(TOKEN, kind="Sesame-open"), "answers with another kind; wanted is ExecCredential"),
+        ("{}", "answers with no kind instead of ExecCredential"),
+        (credential(TOKEN, kind="Sesame-open"), "answers with another kind instead of ExecCredential"),
         (credential(TOKEN, api_version=V1BETA1), f"answers with apiVersion {V1BETA1} instead of {V1}"),
         (
             credential(TOKEN, api_version="sesame-open"),
             f"answers with apiVersion another one instead of {V1}",
         ),
         (credential(TOKEN, api_version=""), f"answers with apiVersion none instead of {V1}"),
-        (credential(None), "answers without a status; see whether it could log in"),
+        (credential(None), "answers without a status; check that it could log in"),
         (
             credential([]),
             r"a malformed ExecCredential: Expected `object \| null`, got `array` - at `\$.status`",
@@ -132,14 +132,14 @@ CERTIFICATE, KEY = {"clientCertificateData": PAIR.certificate}, {"clientKeyData"
             credential({"token": 7}),
             r"malformed ExecCredential: Expected `str \| null`, got `int` - at `\$.status.token`",
         ),
-        (credential({"token": "sesame\nopen"}), "holds signs that no token has"),
+        (credential({"token": "sesame\nopen"}), "holds characters that no token has"),
         (
             credential({**TOKEN, **CERTIFICATE}),
-            "answers with a client certificate and no key; both are wanted, or none",
+            "answers with a client certificate and no key; give both or neither",
         ),
         (
             credential({**TOKEN, **KEY}),
-            "answers with a client key and no certificate; both are wanted, or none",
+            "answers with a client key and no certificate; give both or neither",
         ),
         (
             credential({**CERTIFICATE, "clientKeyData": OTHER.key}),
@@ -154,10 +154,10 @@ CERTIFICATE, KEY = {"clientCertificateData": PAIR.certificate}, {"clientKeyData"
             credential({**TOKEN, "expirationTimestamp": "2026-11-27T14:00:00"}),
             r"at `\$.status.expirationTimestamp`",
         ),
-        ("[" * 100_000, "that are no ExecCredential in JSON"),
-        ('{"a":' * 100_000, "that are no ExecCredential in JSON"),
-        ("kind: " + "[" * 5_000, "that are no ExecCredential in JSON"),
-        ("kind: &a [*a]\nstatus: {token: sesame-open}", "that are no ExecCredential in JSON"),
+        ("[" * 100_000, "that are not an ExecCredential in JSON"),
+        ('{"a":' * 100_000, "that are not an ExecCredential in JSON"),
+        ("kind: " + "[" * 5_000, "that are not an ExecCredential in JSON"),
+        ("kind: &a [*a]\nstatus: {token: sesame-open}", "that are not an ExecCredential in JSON"),
     ],
 )
 def test_other_answer_is_refused_without_a_word_of_it(text: str, said: str) -> None:
@@ -170,5 +170,5 @@ def test_other_answer_is_refused_without_a_word_of_it(text: str, said: str) -> N
 
 
 def test_answer_that_is_no_utf_8_is_refused() -> None:
-    with pytest.raises(InputError, match="4 bytes that are no ExecCredential"):
+    with pytest.raises(InputError, match="4 bytes that are not an ExecCredential"):
         decode_answer(b"\xff\xfe{}", V1, NAMED)

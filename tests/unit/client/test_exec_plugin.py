@@ -193,8 +193,8 @@ def test_certificate_of_a_plugin_is_given_and_its_rotation_noted(
     ("script", "said", "called"),
     [
         ("echo some; echo 'no way' >&2; echo >&2; exit 3", "it failed with exit code 3: no way", 3),
-        ("exit 1", "it failed with exit code 1, without a word; run it by hand to see why", 1),
-        ("kill -SEGV $$", "signal 11 ended it, without a word; run it by hand to see why", -1),
+        ("exit 1", "it failed with exit code 1, without a message; run it by hand to see why", 1),
+        ("kill -SEGV $$", "signal 11 ended it, without a message; run it by hand to see why", -1),
         ("printf 'a\\033[31mb\\tc' >&2; exit 1", r"it failed with exit code 1: 'a\x1b[31mb c'", 1),
         ("printf '\\377' >&2; exit 1", "it failed with exit code 1: \ufffd", 1),
     ],
@@ -244,12 +244,14 @@ def test_missing_plugin_is_told_with_its_hint(
 
 @pytest.mark.parametrize("command", ["/" + "x" * 5000, "x" * 5000, "/etc", "/etc/hosts/x"])
 def test_command_that_no_program_can_be_is_told(command: str, program: PluginProgram) -> None:
-    assert "is no program that we may run" in failure(replace(program.config(), command=command))
+    assert "is not a program that we may run" in failure(replace(program.config(), command=command))
 
 
 def test_command_that_holds_its_arguments_is_told(program: PluginProgram) -> None:
     said = failure(replace(program.config(), command="aws eks get-token"))
-    assert said.endswith("aws eks get-token is no program that we may run; put its arguments into exec.args")
+    assert said.endswith(
+        "aws eks get-token is not a program that we may run; put its arguments into exec.args"
+    )
 
 
 def test_command_with_a_slash_is_found_from_the_folder_of_the_kubeconfig(
@@ -260,7 +262,7 @@ def test_command_with_a_slash_is_found_from_the_folder_of_the_kubeconfig(
     monkeypatch.chdir(tmp_path / "elsewhere")
     for command in ("./plugin", "elsewhere/../plugin"):
         assert {"Authorization": "Bearer sesame"} == credentials_by(command, tmp_path).headers()
-    with pytest.raises(EnvironmentLacking, match="is no program that we may run"):
+    with pytest.raises(EnvironmentLacking, match="is not a program that we may run"):
         credentials_by("../plugin", tmp_path).headers()
 
 
@@ -288,7 +290,7 @@ def test_command_without_a_slash_is_found_by_path_alone(
     bare = replace(program.config(), command="plugin")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", ".:/usr/bin:/bin")
-    assert "(PATH has '.', which is no absolute path: the plugin there is not used)" in failure(bare)
+    assert "(PATH has '.', which is not an absolute path: the plugin there is not used)" in failure(bare)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert "Bearer sesame" == bearer(ExecPlugin(bare))
 
@@ -297,7 +299,7 @@ def test_command_without_a_slash_is_found_by_path_alone(
 def test_file_that_may_not_be_run_is_no_plugin(mode: int, program: PluginProgram) -> None:
     program.gives(token="sesame")
     program.path.chmod(mode)
-    assert "is no program that we may run" in failure(program.config())
+    assert "is not a program that we may run" in failure(program.config())
 
 
 def seen_by(program: PluginProgram, config: ExecConfig) -> dict[str, Any]:
@@ -386,7 +388,7 @@ def test_plugin_that_needs_a_person_is_not_run_without_a_terminal(program: Plugi
         check=False,
     )
     assert (
-        "(exec.interactiveMode is Always), and stdin is no terminal; take a plugin that needs nobody"
+        "(exec.interactiveMode is Always), and stdin is not a terminal; use a plugin that needs no person"
         in done.stderr
     )
     assert 0 == program.runs
@@ -474,5 +476,5 @@ def test_long_words_of_the_last_line_are_masked_and_others_kept(program: PluginP
 def test_garbage_is_refused_without_a_word_of_it(version: str, program: PluginProgram) -> None:
     program.prints(f"Welcome! {SECRET}")
     said = failure(replace(program.config(), api_version=version))
-    assert "answers with 25 bytes that are no ExecCredential in JSON" in said
+    assert "answers with 25 bytes that are not an ExecCredential in JSON" in said
     assert SECRET not in said

@@ -123,7 +123,7 @@ def test_certificate_without_our_name_is_about_the_address_and_the_name(name: st
 def test_server_that_wants_a_client_certificate_says_so() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}")
-    assert "it wants a client certificate; name one for the user of the settings" in sentence
+    assert "it needs a client certificate; name one for the user of the settings" in sentence
 
 
 def test_client_certificate_that_has_expired_is_to_be_renewed() -> None:
@@ -138,7 +138,7 @@ def test_server_that_speaks_something_else_than_tls_is_about_the_port() -> None:
     with raw_server(greets_as_ssh_does) as port:
         sentence = said(f"https://127.0.0.1:{port}")
     assert (
-        "TLS fails, as the server answers without it; correct the port of the address in the settings"
+        "TLS fails, because the server answers without TLS; correct the port of the address in the settings"
         in sentence
     )
 
@@ -146,7 +146,10 @@ def test_server_that_speaks_something_else_than_tls_is_about_the_port() -> None:
 def test_server_that_hangs_up_amid_tls_is_said() -> None:
     with raw_server(hangs_up) as port:
         sentence = said(f"https://127.0.0.1:{port}")
-    assert "TLS fails, as the server hangs up; check that an API server listens at the address in" in sentence
+    assert (
+        "TLS fails, because the server hangs up; check that an API server listens at the address in"
+        in sentence
+    )
 
 
 @pytest.mark.parametrize("serve", [answers_as_go_does_without_tls, hangs_up, greets_as_ssh_does])

@@ -722,152 +722,152 @@ BAD = [
         "quoted boolean",
         "sigs.k8s.io/json, literalStore",
         kubeconfig({"insecure-skip-tls-verify": "false", **CA}),
-        r"clusters\[0\] 'home': insecure-skip-tls-verify: true or false is wanted, and it is text",
+        r"clusters\[0\] 'home': insecure-skip-tls-verify: true or false is expected, and it is text",
     ),
     Row(
         "number as a boolean",
         "sigs.k8s.io/json, literalStore",
         kubeconfig({"insecure-skip-tls-verify": 0}),
-        "insecure-skip-tls-verify: true or false is wanted, and it is a number",
+        "insecure-skip-tls-verify: true or false is expected, and it is a number",
     ),
     Row(
         "quoted boolean for compression",
         "sigs.k8s.io/json, literalStore",
         kubeconfig({"disable-compression": "no"}),
-        "disable-compression: true or false is wanted",
+        "disable-compression: true or false is expected",
     ),
     Row(
         "number as a server",
         "sigs.k8s.io/json, literalStore",
         kubeconfig({"server": 1}),
-        r"clusters\[0\] 'home': server: text is wanted, and it is a number",
+        r"clusters\[0\] 'home': server: text is expected, and it is a number",
     ),
     Row(
         "number as a token",
         "sigs.k8s.io/json, literalStore",
         kubeconfig(user={"token": 31337}),
-        r"users\[0\] 'admin': token: text is wanted, and it is a number; quote",
+        r"users\[0\] 'admin': token: text is expected, and it is a number; quote",
     ),
     Row(
         "octal number as a password",
         "goyaml.v2 resolve.go",
         b"users: [{user: {username: a, password: 0777}}]",
-        "password: text is wanted, and it is a number",
+        "password: text is expected, and it is a number",
     ),
     Row(
         "number with underscores as a token",
         "goyaml.v2 resolve.go",
         b"users: [{user: {token: 1_000}}]",
-        "token: text is wanted, and it is a number",
+        "token: text is expected, and it is a number",
     ),
     Row(
         "boolean of YAML 1.1 as a name",
         "goyaml.v2 resolve.go",
         b"users: [{name: no}]",
-        r"users\[0\]: name: text is wanted, and it is true or false",
+        r"users\[0\]: name: text is expected, and it is true or false",
     ),
     Row(
         "boolean of YAML 1.1 as a server's name",
         "goyaml.v2 resolve.go",
         b"clusters: [{cluster: {tls-server-name: on}}]",
-        "tls-server-name: text is wanted",
+        "tls-server-name: text is expected",
     ),
     Row(
         "number as a context",
         "sigs.k8s.io/json, literalStore",
         {**kubeconfig(), "current-context": 7},
-        "current-context: text is wanted",
+        "current-context: text is expected",
     ),
     Row(
         "text as a list",
         "sigs.k8s.io/json, array",
         {**kubeconfig(), "users": "admin"},
-        "users: a list is wanted, and it is text",
+        "users: a list is expected, and it is text",
     ),
     Row(
         "mapping as a list",
         "sigs.k8s.io/json, object",
         {**kubeconfig(), "clusters": {"home": {}}},
-        "clusters: a list is wanted, and it is a mapping",
+        "clusters: a list is expected, and it is a mapping",
     ),
     Row(
         "text as an entry",
         "sigs.k8s.io/json, literalStore",
         {**kubeconfig(), "contexts": ["here"]},
-        r"contexts\[0\]: a mapping is wanted, and it is text",
+        r"contexts\[0\]: a mapping is expected, and it is text",
     ),
     Row(
         "list as a cluster",
         "sigs.k8s.io/json, array",
         kubeconfig([]),
-        r"clusters\[0\] 'home': a mapping is wanted",
+        r"clusters\[0\] 'home': a mapping is expected",
     ),
     Row(
         "wrong type in an entry that is not used",
         "sigs.k8s.io/json, the whole file",
         {**kubeconfig(), "users": [*kubeconfig()["users"], {"name": "other", "user": {"token": [CANARY]}}]},
-        r"users\[1\] 'other': token: text is wanted, and it is a list",
+        r"users\[1\] 'other': token: text is expected, and it is a list",
     ),
     Row(
         "text as groups",
         "sigs.k8s.io/json, literalStore",
         kubeconfig(user={"as": "a", "as-groups": "b"}),
-        "as-groups: a list is wanted",
+        "as-groups: a list is expected",
     ),
     Row(
         "text as an extra",
         "sigs.k8s.io/json, literalStore",
         kubeconfig(user={"as": "a", "as-user-extra": {"k": "v"}}),
-        r"as-user-extra\[...\]: a list is wanted",
+        r"as-user-extra\[...\]: a list is expected",
     ),
     Row(
         "text as a plugin",
         "sigs.k8s.io/json, literalStore",
         kubeconfig(user={"exec": "aws"}),
-        "exec: a mapping is wanted",
+        "exec: a mapping is expected",
     ),
     Row(
         "number in a plugin's environment",
         "sigs.k8s.io/json, literalStore",
         kubeconfig(user={"exec": {"env": [{"name": "A", "value": 1}]}}),
-        r"exec.env\[0\].value: text is wanted",
+        r"exec.env\[0\].value: text is expected",
     ),
-    Row("list as the whole", "sigs.k8s.io/json, array", b"- a", "a mapping is wanted, and it is a list"),
+    Row("list as the whole", "sigs.k8s.io/json, array", b"- a", "a mapping is expected, and it is a list"),
     Row(
         "text as the whole",
         "sigs.k8s.io/json, literalStore",
         b"kubeconfig",
-        "a mapping is wanted, and it is text",
+        "a mapping is expected, and it is text",
     ),
     Row(
-        "data that is no base64",
+        "data that is not base64",
         "encoding/base64 StdEncoding",
         kubeconfig({"certificate-authority-data": "-----BEGIN"}),
-        r"clusters\[0\] 'home': certificate-authority-data: it is no Base64",
+        r"clusters\[0\] 'home': certificate-authority-data: it is not Base64",
     ),
     Row(
         "data without padding",
         "encoding/base64 StdEncoding",
         kubeconfig(user={"client-key-data": "QQ"}),
-        "client-key-data: it is no Base64",
+        "client-key-data: it is not Base64",
     ),
     Row(
         "data in the URL alphabet",
         "encoding/base64 StdEncoding",
         kubeconfig(user={"client-key-data": "_-__"}),
-        "client-key-data: it is no Base64",
+        "client-key-data: it is not Base64",
     ),
     Row(
         "data with blanks",
         "encoding/base64 StdEncoding",
         kubeconfig(user={"client-key-data": "QUFB QUFB"}),
-        "client-key-data: it is no Base64",
+        "client-key-data: it is not Base64",
     ),
     Row(
         "number as data",
         "sigs.k8s.io/json, []byte",
         kubeconfig(user={"client-key-data": 1234}),
-        "client-key-data: it is no text; write Base64",
+        "client-key-data: it is not text; write Base64",
     ),
     Row(
         "another kind",
@@ -885,7 +885,7 @@ BAD = [
         "number as a version",
         "json Interpret",
         {**kubeconfig(), "apiVersion": 1},
-        "apiVersion: text is wanted",
+        "apiVersion: text is expected",
     ),
     Row(
         "name twice",
@@ -924,19 +924,19 @@ BAD = [
     ),
     Row("alias of nothing", "goyaml.v2 decode.go alias", b"a: *b", "line 1, column 4: an alias"),
     # contexts
-    Row("nothing", "clientcmd/validation.go ErrEmptyConfig", b"", "it says nothing; name a cluster"),
-    Row("only a comment", "clientcmd/validation.go ErrEmptyConfig", b"# nothing\n", "it says nothing"),
+    Row("nothing", "clientcmd/validation.go ErrEmptyConfig", b"", "it is empty; write a cluster"),
+    Row("only a comment", "clientcmd/validation.go ErrEmptyConfig", b"# nothing\n", "it is empty"),
     Row(
         "empty first document",
         "goyaml.v2 Unmarshal, the first counts",
         b"---\n---\nclusters: [{cluster: {server: https://h}}]\n",
-        "it says nothing",
+        "it is empty",
     ),
     Row(
         "unknown context",
         "clientcmd/client_config.go ConfirmUsable",
         {**kubeconfig(), "current-context": "nosuch"},
-        r"current-context: there is no context 'nosuch'; name one that is there \('here'\)",
+        r"current-context: there is no context 'nosuch'; name one that exists \('here'\)",
     ),
     Row(
         "no current context",
@@ -966,7 +966,7 @@ BAD = [
         "unknown cluster where there is none",
         "clientcmd/validation.go validateContext",
         {**kubeconfig(), "clusters": None},
-        r"there is no cluster 'home'; name one that is there \(none\)",
+        r"there is no cluster 'home'; name one that exists \(none\)",
     ),
     Row(
         "empty cluster",
@@ -978,13 +978,13 @@ BAD = [
         "text as a preference",
         "sigs.k8s.io/json, literalStore",
         kubeconfig(preferences={"colors": "true"}),
-        "preferences.colors: true or false is wanted, and it is text",
+        "preferences.colors: true or false is expected, and it is text",
     ),
     Row(
         "mapping as the extensions of a user",
         "sigs.k8s.io/json, object",
         kubeconfig(user={"token": CANARY, "extensions": {"a": 1}}),
-        r"users\[0\] 'admin': extensions: a list is wanted, and it is a mapping",
+        r"users\[0\] 'admin': extensions: a list is expected, and it is a mapping",
     ),
     Row(
         "unknown cluster",
@@ -1028,37 +1028,37 @@ BAD = [
         "IPv6 without brackets",
         "net/url parseHost, Go 1.26",
         kubeconfig({"server": "https://fd00::1"}),
-        "server: its port is no number, or it is an IPv6 address without brackets",
+        "server: its port is not a number, or it is an IPv6 address without brackets",
     ),
     Row(
         "open bracket",
         "net/url parseHost",
         kubeconfig({"server": "https://[fd00::1"}),
-        "server: its address is not an IPv6 one in brackets",
+        "server: its address is not an IPv6 address in brackets",
     ),
     Row(
         "bad IPv6 address in brackets",
         "net/url parseHost, Go 1.26",
         kubeconfig({"server": "https://[1:2]"}),
-        "server: its brackets hold no IPv6 address",
+        "server: the text in its brackets is not an IPv6 address",
     ),
     Row(
         "name in brackets",
         "net/url parseHost",
         kubeconfig({"server": "https://[h]"}),
-        "server: its address is not an IPv6 one in brackets",
+        "server: its address is not an IPv6 address in brackets",
     ),
     Row(
         "port that is no number",
         "net/url validOptionalPort",
         kubeconfig({"server": "https://h:port"}),
-        "server: its port is no number",
+        "server: its port is not a number",
     ),
     Row(
         "port 0",
         "net Dial",
         kubeconfig({"server": "https://h:0"}),
-        "server: its port is not one of 1 to 65535",
+        "server: its port is not a number from 1 to 65535",
     ),
     Row(
         "port alone",
@@ -1076,13 +1076,13 @@ BAD = [
         "port that is too large",
         "net Dial",
         kubeconfig({"server": "https://h:65536"}),
-        "server: its port is not one of 1 to 65535",
+        "server: its port is not a number from 1 to 65535",
     ),
     Row(
         "blank in the host",
         "net/url parseHost",
         kubeconfig({"server": "https://a b"}),
-        "server: its host holds signs that no host has",
+        "server: its host has characters that no host name has",
     ),
     Row(
         "newline in the server",
@@ -1094,14 +1094,14 @@ BAD = [
         "half an escape in the path",
         "net/url unescape",
         kubeconfig({"server": "https://h/%2"}),
-        "server: its path holds a % without two digits after it",
+        "server: its path has a % without two hexadecimal digits after it",
     ),
     Row("scheme and no host", "net/http Transport.roundTrip", kubeconfig({"server": "https://"}), "server: "),
     Row(
         "bad password in the URL",
         "net/url validUserinfo",
         kubeconfig({"server": f"https://me:{CANARY} x@h"}),
-        "server: its user or password holds signs",
+        "server: its user or password has characters",
     ),
     Row(
         "bad master",
@@ -1115,19 +1115,19 @@ BAD = [
         "authority with insecure",
         "transport/transport.go TLSConfigFor",
         kubeconfig({"insecure-skip-tls-verify": True, **CA}),
-        r"clusters\[0\] 'home': insecure-skip-tls-verify: a certificate authority stands beside it",
+        r"clusters\[0\] 'home': insecure-skip-tls-verify: a certificate authority is given too",
     ),
     Row(
         "authority's file with insecure",
         "transport/transport.go TLSConfigFor",
         kubeconfig({"insecure-skip-tls-verify": True, "certificate-authority": "ca.crt"}),
-        "insecure-skip-tls-verify: a certificate authority stands beside it",
+        "insecure-skip-tls-verify: a certificate authority is given too",
     ),
     Row(
         "authority as data and as a file",
         "clientcmd/validation.go validateClusterInfo",
         kubeconfig({"certificate-authority": "ca.crt", **CA}),
-        "certificate-authority: certificate-authority-data stands beside it; remove one",
+        "certificate-authority: certificate-authority-data is given too; remove one",
     ),
     Row(
         "authority that is no PEM",
@@ -1205,26 +1205,26 @@ BAD = [
         "proxy with a bad port",
         "net/url validOptionalPort",
         kubeconfig({"proxy-url": f"http://me:{CANARY}@p:port"}),
-        "proxy-url: its port is no number",
+        "proxy-url: its port is not a number",
     ),
     # users
     Row(
         "token with a user",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"token": CANARY, **LOGIN}),
-        r"users\[0\] 'admin': token: username or password stands beside it",
+        r"users\[0\] 'admin': token: username or password is given too",
     ),
     Row(
         "token with a password",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"token": CANARY, "password": CANARY}),
-        "token: username or password stands beside it",
+        "token: username or password is given too",
     ),
     Row(
         "token with a user without a password",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"token": CANARY, "username": "me"}),
-        "token: username or password stands beside it",
+        "token: username or password is given too",
     ),
     Row(
         "certificate as data without a key",
@@ -1236,7 +1236,7 @@ BAD = [
         "plugin with a variable that is null",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"exec": {"command": "a", "apiVersion": V1BETA1, "env": [None]}}),
-        r"users\[0\] 'admin': exec.env\[0\].name: '' is no name of a variable",
+        r"users\[0\] 'admin': exec.env\[0\].name: '' is not a name of a variable",
     ),
     Row(
         "plugin without a command, without TLS",
@@ -1254,7 +1254,7 @@ BAD = [
         "token file with a user",
         "transport/round_trippers.go HTTPWrappersForConfig",
         kubeconfig(user={"tokenFile": "token", **LOGIN}),
-        "tokenFile: username stands beside it",
+        "tokenFile: username is given too",
     ),
     Row(
         "certificate without a key",
@@ -1268,13 +1268,13 @@ BAD = [
         kubeconfig(
             user={"client-certificate": "ca.crt", "client-certificate-data": "QUFB", "client-key": "x"}
         ),
-        "client-certificate: client-certificate-data stands beside it",
+        "client-certificate: client-certificate-data is given too",
     ),
     Row(
         "key as data and as a file",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"client-certificate": "ca.crt", "client-key-data": "QUFB", "client-key": "x"}),
-        "client-key: client-key-data stands beside it",
+        "client-key: client-key-data is given too",
     ),
     Row(
         "groups without whom they are of",
@@ -1356,7 +1356,7 @@ BAD = [
                 }
             }
         ),
-        r"exec.env\[0\].name: '' is no name of a variable",
+        r"exec.env\[0\].name: '' is not a name of a variable",
     ),
 ]
 
@@ -1457,7 +1457,7 @@ def test_list_of_files_missing_and_empty_names_are_passed_over(folder: Path) -> 
 
 def test_list_of_files_of_which_one_is_wrong_is_refused(folder: Path) -> None:
     path, wrong = written(folder, kubeconfig()), written(folder, b"users: 7", "wrong")
-    with pytest.raises(InputError, match=f"the kubeconfig {wrong} cannot be used: users: a list is wanted"):
+    with pytest.raises(InputError, match=f"the kubeconfig {wrong} cannot be used: users: a list is expected"):
         find_target(listed(path, wrong), "")
 
 
@@ -1566,7 +1566,7 @@ def test_pipe_that_nobody_ends_is_given_up_when_this_process_ends(
     ending = threading.Event()
     monkeypatch.setattr("kproxy.process.asking._ending", ending)
     threading.Timer(0.1, ending.set).start()
-    with pytest.raises(InputError, match=r"kproxy is about to end"):
+    with pytest.raises(InputError, match=r"kproxy is ending"):
         find_target(folder / "pipe", "")
 
 
@@ -1637,7 +1637,7 @@ def test_pod_without_a_token_is_told_to_mount_it(pod: Path, content: bytes | Non
 @pytest.mark.parametrize("name", ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"])
 def test_pod_without_its_variables_is_none(pod: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "")
-    with pytest.raises(EnvironmentLacking, match=r"this is no pod .* name a kubeconfig with --kubeconfig"):
+    with pytest.raises(EnvironmentLacking, match=r"this is not a pod .* name a kubeconfig with --kubeconfig"):
         find_target(None, "")
 
 
@@ -1653,7 +1653,7 @@ def test_pod_with_an_empty_kubeconfig_is_used(pod: Path) -> None:
         ({"clusters": [{"name": "home"}]}, "current-context: it is missing"),
         ({"users": [{"name": "admin"}]}, "current-context: it is missing"),
         ({"contexts": [{"name": "here"}]}, "current-context: it is missing"),
-        ({"users": 7}, "users: a list is wanted"),
+        ({"users": 7}, "users: a list is expected"),
     ],
 )
 def test_pod_with_a_wrong_kubeconfig_is_not_used(pod: Path, given: object, reason: str) -> None:
@@ -1679,7 +1679,9 @@ def test_master_alone_without_a_scheme_has_no_tls() -> None:
 def test_master_alone_with_a_password_does_not_show_it() -> None:
     target = find_target(None, f"https://me:{CANARY}@h:1")
     assert "https://h:1" == target.server
-    with pytest.raises(InputError, match=r"^--master: its host holds signs that no host has") as refused:
+    with pytest.raises(
+        InputError, match=r"^--master: its host has characters that no host name has"
+    ) as refused:
         find_target(None, f"https://me:{CANARY}@h {CANARY}")
     assert CANARY not in str(refused.value)
 

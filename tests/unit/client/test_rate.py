@@ -157,4 +157,4 @@ def test_request_that_waits_long_is_told(
         listed(connection)
         listed(connection)
     connection.close()
-    assert ["a request of /api/v1/services waits 2.0 s, as --kube-api-qps asks for"] == caplog.messages
+    assert ["a request of /api/v1/services waits 2.0 s because of --kube-api-qps"] == caplog.messages

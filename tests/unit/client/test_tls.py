@@ -232,7 +232,7 @@ def test_old_tls_is_refused() -> None:
 
     with (
         tls_server(context) as seen,
-        pytest.raises(ApiFailed, match=r"TLS fails, as the server knows none newer than 1\.1"),
+        pytest.raises(ApiFailed, match=r"TLS fails, because the server has only TLS 1\.1"),
     ):
         asked(seen, TlsSettings(ROOT.pem))
 
@@ -256,7 +256,7 @@ def test_client_certificate_proves_who_we_are() -> None:
     client = signed_by(ROOT, common_name="system:node:node-1")
     with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem) as seen:
         assert b"ok" == asked(seen, TlsSettings(ROOT.pem), Proof(proof_of(client)))
-        with pytest.raises(ApiFailed, match="it wants a client certificate"):
+        with pytest.raises(ApiFailed, match="it needs a client certificate"):
             asked(seen, TlsSettings(ROOT.pem))
     assert ["system:node:node-1"] == seen.client_names
 

@@ -34,7 +34,9 @@ def test_token_is_sent_without_the_white_space_around_it(token: str, headers: di
 
 @pytest.mark.parametrize("token", ["two\nlines", "t\x00k", "tökén", "\x1b[31m", "a\x7fb", "a\udc80"])
 def test_token_that_no_header_can_hold_is_refused_and_not_printed(token: str) -> None:
-    with pytest.raises(InputError, match=f"the token of {ORIGIN} holds signs that no token has") as refused:
+    with pytest.raises(
+        InputError, match=f"the token of {ORIGIN} holds characters that no token has"
+    ) as refused:
         BearerToken(token, ORIGIN).headers()
     assert token not in str(refused.value)
 
@@ -67,7 +69,7 @@ def test_file_that_goes_bad_leaves_the_token_before_in_use_over_connections(
     harm(path)
     assert ["Bearer good"] * 3 == [TokenFile(path, ORIGIN).headers()["Authorization"] for _ in range(3)]
     assert 1 == len(caplog.messages)
-    assert caplog.messages[0].endswith("; the one before it stays in use")
+    assert caplog.messages[0].endswith("; the previous one stays in use")
     path.write_text("better")
     assert "Bearer better" == TokenFile(path, ORIGIN).headers()["Authorization"]
 
@@ -97,18 +99,18 @@ def test_empty_file_is_no_token(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"sesame-open\nsesame-close", "ses\u0142me".encode()])
 def test_file_that_holds_no_token_is_refused_and_not_printed(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(InputError, match="holds signs that no token has") as refused:
+    with pytest.raises(InputError, match="holds characters that no token has") as refused:
         TokenFile(path, ORIGIN).headers()
     assert "ses" not in str(refused.value)
 
 
 def test_file_that_is_no_file_is_not_waited_for(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(InputError, match="is no regular file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         TokenFile(path, ORIGIN).headers()
     with pytest.raises((InputError, EnvironmentLacking)):
         TokenFile(path.parent, ORIGIN).headers()
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         TokenFile(Path("/dev/zero"), ORIGIN).headers()
 
 

@@ -286,7 +286,7 @@ def test_configuration_of_a_recorded_cluster_decodes_without_a_warning(cluster: 
     [
         ({"mode": "ipvs"}, "mode", "iptables or nftables"),
         ({"mode": "kernelspace"}, "mode", "Linux"),
-        ({"mode": "userspace"}, "mode", "'userspace' is none of iptables, nftables"),
+        ({"mode": "userspace"}, "mode", "'userspace' is not one of iptables, nftables"),
         ({"mode": 3}, "mode", "3"),
         ({"iptables": {"masqueradeBit": 32}}, "iptables.masqueradeBit", "32 is not from 0 to 31"),
         ({"iptables": {"masqueradeBit": -1}}, "iptables.masqueradeBit", "-1"),
@@ -308,8 +308,8 @@ def test_configuration_of_a_recorded_cluster_decodes_without_a_warning(cluster: 
         ({"clusterCIDR": "10.0.0.0"}, "clusterCIDR", "10.0.0.0/32"),
         ({"clusterCIDR": "10.0.0.0/33"}, "clusterCIDR", "write 10.0.0.0/8"),
         ({"clusterCIDR": ","}, "clusterCIDR", "write 10.0.0.0/8"),
-        ({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8"}, "clusterCIDR", "IPv4 and an IPv6"),
-        ({"clusterCIDR": "10.0.0.0/8,fd00::/8,fd01::/8"}, "clusterCIDR", "IPv4 and an IPv6"),
+        ({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8"}, "clusterCIDR", "IPv4 CIDR and an IPv6"),
+        ({"clusterCIDR": "10.0.0.0/8,fd00::/8,fd01::/8"}, "clusterCIDR", "IPv4 CIDR and an IPv6"),
         ({"clusterCIDR": "010.0.0.0/8"}, "clusterCIDR", "010.0.0.0"),
         ({"clusterCIDR": ["10.0.0.0/8"]}, "clusterCIDR", "not text"),
         ({"detectLocalMode": "Pods"}, "detectLocalMode", "NodeCIDR"),
@@ -331,7 +331,7 @@ def test_configuration_of_a_recorded_cluster_decodes_without_a_warning(cluster: 
         ({"clientConnection": {"qps": float("nan")}}, "clientConnection.qps", "nan"),
         ({"clientConnection": {"qps": "5"}}, "clientConnection.qps", "'5' is not a number"),
         ({"hostnameOverride": 7}, "hostnameOverride", "7 is not text"),
-        ({"logging": {"format": "xml"}}, "logging.format", "'xml' is none of text, json"),
+        ({"logging": {"format": "xml"}}, "logging.format", "'xml' is not one of text, json"),
         ({"logging": {"verbosity": -1}}, "logging.verbosity", "-1 is not from 0"),
         ({"logging": {"vmodule": [{"verbosity": "3"}]}}, "logging.vmodule[0].verbosity", "'3'"),
         ({"conntrack": {"udpTimeout": "-1s"}}, "conntrack.udpTimeout", "0 or more"),
@@ -350,7 +350,7 @@ def test_wrong_value_is_refused_by_its_path_with_what_is_allowed(
 
 @pytest.mark.parametrize("content_type", ["application/yaml", "application/cbor", "protobuf", "a/b\n"])
 def test_content_type_that_no_answer_is_read_in_is_refused(content_type: str) -> None:
-    with pytest.raises(InvalidField, match="is none of application/json, application/vnd") as refused:
+    with pytest.raises(InvalidField, match="is not one of application/json, application/vnd") as refused:
         decoded(clientConnection={"contentType": content_type})
     assert "clientConnection.contentType" == refused.value.field
     with pytest.raises(InvalidField) as refused:

@@ -9,7 +9,7 @@ import pytest
 from fakekernel.cluster import Cluster
 from fakekernel.faults import When
 from fakekernel.nftables import FakeNamespace, FakeTable
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.observed.nftables import Commits, ObservedTable
 from kproxy.observed.states import TRANSITIONS, Event, Knowledge, State
@@ -252,13 +252,13 @@ def test_what_somebody_else_changed_is_told_also_while_a_change_of_ours_is_pendi
 def test_look_that_fails_leaves_nothing_known_and_verification_that_fails_the_doubt() -> None:
     node = Node()
     node.faults.fail_reads("blocks")
-    with pytest.raises(ProgramFailed, match="dump of our table"):
+    with pytest.raises(KernelRefused, match="list of our table"):
         node.observed.look()
     assert State.UNREAD is node.state()
     node.in_state(State.DOUBTED)
     for of in ("blocks", "digests", "elements", "is_dormant"):
         node.faults.fail_reads(of)
-        with pytest.raises(ProgramFailed, match="dump of our table"):
+        with pytest.raises(KernelRefused, match="list of our table"):
             node.observed.verify()
         assert State.DOUBTED is node.state()
     assert 0 == node.observed.verify()
@@ -268,7 +268,7 @@ def test_look_that_fails_leaves_nothing_known_and_verification_that_fails_the_do
 def test_commit_count_that_is_not_told_changes_no_state() -> None:
     node = Node().settled()
     node.faults.fail_reads("generation")
-    with pytest.raises(ProgramFailed, match="NFT_MSG_GETGEN"):
+    with pytest.raises(KernelRefused, match="commit count"):
         node.observed.listen()
     assert State.SURE is node.state()
 
@@ -278,7 +278,7 @@ def test_change_after_which_the_kernel_cannot_be_read_is_not_trusted(of: str) ->
     node = Node().settled()
     node.change_one_element()
     node.faults.fail_reads(of)
-    with pytest.raises(ProgramFailed):
+    with pytest.raises(KernelRefused):
         node.apply()
     assert State.UNREAD is node.state()
 
@@ -438,7 +438,7 @@ def test_clients_that_cannot_be_forgotten_are_told_and_hinder_nothing(
     node = Node().settled()
 
     def refuse(_clients: str, _endpoints: object) -> bool:
-        raise ProgramFailed("the netlink batch that forgets clients", None, "no")
+        raise KernelRefused("to forget clients", 5, "no")
 
     monkeypatch.setattr(node.kernel, "forget", refuse)
     node.cluster.endpoints("sticky", "10.128.2.1")

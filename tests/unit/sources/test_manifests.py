@@ -502,7 +502,7 @@ def test_directory_that_turns_empty_at_once_keeps_what_is_known_and_is_told(
     for path in watched.path.iterdir():
         path.unlink()
     complaint = complaint_in(caplog, "holds no manifest any more")
-    assert complaint.endswith("what is known stays in force")
+    assert complaint.endswith("the last known state stays in force")
     time.sleep(0.5)
     assert watched.events.empty()
     caplog.set_level(logging.INFO)
@@ -564,7 +564,7 @@ def test_directory_that_vanishes_keeps_what_is_known_and_is_told_once(
     aside.rename(watched.path)
     watched.write("other.yaml", service("other"))
     assert ["default/other", "default/web"] == told(watched.next())
-    assert 1 == sum("what is known stays in force" in message for message in caplog.messages)
+    assert 1 == sum("the last known state stays in force" in message for message in caplog.messages)
 
 
 def test_directory_that_cannot_be_read_for_long_is_outdated_until_it_can(

@@ -4,7 +4,7 @@ import pytest
 
 from kproxy.errors import ApiFailed
 from kproxy.sources.listing import FROM_CACHE
-from kproxy.sources.position import Next, Position, as_told
+from kproxy.sources.position import Next, Position, as_logged
 
 
 def position(version: str = "9") -> Position:
@@ -90,8 +90,8 @@ def test_version_goes_back_only_where_both_are_numbers(known: str, new: str, *, 
     [("28500", "28500"), ("", "''"), ("1\x1b[2J\nx", r"'1\x1b[2J\nx'"), ("a b", "'a b'"), ("٣", "'٣'")],
 )
 def test_version_is_told_on_one_line(version: str, told: str) -> None:
-    assert told == as_told(version)
+    assert told == as_logged(version)
 
 
 def test_version_of_any_length_is_told_in_short() -> None:
-    assert 1_000 > len(as_told("9" * 1_000_000))
+    assert 1_000 > len(as_logged("9" * 1_000_000))

@@ -134,7 +134,7 @@ def test_slice_that_no_service_can_use_is_irrelevant(
             ["10.128.1.5"],
             0,
             "ports[0].name",
-            "'a b' is no DNS label",
+            "'a b' is not a DNS label",
         ),
         (
             {"ports": [{"name": "a", "port": 1, "protocol": "ICMP"}]},

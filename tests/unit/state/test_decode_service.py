@@ -150,7 +150,7 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
             "spec.ports[0].protocol",
             "'ICMP' is not one of TCP, UDP, SCTP",
         ),
-        ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is no DNS label"),
+        ({"ports": [{"port": 80, "name": "Http"}]}, "spec.ports[0].name", "'Http' is not a DNS label"),
         (
             {"labels": {"a": 1}},
             "metadata.labels[...]",
@@ -333,17 +333,21 @@ def test_address_that_was_stored_before_validation_was_strict_is_read_as_kuberne
         (b'{"x":' + b"[" * 100_000, "", "truncated"),
         (b"[]", "", "must be an object, and is a list"),
         (b'{"metadata":{"name":"a","namespace":"b"}}', "spec", "is missing"),
-        (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is no DNS label"),
-        (b'{"metadata":{"name":"a.b","namespace":"b"},"spec":{}}', "metadata.name", "'a.b' is no DNS label"),
+        (b'{"metadata":{"name":"a"},"spec":{}}', "metadata.namespace", "'' is not a DNS label"),
+        (
+            b'{"metadata":{"name":"a.b","namespace":"b"},"spec":{}}',
+            "metadata.name",
+            "'a.b' is not a DNS label",
+        ),
         (
             b'{"metadata":{"name":"a","namespace":"b\\n"},"spec":{}}',
             "metadata.namespace",
-            r"'b\n' is no DNS label",
+            r"'b\n' is not a DNS label",
         ),
         (
             b'{"metadata":{"name":"' + b"a" * 64 + b'","namespace":"b"},"spec":{}}',
             "metadata.name",
-            "no DNS label",
+            "not a DNS label",
         ),
     ],
 )
