@@ -142,8 +142,9 @@ class ObservedTable:
         self._knowledge.note(Event.DISTRUSTED)
 
     def check(self, transaction: Transaction) -> None:
-        """Let the kernel look at the runs that a Service may be to blame for; OperationFailed if it would refuse them."""
-        self._kernel.check(transaction.refusable)
+        """Let the kernel look at the runs that a Service may be to blame for; ProgramFailed if it would refuse them."""
+        if text := transaction.refusable:
+            self._kernel.check(text)
 
     def apply(self, transaction: Transaction) -> None:
         """Run a transaction that was planned for the present state, and settle the delta.

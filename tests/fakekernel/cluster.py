@@ -1,4 +1,4 @@
-"""A small cluster in nftables mode: Services that come, change and go, and the table that is desired for them."""
+"""A small cluster: Services that come, change and go, and the table of nftables mode that is desired for them."""
 
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from kproxy.model.settings import Settings
@@ -15,15 +15,13 @@ from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from scenarios import RENDER
 
 
-class Cluster:
-    """Services of each kind, which come, change and go, and the table that is desired for them."""
+class Services:
+    """Services that come, change and go, in the state of one node."""
 
     def __init__(self, family: Family = Family.IPV4) -> None:
         self.family = family
         self.store = Store()
         self.node_port_primary = True
-        self.delta = TableDelta()
-        self.table = DesiredTable(RENDER, self.circumstances, self.delta.desired)
 
     @property
     def circumstances(self) -> Circumstances:
@@ -31,6 +29,7 @@ class Cluster:
         return Circumstances(view, Settings(cluster_cidrs=CLUSTER_CIDRS, is_nftables=True))
 
     def serve(self, name: str, number: int, endpoints: int) -> None:
+        """A Service at 10.96.0.`number`; `sticky` has session affinity, and `guarded` a load balancer."""
         fields: dict[str, object] = {}
         if name == "sticky":
             fields = {"affinity_timeout_s": 3600}
@@ -49,10 +48,25 @@ class Cluster:
         """Endpoints in 10.128.1.0/24 are on this node."""
         held = [an_endpoint(each, f"node-{each.split('.')[2]}") for each in addresses]
         self.store.apply(Changed(a_slice(*held, name=f"{name}-a", service=name)))
-        self.update()
 
     def remove(self, name: str) -> None:
         self.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", name)))
+
+
+class Cluster(Services):
+    """Services, and the table that is desired for them."""
+
+    def __init__(self, family: Family = Family.IPV4) -> None:
+        super().__init__(family)
+        self.delta = TableDelta()
+        self.table = DesiredTable(RENDER, self.circumstances, self.delta.desired)
+
+    def endpoints(self, name: str, *addresses: str) -> None:
+        super().endpoints(name, *addresses)
+        self.update()
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
         self.update()
 
     def update(self) -> None:

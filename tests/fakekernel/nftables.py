@@ -97,6 +97,8 @@ class FakeTable:
             return self._elements(holder)
 
     def digests(self, chains: Collection[str]) -> dict[str, bytes]:
+        if not chains:
+            return {}
         with self._reading("digests"):
             table = self._table() or Table()
             return {name: _digest(table.chains.get(name)) for name in chains}

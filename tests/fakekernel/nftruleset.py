@@ -7,7 +7,6 @@ cannot be deleted. It does not know what rules mean, so it takes any text for a 
 import re
 import struct
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import TypeVar
@@ -43,7 +42,7 @@ class NotTaken(Exception):
         self.said = said
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Two rules with one text are told from each other by their handles."""
 
@@ -79,6 +78,15 @@ class Table:
     chains: dict[str, Chain] = field(default_factory=dict)
     sets: dict[str, Holder] = field(default_factory=dict)
     maps: dict[str, Holder] = field(default_factory=dict)
+
+    def copy(self) -> "Table":
+        """Another one that changes by itself; rules are shared, as they never change."""
+        chains = {name: Chain(chain.place, [*chain.rules]) for name, chain in self.chains.items()}
+        sets, maps = (
+            {name: Holder(holder.declared, {**holder.elements}) for name, holder in held.items()}
+            for held in (self.sets, self.maps)
+        )
+        return Table(self.is_dormant, self.handles, chains, sets, maps)
 
     def next_handle(self) -> int:
         self.handles += 1
@@ -117,7 +125,8 @@ class Ruleset:
 
     def after(self, text: str) -> tuple["Ruleset", bool]:
         """The ruleset after these commands, and whether they changed anything; NotTaken, and this one stays as it is."""
-        reader = _Reader(deepcopy(self), text)
+        tables = {name: table.copy() for name, table in self.tables.items()}
+        reader = _Reader(Ruleset(tables), text)
         reader.run()
         return reader.ruleset, reader.has_changed
 

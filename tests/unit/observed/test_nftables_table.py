@@ -75,19 +75,19 @@ class Node:
         assert state is self.state()
         return self
 
-    def change_one_element(self) -> None:
+    def change_some_elements(self) -> None:
         self.cluster.serve("web", 0, 2)
         self.cluster.remove("sticky")
         self.cluster.serve("api", 4, 2)
 
 
 def apply(node: Node) -> None:
-    node.change_one_element()
+    node.change_some_elements()
     node.apply()
 
 
 def apply_refused(node: Node) -> None:
-    node.change_one_element()
+    node.change_some_elements()
     is_remembered = node.state() in {State.SURE, State.DOUBTED}
     node.faults.refuse("10.96.0.4" if is_remembered else "map service-ips {", times=1)
     with pytest.raises(ProgramFailed, match="not wanted"):
@@ -95,7 +95,7 @@ def apply_refused(node: Node) -> None:
 
 
 def apply_and_die(node: Node) -> None:
-    node.change_one_element()
+    node.change_some_elements()
     node.faults.die_in_write()
     with pytest.raises(ProgramFailed, match="SIGKILL"):
         node.apply()
@@ -210,7 +210,8 @@ def test_observed_table_keeps_the_interface_of_both_modes() -> None:
 def test_nothing_is_read_until_somebody_else_commits() -> None:
     node = Node().settled()
     node.kernel.reads.clear()
-    apply(node)
+    node.cluster.serve("web", 0, 3)
+    node.apply()
     assert 0 == node.observed.verify()
     assert {"digests"} == set(node.kernel.reads)
     node.namespace.somebody_runs(ELSEWHERE)
@@ -240,7 +241,7 @@ def test_what_somebody_else_changed_is_told_also_while_a_change_of_ours_is_pendi
 ) -> None:
     node = Node().settled()
     if is_changing:
-        node.change_one_element()
+        node.change_some_elements()
     node.namespace.somebody_runs(harm)
     with caplog.at_level(logging.WARNING):
         assert len(altered) == node.observed.verify() == node.observed.drifted
@@ -276,7 +277,7 @@ def test_commit_count_that_is_not_told_changes_no_state() -> None:
 @pytest.mark.parametrize("of", ["digests", "generation"])
 def test_change_after_which_the_kernel_cannot_be_read_is_not_trusted(of: str) -> None:
     node = Node().settled()
-    node.change_one_element()
+    node.cluster.serve("web", 0, 3)
     node.faults.fail_reads(of)
     with pytest.raises(KernelRefused):
         node.apply()
