@@ -38,6 +38,7 @@ from kproxy.state.store import Store
 from kproxy.transaction.delta import Delta
 from kproxy.transaction.iptables.plan import clean_node, plan
 from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
@@ -208,14 +209,15 @@ def _iptables(
 
 def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
     first = store if before is None else before
-    table = DesiredTable(render, depend(first))
+    delta = TableDelta()
+    table = DesiredTable(render, depend(first), delta.desired)
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
         return str(whole_table(family, table.blocks, table.contents())), table.take_not_computed()
-    table.settle()
+    delta.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return change(family, table.blocks, table.changes()).marked, table.take_not_computed()
+    return change(family, table.blocks, delta.change()).marked, table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:
