@@ -10,12 +10,12 @@ from benchmarks.cluster import CIDR, Size, node_view
 from benchmarks.ground import changed_from_now_on
 from benchmarks.iptables_baselines import IptablesBaselines
 from benchmarks.stages import RESTORE, Stages, watched_templates
-from kproxy.agent.applied import Rules  # noqa: TC001 # it would have to be quoted
 from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_legacy import SavedRules
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_kernel import KernelChains  # noqa: TC001 # it would have to be quoted
+from kproxy.observed.iptables_legacy import LegacyChains
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.layout import LAYOUTS
@@ -68,10 +68,10 @@ class IptablesSubject:
         iptables = _WatchedIptables(self.variant, stages)
         render = watched_templates(stages)
         if self.variant is Variant.LEGACY:
-            rules: Rules = SavedRules(Family.IPV4)
+            rules: KernelChains = LegacyChains(Family.IPV4)
             return IptablesProxy(iptables, rules, render), lambda: None
         record = Record(state / "iptables-nft.sqlite")
-        return IptablesProxy(iptables, RecordedRules(Family.IPV4, record), render), record.close
+        return IptablesProxy(iptables, NftChains(Family.IPV4, record), render), record.close
 
     def baselines(self, size: Size) -> IptablesBaselines:
         return IptablesBaselines(self.variant, size, self.circumstances)

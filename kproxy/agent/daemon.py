@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from kproxy import process
-from kproxy.agent.applied import Rules
 from kproxy.agent.assembly import Assembly, assemble, start_optional
 from kproxy.agent.configuration_watch import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.iptables_proxy import IptablesProxy
@@ -42,8 +41,9 @@ from kproxy.kernel.programs.nft_probe import require_expressions
 from kproxy.kernel.programs.nft_version import require_versions
 from kproxy.kernel.programs.variant import find_variant
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_legacy import SavedRules
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_kernel import KernelChains
+from kproxy.observed.iptables_legacy import LegacyChains
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.nftables import Commits
 from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
@@ -304,9 +304,9 @@ def _silent_services(options: Options) -> list[SilentServices]:
     return [SilentServices(logging.DEBUG)] if configured.verbosity or configured.vmodule else []
 
 
-def _rules(family: Family, record: Record | None) -> Rules:
+def _rules(family: Family, record: Record | None) -> KernelChains:
     """The reader of a family's rules in the kernel; that of iptables-legacy has no record."""
-    return RecordedRules(family, record) if record else SavedRules(family)
+    return NftChains(family, record) if record else LegacyChains(family)
 
 
 def _record(directory: Path) -> Record:

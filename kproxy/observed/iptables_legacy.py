@@ -3,43 +3,50 @@
 from collections.abc import Iterable
 
 from kproxy import process
+from kproxy.observed.iptables_kernel import Differences
 from kproxy.ruleset.chain import Chain
-from kproxy.ruleset.iptables.chains import Ruleset, parse_chains
+from kproxy.ruleset.iptables.chains import TABLES, Ruleset, parse_chains
 from kproxy.transaction.iptables.plan import Known
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
-
-TABLES = ("filter", "nat")
 
 _LONGEST_S = 600.0
 _OURS = ("*", ":KUBE-", "-A KUBE-")
 
 
-class SavedRules:
-    """What the kernel holds of one family in the legacy tables, in this thread's network namespace."""
+class LegacyChains:
+    """One family's chains in the legacy tables, in this thread's network namespace; see `KernelChains`.
+
+    Nobody counts commits there, so nothing can be relied on: each look and each verification reads all.
+    """
 
     def __init__(self, family: Family) -> None:
         self._program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
 
-    def look(self, _desired: Ruleset) -> Known:
-        """Every chain named KUBE-... with its rules."""
-        return saved_chains(self._program, TABLES)
-
-    def look_again(self, _known: Known) -> Known:
-        return saved_chains(self._program, TABLES)
-
-    def may_write_ahead(self) -> bool:
-        """Each COMMIT replaces a whole table."""
+    def holds_no_service(self) -> bool:
+        """Each COMMIT replaces a whole table, so it does not help to know."""
         return False
 
-    def begins(self) -> None:
+    def look(self, _desired: Ruleset) -> Known:
+        return saved_chains(self._program, TABLES)
+
+    def verify(self, observed: Known) -> Differences:
+        saved = saved_chains(self._program, TABLES)
+        otherwise = {
+            chain: rules
+            for chain, rules in saved.items()
+            if chain not in observed or observed[chain] != rules
+        }
+        return Differences(otherwise, {chain for chain in observed if chain not in saved}, is_complete=True)
+
+    def begin(self) -> None:
         """Nothing is remembered that could become wrong."""
 
-    def before(self, section: Section) -> None:
-        """The same."""
+    def about_to_write(self, section: Section) -> None:
+        """Nothing is remembered of its chains."""
 
-    def took_effect(self, transaction: Transaction) -> None:
-        """Nothing need be counted."""
+    def wrote(self, transaction: Transaction) -> None:
+        """Nobody counts commits."""
 
     def record(self, transaction: Transaction) -> None:
         """Nothing need be remembered."""
