@@ -13,7 +13,8 @@ from kproxy.model.plan import plan_service
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.transaction.nftables.transaction import change, replace_all, whole_table
+from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.whole import replace_all, whole_table
 from kproxy.values import Family
 
 _FAMILY = Family.IPV4

@@ -23,7 +23,7 @@ from kproxy.state.events import Changed
 from kproxy.state.objects import Kind, Object
 from kproxy.state.store import Store
 from kproxy.transaction.iptables.plan import clean_node
-from kproxy.transaction.nftables.transaction import whole_table
+from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, family_of
 
 NODE = "node-1"

@@ -16,14 +16,10 @@ from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.state.store import Store
 from kproxy.transaction.culprits import Findings, Refusal, find_culprits
-from kproxy.transaction.nftables.transaction import (
-    TableTransaction,
-    change,
-    endpoint_chains,
-    install,
-    refill,
-    replace_all,
-)
+from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains
+from kproxy.transaction.nftables.transaction import Transaction
+from kproxy.transaction.nftables.whole import install, refill, replace_all
 from kproxy.transaction.refusal import is_refusal
 from kproxy.values import NamespacedName
 
@@ -63,7 +59,7 @@ class NftablesProxy:
             self._table = table
             self._pending |= store.services.keys()
         laid_out = observed = computed = self._clock()
-        done, error, drifted = list[TableTransaction](), None, 0
+        done, error, drifted = list[Transaction](), None, 0
         try:
             if verify and table.is_settled:
                 drifted = self._applied.look(table)
@@ -118,7 +114,7 @@ class NftablesProxy:
     def _bring(
         self,
         table: DesiredTable,
-        done: list[TableTransaction],
+        done: list[Transaction],
         groups: Sequence[Sequence[NamespacedName]] = (),
     ) -> ProgramFailed | None:
         """Apply the change, and add it to `done`; returns a refusal if no tries were left for some Services.
@@ -141,13 +137,13 @@ class NftablesProxy:
         self._took_effect(transaction, done)
         return None
 
-    def _took_effect(self, transaction: TableTransaction, done: list[TableTransaction]) -> None:
+    def _took_effect(self, transaction: Transaction, done: list[Transaction]) -> None:
         """All Services have their newest rules, as far as these could be computed."""
         self._suspects.release(self._were.keys() - self._suspects.not_computed_now)
         self._were.clear()
         done.append(transaction)
 
-    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit, done: list[TableTransaction]) -> None:
+    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit, done: list[Transaction]) -> None:
         """Write our table anew in steps, since the change is too large for the sockets of `nft`.
 
         Raises `failed` on a node without our table, where this is what was tried.
@@ -168,7 +164,7 @@ class NftablesProxy:
         self,
         table: DesiredTable,
         failed: ProgramFailed,
-        done: list[TableTransaction],
+        done: list[Transaction],
         groups: Sequence[Sequence[NamespacedName]],
     ) -> ProgramFailed | None:
         """After a refusal: is it what others did to the table, the table as a whole, or some Services?"""
@@ -237,7 +233,7 @@ class NftablesProxy:
             return refused
         return None
 
-    def _transaction(self, table: DesiredTable) -> TableTransaction:
+    def _transaction(self, table: DesiredTable) -> Transaction:
         if self._applied.in_place:
             return change(self.family, table.blocks, table.changes())
         found = self._applied.found()
@@ -248,7 +244,7 @@ class NftablesProxy:
             return refill(self.family, found, table.blocks, table.contents(), intact)
         return replace_all(self.family, table.blocks, table.contents())
 
-    def _apply(self, table: DesiredTable, transaction: TableTransaction) -> None:
+    def _apply(self, table: DesiredTable, transaction: Transaction) -> None:
         if transaction:
             self._applied.apply(transaction)
             self._keeps_clients = True

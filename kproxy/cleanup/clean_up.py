@@ -13,7 +13,7 @@ from kproxy.kernel.netlink.ipvs import INTERFACE, count_servers, remove_interfac
 from kproxy.kernel.node import sysctl
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.ruleset.nftables.table import TABLE
-from kproxy.transaction.nftables.transaction import REFERENCE_TABLE
+from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)

@@ -34,7 +34,8 @@ from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
 from kproxy.transaction.iptables.plan import clean_node, plan
-from kproxy.transaction.nftables.transaction import change, whole_table
+from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
 _LOOPBACK = (Address("127.0.0.1"), Address("::1"))

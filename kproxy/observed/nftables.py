@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from kproxy.errors import ProgramFailed
@@ -11,16 +11,15 @@ from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
+from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.transaction import (
-    REFERENCE_TABLE,
-    TableTransaction,
-    endpoint_chains,
-    is_kept,
-    reference_table,
-)
+from kproxy.transaction.nftables.transaction import Transaction
+from kproxy.transaction.nftables.whole import is_kept
 
 _log = logging.getLogger(__name__)
+
+_FEWEST_TO_CHECK = 2
+"""One run takes effect at once or not at all, so it needs no check before."""
 
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
 """What the kernel takes for busy, it is asked to remove again after these."""
@@ -64,24 +63,25 @@ class AppliedTable:
         self._ours.count += self.kernel.commits - before
         self._found_at = self._count_others()
 
-    def apply(self, transaction: TableTransaction) -> None:
+    def apply(self, transaction: Transaction) -> None:
         """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
-        runs = [run for run in (transaction.first, transaction.main, transaction.opening) if run]
-        if len(runs) > 1 and self.in_place:  # else there is nothing that half a change could spoil
-            self._check(transaction, runs)
+        if self.in_place:
+            self._check(transaction)
         by_others = self._count_others() if self.in_place else self._found_at
         is_known = by_others == self._seen or not self.in_place
         was_in_place, self.in_place = self.in_place, False
-        for number, run in enumerate(runs):
+        is_clean = True
+        for number, run in enumerate(transaction.runs):
+            if run.waits_for_packets:
+                self.kernel.let_packets_pass()
             try:
-                self._run_or_divide(run, transaction.divided if run is transaction.first else ())
+                if run.may_be_busy:
+                    is_clean = self._removes(run)
+                else:
+                    self._run_or_divide(run)
             except ProgramFailed as failed:
                 self.in_place = was_in_place and not number and failed.is_verdict
                 raise
-            is_last = run is runs[-1] and not transaction.last
-            if was_in_place and run.commands and not is_last:  # `nft` takes its time
-                self.kernel.let_packets_pass()
-        is_clean = not transaction.last or self._removes(transaction.last)
         self._forget(transaction.deleted)
         if not was_in_place:
             self._digests.clear()
@@ -97,24 +97,30 @@ class AppliedTable:
             self._seen = by_others if is_known else self._seen
         self.in_place = is_clean
 
-    def _check(self, transaction: TableTransaction, runs: Iterable[Run]) -> None:
-        """An nft that crashes, or whose socket is too small, does not hinder a change that needs no nft."""
+    def _check(self, transaction: Transaction) -> None:
+        """Nothing may be done by half: what may be refused is tried first, if it is more than one run.
+
+        An nft that crashes, or whose socket is too small, does not hinder a change that needs no nft.
+        """
+        runs = [run for run in transaction.runs if run.may_blame_a_service]
+        if len(runs) < _FEWEST_TO_CHECK:
+            return
         try:
             self.kernel.check(transaction.refusable)
         except ProgramFailed as failed:
             if failed.is_verdict or not all(run.commands for run in runs):
                 raise
 
-    def _run_or_divide(self, run: Run, parts: Sequence[str]) -> None:
-        """In as few runs as the sockets of `nft` take; without parts in one."""
+    def _run_or_divide(self, run: Run) -> None:
+        """In as few runs as the sockets of `nft` take; a run without parts in one."""
         try:
             self._run(run)
         except DoesNotFit:
-            middle = len(parts) // 2
-            if not middle:
+            halves = [*run.divided()]
+            if not halves:
                 raise
-            for half in (parts[:middle], parts[middle:]):
-                self._run_or_divide(Run("".join(half)), half)
+            for half in halves:
+                self._run_or_divide(half)
 
     def _run(self, run: Run) -> None:
         before = self.kernel.commits
@@ -131,7 +137,7 @@ class AppliedTable:
         for pause_s in _PAUSES_S:
             time.sleep(pause_s)
             try:
-                self._run_or_divide(run, run.commands_of_text)
+                self._run_or_divide(run)
             except ProgramFailed as failed:
                 refused = failed
                 if "busy" not in failed.stderr:

@@ -9,7 +9,8 @@ that it applied, and this table says how far it may trust its memory:
 - FOREIGN: the kernel holds rules in our place that are not the ones that belong there: others wrote them, or the first
   change of all took effect in part. The next change replaces them.
 - SURE: the kernel holds the rules that were applied last.
-- DOUBTED: it held them, and somebody else has committed since. The next sync that verifies looks.
+- DOUBTED: it held them, and somebody else has committed since. The next sync that verifies looks, and so does one whose
+  change is refused: the reason may be what somebody else did.
 
 Both modes use the table: iptables mode for the chains named KUBE-..., nftables mode for the table kproxy. What the kernel
 holds in detail, and what is to be written, is not a matter of these states: in iptables mode a delta knows.
@@ -100,7 +101,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
         **_LOST,
         Event.APPLIED: State.DOUBTED,
         Event.APPLIED_IN_PART: State.DOUBTED,
-        Event.REFUSED: State.FOREIGN,
+        Event.REFUSED: State.DOUBTED,
         Event.OTHERS_COMMITTED: State.DOUBTED,
     },
 }

@@ -55,6 +55,13 @@ class CommitCount:
 
 
 @dataclass(slots=True)
+class Step:
+    """A write that takes effect; the kernel does not count one that changes nothing."""
+
+    is_counted: bool = True
+
+
+@dataclass(slots=True)
 class _Refusal:
     said: str
     times: int
@@ -162,10 +169,11 @@ class Faults:
                 raise Refused(line, refusal.said)
 
     @contextmanager
-    def writing(self, text: str) -> Iterator[None]:
+    def writing(self, text: str) -> Iterator[Step]:
         """Around the step that takes effect, which is one commit if it raises nothing; raises as `judge`, or Died."""
+        step = Step()
         if self._is_acting:
-            yield
+            yield step
             return
         dies = self._deaths.pop(1, None)
         self._deaths = {number - 1: took_effect for number, took_effect in self._deaths.items()}
@@ -174,8 +182,9 @@ class Faults:
             self._let_others_act(When.AFTER_WRITE)
             raise Died
         self.judge(text)
-        yield
-        self.commits.add()
+        yield step
+        if step.is_counted:
+            self.commits.add()
         self._let_others_act(When.AFTER_WRITE)
         if dies:
             raise Died

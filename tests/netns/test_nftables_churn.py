@@ -24,7 +24,7 @@ from kproxy.state.objects import (
     ServiceType,
 )
 from kproxy.state.store import Store
-from kproxy.transaction.nftables.transaction import whole_table
+from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing
@@ -151,7 +151,7 @@ def test_endless_changes_leave_nothing_behind(seed: int, tell: Callable[[str], N
         for family in Family:
             table = DesiredTable(RENDER, circumstances(settings, family))
             table.update(store, store.services, circumstances(settings, family))
-            NftTable(family).apply(whole_table(family, table.blocks, table.contents()).main)
+            NftTable(family).apply(whole_table(family, table.blocks, table.contents()).runs[0])
             assert listing(family) == left[family]
     held = [len(left[family]) for family in Family]
     tell(

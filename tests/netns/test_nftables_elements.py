@@ -26,8 +26,9 @@ from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables.run import ElementCommand, Run
-from kproxy.transaction.nftables.transaction import is_kept, replace_all
+from kproxy.transaction.nftables.elements import ElementCommand
+from kproxy.transaction.nftables.run import Run
+from kproxy.transaction.nftables.whole import is_kept, replace_all
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
 from nftlisting import listing
@@ -73,7 +74,7 @@ def a_table(family: Family) -> DesiredTable:
 
 TABLES = {family: a_table(family) for family in Family}
 ELEMENTS = {family: tuple(table.elements()) for family, table in TABLES.items()}
-FRESH = {family: replace_all(family, TABLES[family].blocks, ELEMENTS[family]).main for family in Family}
+FRESH = {family: replace_all(family, TABLES[family].blocks, ELEMENTS[family]).runs[0] for family in Family}
 FORMS = {
     block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", text)[0]
     for block, text in TABLES[Family.IPV4].blocks.items()

@@ -37,8 +37,9 @@ from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
+from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.transaction import REFERENCE_TABLE, whole_table
+from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing
@@ -177,7 +178,7 @@ def afresh(store: Store, circumstances: Circumstances, family: Family) -> dict[s
     table = DesiredTable(RENDER, circumstances)
     table.update(store, store.services, circumstances)
     nft("flush", "ruleset")
-    NftTable(family).apply(whole_table(family, table.blocks, table.elements()).main)
+    NftTable(family).apply(whole_table(family, table.blocks, table.elements()).runs[0])
     return listing(family)
 
 

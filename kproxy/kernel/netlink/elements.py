@@ -19,7 +19,7 @@ from kproxy.kernel.netlink.nfnetlink import (
 )
 from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
 from kproxy.ruleset.nftables.table import TABLE, Element, Numbered
-from kproxy.transaction.nftables.run import ElementCommand
+from kproxy.transaction.nftables.elements import ElementCommand
 from kproxy.values import Family
 
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES

@@ -37,7 +37,8 @@ from kproxy.kernel.netlink.nfnetlink import (
 from kproxy.kernel.programs.nft_failures import explained
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.transaction.nftables.run import ElementCommand, Run, apart
+from kproxy.transaction.nftables.elements import ElementCommand, apart
+from kproxy.transaction.nftables.run import Run
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)

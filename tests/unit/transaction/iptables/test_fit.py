@@ -10,7 +10,7 @@ from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
 from kproxy.transaction.iptables.edit import Edit
 from kproxy.transaction.iptables.fit import fitting
 from kproxy.transaction.iptables.transaction import Section, Transaction
-from kproxy.transaction.nftables.run import ElementCommand, Run, apart
+from kproxy.transaction.nftables.elements import ElementCommand, apart
 from kproxy.values import Family
 
 ROOM = 10_000
@@ -107,10 +107,3 @@ def test_numbered_elements_are_parts_of_which_each_is_there_as_a_whole_or_replac
         (CREATE._replace(elements=(first,)),),
         (DELETE._replace(elements=(old,)), CREATE._replace(elements=(second,))),
     ] == parts
-
-
-def test_commands_of_a_text_are_lines_with_their_elements() -> None:
-    elements = "delete element ip kproxy services {\n\ta,\n\tb,\n}\n"
-    commands = (elements, "flush chain ip kproxy one\n", "delete chain ip kproxy one\n", elements)
-    assert commands == Run("".join(commands)).commands_of_text
-    assert () == Run().commands_of_text

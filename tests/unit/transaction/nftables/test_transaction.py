@@ -12,9 +12,12 @@ from kproxy.ruleset.nftables.table import Block, Blocks, Element
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables.run import ElementCommand, Run
-from kproxy.transaction.nftables.transaction import TableTransaction, reference_table, refill
-from kproxy.transaction.nftables.transaction import change as change_of
+from kproxy.transaction.nftables.change import change as change_of
+from kproxy.transaction.nftables.elements import ElementCommand
+from kproxy.transaction.nftables.endpoint_chains import reference_table
+from kproxy.transaction.nftables.run import Reason, Run
+from kproxy.transaction.nftables.transaction import Transaction
+from kproxy.transaction.nftables.whole import install, refill
 from kproxy.values import Address, Family, Network, Protocol
 from scenarios import RENDER
 
@@ -54,17 +57,21 @@ def declared(family: Family) -> Blocks:
 DECLARED = declared(Family.IPV4)
 
 
-def runs(transaction: TableTransaction) -> tuple[Run, Run, Run]:
-    return transaction.first, transaction.main, transaction.last
+PREPARE, CHANGE, REMOVE = Reason.PREPARE, Reason.CHANGE, Reason.REMOVE
 
 
-def runs_with(part: str, transaction: TableTransaction) -> list[str]:
-    return [name for name in ("first", "main", "last") if part in getattr(transaction, name).text]
+def runs_with(part: str, transaction: Transaction) -> list[Reason]:
+    return [run.reason for run in transaction.runs if part in run.text]
+
+
+def text_of(reason: Reason, transaction: Transaction) -> str:
+    (text,) = [run.text for run in transaction.runs if run.reason is reason]
+    return text
 
 
 def change(
     *added: Element, deleted: tuple[Element, ...] = (), **blocks: tuple[str | None, str | None]
-) -> TableTransaction:
+) -> Transaction:
     named = {{"chain": CHAIN, "map": MAP}[name]: texts for name, texts in blocks.items()}
     return change_of(Family.IPV4, DECLARED, TableChange(named, list(deleted), list(added)))
 
@@ -72,23 +79,23 @@ def change(
 @pytest.mark.parametrize(
     ("added", "deleted", "runs"),
     [
-        pytest.param((VERDICT,), (), ["main"], id="a Service comes"),
-        pytest.param((), (VERDICT,), ["main"], id="a Service goes"),
-        pytest.param((OTHER_VERDICT,), (VERDICT,), ["main"], id="a verdict takes the place of another"),
-        pytest.param((OTHER_ENDPOINT,), (ENDPOINT,), ["main"], id="an endpoint takes the place of another"),
-        pytest.param((), (ENDPOINT,), ["last"], id="an endpoint goes"),
-        pytest.param((), (REFUSAL,), ["last"], id="there is something better than a refusal"),
-        pytest.param((REFUSAL,), (), ["main"], id="a refusal comes"),
-        pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), ["main"], id="a refusal becomes another"),
-        pytest.param((GUARD,), (), ["first"], id="a guard comes"),
-        pytest.param((), (GUARD,), ["last"], id="a guard goes"),
-        pytest.param((OTHER_GUARD,), (GUARD,), ["main"], id="a guard takes the place of another"),
-        pytest.param((MARK,), (), ["main"], id="a cluster IP comes"),
-        pytest.param((), (MARK,), ["main"], id="a cluster IP goes"),
+        pytest.param((VERDICT,), (), [CHANGE], id="a Service comes"),
+        pytest.param((), (VERDICT,), [CHANGE], id="a Service goes"),
+        pytest.param((OTHER_VERDICT,), (VERDICT,), [CHANGE], id="a verdict takes the place of another"),
+        pytest.param((OTHER_ENDPOINT,), (ENDPOINT,), [CHANGE], id="an endpoint takes the place of another"),
+        pytest.param((), (ENDPOINT,), [REMOVE], id="an endpoint goes"),
+        pytest.param((), (REFUSAL,), [REMOVE], id="there is something better than a refusal"),
+        pytest.param((REFUSAL,), (), [CHANGE], id="a refusal comes"),
+        pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), [CHANGE], id="a refusal becomes another"),
+        pytest.param((GUARD,), (), [PREPARE], id="a guard comes"),
+        pytest.param((), (GUARD,), [REMOVE], id="a guard goes"),
+        pytest.param((OTHER_GUARD,), (GUARD,), [CHANGE], id="a guard takes the place of another"),
+        pytest.param((MARK,), (), [CHANGE], id="a cluster IP comes"),
+        pytest.param((), (MARK,), [CHANGE], id="a cluster IP goes"),
     ],
 )  # fmt: skip
 def test_each_element_comes_and_goes_in_its_run(
-    added: tuple[Element, ...], deleted: tuple[Element, ...], runs: list[str]
+    added: tuple[Element, ...], deleted: tuple[Element, ...], runs: list[Reason]
 ) -> None:
     transaction = change(*added, deleted=deleted)
     assert runs == runs_with("element", transaction)
@@ -99,11 +106,11 @@ def test_each_element_comes_and_goes_in_its_run(
     "holder", ["endpoints-3", "local-endpoints-3", "nodeport-endpoints-3", "nodeport-local-endpoints-3"]
 )
 def test_endpoints_of_every_kind_go_last(holder: str) -> None:
-    assert ["last"] == runs_with(holder, change(deleted=(ENDPOINT._replace(holder=holder),)))
+    assert [REMOVE] == runs_with(holder, change(deleted=(ENDPOINT._replace(holder=holder),)))
 
 
-@pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), "first"), ((GUARD,), "first"), ((), "main")])
-def test_new_chain_and_map_come_before_what_leads_there(added: tuple[Element, ...], run: str) -> None:
+@pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), PREPARE), ((GUARD,), PREPARE), ((), CHANGE)])
+def test_new_chain_and_map_come_before_what_leads_there(added: tuple[Element, ...], run: Reason) -> None:
     transaction = change(
         *added, deleted=(VERDICT,), chain=(None, "\tdrop\n"), map=(None, "\ttypeof ip daddr\n")
     )
@@ -116,8 +123,8 @@ def test_new_chain_and_map_come_before_what_leads_there(added: tuple[Element, ..
 @pytest.mark.parametrize("added", [(OTHER_VERDICT,), ()])
 def test_altered_chain_is_flushed_where_it_is_written(added: tuple[Element, ...]) -> None:
     transaction = change(*added, deleted=(VERDICT,), chain=("\tdrop\n", "\taccept\n"))
-    assert ["main"] == runs_with("flush chain ip kproxy internal-2", transaction)
-    assert ["main"] == runs_with("\taccept", transaction)
+    assert [CHANGE] == runs_with("flush chain ip kproxy internal-2", transaction)
+    assert [CHANGE] == runs_with("\taccept", transaction)
     assert ("internal-2",) == transaction.written
 
 
@@ -126,13 +133,13 @@ def test_what_nothing_leads_to_any_more_goes_last_and_its_elements_with_it() -> 
     transaction = change(
         deleted=(inside, ENDPOINT), chain=("\tdrop\n", None), map=("\ttypeof ip daddr\n", None)
     )
-    assert transaction.last.text == (
+    assert text_of(REMOVE, transaction) == (
         f"delete element ip kproxy endpoints-1 {{\n\t{KEY} . 0,\n}}\n"
         "flush chain ip kproxy internal-2\n"
         "delete chain ip kproxy internal-2\n"
         "delete map ip kproxy endpoints-2\n"
     )
-    assert (Run(), Run()) == (transaction.first, transaction.main)
+    assert [REMOVE] == [run.reason for run in transaction.runs]
     assert ((), ("internal-2",)) == (transaction.written, transaction.deleted)
 
 
@@ -147,7 +154,7 @@ def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None
     assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin-endpoints"}
     for holder in holders:
         gone = Element(holder, KEY)
-        (run,) = filter(None, runs(change_of(family, blocks, TableChange(deleted=[gone]))))
+        (run,) = change_of(family, blocks, TableChange(deleted=[gone])).runs
         assert (ElementCommand("delete", family, holder, (gone,)),) == run.commands
 
 
@@ -166,13 +173,14 @@ def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None
 def test_elements_of_what_templates_of_others_declare_are_left_to_nft(text: str | None) -> None:
     other = Element("other", "10.96.0.10")
     blocks = {**DECLARED, Block("set", "other"): text} if text else DECLARED
-    (run,) = filter(None, runs(change_of(Family.IPV4, blocks, TableChange(added=[MARK, other]))))
+    (run,) = change_of(Family.IPV4, blocks, TableChange(added=[MARK, other])).runs
     assert (True, ()) == (other.holder in run.text, run.commands)
 
 
 def test_commands_say_what_the_text_says() -> None:
     transaction = change(OTHER_VERDICT, OTHER_ENDPOINT, MARK, GUARD, deleted=(VERDICT, ENDPOINT, REFUSAL))
-    for run in runs(transaction):
+    assert [PREPARE, CHANGE, REMOVE] == [run.reason for run in transaction.runs]
+    for run in transaction.runs:
         assert run.commands
         assert run.text == "".join(map(str, run.commands))
 
@@ -180,7 +188,8 @@ def test_commands_say_what_the_text_says() -> None:
 @pytest.mark.parametrize("texts", [("\tdrop\n", "\taccept\n"), (None, "\tdrop\n")])
 def test_run_with_more_than_elements_is_left_to_nft(texts: tuple[str | None, str]) -> None:
     transaction = change(MARK, deleted=(ENDPOINT,), chain=texts)
-    assert ((), True) == (transaction.main.commands, bool(transaction.last.commands))
+    main, last = transaction.runs
+    assert (True, True) == (not main.commands, bool(last.commands))
 
 
 PICK, PICKED_FROM = Block("chain", "pick-1"), Block("map", "endpoints-1")
@@ -198,12 +207,13 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("is_intact", [True, False])
-def test_table_is_written_anew_in_the_sets_and_maps_that_are_there(is_intact: bool) -> None:
+def test_table_is_written_again_in_the_sets_and_maps_that_are_there(is_intact: bool) -> None:
     """But for a map whose chain cannot be written without a new one."""
     transaction = refill(
         Family.IPV4, {*BLOCKS, *OLD}, BLOCKS, [VERDICT, ENDPOINT], {PICK} if is_intact else set()
     )
-    text = transaction.main.text
+    (run,) = transaction.runs
+    text = run.text
 
     def commands(verb: str) -> set[Block]:
         return {Block(*found) for found in re.findall(rf"(?m)^{verb} (chain|map|set) ip kproxy (\S+)$", text)}
@@ -221,3 +231,61 @@ def test_model_of_a_chain_is_the_chain_with_its_map_in_a_table_that_goes_again()
     assert gone.text == "add table ip6 kproxy-model\ndelete table ip6 kproxy-model\n"
     assert made.text.startswith(gone.text)
     assert ["map endpoints-1 {", "chain pick-1 {"] == re.findall(r"(?m)^(?:map|chain) .*$", made.text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "waits"),
+    [
+        pytest.param(None, [False, True, True], id="elements alone"),
+        pytest.param((None, "\tdrop\n"), [False, False, True], id="nft writes a new chain in the first run"),
+        pytest.param(("\tdrop\n", "\taccept\n"), [False, True, False], id="nft writes a chain in the second"),
+    ],
+)
+def test_run_after_elements_alone_waits_for_packets(
+    texts: tuple[str | None, str] | None, waits: list[bool]
+) -> None:
+    """`nft` takes longer than any packet is on its way."""
+    chain = {"chain": texts} if texts else {}
+    transaction = change(OTHER_VERDICT, GUARD, deleted=(VERDICT, REFUSAL), **chain)
+    assert waits == [run.waits_for_packets for run in transaction.runs]
+
+
+def test_only_a_removal_may_be_busy_and_blames_no_service() -> None:
+    transaction = change(OTHER_VERDICT, deleted=(VERDICT, REFUSAL), chain=(None, "\tdrop\n"))
+    prepare, main, removal = transaction.runs
+    assert [False, False, True] == [run.may_be_busy for run in transaction.runs]
+    assert prepare.text + main.text == transaction.refusable
+    assert str(transaction) == transaction.refusable + removal.text
+
+
+def test_removal_may_be_divided_between_its_commands() -> None:
+    inside = Element("endpoints-1", f"{KEY} . 1", "10.128.1.1 . 8080")
+    transaction = change(
+        deleted=(inside, ENDPOINT), chain=("\tdrop\n", None), map=("\ttypeof ip daddr\n", None)
+    )
+    (removal,) = transaction.runs
+    assert [
+        f"delete element ip kproxy endpoints-1 {{\n\t{KEY} . 1,\n\t{KEY} . 0,\n}}\n",
+        "flush chain ip kproxy internal-2\n",
+        "delete chain ip kproxy internal-2\n",
+        "delete map ip kproxy endpoints-2\n",
+    ] == [*removal.parts]
+    first, second = removal.divided()
+    assert ((*removal.parts[:2],), (*removal.parts[2:],)) == (first.parts, second.parts)
+    assert removal.text == first.text + second.text
+    assert [True, True] == [half.may_be_busy for half in (first, second)]
+    assert [] == [*Run("flush ruleset\n").divided()]
+
+
+def test_table_is_installed_in_runs_of_which_only_the_last_lets_packets_in() -> None:
+    transaction = install(Family.IPV4, BLOCKS, [VERDICT, ENDPOINT])
+    assert [Reason.PREPARE, Reason.FILL, Reason.OPEN] == [run.reason for run in transaction.runs]
+    prepare, fill, opened = transaction.runs
+    assert [False, False, True] == [" hook " in run.text for run in transaction.runs]
+    assert (True, True) == (bool(fill.commands), "jump services" in opened.text)
+    assert prepare.parts
+    assert [False] * 3 == [run.waits_for_packets for run in transaction.runs]
+
+
+def test_table_without_services_is_installed_without_a_run_of_elements() -> None:
+    assert [Reason.PREPARE, Reason.OPEN] == [run.reason for run in install(Family.IPV4, BLOCKS, []).runs]
