@@ -1,6 +1,7 @@
 """The rules of iptables-legacy, as iptables-save prints them: one read of a table costs less than a write."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from kproxy import process
 from kproxy.observed.iptables_kernel import Differences
@@ -20,18 +21,20 @@ class LegacyChains:
     Nobody counts commits there, so nothing can be relied on: each look and each verification reads all.
     """
 
-    def __init__(self, family: Family) -> None:
-        self._program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
+    def __init__(self, family: Family, saved: Callable[[], Ruleset] | None = None) -> None:
+        """`saved` reads all chains named KUBE-... in place of iptables-legacy-save."""
+        program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
+        self._saved = saved or partial(saved_chains, program, TABLES)
 
     def holds_no_service(self) -> bool:
         """Each COMMIT replaces a whole table, so it does not help to know."""
         return False
 
     def look(self, _desired: Ruleset) -> Known:
-        return saved_chains(self._program, TABLES)
+        return self._saved()
 
     def verify(self, observed: Known) -> Differences:
-        saved = saved_chains(self._program, TABLES)
+        saved = self._saved()
         otherwise = {
             chain: rules
             for chain, rules in saved.items()

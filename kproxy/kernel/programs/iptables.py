@@ -143,7 +143,7 @@ class Iptables:
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
-            gone = _missing(rules.splitlines(), self._places(chain, rules.splitlines()))
+            gone = missing_of(rules.splitlines(), self._places(chain, rules.splitlines()))
             if gone:
                 missing.setdefault(chain.table, []).extend(gone)
         return missing
@@ -209,7 +209,7 @@ class Iptables:
         return self._lock_wait if self.variant is Variant.LEGACY else nullcontext()
 
 
-def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
+def missing_of(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
     """Those without a place; one that has to stand after others becomes an insertion at its place."""
     missing = []
     after = 0
