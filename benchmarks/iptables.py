@@ -1,7 +1,8 @@
 """iptables mode: kproxy with the program and the templates under a stopwatch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,18 +28,21 @@ class _WatchedIptables(Iptables):
         super().__init__(variant, Family.IPV4)
         self._stages = stages
 
-    def restore(self, sections: Iterable[str]) -> None:
-        with self._stages.timed(RESTORE):
-            super().restore(self._watched(sections))
-
-    def _watched(self, sections: Iterable[str]) -> Iterator[str]:
-        """Making them is not the program's time, though it works meanwhile."""
-        began = time.perf_counter()
-        for section in sections:
-            self._stages.seconds[RESTORE] -= time.perf_counter() - began
-            self._stages.hands_over(partial(int, len(section)))
-            yield section
+    @contextmanager
+    def restoring(self) -> Iterator[Callable[[str], None]]:
+        """What the caller does between two sections is not the program's time, though the program works meanwhile."""
+        with self._stages.timed(RESTORE), super().restoring() as write:
             began = time.perf_counter()
+
+            def watched(text: str) -> None:
+                nonlocal began
+                self._stages.seconds[RESTORE] -= time.perf_counter() - began
+                self._stages.hands_over(partial(int, len(text)))
+                write(text)
+                began = time.perf_counter()
+
+            yield watched
+            self._stages.seconds[RESTORE] -= time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)

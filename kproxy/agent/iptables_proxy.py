@@ -72,6 +72,11 @@ class IptablesProxy:
         """The rules that the kernel should hold, as of the last sync."""
         return self._desired
 
+    @property
+    def observed(self) -> ObservedChains:
+        """The rules that the kernel holds, as far as they are known."""
+        return self._observed
+
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
