@@ -13,7 +13,7 @@ from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects
 from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
-from kproxy.observed.iptables_chains import ObservedChains
+from kproxy.observed.iptables_chains import REMEMBERED, ObservedChains
 from kproxy.observed.iptables_kernel import IptablesProgram, KernelChains
 from kproxy.observed.states import State
 from kproxy.ruleset.chain import Chain
@@ -185,7 +185,7 @@ class IptablesProxy:
         self, parts: Iterator[AbstractSet[Chain]], progress: Progress, *, verify: bool
     ) -> ProgramFailed | None:
         """Bring the kernel to what the parts compute, in five steps."""
-        was_known = self._observed.state is not State.UNREAD
+        was_remembered = self._observed.state in REMEMBERED
         try:
             with writing(self._iptables, self._observed, progress) as write:
                 ahead = self._update(parts, write, progress)
@@ -196,7 +196,7 @@ class IptablesProxy:
                 raise
             progress.enter(Stage.COMPUTE)
             _exhaust(parts)
-            return self._culprits.recover(failed, progress, may_have_been_others=was_known)
+            return self._culprits.recover(failed, progress, may_have_been_others=was_remembered)
         self._settle()
         return None
 
@@ -214,7 +214,7 @@ class IptablesProxy:
 
     def _update(self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress) -> Ruleset:
         """Compute all parts. On a node that holds no Service, new chains are written meanwhile; returns these."""
-        if self._observed.state is not State.UNREAD or not self._observed.find_no_service():
+        if self._observed.state in REMEMBERED or not self._observed.find_no_service():
             _exhaust(parts)
             return {}
         variant = self._iptables.variant
@@ -232,12 +232,12 @@ class IptablesProxy:
         """Look at the kernel where nothing is known, or where it is to be verified."""
         progress.enter(Stage.OBSERVE)
         observed = self._observed
-        if verify or observed.state in {State.UNREAD, State.ABSENT}:
+        if verify or observed.state not in REMEMBERED:
             observed.look_at_jumps(self._desired.jumps)
-        if observed.state is State.UNREAD:
-            observed.look()
-        elif observed.state is State.ABSENT:
+        if observed.state is State.ABSENT:
             observed.disown()
+        elif observed.state not in REMEMBERED:
+            observed.look()
         elif verify:
             observed.verify()
 

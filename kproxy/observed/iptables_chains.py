@@ -50,7 +50,7 @@ class ObservedChains:
         """Whether the kernel holds no chain of any Service, so that new chains may be written before all is known.
 
         The state is ABSENT then, and chains that are there nevertheless are observed, whosever they are; `disown`
-        follows once it is known which are desired. Called where the state is UNREAD.
+        follows once it is known which are desired. Called where nothing is remembered.
         """
         if not self._kernel.holds_no_service():
             return False
