@@ -20,10 +20,11 @@ from benchmarks.ground import directory, empty_kernel
 from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Subject
-from kproxy.agent.assembly import assemble
-from kproxy.agent.http.web import Page
+from kproxy.agent.background import make_background, make_metrics
+from kproxy.agent.http.page import Page
 from kproxy.agent.loop import Agent
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
+from kproxy.agent.options import Options
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.agent.watches import Watches
@@ -60,12 +61,12 @@ class _Finish(Observer):
         self._taken = 0
         self._finished: queue.SimpleQueue[tuple[int, float, float, SyncReport | None]] = queue.SimpleQueue()
 
-    def took(self, event: Event) -> None:
+    def stored(self, event: Event) -> None:
         del event
         self._taken += 1
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         del store, dirty
         report = outcomes[Family.IPV4].report
@@ -92,10 +93,12 @@ class ListedAgent:
         self._log = log
         self._emitted = 0
         self._resources = (SERVICES, ENDPOINT_SLICES, node(NODE), SERVICE_CIDRS)
-        self._around = assemble(
-            Configuration(mode=Mode(subject.mode)), [Family.IPV4], NODE, Watches(tuple), lambda _: True
+        options = Options(configuration=Configuration(mode=Mode(subject.mode)), node_name=NODE)
+        metrics = make_metrics(options.configuration, [Family.IPV4])
+        self._background = make_background(
+            options, [Family.IPV4], metrics, Watches(tuple), lambda _: True, None
         )
-        self._around.start()
+        self._background.start()
         self._made: queue.SimpleQueue[Agent] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(subject, state), name="agent", daemon=True)
         self._thread.start()
@@ -103,7 +106,7 @@ class ListedAgent:
 
     @property
     def quarantine(self) -> Page:
-        return self._around.quarantine.page()
+        return self._background.quarantine.page()
 
     def _run(self, subject: Subject, state: Path) -> None:
         """In the agent's thread, to which its record of the kernel belongs."""
@@ -116,7 +119,7 @@ class ListedAgent:
             kinds=[resource.kind for resource in self._resources],
             layout=subject.circumstances.layout,
             read_addresses=local_addresses,
-            observers=(*self._around.observers, self._finish),
+            observers=(*self._background.observers, self._finish),
         )
         self._made.put(agent)
         agent.run()
@@ -157,7 +160,7 @@ class ListedAgent:
     def close(self) -> None:
         self._agent.stop()
         self._thread.join()
-        self._around.stop()
+        self._background.stop()
 
     def _stages_s(self, known: float, ended: float, report: SyncReport) -> dict[str, float]:
         seconds = self._stages.seconds

@@ -1,28 +1,27 @@
 """Every error that kproxy raises on purpose, in one tree.
 
-The command line turns each into a message and an exit code: `InputError` is 2 (wrong
-usage or input), `EnvironmentLacking` is 3 (the machine lacks something, and the message
-names the fix). A bare Python exception that reaches the user is a defect.
+The command line turns each error into a message and an exit code: `InputError` is 2 (wrong usage or input),
+`EnvironmentLacking` is 3 (the machine lacks something, and the message names the fix). Any other Python exception that
+reaches the user is a defect.
 """
 
 
 class KproxyError(Exception):
-    """The root of the tree; its text is a sentence for the user."""
+    """The root of the tree. Its text is a sentence for the user."""
 
 
 class InputError(KproxyError):
-    """Something that the user handed in cannot be used."""
+    """Input from the user cannot be used."""
 
 
 class Malformed(InputError):
-    """Bytes that are not encoded as they should be; the text says where they go wrong."""
+    """Bytes are not encoded as they should be. The text says where the fault is."""
 
 
 class InvalidField(InputError):
-    """One field of one object or configuration breaks its rules.
+    """One field of an object or configuration breaks its rules.
 
-    `field` is a path as Kubernetes writes it (`spec.ports[0].port`); `reason` says what
-    was found and what is allowed.
+    `field` is a path as Kubernetes writes it (`spec.ports[0].port`); `reason` says what was found and what is allowed.
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -32,19 +31,18 @@ class InvalidField(InputError):
 
 
 class Irrelevant(InvalidField):
-    """An object from which no rule follows, though nothing is wrong with it: no reason to complain of it."""
+    """A correct object from which no rule follows, so it is not reported as a fault."""
 
 
 class EnvironmentLacking(KproxyError):
-    """The machine lacks a program, a privilege or a kernel feature; the text names the fix."""
+    """The machine lacks a program, a privilege or a kernel feature. The text names the fix."""
 
 
 class ApiFailed(EnvironmentLacking):
-    """The Kubernetes API gave no answer or refused a request; the text names the fix.
+    """The Kubernetes API gave no answer or refused a request. The text names the fix.
 
-    `status` is the HTTP status, 0 when there was no answer. `retry_after_s` is how long the server
-    asked us to stay away, 0 when it did not. `is_ahead` says that we asked for a resourceVersion that the server
-    has not reached.
+    `status` is the HTTP status, 0 without an answer. `retry_after_s` is how long the server asked us to wait, 0 if it
+    did not ask. `is_ahead` is true if we asked for a resourceVersion that the server has not reached.
     """
 
     def __init__(
@@ -56,12 +54,24 @@ class ApiFailed(EnvironmentLacking):
         self.is_ahead = is_ahead
 
 
-class ProgramFailed(KproxyError):
+class OperationFailed(KproxyError):
+    """A program that kproxy started, or the kernel itself, did not do what it was asked to do.
+
+    `said` is the answer in the words of the program or of the kernel. `is_verdict` tells whether the answer is a
+    judgement of the rules: only then can a Service be at fault.
+    """
+
+    said: str
+    is_verdict: bool
+
+
+class ProgramFailed(OperationFailed):
     """A program that kproxy started ended with an error or did not end in time.
 
-    `exit_code` is None after a time-out, and negative after a signal, whose name `signal` then is. `stderr` is the
-    whole text that it wrote there. `excerpt` holds the lines of its input around the one that it named, each with its
-    number; empty if it named none. `line` is the number of the line that it named, 0 if it named none.
+    `exit_code` is None where kproxy ended the program, after a time-out or because kproxy itself was to end; it is
+    negative after a signal, whose name `signal` then is. `stderr` is the whole text that the program wrote there.
+    `excerpt` holds the lines of its input around the one that it named, each with its number; empty if it named none.
+    `line` is the number of the line that it named, 0 if it named none.
     """
 
     def __init__(
@@ -84,12 +94,26 @@ class ProgramFailed(KproxyError):
         super().__init__(f"{text}\n{excerpt}" if excerpt else text)
         self.program = program
         self.exit_code = exit_code
-        self.stderr = stderr
+        self.stderr = self.said = stderr
         self.excerpt = excerpt
         self.line = line
         self.signal = signal
+        # a program that crashes, is killed or hangs says nothing about its input
+        self.is_verdict = exit_code is not None and exit_code >= 0
 
-    @property
-    def is_verdict(self) -> bool:
-        """Whether the program judged its input. One that crashes, is killed or hangs says nothing about its input."""
-        return self.exit_code is not None and self.exit_code >= 0
+
+class KernelRefused(OperationFailed):
+    """The kernel answered a message over netlink with an error, or not as it should.
+
+    `asked` names the message, as `the list of chains`. `errno` is the number of the error (errno(3)); EINTR means that
+    others changed the tables during each try to read them. No Service is at fault: what kproxy sends over netlink
+    without a program goes to `nft` after a refusal, which then judges it.
+    """
+
+    is_verdict = False
+
+    def __init__(self, asked: str, errno: int, said: str) -> None:
+        super().__init__(f"the kernel refuses {asked}: {said}")
+        self.asked = asked
+        self.errno = errno
+        self.said = said

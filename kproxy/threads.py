@@ -1,7 +1,7 @@
-"""The one way to start a thread that lives as long as the agent: none of them ends unseen.
+"""Starts threads that live as long as the agent. No thread ends unnoticed.
 
-A thread whose function is left by any exception, MemoryError and SystemExit too, is told in the log and runs again
-after a pause. One that the rules need ends the agent, with the reason, if it does not stay alive.
+If any exception leaves a thread's function, also MemoryError or SystemExit, the log reports it and the function runs
+again after a pause. If a thread that the rules need does not stay alive, the agent ends with the reason.
 """
 
 import logging
@@ -18,23 +18,29 @@ from kproxy.errors import EnvironmentLacking, KproxyError
 _log = logging.getLogger(__name__)
 
 _SHORTEST_PAUSE_S = 0.5
-"""Before a thread runs again for the first time; twice as long each time after that."""
+"""Seconds before a thread runs again for the first time. Each further pause is twice as long."""
 
 _LONGEST_PAUSE_S = 30.0
-"""As long as the backoff of a watch: a node that recovers is served again within that time."""
+"""Seconds, as in the backoff of a watch: after a node recovers, it is served again within this time."""
 
 _STEADY_S = 60.0
-"""A thread that ran for so long before it failed was well: its next failure counts as the first."""
+"""Seconds. The failure of a thread that ran for so long counts as its first failure."""
 
 _MOST_FAILURES = 7
-"""In a row, 31 s after the first one: memory that is short for a moment has come back by then, and a defect stays."""
+"""Failures in a row; the last comes 31 s after the first.
+
+A short lack of memory is over by then, and a defect is not.
+"""
 
 
 class Need(Enum):
-    """Who needs the thread, which decides what its absence costs."""
+    """Who needs the thread. This decides what happens without the thread."""
 
     RULES = auto()
-    """Without it the rules do not follow: `/livez` and `/readyz` fail, and the agent ends if it cannot live."""
+    """Without the thread the rules do not follow changes:
+
+    `/livez` and `/readyz` fail, and the agent ends if it cannot live.
+    """
 
     NODE = auto()
     """A part of the work beside the rules is not done: `/readyz` fails."""
@@ -44,9 +50,9 @@ class Need(Enum):
 
 
 class KeptThread:
-    """Runs `run` in a thread, again after each exception that leaves it, until it returns or `end` is called.
+    """Runs `run` in a thread, and again after each exception that leaves it, until it returns or `end` is called.
 
-    `run` returns only when its owner asked for it, and can be called again at any moment after it was left.
+    `run` must return only if its owner asked for it, and must allow another call at any time after an exception.
     """
 
     def __init__(self, name: str, run: Callable[[], None], need: Need) -> None:
@@ -59,9 +65,12 @@ class KeptThread:
         self._failures = 0
 
     def start(self) -> None:
-        """EnvironmentLacking where the system gives no more threads; it counts as lacking until started or ended."""
+        """Start the thread. EnvironmentLacking if the system gives no more threads.
+
+        The thread then counts as lacking until it is started or ended.
+        """
         thread = threading.Thread(target=self._keep, name=self.name, daemon=True)
-        _kept.add(self)  # the thread takes that back when it ends as it should, which may be at once
+        _kept.add(self)  # the thread removes itself when it ends as it should, which may be at once
         try:
             thread.start()
         except RuntimeError as refused:
@@ -72,14 +81,17 @@ class KeptThread:
         self._thread = thread
 
     def run_here(self) -> None:
-        """Do the same in the calling thread; KproxyError if what the rules need does not stay alive."""
+        """Do the work of the thread in the calling thread.
+
+        KproxyError if a function that the rules need does not stay alive.
+        """
         _kept.add(self)
         self._keep()
         if self._failures >= _MOST_FAILURES and not self._ending.is_set():
-            raise KproxyError(self._hopeless())
+            raise KproxyError(self._reason_to_give_up())
 
     def end(self) -> None:
-        """Do not run again, and end a pause; what runs is ended by its owner."""
+        """Do not run again, and end a pause. The owner ends a running `run`."""
         self._ending.set()
         _kept.discard(self)
 
@@ -92,40 +104,40 @@ class KeptThread:
 
     @property
     def problem(self) -> str:
-        """Why it does not run at the moment; empty if it runs."""
+        """Why the thread does not run now; empty if it runs."""
         has_died = self._thread is not None and not self._thread.is_alive()
         return self._problem or ("it has ended" if has_died else "")
 
     def _keep(self) -> None:
-        goes_on = True
-        while goes_on:
+        continues = True
+        while continues:
             try:
-                goes_on = self._run_once()
-            except BaseException:  # noqa: BLE001 # dealing with a failure failed too
-                self._problem = self._problem or "it failed, and so did telling why"
-                _say(b"kproxy: a thread failed, and so did dealing with that; it is tried again\n")
+                continues = self._run_once()
+            except BaseException:  # noqa: BLE001 # handling a failure failed too
+                self._problem = self._problem or "it failed, and so did the report of the failure"
+                _say(b"kproxy: a thread failed, and so did the handling of its failure; it is tried again\n")
                 time.sleep(_SHORTEST_PAUSE_S)
 
     def _run_once(self) -> bool:
-        """Whether it is to run again, after a pause that is over by then."""
+        """Whether to run again. The pause is over when this returns."""
         began_at = time.monotonic()
         self._problem = ""
         try:
             self._run()
-        except BaseException as failure:  # noqa: BLE001 # whatever it is, the thread must not end unseen
+        except BaseException as failure:  # noqa: BLE001 # the thread must not end unnoticed, whatever the exception
             self._problem = type(failure).__name__
-            return self._goes_on(failure, time.monotonic() - began_at)
+            return self._continues_after(failure, time.monotonic() - began_at)
         _kept.discard(self)
         return False
 
-    def _goes_on(self, failure: BaseException, lived_s: float) -> bool:
+    def _continues_after(self, failure: BaseException, lived_s: float) -> bool:
         if self._ending.is_set():
             return False
         self._failures = 1 if lived_s >= _STEADY_S else self._failures + 1
         self._problem = f"{type(failure).__name__}: {failure}".rstrip(": ")
         if self.need is Need.RULES and self._failures >= _MOST_FAILURES:
-            tell_defect(_log, "%s", self._hopeless())
-            _give_up(self._hopeless())
+            tell_defect(_log, "%s", self._reason_to_give_up())
+            _give_up(self._reason_to_give_up())
             return False
         pause_s = min(_SHORTEST_PAUSE_S * 2.0 ** min(self._failures - 1, _MOST_FAILURES), _LONGEST_PAUSE_S)
         tell_defect(
@@ -133,7 +145,7 @@ class KeptThread:
         )
         return not self._ending.wait(pause_s)
 
-    def _hopeless(self) -> str:
+    def _reason_to_give_up(self) -> str:
         return (
             f"{self.name} ended unexpectedly {self._failures} times in a row, the last time with {self._problem}; "
             "the agent ends to be started again, and the rules stay"
@@ -141,44 +153,47 @@ class KeptThread:
 
 
 _kept: set[KeptThread] = set()
-_hopeless_handlers: list[Callable[[str], None]] = []
+_give_up_handlers: list[Callable[[str], None]] = []
 
 
 class Lack(NamedTuple):
-    """A thread that does not run although it should."""
+    """A thread that should run and does not."""
 
     name: str
     problem: str
 
     def __str__(self) -> str:
         return (
-            f"{self.name} does not run ({self.problem}); it is started again by itself: "
+            f"{self.name} does not run ({self.problem}); it is restarted automatically: "
             "restart the agent if this stays, and report what its log says"
         )
 
 
 def lacking(need: Need) -> tuple[str, ...]:
-    """One sentence for each thread that is needed so and does not run at the moment; may be asked from any thread."""
+    """One sentence for each thread with this need that does not run now. Any thread may ask."""
     each = ((kept, kept.problem) for kept in tuple(_kept) if kept.need is need)
     return tuple(sorted(str(Lack(kept.name, problem)) for kept, problem in each if problem))
 
 
 def when_hopeless(end: Callable[[str], None]) -> Callable[[], None]:
-    """Call `end` with the reason once a thread that the rules need does not stay alive; the answer takes that back."""
-    _hopeless_handlers.append(end)
-    return lambda: _hopeless_handlers.remove(end)
+    """Call `end` with the reason if a thread that the rules need does not stay alive.
+
+    Call the result to cancel this.
+    """
+    _give_up_handlers.append(end)
+    return lambda: _give_up_handlers.remove(end)
 
 
 def tell_defect(log: logging.Logger, sentence: str, *values: object) -> None:
-    """Log an error with the traceback of what is handled at the moment; never raises."""
+    """Log an error with the traceback of the exception that is being handled. Never raises."""
     try:
         log.log(logging.ERROR, sentence, *values, exc_info=True)
-    except BaseException:  # noqa: BLE001 # the log is the last place to complain in, and memory may be short
+    except BaseException:  # noqa: BLE001 # the log is the last place to report to, and memory may be short
         _say(b"kproxy: a defect, and the log cannot be written\n")
 
 
 def _give_up(reason: str) -> None:
-    for end in tuple(_hopeless_handlers):
+    for end in tuple(_give_up_handlers):
         end(reason)
 
 

@@ -1,8 +1,7 @@
-"""The words every layer shares: families, protocols, addresses and names.
+"""The basic types of every layer: families, protocols, addresses and names.
 
-An address or network is its canonical text, checked once where it enters
-(`parse_address`, `parse_network`); 100,000 endpoints as `ipaddress` objects would cost
-three times the memory and gain nothing, because rules are text.
+An address or network is its canonical text, checked once by `parse_address` or `parse_network` when it enters. 100,000
+endpoints as `ipaddress` objects would cost three times the memory without a benefit, because rules are text.
 """
 
 import ipaddress
@@ -35,7 +34,7 @@ class Protocol(StrEnum):
 
 
 class NamespacedName(NamedTuple):
-    """The key of an object in its kind; a cluster-wide object has an empty namespace."""
+    """The key of an object within its kind. A cluster-wide object has an empty namespace."""
 
     namespace: str
     name: str
@@ -57,17 +56,17 @@ class ServicePortName(NamedTuple):
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _CANONICAL_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
-"""The usual case: IPv4 has one spelling, and a match is five times faster than parsing it."""
+"""Matches most addresses: IPv4 has one spelling, and a match is five times faster than parsing it."""
 
 is_canonical_ipv4 = _CANONICAL_IPV4.fullmatch
-"""Whether the text is an IPv4 address as we write it, without a call of ours between."""
+"""Whether the text is a canonical IPv4 address. It is the compiled pattern's own method, which saves a call."""
 
 
 def parse_address(text: str) -> Address:
-    """The canonical form of an address; ValueError says what is wrong with it.
+    """The canonical form of an address. ValueError says what is wrong.
 
-    Refused besides what `ipaddress` refuses (leading zeros among it): zones such as
-    `fe80::1%eth0`, and IPv4-mapped IPv6, which a rule of neither family would match.
+    Besides the texts that `ipaddress` refuses (such as leading zeros), zones such as `fe80::1%eth0` are refused, and so
+    is IPv4-mapped IPv6, which a rule of neither family would match.
     """
     if _CANONICAL_IPV4.fullmatch(text):
         return Address(text)
@@ -83,8 +82,8 @@ def parse_address(text: str) -> Address:
 def read_address(text: str) -> Address:
     """An address of a stored object, as Kubernetes reads it (KEP-4858): 010 is ten, and ::ffff:10.0.0.1 is IPv4.
 
-    Objects that were stored before the API server's validation became strict hold such text. ValueError for all else
-    that `parse_address` refuses.
+    Objects that were stored before the API server's validation became strict have such text. ValueError for all other
+    texts that `parse_address` refuses.
     """
     if _CANONICAL_IPV4.fullmatch(text):
         return Address(text)
@@ -99,7 +98,10 @@ def read_address(text: str) -> Address:
 
 
 def _canonical_ipv4(text: str) -> Address:
-    """Text without a colon is no IPv6 address: to have `ipaddress` try both takes ten times as long."""
+    """Check text without a colon, which cannot be an IPv6 address.
+
+    To let `ipaddress` try both families takes ten times as long.
+    """
     if _CANONICAL_IPV4.fullmatch(text):
         return Address(text)
     raise ValueError(f"{text!r} does not appear to be an IPv4 or IPv6 address")
@@ -110,16 +112,16 @@ def _as_decimal(octet: str) -> str:
 
 
 def parse_network(text: str) -> Network:
-    """The canonical form of a CIDR; surrounding blanks and host bits are dropped.
+    """The canonical form of a CIDR. Surrounding blanks and host bits are dropped.
 
-    The API server lets blanks around a CIDR pass in `loadBalancerSourceRanges`, and
-    kube-proxy trims them. ValueError says what is wrong.
+    The API server allows blanks around a CIDR in `loadBalancerSourceRanges`, and kube-proxy removes them. ValueError
+    says what is wrong.
     """
     return _network(text, parse_address)
 
 
 def read_network(text: str) -> Network:
-    """A CIDR of a stored object, whose address is read as `read_address` reads it; otherwise as `parse_network`."""
+    """A CIDR of a stored object. Its address is read as by `read_address`, and the rest as by `parse_network`."""
     return _network(text, read_address)
 
 
@@ -144,7 +146,7 @@ def family_of(value: Address | Network) -> Family:
 
 
 def contains(network: Network, address: Address) -> bool:
-    """Whether the address lies in the network; addresses of the other family never do."""
+    """Whether the address is in the network. An address of the other family never is."""
     if family_of(network) is not family_of(address):
         return False
     return ipaddress.ip_address(address) in ipaddress.ip_network(network)

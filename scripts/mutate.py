@@ -38,9 +38,9 @@ PLACES = (
 REASONS = ROOT / "tests" / "mutation" / "survivors.toml"
 LIMIT_S = 240
 Stages = tuple[tuple[str, list[str]], ...]
-PACKETS = ("oracle = tracer", ["tests/property/test_packets.py"])
+PACKETS = ("oracle = tracer", ["tests/property/test_packets.py", "tests/property/test_endpoint_reasons.py"])
 STAGES = (
-    ("unit", ["tests/unit/model", "tests/unit/ruleset", "tests/unit/transaction"]),
+    ("unit", ["tests/unit/model", "tests/unit/oracle", "tests/unit/ruleset", "tests/unit/transaction"]),
     ("recorded", ["tests/conformance/test_text.py"]),
     PACKETS,
     (

@@ -56,7 +56,7 @@ def _refuses(retry_after_s: int) -> Callable[[Fleet], None]:
 SCENARIOS: Mapping[str, Scenario] = {
     "steady": Scenario("nothing happens; watches end and begin"),
     "restart": Scenario(
-        "the server is away for 30 s, and forgets: its cache begins anew, so that all have to list",
+        "the server is away for 30 s and forgets: its cache starts empty, so all agents have to list",
         _goes(Condition.DOWN),
         _returns(forgets=True),
         away_s=30,
@@ -71,7 +71,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         away_s=30,
     ),
     "rolling": Scenario(
-        "one of three servers goes, for a minute; its agents move to the others",
+        "one of three servers goes for a minute; its agents move to the others",
         _goes(Condition.DOWN),
         _returns(forgets=True),
         away_s=60,
@@ -98,13 +98,13 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "roll-out": Scenario("all agents start in the same second", starts_together=True),
     "restore": Scenario(
-        "the server is restored from a backup, within a second: all have to list",
+        "the server is restored from a backup, within a second: all agents have to list",
         _goes(Condition.DOWN),
         _returns(forgets=True),
         away_s=1,
     ),
     "vanished": Scenario(
-        "the server's machine is gone without a word for two minutes, then back",
+        "the server's machine vanishes without closing connections, and is back after two minutes",
         _goes(Condition.GONE),
         _returns(forgets=True),
         away_s=120,

@@ -7,7 +7,7 @@ from itertools import chain as chain_up
 from kproxy.agent.iptables_write import planned, writing
 from kproxy.agent.progress import Progress, Stage
 from kproxy.agent.suspects import Suspects, limited
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.observed.iptables_chains import ObservedChains
 from kproxy.observed.iptables_kernel import IptablesProgram
 from kproxy.observed.states import State
@@ -128,7 +128,7 @@ class Culprits:
         if refusal.named is None:
             try:
                 self._commit_rest(progress, self._probes())
-            except ProgramFailed:
+            except OperationFailed:
                 self._desired.admit(changed)
                 raise failed from None
         # a lone Service is tried again: the reason of the failure may be over

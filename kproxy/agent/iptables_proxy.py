@@ -11,7 +11,7 @@ from kproxy.agent.iptables_write import Write, planned, writing
 from kproxy.agent.progress import Progress, Stage, TimedRender
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
 from kproxy.observed.iptables_chains import REMEMBERED, ObservedChains
 from kproxy.observed.iptables_kernel import IptablesProgram, KernelChains
@@ -89,13 +89,14 @@ class IptablesProxy:
         rendered_s = self._render.spent_s
         self._pending |= dirty
         try:
-            error = self._bring_counted(store, circumstances, progress, verify=verify) or progress.not_deleted
+            error: OperationFailed | None = self._bring_counted(store, circumstances, progress, verify=verify)
+            error = error or progress.not_deleted
             if progress.not_deleted:
                 self._observed.forget()
         except BaseException as failed:
             self._observed.forget()  # the next sync compares all
-            if not isinstance(failed, ProgramFailed):
-                self._desired.begin_anew()
+            if not isinstance(failed, OperationFailed):
+                self._desired.forget_circumstances()
                 raise
             error = failed
         self._failed_before = error is not None
@@ -103,7 +104,7 @@ class IptablesProxy:
         return self._report(progress, error, self._render.spent_s - rendered_s, lock_wait_s)
 
     def _report(
-        self, progress: Progress, error: ProgramFailed | None, render_s: float, lock_wait_s: float
+        self, progress: Progress, error: OperationFailed | None, render_s: float, lock_wait_s: float
     ) -> SyncReport:
         transaction = progress.transaction
         observe_s = progress.spent_s(Stage.OBSERVE)
@@ -126,7 +127,7 @@ class IptablesProxy:
     def record(self) -> None:
         """Note what the last sync applied; reading the kernel back takes a tenth of what a large apply took.
 
-        ProgramFailed if the kernel cannot be read; an agent that starts again then writes those chains again.
+        KernelRefused if the kernel cannot be read; an agent that starts again then writes those chains again.
         """
         self._observed.record()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from kproxy.agent.progress import Progress
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.observed.iptables_chains import ObservedChains
 from kproxy.observed.iptables_kernel import IptablesProgram
 from kproxy.ruleset.iptables.chains import Ruleset
@@ -29,6 +29,9 @@ def writing(iptables: IptablesProgram, observed: ObservedChains, progress: Progr
             yield write
     except ProgramFailed as failed:
         write.failed(failed.line)
+        raise
+    except KernelRefused:  # the kernel is read while sections are made
+        write.failed(line=0)
         raise
     observed.applied(write.sections)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from kproxy.agent.observers.observer import Observer, Outcome, tell_all
+from kproxy.agent.observers.observer import Observer, SyncOutcome, tell_all
 from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError
@@ -60,7 +60,7 @@ class Agent:
         self._kinds = kinds
         self._layout = layout
         self._read_addresses = read_addresses
-        self._followers = observers
+        self._observers = observers
         self._clock = clock
         self._store = Store()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -113,7 +113,7 @@ class Agent:
         if verify and self._settings.node_port_networks:
             self._look_at_addresses()
         self._schedule.began()
-        tell_all(self._followers, lambda observer: observer.syncing())
+        tell_all(self._observers, lambda observer: observer.syncing())
         self._dirty |= self._store.take_dirty()
         dirty = set(self._dirty)
         outcomes = {}
@@ -122,10 +122,10 @@ class Agent:
                 break
             circumstances = self._circumstances(proxy.family)
             report = self._sync_family(proxy, dirty, circumstances, verify=verify)
-            outcomes[proxy.family] = Outcome(circumstances.node, report, verify)
+            outcomes[proxy.family] = SyncOutcome(circumstances.node, report, verify)
             if report and report.chains_written <= _RECORDED_AT_ONCE:
                 self._record(proxy)
-        tell_all(self._followers, lambda observer: observer.synced(self._store, dirty, outcomes))
+        tell_all(self._observers, lambda observer: observer.synced(self._store, dirty, outcomes))
         self._dirty.clear()
         failed = not all(outcome.succeeded for outcome in outcomes.values())
         for proxy in self._families:
@@ -225,8 +225,8 @@ class Agent:
                 "a defect in kproxy: an event (%s) cannot be taken in; restart the agent, which lists everything again",
                 type(event).__name__,
             )
-            tell_all(self._followers, lambda observer: observer.missed(event))
+            tell_all(self._observers, lambda observer: observer.lost(event))
             return
         self._store.apply(event)
-        tell_all(self._followers, lambda observer: observer.took(event))
+        tell_all(self._observers, lambda observer: observer.stored(event))
         self._schedule.request()

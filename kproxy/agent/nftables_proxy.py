@@ -8,7 +8,7 @@ from itertools import chain as chain_up
 
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects, limited
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.model.plan import Plans
 from kproxy.observed.nftables import AppliedTable, Commits
@@ -59,7 +59,8 @@ class NftablesProxy:
             self._table = table
             self._pending |= store.services.keys()
         laid_out = observed = computed = self._clock()
-        done, error, drifted = list[Transaction](), None, 0
+        done, drifted = list[Transaction](), 0
+        error: OperationFailed | None = None
         try:
             if verify and table.is_settled:
                 drifted = self._applied.look(table)
@@ -71,7 +72,7 @@ class NftablesProxy:
                 self._place(table, store, second)
                 groups, self._untried = self._untried, []
                 error = self._bring(table, done, groups)
-        except ProgramFailed as failed:
+        except OperationFailed as failed:
             error = failed
         return SyncReport(
             services=table.service_ports,

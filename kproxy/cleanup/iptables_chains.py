@@ -1,85 +1,78 @@
-"""Removes the chains that kproxy and kube-proxy put into the tables of one iptables program, and the jumps to them."""
+"""The chains of kproxy and kube-proxy in the tables of one iptables program: found, and removed."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from kproxy import process
 from kproxy.errors import EnvironmentLacking, KproxyError, ProgramFailed
 from kproxy.kernel.programs import legacy_tables as xtables
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.ownership import GUARD, MARKING
 from kproxy.transaction.culprits import Refusal, find_culprits
-from kproxy.transaction.iptables.fit import fitting
-from kproxy.transaction.iptables.order import parents_first
-from kproxy.transaction.iptables.plan import is_ours
+from kproxy.transaction.iptables.cleaning import (
+    MARKING_REMOVAL,
+    TABLES,
+    Cleaning,
+    TableCleaning,
+    chains_to_remove,
+    clean_table,
+)
 from kproxy.transaction.iptables.transaction import Section
 
 _log = logging.getLogger(__name__)
 
-_SHARED = frozenset(
-    {
-        "KUBE-EXTERNAL-SERVICES",
-        "KUBE-FORWARD",
-        "KUBE-IPVS-FILTER",
-        "KUBE-IPVS-OUT-FILTER",
-        "KUBE-LOAD-BALANCER",
-        "KUBE-NODE-PORT",
-        "KUBE-NODEPORTS",
-        "KUBE-POSTROUTING",
-        "KUBE-PROXY-CANARY",
-        "KUBE-PROXY-FIREWALL",
-        "KUBE-SERVICES",
-        "KUBE-SOURCE-RANGES-FIREWALL",
-    }
-)
-"""The chains that exist also without Services, in iptables mode and in kube-proxy's mode ipvs."""
-
-_MARKING = "KUBE-MARK-MASQ"
-"""Ours, but plugins that open host ports may send packets there too."""
-
-GUARD = "KUBE-FIREWALL"
-"""Where the kubelet and we both keep strangers from 127.0.0.1. With rules in it, it stays, as route_localnet does."""
-
 _MOST_NAMED = 3
+"""A message names so many chains; a node may have thousands."""
 
-_TABLES = ("filter", "nat", "mangle")
 
+def find_chains(iptables: Iptables) -> Cleaning:
+    """The removal of all chains of kproxy and kube-proxy; the kernel is read, and nothing is changed.
 
-def remove_chains(iptables: Iptables) -> bool:
-    """Remove them; whether there were any.
-
-    EnvironmentLacking where a program for that is missing. KproxyError where rules of others lead to chains of ours,
-    which are then left without a rule; all others are gone.
+    EnvironmentLacking where chains are there and a program that can remove them is missing.
     """
-    removed = False
-    left: list[Chain] = []
-    for table in _TABLES:
-        chains = [Chain(table, name) for name in _chain_names(iptables, table)]
-        ours = [chain for chain in chains if _goes(iptables, chain)]
-        if not ours:  # then no rule can jump to them
-            continue
-        _require_program(iptables, ours)
-        iptables.delete_jumps(table, {chain.name for chain in ours})
-        in_use = _delete(iptables, ours, iptables.variant.section_size(len(chains)))
-        _log.info("%s: removed %d chains from %s", iptables.program, len(ours) - len(in_use), table)
-        removed = True
-        left += in_use
-    if _MARKING in _chain_names(iptables, "nat"):
-        marking = Chain("nat", _MARKING)
-        _require_program(iptables, [marking])
-        removed |= _delete_unless_in_use(iptables, marking)
-    if left:
-        names = ", ".join(f"{chain.name} in {chain.table}" for chain in left)
+    held = {table: [Chain(table, name) for name in _chain_names(iptables, table)] for table in TABLES}
+    tables = (_table_cleaning(iptables, chains) for chains in held.values())
+    cleaning = Cleaning(tuple(table for table in tables if table), MARKING in held[MARKING.table])
+    if cleaning.has_marking:
+        _require_program(iptables, [MARKING])
+    return cleaning
+
+
+def remove_chains(iptables: Iptables, cleaning: Cleaning) -> bool:
+    """Remove what was found; whether anything is gone.
+
+    KproxyError where rules of others lead to chains of ours, which are then left without a rule; all others are gone.
+    """
+    in_use: list[Chain] = []
+    for table in cleaning.tables:
+        iptables.delete_jumps(table)
+        left = _delete(iptables, table.sections)
+        _log.info(
+            "%s: removed %d chains from %s", iptables.program, len(table.chains) - len(left), table.table
+        )
+        in_use += left
+    marking_is_gone = cleaning.has_marking and _delete_marking(iptables)
+    if in_use:
+        names = ", ".join(f"{chain.name} in {chain.table}" for chain in in_use)
         raise KproxyError(
             f"rules of others lead to {names}; left without rules there; remove those rules, and clean up again"
         )
-    return removed
+    return bool(cleaning.tables) or marking_is_gone
 
 
-def _goes(iptables: Iptables, chain: Chain) -> bool:
-    if chain == Chain("filter", GUARD):
-        return not _holds_rules(iptables, chain)
-    return chain.name in _SHARED or is_ours(chain)
+def _table_cleaning(iptables: Iptables, held: Sequence[Chain]) -> TableCleaning | None:
+    """The removal of what one table holds of ours; None where it holds nothing: then no rule can jump there either."""
+    chains = chains_to_remove(held, guard_is_empty=GUARD in held and not _holds_rules(iptables, GUARD))
+    if not chains:
+        return None
+    _require_program(iptables, chains)
+    return clean_table(
+        chains,
+        iptables.jumps_to(chains),
+        section_size=iptables.variant.section_size(len(held)),
+        room=iptables.commit_room(),
+    )
 
 
 def _holds_rules(iptables: Iptables, chain: Chain) -> bool:
@@ -89,17 +82,21 @@ def _holds_rules(iptables: Iptables, chain: Chain) -> bool:
     return not iptables.is_empty(chain)
 
 
-def _delete(iptables: Iptables, chains: Sequence[Chain], size: int | None) -> list[Chain]:
-    """The chains of one table that had to stay, without rules, because rules of others lead to them."""
+def _delete(iptables: Iptables, sections: Sequence[Section]) -> list[Chain]:
+    """Delete the chains of one table; those that have to stay, without rules, because rules of others lead to them."""
     try:
-        iptables.restore(map(str, fitting(_deletion(chains, size), iptables.commit_room())))
+        iptables.restore(map(str, sections))
     except ProgramFailed as failed:
         if not _says_in_use(iptables, failed):
             raise
     else:
         return []
-    pieces = list(fitting(_deletion(chains, size), iptables.commit_room()))
-    iptables.restore(str(Section(each.table, dict.fromkeys(each.deleted, ""))) for each in pieces)
+    iptables.restore(str(Section(each.table, dict.fromkeys(each.deleted, ""))) for each in sections)
+    return _delete_one_by_one(iptables, sections)
+
+
+def _delete_one_by_one(iptables: Iptables, sections: Sequence[Section]) -> list[Chain]:
+    """Delete the chains that nothing leads to, in groups as large as the kernel takes; the others, sorted."""
 
     def attempt(group: Sequence[Chain]) -> Refusal[Chain, ProgramFailed] | None:
         try:
@@ -110,7 +107,7 @@ def _delete(iptables: Iptables, chains: Sequence[Chain], size: int | None) -> li
             raise
         return None
 
-    found = find_culprits((piece.deleted for piece in pieces), attempt, lambda: True)
+    found = find_culprits((section.deleted for section in sections), attempt, lambda: True)
     return sorted(found.culprits)
 
 
@@ -119,21 +116,13 @@ def _says_in_use(iptables: Iptables, failed: ProgramFailed) -> bool:
     return failed.exit_code == 1 if iptables.variant is Variant.LEGACY else "resource busy" in failed.stderr
 
 
-def _deletion(chains: Sequence[Chain], size: int | None) -> Iterator[Section]:
-    """Sections that delete the chains, parents first, so that none is deleted while it is in use."""
-    ordered = parents_first(chains)
-    step = size or max(len(ordered), 1)
-    for start in range(0, len(ordered), step):
-        yield Section(ordered[start].table, deleted=tuple(ordered[start : start + step]))
-
-
-def _delete_unless_in_use(iptables: Iptables, chain: Chain) -> bool:
-    """Delete it, which the kernel refuses if rules of others lead to it; whether it is gone."""
+def _delete_marking(iptables: Iptables) -> bool:
+    """Delete the chain that marks packets; whether it is gone. It stays if rules of others lead to it."""
     try:
-        iptables.restore([str(Section(chain.table, deleted=(chain,)))])
+        iptables.restore([str(MARKING_REMOVAL)])
     except ProgramFailed as failed:
         _log.info(
-            "%s: %s stays, because rules of others jump to it: %s", iptables.program, chain.name, failed
+            "%s: %s stays, because rules of others jump to it: %s", iptables.program, MARKING.name, failed
         )
         return False
     return True
@@ -156,12 +145,12 @@ def _chain_names(iptables: Iptables, table: str) -> list[str]:
             ) from lacking
 
 
-def _require_program(iptables: Iptables, ours: Sequence[Chain]) -> None:
+def _require_program(iptables: Iptables, chains: Sequence[Chain]) -> None:
     for program in (iptables.program, f"{iptables.program}-restore"):
         if not process.find(program):
-            names = ", ".join(chain.name for chain in ours[:_MOST_NAMED])
-            more = f" and {len(ours) - _MOST_NAMED} more" if len(ours) > _MOST_NAMED else ""
+            names = ", ".join(chain.name for chain in chains[:_MOST_NAMED])
+            more = f" and {len(chains) - _MOST_NAMED} more" if len(chains) > _MOST_NAMED else ""
             raise EnvironmentLacking(
-                f"chains of kproxy or kube-proxy are in table {ours[0].table} ({names}{more}), "
+                f"chains of kproxy or kube-proxy are in table {chains[0].table} ({names}{more}), "
                 f"but {program} is not installed or not on PATH"
             )

@@ -1,1 +1,1 @@
-"""The command line: arguments, output and exit codes, nothing else."""
+"""The command line: arguments, output and exit codes."""

@@ -1,6 +1,7 @@
-"""`kproxy agent`: what its flags ask for is decided here, and done elsewhere."""
+"""The command `kproxy agent`: it turns flags and the configuration file into options, and calls the agent."""
 
 from difflib import get_close_matches
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import click
 from click.core import ParameterSource
 
 from kproxy.agent.configuration_watch import ConfigurationFile
-from kproxy.agent.daemon import Options, run
-from kproxy.cleanup.clean_up import clean_up
+from kproxy.agent.daemon import run
+from kproxy.agent.options import Options
+from kproxy.cleanup.clean_up import clean_up, show_removals
 from kproxy.cli.agent_flags import AUTO, OURS, WITHOUT_EFFECT, agent_flags
 from kproxy.cli.inputs import decode_file, dispatch_option, node_name, read_file, tell
 from kproxy.cli.logs import set_up_logging
@@ -25,7 +27,7 @@ from kproxy.kernel.programs.iptables import Variant
 from kproxy.ruleset.layout import LAYOUTS
 
 _ALIKE = 0.8
-"""How alike two names must be, by difflib, before one is offered for the other."""
+"""How alike two names must be, by difflib, before one is suggested for the other."""
 
 _OF_A_CLUSTER = frozenset({"kubeconfig", "master"})
 
@@ -37,7 +39,8 @@ _OF_A_CLUSTER = frozenset({"kubeconfig", "master"})
 def command(context: click.Context, /, **_: object) -> None:
     """Keep this node's rules up to date.
 
-    Follows a cluster, or a directory of manifests, until SIGTERM; the rules stay. Needs root. Flags have kube-proxy's names, meanings and defaults.
+    Follows a cluster, or a directory of manifests, until SIGTERM. The rules stay in the kernel afterwards. Needs root.
+    Flags have kube-proxy's names, meanings and defaults.
     """
     flags = {name.replace("_", "-"): value for name, value in context.params.items()}
     given = frozenset(
@@ -45,6 +48,8 @@ def command(context: click.Context, /, **_: object) -> None:
         for name in context.params
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
+    if flags["dry-run"] and not flags["cleanup"]:
+        raise InputError("--dry-run prints what --cleanup would remove; it needs --cleanup")
     if flags["version"]:
         click.echo(f"kproxy {metadata.version('kproxy')}")
         return
@@ -57,7 +62,10 @@ def command(context: click.Context, /, **_: object) -> None:
         _write(flags["write-config-to"], configuration)
     elif flags["cleanup"]:
         require_net_admin()
-        clean_up()
+        if flags["dry-run"]:
+            show_removals(partial(click.echo, nl=False))
+        else:
+            clean_up()
     else:
         run(_options(flags, configuration, file))
 
@@ -77,12 +85,14 @@ def _options(flags: dict[str, Any], configuration: Configuration, file: Configur
         templates=flags["templates"],
         state_directory=flags["state-dir"],
         init_only=bool(flags["init-only"]),
-        other_flags={flag: _shown(flag, flags[flag]) for flag in (*sorted(OURS), "config", "master")},
+        other_flags={
+            flag: _shown(flag, flags[flag]) for flag in (*sorted(OURS - {"dry-run"}), "config", "master")
+        },
     )
 
 
 def _shown(flag: str, value: object) -> str:
-    """As a page may show it: of a URL no user and password, whatever its form."""
+    """The value as a page may show it: a URL without user and password, whatever its form."""
     text = "" if value is None else str(value)
     return text.rpartition("@")[2] if flag == "master" else text
 
@@ -90,15 +100,18 @@ def _shown(flag: str, value: object) -> str:
 def _configuration(
     file: ConfigurationFile | None, flags: dict[str, Any], given: frozenset[str]
 ) -> Configuration:
-    """The file's, or what the flags say; what the file makes void or has no effect here is named."""
+    """The configuration of the file, otherwise of the flags.
+
+    Flags that the file overrides or that have no effect are named.
+    """
     if file is None:
         configuration = decode_flags(flags)
     else:
         configuration = override(decode_file(*file), flags)
         for flag in sorted(given - FLAGS_BESIDE_CONFIG - OURS - WITHOUT_EFFECT):
-            tell(f"--{flag} is ignored: {file.path} decides it")
+            tell(f"--{flag} is ignored: the configuration file {file.path} overrides it")
     for flag in sorted(given & _OF_A_CLUSTER) if flags["manifests"] else ():
-        tell(f"--{flag} is ignored: --manifests {flags['manifests']} is read instead of a cluster")
+        tell(f"--{flag} is ignored: --manifests {flags['manifests']} replaces the cluster")
     for flag in sorted(given & WITHOUT_EFFECT):
         tell(f"--{flag} has no effect in kproxy")
     for gate in configuration.feature_gates:
@@ -114,11 +127,14 @@ def _configuration(
 def _configuration_to_clean_up(
     file: ConfigurationFile | None, flags: dict[str, Any], given: frozenset[str]
 ) -> Configuration:
-    """Only its logging counts then: one that kproxy cannot run with, such as of mode ipvs, is no hindrance."""
+    """Decode a configuration for --cleanup, which uses only its logging.
+
+    An unusable configuration, such as mode ipvs, is no obstacle.
+    """
     try:
         return _configuration(file, flags, given)
     except InputError as refused:
-        tell(f"{refused}; --cleanup goes on without the configuration")
+        tell(f"{refused}; --cleanup continues without the configuration")
         return Configuration()
 
 

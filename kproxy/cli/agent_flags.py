@@ -1,4 +1,4 @@
-"""kube-proxy's flags, by its names and in its Go spelling, and ours."""
+"""kube-proxy's flags, with its names and its Go spelling, and kproxy's own flags."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.settings import DetectLocalMode
 
 AUTO = "auto"
-OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir"})
+OURS = frozenset({"manifests", "iptables-backend", "templates", "dispatch", "state-dir", "dry-run"})
 
 _IPVS = (
     "ipvs-exclude-cidrs",
@@ -44,13 +44,13 @@ WITHOUT_EFFECT = frozenset(
         "show-hidden-metrics-for-version",
     }
 )
-"""kube-proxy's flags that mean nothing here, but may stand in a unit file."""
+"""Flags of kube-proxy that have no effect here, but may be in a unit file."""
 
 Option = Callable[[Any], Any]
 
 
 class _Verbosity(click.ParamType[int]):
-    """A number, also as Go programs are given it: `-v=2`."""
+    """A number, also in the form that Go programs accept: `-v=2`."""
 
     name = "level"
 
@@ -62,17 +62,17 @@ class _Verbosity(click.ParamType[int]):
 
 
 def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    """Except with --cleanup: to end a mode that kproxy does not have is what is left to do with its flags."""
+    """Refuse the flag, except with --cleanup: somebody who leaves ipvs mode may still have its flags."""
     if value is not None and not context.params["cleanup"]:
         flag = option.opts[0]
         kind = "mode ipvs" if flag.removeprefix("--") in _IPVS else "Windows"
         raise InputError(
-            f"{flag} is for {kind}, which kproxy does not have; leave it out, and use mode iptables or nftables"
+            f"{flag} is for {kind}, which kproxy does not have; remove it, and use mode iptables or nftables"
         )
 
 
 def _words(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> list[str] | None:
-    """A flag that may be repeated, and whose values may be joined by commas."""
+    """The values of a flag that may be repeated, and whose values may be joined by commas."""
     return [word.strip() for value in values for word in value.split(",") if word.strip()] if values else None
 
 
@@ -84,7 +84,7 @@ def _gates(context: click.Context, option: click.Parameter, values: Sequence[str
 def _gate(word: str) -> tuple[str, bool]:
     name, _, value = word.partition("=")
     if value.lower() not in ("true", "false"):
-        raise InputError(f"--feature-gates: {word!r} says neither true nor false; write {name}=true")
+        raise InputError(f"--feature-gates: {word!r} is neither true nor false; write {name}=true")
     return name, value.lower() == "true"
 
 
@@ -96,12 +96,12 @@ def _modules(context: click.Context, option: click.Parameter, values: Sequence[s
 def _module(word: str) -> dict[str, object]:
     pattern, _, level = word.partition("=")
     if not (pattern and level.isdecimal()):
-        raise InputError(f"--vmodule: {word!r} is no pattern with a level; write loop=4")
+        raise InputError(f"--vmodule: {word!r} is not a pattern with a level; write loop=4")
     return {"filePattern": pattern, "verbosity": int(level)}
 
 
 def _version(context: click.Context, option: click.Parameter, value: str | None) -> bool:
-    """`raw` asks for more than kproxy has to say."""
+    """Whether to print the version. kproxy treats `raw` as true."""
     return value == "raw" or bool(click.BOOL(value, option, context))
 
 
@@ -123,17 +123,20 @@ def _list(flag: str, text: str, callback: Callable[..., object] = _words) -> Opt
 
 
 _ACTIONS = (
-    _text("config", "A KubeProxyConfiguration; most flags are void then.", type=click.Path(path_type=Path)),
+    _text(
+        "config", "A KubeProxyConfiguration file. It overrides most flags.", type=click.Path(path_type=Path)
+    ),
     _text(
         "write-config-to",
-        "Write the configuration there, defaults filled in, and end.",
+        "Write the configuration with all defaults to this file, and exit.",
         type=click.Path(path_type=Path),
     ),
-    _switch("cleanup", "Remove all rules of kproxy and kube-proxy, of every mode, and end.", is_eager=True),
-    _switch("init-only", "Set up what needs privileges in the kernel, and end."),
+    _switch("cleanup", "Remove all rules of kproxy and kube-proxy, in all modes, and exit.", is_eager=True),
+    _switch("dry-run", "With --cleanup: print the rules that it would remove, and change nothing."),
+    _switch("init-only", "Make the kernel settings that need privileges, and exit."),
     _text(
         "version",
-        "Print the version and end.",
+        "Print the version and exit.",
         is_flag=False,
         flag_value="true",
         metavar="[BOOL|raw]",
@@ -144,98 +147,138 @@ _ACTIONS = (
 _CLUSTER = (
     _text(
         "kubeconfig",
-        "The file that says how to reach the API server, or several with : in between; $KUBECONFIG does not count.  "
+        "The file with the API server's address and our credentials, or several files separated by colons. $KUBECONFIG is ignored.  "
         "[default: this pod's service account]",
     ),
     _text(
         "master",
-        "The API server's address, instead of the kubeconfig's; without one, only user and password in it say who we are.",
+        "The API server's address; overrides the kubeconfig. Without a kubeconfig, only a user and password in this URL are sent as credentials.",
         default="",
     ),
     _text(
         "kube-api-content-type",
-        "The encoding of lists and watches: application/json or application/vnd.kubernetes.protobuf.  [default: the latter]",
+        "The encoding of lists and watches: application/json or application/vnd.kubernetes.protobuf.  [default: application/vnd.kubernetes.protobuf]",
     ),
     _text(
-        "kube-api-qps", "Requests a second, watches aside; negative for no limit.  [default: 5]", type=float
+        "kube-api-qps",
+        "Requests per second, without watches. A negative number means no limit.  [default: 5]",
+        type=float,
     ),
-    _number("kube-api-burst", "Requests at once, watches aside, while few were made before.  [default: 10]"),
+    _number(
+        "kube-api-burst",
+        "Requests that may be sent at once after a quiet time, without watches.  [default: 10]",
+    ),
     _text("hostname-override", "This node's name.  [default: this host's name]"),
     _text(
         "config-sync-period",
-        "Accepted, and named in a warning; watches need no regular refresh.  [default: 15m]",
+        "Has no effect, because watches need no regular refresh; kproxy warns.  [default: 15m]",
     ),
     _list(
         "feature-gates",
-        "AllowServiceExternalIPs=false: no rules for externalIPs; WatchListClient=false: no lists as streams; "
-        "others are named in a warning.",
+        "AllowServiceExternalIPs=false: no rules for externalIPs. WatchListClient=false: no lists as streams. "
+        "Other gates have no effect; kproxy warns.",
         _gates,
     ),
 )
 
 _SERVERS = (
-    _text("bind-address", "The node's address, if not 0.0.0.0 or ::.  [default: 0.0.0.0]"),
-    _switch("bind-address-hard-fail", "End if a server's address cannot be had.  [default: false]"),
-    _text("healthz-bind-address", "Of the health server; empty for none.  [default: 0.0.0.0:10256]"),
-    _text("metrics-bind-address", "Of the metrics server; empty for none.  [default: 127.0.0.1:10249]"),
+    _text(
+        "bind-address",
+        "The node's address; 0.0.0.0 or :: means the address in the Node object.  [default: 0.0.0.0]",
+    ),
+    _switch("bind-address-hard-fail", "Exit if a server cannot listen on its address.  [default: false]"),
+    _text(
+        "healthz-bind-address",
+        "The address of the health server; empty for no server.  [default: 0.0.0.0:10256]",
+    ),
+    _text(
+        "metrics-bind-address",
+        "The address of the metrics server; empty for no server.  [default: 127.0.0.1:10249]",
+    ),
     _number("healthz-port", "", hidden=True),
     _number("metrics-port", "", hidden=True),
-    _switch("profiling", "Accepted, and named in a warning; there are no profiling pages."),
+    _switch("profiling", "Has no effect, because there are no profiling pages; kproxy warns."),
 )
 
 _RULES = (
     _text("proxy-mode", "iptables or nftables.  [default: iptables]"),
-    _text("cluster-cidr", "Where pods' addresses are from, one CIDR for each family."),
+    _text("cluster-cidr", "The networks of pod addresses, one CIDR per family."),
     _text("detect-local-mode", f"{', '.join(DetectLocalMode)}.  [default: ClusterCIDR]"),
-    _text("pod-bridge-interface", "For BridgeInterface: the bridge that this node's pods are on."),
-    _text("pod-interface-name-prefix", "For InterfaceNamePrefix: how names of pod interfaces begin."),
-    _list("nodeport-addresses", "CIDRs of addresses with node ports, or the words primary, localhost, all."),
+    _text("pod-bridge-interface", "For BridgeInterface: the bridge of this node's pods."),
+    _text(
+        "pod-interface-name-prefix",
+        "For InterfaceNamePrefix: the first letters of the names of pod interfaces.",
+    ),
+    _list(
+        "nodeport-addresses",
+        "The addresses that have node ports: CIDRs, or the words primary, localhost, all.",
+    ),
     _switch("masquerade-all", "Masquerade all traffic to cluster IPs."),
     _switch("iptables-localhost-nodeports", "Node ports answer on 127.0.0.1 too.  [default: true]"),
     _number("iptables-masquerade-bit", "The bit of the packet mark.  [default: 14]"),
-    _text("iptables-sync-period", "At the latest, rules are checked after this time.  [default: 30s]"),
-    _text("iptables-min-sync-period", "At the earliest, rules are written after this time.  [default: 1s]"),
+    _text("iptables-sync-period", "The longest time between two checks of the rules.  [default: 30s]"),
+    _text("iptables-min-sync-period", "The shortest time between two writes of rules.  [default: 1s]"),
 )
 
 _SYSTEM = (
     _number(
-        "conntrack-max-per-core", "Connections tracked, for each core; 0 leaves the limit.  [default: 32768]"
+        "conntrack-max-per-core",
+        "The most tracked connections per core; 0 leaves the kernel's limit.  [default: 32768]",
     ),
-    _number("conntrack-min", "Connections tracked at least.  [default: 131072]"),
-    _text("conntrack-tcp-timeout-established", "Of idle TCP connections; 0 leaves it.  [default: 24h]"),
-    _text("conntrack-tcp-timeout-close-wait", "Of half-closed TCP connections; 0 leaves it.  [default: 1h]"),
-    _switch("conntrack-tcp-be-liberal", "Let packets pass that conntrack calls invalid."),
-    _text("conntrack-udp-timeout", "Of UDP flows without an answer; 0 leaves it.  [default: 0]"),
-    _text("conntrack-udp-timeout-stream", "Of UDP flows; 0 leaves it.  [default: 0]"),
+    _number("conntrack-min", "The lower bound of that limit for the whole node.  [default: 131072]"),
+    _text(
+        "conntrack-tcp-timeout-established",
+        "The time-out of idle TCP connections; 0 leaves the kernel's.  [default: 24h]",
+    ),
+    _text(
+        "conntrack-tcp-timeout-close-wait",
+        "The time-out of half-closed TCP connections; 0 leaves the kernel's.  [default: 1h]",
+    ),
+    _switch("conntrack-tcp-be-liberal", "Let packets pass that conntrack marks as invalid."),
+    _text(
+        "conntrack-udp-timeout",
+        "The time-out of UDP flows without an answer; 0 leaves the kernel's.  [default: 0]",
+    ),
+    _text(
+        "conntrack-udp-timeout-stream",
+        "The time-out of UDP flows with an answer; 0 leaves the kernel's.  [default: 0]",
+    ),
     _number(
-        "oom-score-adj", "How late the kernel ends this process for memory, -1000 to 1000.  [default: -999]"
+        "oom-score-adj",
+        "The kernel's score for ending this process when memory is short: -1000 (last) to 1000 (first).  [default: -999]",
     ),
 )
 
 _LOGGING = (
-    click.option("-v", "--v", type=_Verbosity(), help="How much is logged; 3 and more: every sync."),
-    _list("vmodule", "The same for single modules, such as loop=4.", _modules),
+    click.option(
+        "-v", "--v", type=_Verbosity(), help="The verbosity of the log. From 3 on, every sync is logged."
+    ),
+    _list("vmodule", "The verbosity of single modules, such as loop=4.", _modules),
     _text("logging-format", f"{' or '.join(LogFormat)}.  [default: text]"),
 )
 
 _OURS = (
-    _text("manifests", "Watch a directory of manifests, not a cluster.", type=click.Path(path_type=Path)),
+    _text(
+        "manifests",
+        "Watch this directory of manifests instead of a cluster.",
+        type=click.Path(path_type=Path),
+    ),
     _text(
         "iptables-backend",
-        "Which of iptables' two.",
+        "The variant of the iptables programs. auto: the variant that this host uses.",
         type=click.Choice([AUTO, *map(str, Variant)]),
         default=AUTO,
         show_default=True,
     ),
     _text(
         "templates",
-        "A directory whose templates, in iptables/ or nftables/, win over ours.",
+        "A directory with templates that replace kproxy's own, in iptables/ or nftables/.",
         type=click.Path(path_type=Path, exists=True, file_okay=False),
     ),
     _text(
         "state-dir",
-        "Where an agent that starts again finds what it wrote; of use only if it outlives the container.",
-        # whether it can be used is for the agent to find out: --version needs no directory
+        "The directory for the record of written rules, which the next agent reads. Mount it from the host.",
+        # the agent checks whether it can use the directory: --version needs no directory
         type=click.Path(path_type=Path, file_okay=False, readable=False),
         default=Path("/run/kproxy"),
         show_default=True,
@@ -245,14 +288,14 @@ _OURS = (
 _REFUSED = tuple(
     _text(flag, "", hidden=True, callback=_refuse, expose_value=False) for flag in (*_IPVS, *_WINDOWS)
 )
-_PASSED_OVER = tuple(
+_IGNORED = tuple(
     _text(flag, "", hidden=True, is_flag=False, flag_value="true") for flag in sorted(WITHOUT_EFFECT)
 )
 
 
 def agent_flags(command: Any) -> Any:
-    """Give a command all of them."""
-    groups = (_OURS, _ACTIONS, _CLUSTER, _SERVERS, _RULES, _SYSTEM, _LOGGING, _REFUSED, _PASSED_OVER)
+    """Add all flags to a command."""
+    groups = (_OURS, _ACTIONS, _CLUSTER, _SERVERS, _RULES, _SYSTEM, _LOGGING, _REFUSED, _IGNORED)
     for option in reversed([option for group in groups for option in group]):
         command = option(command)
     return command

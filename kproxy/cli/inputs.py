@@ -1,4 +1,4 @@
-"""What commands read: manifests or a cluster, a configuration, and the name of the node."""
+"""The inputs of commands: manifests or a cluster, a configuration, and the name of the node."""
 
 import socket
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from kproxy.cli.visible import indented
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError, InvalidField
 from kproxy.ruleset.layout import LAYOUTS
 from kproxy.sources import manifests, yaml
 from kproxy.state.objects import Kind
+from kproxy.state.printable import indented
 from kproxy.state.store import Store
 from kproxy.state.validate import dns_subdomain
 
@@ -21,17 +21,17 @@ dispatch_option = click.option(
     type=click.Choice(list(LAYOUTS)),
     default="auto",
     show_default=True,
-    help="Chains that are asked from top to bottom, as kube-proxy's, or trees; auto: trees where they pay.",
+    help="How packets find their Service: flat is a list of rules, as kube-proxy's; tree is a search tree. auto: tree for many Services.",
 )
 
 
 def tell(sentence: object) -> None:
-    """A remark for the person at the terminal, out of the way of what is piped on."""
+    """Write a remark for the person at the terminal to stderr, so that stdout can be piped."""
     click.echo(f"kproxy: {indented(str(sentence))}", err=True)
 
 
 def load_configuration(path: Path | None) -> Configuration:
-    """The configuration file, or all defaults without one."""
+    """The configuration in the file; all defaults without a file."""
     return decode_file(path, read_file(path)) if path else Configuration()
 
 
@@ -43,7 +43,7 @@ def read_file(path: Path) -> bytes:
 
 
 def decode_file(path: Path, text: bytes) -> Configuration:
-    """The configuration that was read there; warnings go to stderr. InputError begins with the path."""
+    """Decode the configuration that was read from a file. Warnings go to stderr. InputError begins with the path."""
     try:
         configuration, warnings = decode_configuration(_only_document(text))
     except InputError as wrong:
@@ -56,14 +56,14 @@ def decode_file(path: Path, text: bytes) -> Configuration:
 def _only_document(text: bytes) -> object:
     documents = yaml.load_documents(text)
     if len(documents) != 1:
-        raise InputError(f"this holds {len(documents)} documents; a configuration is one")
+        raise InputError(f"this has {len(documents)} documents; write one configuration")
     return documents[0].data
 
 
 def node_name(configuration: Configuration, chosen: str | None = None) -> str:
-    """The chosen one, else hostnameOverride, else this host's name; in lower case as kube-proxy has it.
+    """The chosen name, otherwise hostnameOverride, otherwise this host's name; in lower case as in kube-proxy.
 
-    InputError where that is no name of a Node. An empty hostnameOverride stands for none, as kube-proxy has it.
+    InputError if the text cannot be the name of a Node. An empty hostnameOverride counts as absent, as in kube-proxy.
     """
     if chosen is not None:
         return _node_name(chosen, "--node", "give the name of a Node, as `kubectl get nodes` shows it")
@@ -78,7 +78,10 @@ def node_name(configuration: Configuration, chosen: str | None = None) -> str:
 
 
 def _node_name(text: str, origin: str, remedy: str) -> str:
-    """Blanks around it do not count, as kube-proxy has it; what it holds otherwise goes into requests and log lines."""
+    """Check a node's name.
+
+    Blanks around it are removed, as in kube-proxy. The name is used in requests and log lines.
+    """
     try:
         return dns_subdomain(text.strip(" ").lower(), origin)
     except InvalidField as wrong:
@@ -86,9 +89,9 @@ def _node_name(text: str, origin: str, remedy: str) -> str:
 
 
 def store_from_files(files: Sequence[str], *, may_be_nothing: bool = False) -> Store:
-    """All objects of the files and directories; what is left out or passed over is told on stderr.
+    """All objects of the files and directories. Rejected and ignored objects are reported on stderr.
 
-    InputError where they hold no object at all, unless they may.
+    InputError if there is no object at all, unless `may_be_nothing`.
     """
     stdin = _read_stdin() if "-" in files else None
     found = manifests.read([Path(name) for name in files if name != "-"], stdin=stdin)
@@ -105,7 +108,7 @@ def store_from_files(files: Sequence[str], *, may_be_nothing: bool = False) -> S
 
 
 def _read_stdin() -> bytes:
-    if sys.stdin is None:  # it was closed before this program began
+    if sys.stdin is None:  # stdin was closed before this program began
         raise InputError("-f - reads stdin, and stdin is closed; pipe manifests into it, or name a file")
     try:
         return sys.stdin.buffer.read()
@@ -118,7 +121,7 @@ def _read_stdin() -> bytes:
 def store_from_cluster(kubeconfig: Path | None, node: str, *, service_cidrs: bool) -> Store:
     """The Services, EndpointSlices and the Node of the kubeconfig's current context, listed once."""
     from kproxy.cli.logs import log_warnings_as_remarks
-    from kproxy.client import connection  # half a second, spent only with a cluster
+    from kproxy.client import connection  # the import takes half a second, which only a cluster needs
     from kproxy.sources import kube
 
     log_warnings_as_remarks()

@@ -1,4 +1,4 @@
-"""Where the agent's log goes and what it looks like: text or JSON, on stderr."""
+"""The agent's log: text or JSON, on stderr."""
 
 import json
 import logging
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kproxy.cli.visible import INDENT, indented, on_one_line
 from kproxy.configuration.schema import LogFormat, Logging, ModuleVerbosity
 from kproxy.errors import ProgramFailed
+from kproxy.state.printable import INDENT, escaped, indented
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _DEBUG_VERBOSITY = 3
-"""From here on every sync is logged; klog's levels below it are always."""
+"""The lowest verbosity at which every sync is logged. Lines of klog's lower levels are always logged."""
 
 
 class _Text(logging.Formatter):
-    """A line for each record, whatever others put into its words; more lines of the same record are indented.
+    """One line per record, whatever text from outside its message contains. Further lines of a record are indented.
 
-    More lines have tracebacks, and the errors of programs, which quote their input.
+    Only tracebacks and the errors of programs, which quote their input, have further lines.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class _Text(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
         arguments = record.args if isinstance(record.args, tuple) else ()
         quotes_input = any(isinstance(argument, ProgramFailed) for argument in arguments)
-        record.message = (indented if quotes_input else on_one_line)(record.message)
+        record.message = (indented if quotes_input else escaped)(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 # logging's name
@@ -35,14 +35,17 @@ class _Text(logging.Formatter):
 
 
 class _Remark(logging.Formatter):
-    """Without a time and a place, which say nothing to a person at a terminal."""
+    """A line without a time and a place, which a person at a terminal does not need."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"kproxy: {on_one_line(record.getMessage())}"
+        return f"kproxy: {escaped(record.getMessage())}"
 
 
 class _Json(logging.Formatter):
-    """One object a line, with the keys of Kubernetes' components: `v` of what is no error, `err` of a traceback."""
+    """One JSON object per line, with the keys of Kubernetes' components.
+
+    `v` is for messages below warnings, `err` for tracebacks.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -60,7 +63,7 @@ class _Json(logging.Formatter):
 
 
 class _Verbosity(logging.Filter):
-    """Lets debugging lines pass where the module's verbosity, else everybody's, asks for them."""
+    """Lets debugging lines pass if the module's verbosity, otherwise the general verbosity, is high enough."""
 
     def __init__(self, verbosity: int, modules: Sequence[ModuleVerbosity]) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class _Verbosity(logging.Filter):
 
 
 def set_up_logging(configured: Logging) -> None:
-    """For the rest of this process; libraries are heard from warnings on."""
+    """Set up the log for the rest of this process. Libraries log from warnings on."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(configured.format))
     handler.addFilter(_Verbosity(configured.verbosity, configured.vmodule))
@@ -88,12 +91,12 @@ def set_up_logging(configured: Logging) -> None:
 
 
 def log_warnings_as_remarks() -> None:
-    """For a command that a person looks at: what is wrong and costs nothing, as `tell` says it."""
+    """Set up the log of a command for a person: warnings look as `tell` writes them."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Remark())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
 def formatter(chosen: LogFormat) -> logging.Formatter:
-    """Makes one line of each record, whatever others put into its words; see `_Text` for what has more lines."""
+    """A formatter that makes one line of each record; see `_Text` for records with more lines."""
     return _Json() if chosen is LogFormat.JSON else _Text()

@@ -9,8 +9,8 @@ from typing import cast
 
 import click
 
-from kproxy.cli.visible import indented
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
+from kproxy.state.printable import indented
 
 _COMMANDS = {
     "agent": "kproxy.cli.agent:command",
@@ -26,7 +26,7 @@ _FAILED, _WRONG_INPUT, _ENVIRONMENT_LACKS, _INTERRUPTED = 1, 2, 3, 130
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is asked for: `render` must not pay for what `agent` needs."""
+    """Imports a command when it is called: `render` must not pay for the imports of `agent`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -40,44 +40,46 @@ class _LazyGroup(click.Group):
         return cast("click.Command", getattr(import_module(module), attribute))
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; a reader that leaves early, such as `head`, has seen enough and is no error.
+        """Run the command. A reader that leaves early, such as `head`, is no error.
 
-        Raises EnvironmentLacking when the output cannot be written.
+        Raises EnvironmentLacking if the output cannot be written.
         """
         try:
             answer = super().invoke(ctx)
-            if sys.stdout:  # a daemon may have been started with none
+            if sys.stdout:  # a daemon may have been started without stdout
                 sys.stdout.flush()
         except BrokenPipeError:
             _drop_unwritten_output()
             return 0
         except OSError as failed:
-            told = _NOT_WRITTEN.get(failed.errno or 0)
-            if not told:
+            remedy = _NOT_WRITTEN.get(failed.errno or 0)
+            if not remedy:
                 raise
             _drop_unwritten_output()
-            raise EnvironmentLacking(f"the output is not complete: {told}, or write it elsewhere") from failed
+            raise EnvironmentLacking(
+                f"the output is not complete: {remedy}, or write it elsewhere"
+            ) from failed
         return answer
 
 
 def _drop_unwritten_output() -> None:
-    # what Python still holds would fail again when it closes stdout
+    # the rest of Python's buffer would fail again when Python closes stdout
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metadata.version("kproxy"), prog_name="kproxy", message="%(prog)s %(version)s")
 def program() -> None:
-    """A Kubernetes service proxy: Services and EndpointSlices in, iptables or nftables rules out."""
+    """A Kubernetes service proxy: it turns Services and EndpointSlices into iptables or nftables rules."""
 
 
 def main() -> None:
-    """Run the command line and leave the process with its exit code."""
+    """Run the command line and exit with its exit code."""
     sys.exit(_exit_code())
 
 
 def kube_proxy() -> None:
-    """`kproxy agent` under the name and with the arguments of the program whose place it takes."""
+    """Run `kproxy agent` with the name and the arguments of kube-proxy, which it replaces."""
     sys.exit(_exit_code(["agent", *sys.argv[1:]]))
 
 

@@ -1,4 +1,4 @@
-"""`kproxy render`: the ruleset of a clean node, without root and without touching anything."""
+"""The command `kproxy render`: the ruleset of a clean node, without root and without any change to this host."""
 
 import os
 import sys
@@ -21,10 +21,12 @@ from kproxy.configuration import Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import InputError
 from kproxy.kernel.netlink.accounting import have_counters
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
 from kproxy.model.silent import silences, yields_rules
 from kproxy.render.templates import rule_templates
+from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.failures import place_of, why
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.iptables.desired import DesiredRuleset
@@ -33,6 +35,7 @@ from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
+from kproxy.transaction.delta import Delta
 from kproxy.transaction.iptables.plan import clean_node, plan
 from kproxy.transaction.nftables.change import change
 from kproxy.transaction.nftables.whole import whole_table
@@ -40,7 +43,7 @@ from kproxy.values import Address, Family, NamespacedName, family_of, parse_addr
 
 _LOOPBACK = (Address("127.0.0.1"), Address("::1"))
 _MOST_SILENCES = 100
-"""So many fit in what a terminal scrolls back; the rest is counted."""
+"""So many lines fit in a terminal's history. The rest is counted."""
 
 _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 
@@ -52,11 +55,11 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 @click.option("use_cluster", "--from-cluster", is_flag=True, help="Read a cluster instead of manifests.")
 @click.option(
     "--kubeconfig",
-    # several with colons in between are no path, and what cannot be read is told with a remedy
+    # several files with colons are not a path, and the reader of the file reports errors with a remedy
     type=click.Path(path_type=Path, readable=False),
     default=Path.home() / ".kube" / "config",
     envvar="KUBECONFIG",
-    help="For --from-cluster.  [default: $KUBECONFIG, then ~/.kube/config]",
+    help="The kubeconfig for --from-cluster.  [default: $KUBECONFIG, then ~/.kube/config]",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="A KubeProxyConfiguration file.")
 @click.option("--node", help="The node to render for.  [default: hostnameOverride, then this host's name]")
@@ -65,7 +68,7 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     "--node-ip",
     multiple=True,
     metavar="ADDRESS",
-    help="The node's addresses, instead of its Node's.",
+    help="An address of the node; replaces the addresses in the Node object.",
 )
 @click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option(
@@ -73,19 +76,30 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 )
 @dispatch_option
 @click.option(
-    "--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests."
+    "--before",
+    multiple=True,
+    metavar="FILE|DIR|-",
+    help="Print only what an agent would write after a change from these manifests.",
+)
+@click.option(
+    "--iptables-backend",
+    "variant",
+    type=click.Choice([*map(str, Variant)]),
+    default=str(Variant.NFT),
+    show_default=True,
+    help="With --before, print the sections that an agent would write for this iptables.",
 )
 @click.option(
     "--nfacct",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="Count packets in nfacct objects, which must exist; auto: if they do here.",
+    help="Count packets in nfacct objects, which must exist. auto: on if they exist on this host.",
 )
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A directory whose templates, in iptables/ or nftables/, win over ours.",
+    help="A directory with templates that replace kproxy's own, in iptables/ or nftables/.",
 )
 def command(
     files: tuple[str, ...],
@@ -98,6 +112,7 @@ def command(
     mode: str | None,
     dispatch: str,
     before: tuple[str, ...],
+    variant: str,
     nfacct: str,
     templates: Path | None,
 ) -> None:
@@ -108,8 +123,8 @@ def command(
     kproxy render -f cluster.yaml --node node-1 --mode nftables | nft -f -
     kproxy render -f new/ --before old/ --node node-1
 
-    Needs no root and touches nothing. Exit code 1 means that an object was left out, or its newest rules, or that no
-    Service of the manifests yields a rule; stderr says which, and why. Manifests without any object are exit code 2.
+    Needs no root and changes nothing on this host. Exit code 1: an object or its newest version was left out, or no
+    Service of the manifests yields a rule; stderr names it and the reason. Exit code 2: the manifests hold no object.
     """  # noqa: D301 # click takes the backspace as: do not wrap
     _check_sources(files, before, use_cluster=use_cluster)
     configuration = load_configuration(config)
@@ -133,7 +148,11 @@ def command(
         else store_from_files(files)
     )
     known = store_from_files(before, may_be_nothing=True) if before else None
-    rules, not_computed = (_nftables if nftables else _iptables)(store, known, circumstances, render)
+    rules, not_computed = (
+        _nftables(store, known, circumstances, render)
+        if nftables
+        else _iptables(store, known, circumstances, render, Variant(variant))
+    )
     _print(rules)
     for key, failed in sorted(not_computed.items()):
         cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
@@ -146,7 +165,10 @@ def command(
 
 
 def _print(text: str) -> None:
-    """Write all of it, or raise OSError: with PYTHONUNBUFFERED set, Python's own stdout drops what a full disk leaves over."""
+    """Write the whole text, or raise OSError.
+
+    With PYTHONUNBUFFERED set, Python's own stdout drops the rest if the disk is full.
+    """
     rest = memoryview(text.encode()) if sys.stdout else memoryview(b"")
     while rest:
         rest = rest[sys.stdout.buffer.write(rest) or 0 :]
@@ -156,25 +178,32 @@ def _check_sources(files: Sequence[str], before: Sequence[str], *, use_cluster: 
     if files and use_cluster:
         raise InputError("-f and --from-cluster exclude each other: leave out one of them")
     if not files and not use_cluster:
-        raise InputError("say where the Services are: -f FILE, -f DIR, -f - for stdin, or --from-cluster")
+        raise InputError(
+            "name the source of the Services: -f FILE, -f DIR, -f - for stdin, or --from-cluster"
+        )
     if "-" in files and "-" in before:
         raise InputError("-f - and --before - would both read stdin; write one of the two into a file")
 
 
 _Depend = Callable[[Store], Circumstances]
 _Rendered = tuple[str, Mapping[NamespacedName, Exception]]
-"""The rules, and the Services of which none or old ones are in them, each with the reason."""
+"""The rules, and the Services whose rules are missing or old, each with the reason."""
 
 
-def _iptables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
-    ruleset = DesiredRuleset(render)
+def _iptables(
+    store: Store, before: Store | None, depend: _Depend, render: Render, variant: Variant
+) -> _Rendered:
+    chains = Delta[Chain, str]()
+    ruleset = DesiredRuleset(render, chains.desired)
     if before is None:
         ruleset.update(store, store.services, depend(store))
         return clean_node(ruleset.chains, ruleset.jumps), ruleset.take_not_computed()
     ruleset.update(before, before.services, depend(before))
-    known = dict(ruleset.chains)
+    chains.settle()
     ruleset.update(store, {*store.services, *before.services}, depend(store))
-    return str(plan(known, ruleset.chains, {}, section_size=None)), ruleset.take_not_computed()
+    size = variant.section_size(len(chains.observed))
+    planned = plan(chains.unwanted, chains.wanted, {}, section_size=size)
+    return planned.marked, ruleset.take_not_computed()
 
 
 def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
@@ -186,7 +215,7 @@ def _nftables(store: Store, before: Store | None, depend: _Depend, render: Rende
         return str(whole_table(family, table.blocks, table.contents())), table.take_not_computed()
     table.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return str(change(family, table.blocks, table.changes())), table.take_not_computed()
+    return change(family, table.blocks, table.changes()).marked, table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:
@@ -203,7 +232,7 @@ def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:
 
 
 def _remarks(store: Store, node: str, family: Family) -> list[str]:
-    """What a reader of the rules should know about what is not in them."""
+    """Remarks on Services and addresses that are not in the rules."""
     remarks = []
     names = store.node_names()
     if names and node not in names:
@@ -223,7 +252,7 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
 
 
 def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
-    """Why objects yield no rule; in a cluster only those that healthy clusters do not have."""
+    """Why objects yield no rule. For a cluster, reasons that healthy clusters have too are left out."""
     keys = sorted({*store.services, *store.services_of_slices()})
     told = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
     yield from map(str, islice(told, _MOST_SILENCES))

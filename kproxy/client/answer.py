@@ -1,4 +1,4 @@
-"""The body of an API server's answer, as bytes that come in, are bounded, and can be severed."""
+"""The body of an API server's answer. It arrives in pieces, its size is bounded, and a thread can cut it off."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,23 +11,26 @@ from kproxy.client.compression import unpacked
 from kproxy.errors import ApiFailed, InputError, Malformed
 from kproxy.state.encodings import Encoding, encoding_of
 from kproxy.state.media_types import MEDIA_TYPES
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _DRAIN_S = 0.5
-"""A server that has said all ends its answer with it; another handshake costs less than a longer wait."""
+"""How long `drain` waits for the end of the body.
+
+The end follows the last object at once, and a longer wait would cost more than another handshake.
+"""
 
 _CHUNK_BYTES = 1 << 16
 
 
 class AnswerTooLarge(ApiFailed):
-    """An answer that is not read to its end, because it would take too much memory."""
+    """The answer is larger than the caller allows, so the rest of it is not read."""
 
 
 class Answer:
-    """The body of a 200 answer while it comes in. Use it as a context manager; ApiFailed if it breaks off.
+    """The body of an answer with status 200, while it arrives. Use it as a context manager.
 
-    `read_all` is told the length of a body that was read to its end at once, unpacked; `shown` makes the server's words
-    fit for a message.
+    ApiFailed is raised if the answer breaks off. `read_all` gets the unpacked length of a body that `body` read to its
+    end. `shown` makes the server's words fit for a message.
     """
 
     def __init__(
@@ -50,19 +53,22 @@ class Answer:
 
     @property
     def encoding(self) -> Encoding:
-        """How the body is encoded, which is for the server to say; ApiFailed if we cannot read that."""
+        """The encoding of the body, as the server names it. ApiFailed if we cannot read this encoding."""
         content_type = self._response.headers.get("Content-Type", "")
         try:
             return encoding_of(content_type)
         except InputError as unknown:
             shown = quoted(self._shown(content_type.partition(";")[0].strip()))
             raise ApiFailed(
-                f"the answer is of a Content-Type that we cannot read: {shown} is none of {', '.join(MEDIA_TYPES)}; "
-                "check what stands between us and the API server"
+                f"the answer is of a Content-Type that we cannot read: {shown} is not one of {', '.join(MEDIA_TYPES)}; "
+                "check the proxies between us and the API server"
             ) from unknown
 
     def body(self, most_bytes: int) -> bytes:
-        """All of it; AnswerTooLarge where it has more than `most_bytes`, unpacked, of which no more is held."""
+        """The whole body, unpacked.
+
+        AnswerTooLarge if it has more than `most_bytes`; no more than this is held in memory.
+        """
         chunks: list[bytes] = []
         held = 0
         for chunk in self.chunks():
@@ -74,13 +80,13 @@ class Answer:
         return b"".join(chunks)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they arrive, in pieces of any size."""
+        """The unpacked bytes as they arrive, in pieces of any size."""
         encoding = self._response.headers.get("Content-Encoding", "")
         try:
             yield from unpacked(self._received(), encoding)
         except Malformed as broken:
             raise ApiFailed(
-                f"the answer cannot be unpacked: {broken}; check what stands between us and the API server"
+                f"the answer cannot be unpacked: {broken}; check the proxies between us and the API server"
             ) from broken
 
     def _received(self) -> Iterator[bytes]:
@@ -97,14 +103,17 @@ class Answer:
             next(self._received(), b"")
 
     def wait_at_most(self, seconds: float) -> None:
-        """Bound each wait for more bytes from now on. The bound stays where the server is to close the connection."""
+        """Bound each wait for more bytes from now on, in seconds.
+
+        The bound stays if the server closes the connection later.
+        """
         sock = getattr(self._response.connection, "sock", None)
         if sock is not None:
             sock.settimeout(seconds)
 
     def sever(self) -> None:
-        """End the answer from another thread, even from under a blocked read."""
+        """End the answer from another thread, even while a read of it blocks."""
         try:
             self._response.shutdown()
         except (ValueError, RuntimeError, OSError):
-            return  # it has ended by itself
+            return  # the answer has already ended

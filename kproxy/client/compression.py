@@ -1,36 +1,36 @@
-"""Bodies that come compressed: unpacked piece by piece, so that a small answer cannot become a large one unseen."""
+"""Compressed bodies, unpacked piece by piece, so that a small answer cannot become a large one unnoticed."""
 
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 
 from kproxy.errors import Malformed
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 GZIP = "gzip"
 _PLAIN = ("", "identity")
 _NAME = re.compile(r"[a-z-]{1,8}")
-"""Of all that are registered with IANA; other text is for no log."""
+"""The names of all encodings that are registered with IANA match. Other text is not repeated in the log."""
 
 _WITH_HEADER = 16 + zlib.MAX_WBITS
-"""zlib's sign for the format of gzip."""
+"""zlib's number for the gzip format."""
 
 _PIECE_BYTES = 1 << 18
-"""So much is unpacked at a time: a thousandth of the input may be enough for it."""
+"""The most bytes that one piece has after unpacking. A thousandth of this can be enough input for one piece."""
 
 
 def unpacked(chunks: Iterable[bytes], content_encoding: str) -> Iterator[bytes]:
-    """The bytes that were sent by this Content-Encoding, in pieces of 256 kB at most where they were compressed.
+    """The unpacked bytes of a body with this Content-Encoding. Compressed bodies come in pieces of 256 kB at most.
 
-    Several members of gzip on end are one body (RFC 1952, 2.2). Malformed for bytes that are no gzip or end within it,
-    and for all other encodings, for which nobody asked.
+    Several gzip members in a row are one body (RFC 1952, 2.2). Malformed is raised for bytes that are not gzip, for
+    gzip that ends too early, and for every other encoding, because we did not ask for it.
     """
     encoding = content_encoding.strip().lower()
     if encoding in _PLAIN:
         return iter(chunks)
     if encoding != GZIP:
         named = quoted(encoding) if _NAME.fullmatch(encoding) else "something"
-        raise Malformed(f"it is compressed by {named}, for which we did not ask")
+        raise Malformed(f"it is compressed by {named}, and we did not ask for that")
     return _unzipped(chunks)
 
 

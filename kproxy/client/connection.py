@@ -1,4 +1,4 @@
-"""Requests to a Kubernetes API server, whose answers are left as bytes and can be severed."""
+"""Requests to a Kubernetes API server. The answers stay bytes, and another thread can cut them off."""
 
 import logging
 import time
@@ -29,21 +29,21 @@ _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
 
 _LONG_WAIT_S = 1.0
-"""A request that waits longer for its turn is told in the log, as client-go does it."""
+"""A request that waits longer for its turn is reported in the log, as by client-go."""
 
 
 @cache
 def _user_agent() -> str:
-    from importlib.metadata import version  # it reads a file, and takes as long to import as a request
+    from importlib.metadata import version  # the import reads a file and takes as long as a request
 
     return f"kproxy/{version('kproxy')}"
 
 
 class Asked(NamedTuple):
-    """A request that was answered, or was not: then `code` is `<error>`.
+    """One request, whether or not it was answered; `code` is `<error>` if it was not answered.
 
-    `host` is `address:port`, without user and password. `throttled_s` is how long it waited for its turn before, None
-    where requests of its kind need not wait. `sent_bytes` is the length of the body.
+    `host` is `address:port`, without user and password. `throttled_s` is the time that the request waited for its turn,
+    None if requests of its kind do not wait. `sent_bytes` is the length of the request's body.
     """
 
     method: str
@@ -56,7 +56,7 @@ class Asked(NamedTuple):
 
 
 class Received(NamedTuple):
-    """The body of an answer to a list, of any code, that was read to its end. `host` is that of `Asked`."""
+    """The body of an answer to a list request, with any status, that was read to its end. `host` is as in `Asked`."""
 
     method: str
     host: str
@@ -67,12 +67,12 @@ Noted = Asked | Received
 
 
 class Connection:
-    """Asks one API server with one set of credentials; for one thread at a time.
+    """Sends requests to one API server with one set of credentials; for one thread at a time.
 
-    After a failure, close it and make a new one: that reads the configuration anew. `note` is told of each request
-    once its answer begins, and of each body that was read to its end. Requests but watches wait for their turn with
-    `limiter`: `wait(seconds)` spends that time, and answers true where it was cut short, so that the request is not
-    sent. InputError or EnvironmentLacking where no connection could be made as the target says.
+    After a failure, close the connection and make a new one, which reads the configuration again. `note` gets each
+    request when its answer begins, and each body that was read to its end. All requests except watches wait for their
+    turn with `limiter`: `wait(seconds)` spends the waiting time, and returns true if the wait was cut short; then the
+    request is not sent. InputError or EnvironmentLacking if no connection can be made as the target says.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class Connection:
         self.wait: Callable[[float], object] = time.sleep
 
     def get(self, path: str, query: Mapping[str, str], *, read_timeout_s: float) -> Answer:
-        """Ask for a resource; `read_timeout_s` bounds each wait for more bytes, not the whole answer.
+        """Ask for a resource. `read_timeout_s` bounds each wait for more bytes, not the whole answer.
 
-        ApiFailed unless the answer is 200. Nothing is retried here.
+        ApiFailed unless the answer has status 200. The request is not retried.
         """
         is_watch = "watch" in query
-        # client-go rest/request.go: a watch takes no token, as it is one request for many minutes
+        # client-go rest/request.go: a watch needs no token, because it is a single request for many minutes
         throttled_s = None if is_watch else self._await_turn(path)
         verb = "watch" if is_watch and "sendInitialEvents" not in query else "list"
         compressed = {"Accept-Encoding": GZIP} if verb == "list" and self._target.takes_compressed else {}
@@ -119,7 +119,7 @@ class Connection:
             response.close()
 
     def post(self, path: str, body: bytes, *, read_timeout_s: float) -> None:
-        """Create an object; ApiFailed unless the server took it."""
+        """Create an object. ApiFailed unless the server accepts it."""
         throttled_s = self._await_turn(path)
         content = {"Content-Type": JSON.media_type}
         response = self._request("POST", path, read_timeout_s, content, body, throttled_s=throttled_s)
@@ -133,12 +133,12 @@ class Connection:
         self._route.close()
 
     def _await_turn(self, path: str) -> float | None:
-        """How long it took; None without a limit. ApiFailed where the wait was cut short."""
+        """The time that the request waited, None without a limit. ApiFailed if the wait was cut short."""
         if self._limiter is None:
             return None
         pause_s = self._limiter.reserve_s()
         if pause_s > _LONG_WAIT_S:
-            _log.info("a request of %s waits %.1f s, as --kube-api-qps asks for", path, pause_s)
+            _log.info("a request of %s waits %.1f s because of --kube-api-qps", path, pause_s)
         if pause_s and self.wait(pause_s):
             raise ApiFailed(f"the request of {path} was given up while it waited for its turn")
         return pause_s
@@ -172,7 +172,10 @@ class Connection:
     def _sent(
         self, method: str, path: str, read_timeout_s: float, headers: Mapping[str, str], body: bytes | None
     ) -> urllib3.BaseHTTPResponse:
-        """Sent once; a server that is not trusted gets nothing."""
+        """Send the request once.
+
+        A server that we do not trust gets nothing, so the request can be sent again after that.
+        """
         while True:
             try:
                 return self._route.pool().request(
@@ -186,7 +189,7 @@ class Connection:
                     preload_content=False,
                 )
             except transport.SSLError as error:
-                if not (is_about_trust(error) and self._route.reads_authority_anew()):
+                if not (is_about_trust(error) and self._route.reads_authority_again()):
                     raise
 
     def _read_all(self, method: str, body_bytes: int) -> None:
@@ -214,12 +217,14 @@ def connect(
     accept: str = ACCEPT,
     limiter: RateLimiter | None = None,
 ) -> Connection:
-    """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it; nothing is sent yet.
+    """A connection as kube-proxy's `--kubeconfig` and `--master` ask for it. Nothing is sent yet.
 
-    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the header by
-    which we ask for an encoding. Reads files anew each time. InputError for a configuration that cannot be used,
-    EnvironmentLacking without a configuration and outside a pod.
+    `master` overrides the server's address. Without both, the pod's service account is used. `accept` is the value of
+    the header Accept. All files are read again with each call. InputError for a configuration that cannot be used,
+    EnvironmentLacking without a configuration outside a pod.
     """
-    from kproxy.client.kubeconfig.targets import find_target  # the parser of YAML, spent only with a cluster
+    from kproxy.client.kubeconfig.targets import (
+        find_target,
+    )  # the import loads a YAML parser, which only a cluster needs
 
     return Connection(find_target(kubeconfig, master), note, accept=accept, limiter=limiter)

@@ -1,4 +1,4 @@
-"""Failures between us and the API server, in words that say what to do."""
+"""Messages for failures between us and the API server, which tell the reader what to do."""
 
 import re
 import ssl
@@ -19,36 +19,33 @@ from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
 from kproxy.state.encodings.envelopes import Status
-from kproxy.state.validate import quoted
+from kproxy.state.printable import one_line
 
 _LONGEST_STATUS_BYTES = 1 << 16
-_LONGEST_LINE = 1000
-"""Characters: more than what an API server says of one request, and no flood in a log that repeats it."""
-
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 _PROXY_LOGIN = 407
-_ELSEWHERE = (
-    "it sends us elsewhere, where no credentials go; write the API server's own address into {credentials}"
-)
+_ELSEWHERE = "it redirects us, and credentials are not sent after a redirect; write the API server's own address into {credentials}"
 
 _TOO_LARGE = "Too large resource version"
-"""How the message begins where a resourceVersion is asked for that the server has not reached (apiserver,
-storage/errors.go); client-go reads it too, as not every server names the cause."""
+"""The message of an API server begins so if a resourceVersion is asked for that the server has not reached.
+
+Source: apiserver storage/errors.go. client-go reads this message too, because some servers do not name the cause.
+"""
 
 _REMEDIES = {
     **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
     400: "the request does not suit this API server",
     401: (
         "our credentials are not accepted; renew the token or client certificate of {credentials}, "
-        "or log in anew where a plugin gives them"
+        "or log in again if a plugin gives them"
     ),
     403: (
         "we may not {verb} {resource}; bind our user or service account to the ClusterRole "
         "system:node-proxier, as `kubectl create clusterrolebinding` does"
     ),
     404: "it serves no {resource}; the address in {credentials} must be that of Kubernetes 1.21 or newer",
-    410: "what we knew is too old to go on from",
+    410: "our resourceVersion is too old for a watch",
     429: "it is overloaded and asks us to come back later",
     503: "it cannot serve now",
 }
@@ -66,10 +63,10 @@ _MAY_WANT_TLS = "; if it speaks TLS, write https:// into the server's address in
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The server, and the configuration that has its address and our credentials, as messages name them.
+    """The API server, and the configuration that holds its address and our credentials, as messages name them.
 
-    `secrets` are those of our last request: the server may say them back, and no message shows them. `is_told_nobody`
-    is whether that request had no credentials at all.
+    `secrets` are the secrets of our last request: the server may repeat them, and no message shows them.
+    `is_told_nobody` is true if that request carried no credentials.
     """
 
     server: str
@@ -84,17 +81,17 @@ class Peer:
 
     @property
     def host(self) -> str:
-        """`address:port` as the URL has them, without user and password."""
+        """`address:port` of the URL, without user and password."""
         return self.server.partition("://")[2].partition("/")[0]
 
     def shown(self, text: str) -> str:
-        """What it said, or its proxy, without the secrets that we told them."""
+        """The words of the server or its proxy, without the secrets that we sent to them."""
         told = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
         return without(told, text)
 
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
-    """The error for a Status that refuses; `retry_after_s` is what its header says, 0 without one."""
+    """The error for a Status that refuses. `retry_after_s` comes from the header Retry-After, 0 without this header."""
     advice = _remedy(peer, body.code).format(verb=verb, resource=resource, credentials=peer.credentials)
     said = f" ({one_line(peer.shown(body.message))})" if body.message else ""
     seconds = retry_after_s
@@ -112,12 +109,12 @@ def _remedy(peer: Peer, code: int) -> str:
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and peer.is_told_nobody:
         return _NOBODY_WITHOUT_TLS if peer.is_without_tls else _NOBODY
     remedy = _REMEDIES.get(code, "it failed; its own log says why")
-    # net/http answers so to words without TLS at a port with it
+    # net/http answers with status 400 if a request without TLS reaches a port with TLS
     return remedy + _MAY_WANT_TLS if code == HTTPStatus.BAD_REQUEST and peer.is_without_tls else remedy
 
 
 def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseHTTPResponse) -> ApiFailed:
-    """`refusal` for an answer whose body has not been read; its HTTP status is what counts."""
+    """`refusal` for an answer whose body has not been read. The HTTP status counts, not the body's code."""
     if response.status == _PROXY_LOGIN and peer.proxy is not None:
         return ApiFailed(wrong_login(peer.proxy), status=response.status)
     try:
@@ -131,9 +128,10 @@ def refused_answer(peer: Peer, verb: str, resource: str, response: urllib3.BaseH
 
 
 def _seconds(wish: str, now: str) -> int:
-    """How long a Retry-After asks us to wait, in seconds or until a date (RFC 9110); 0 if it says neither.
+    """The seconds that Retry-After asks us to wait: a number, or the time until a date (RFC 9110); 0 for other text.
 
-    A date counts from the server's own `now`, as clocks differ; client-go passes over dates, which only proxies write.
+    A date is compared with the server's own `now`, because clocks differ. client-go ignores dates; only proxies write
+    them.
     """
     if _SECONDS.fullmatch(wish):
         return int(wish)
@@ -141,14 +139,6 @@ def _seconds(wish: str, now: str) -> int:
         return max(0, int((parsedate_to_datetime(wish) - parsedate_to_datetime(now)).total_seconds()))
     except (ValueError, TypeError, OverflowError):
         return 0
-
-
-def one_line(text: str) -> str:
-    """The words of others, fit for a log and a terminal: on one line, without control characters, not too long."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        return quoted(line)
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line)} characters)"
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:
@@ -177,7 +167,7 @@ def _transport_text(peer: Peer, error: Exception) -> str:
         case transport.ConnectTimeoutError():
             text = f"{server} does not take connections; check the firewall and the address in {credentials}"
         case transport.ReadTimeoutError():
-            text = f"{server} has gone silent; see whether it is well, and what stands between us and it"
+            text = f"{server} does not answer any more; check the server and the network between"
         case transport.ProtocolError():
             text = f"{server} {_broken_off(peer, error)}"
         case transport.SSLError():
@@ -188,12 +178,15 @@ def _transport_text(peer: Peer, error: Exception) -> str:
 
 
 def is_about_trust(error: Exception) -> bool:
-    """Whether TLS failed because we do not trust the other side's certificate."""
+    """Whether TLS failed because we do not trust the certificate of the server or proxy."""
     return isinstance(_root(error), ssl.SSLCertVerificationError)
 
 
 def _broken_off(peer: Peer, error: BaseException) -> str:
-    """The words of http.client and urllib3 are those of their parsers."""
+    """How the connection ended.
+
+    The messages of http.client and urllib3 speak of their parsers, so most are replaced.
+    """
     match _root(error):
         case RemoteDisconnected():
             return "closed the connection without an answer"

@@ -1,4 +1,4 @@
-"""Files that a person names, read with a bound on their size and on the wait for them."""
+"""Reads files that a person names, with a bound on their size and on the waiting time."""
 
 import os
 import select
@@ -10,16 +10,16 @@ from kproxy import process
 
 _CHUNK_BYTES = 1 << 16
 _LONGEST_WAIT_S = 10.0
-"""A pipe that somebody fills, such as a shell's `<(...)`, has this long until its end comes."""
+"""How long a pipe, such as a shell's `<(...)`, may take until its end. Somebody may still be writing to it."""
 _LOOK_S = 0.1
-"""How often we look whether this process is about to end."""
+"""How often the reader checks whether this process is ending."""
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
-    """The whole file, which may be a pipe or a device, but no directory.
+    """The whole content of a file. The file may be a pipe or a device, but not a directory.
 
-    OSError says why it cannot be read: also one that is larger, that no path can name, or whose end does not come,
-    or not before this process is about to end.
+    OSError says why the file cannot be read: it is too large, its name is impossible, its end does not come in time, or
+    this process is ending.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -41,7 +41,7 @@ def _read(descriptor: int, most_bytes: int, deadline: float) -> bytes:
     while True:
         is_ready = bool(readable.poll(_LOOK_S * 1000))
         if process.is_ending():
-            raise InterruptedError(None, "kproxy is about to end")
+            raise InterruptedError(None, "kproxy is ending")
         if time.monotonic() > deadline:
             raise TimeoutError(None, f"its end has not come within {_LONGEST_WAIT_S:g} s")
         if not is_ready:

@@ -1,13 +1,13 @@
 """YAML as client-go reads a kubeconfig: the first document of the text, with the values of YAML 1.1.
 
-Source: sigs.k8s.io/yaml `YAMLToJSON`, and goyaml.v2 `resolve.go` and `decode.go`. So `yes`, `on` and `y` are true, 0777
-and 1_000 are numbers, 1e999 is text as no float is so large, a date is text, a key that stands twice has its last
-value, `<<` merges, and text after the first document is not looked at. JSON is read as YAML too.
+Source: sigs.k8s.io/yaml `YAMLToJSON`, and goyaml.v2 `resolve.go` and `decode.go`. `yes`, `on` and `y` are true; 0777
+and 1_000 are numbers; 1e999 is text, because no float is so large; a date is text; a key that is written twice has its
+last value; `<<` merges; text after the first document is ignored. JSON is read as YAML too.
 
-Differences, all of them on purpose:
+These differences from client-go are on purpose:
 
-- A null in a mapping leaves its key out: Go gives such a field its zero value.
-- A value nested deeper than 100 levels counts as null: no field of a kubeconfig stands there.
+- A mapping leaves out keys with null: Go gives such a field its zero value.
+- A value that is nested deeper than 100 levels is null: no field of a kubeconfig is so deep.
 - `!!binary` is refused.
 """
 
@@ -23,11 +23,14 @@ from kproxy.errors import InputError
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _DEEPEST = 100
-"""Fields stand six levels deep; what decodes the data afterwards recurses."""
+"""Levels. Fields of a kubeconfig are six levels deep, and the decoder of the data is recursive."""
 _DEEPEST_READ = 10_000
-"""goyaml.v2 reads no deeper. The parser's time grows with the square: 0.3 s here, 35 s at ten times that."""
+"""Levels. goyaml.v2 reads no deeper.
+
+The parser's time grows with the square of the depth: 0.3 s for 10,000 levels, 35 s for 100,000.
+"""
 _MOST_REPEATED = 100_000
-"""Aliases of aliases can make a few hundred bytes fill all memory."""
+"""Values that aliases may repeat. Aliases of aliases can make a few hundred bytes fill the whole memory."""
 
 _WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -42,11 +45,11 @@ _OCTAL = re.compile(r"([-+]?)0([0-7]+)")
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE = "<<"
 _SHOWN_BY_PARSER = re.compile(r"'[^']{5,}'")
-"""The parser quotes words of the text; one of more than a few characters may be part of a secret."""
+"""The parser quotes words of the text. A quoted word of more than a few characters may be part of a secret."""
 
 
 class _Collection:
-    """A mapping or list that has not ended."""
+    """A mapping or list whose end has not been read yet."""
 
     def __init__(self, anchor: str | None, values_before: int, *, is_mapping: bool) -> None:
         self.anchor = anchor
@@ -66,7 +69,7 @@ class _Collection:
         return self.mapping if self.is_mapping else self.items
 
     def add(self, value: object) -> bool:
-        """Whether it can hold that value here: only a mapping, or a list of them, can be merged."""
+        """Add a value; False if it cannot be merged here: `<<` merges only a mapping or a list of mappings."""
         if self.key is None:
             self.items.append(value)
             return True
@@ -90,7 +93,7 @@ class _Collection:
 
 
 class _Reader:
-    """Puts the first document together from the parser's events. Nothing here is recursive."""
+    """Builds the first document from the parser's events, without recursion."""
 
     def __init__(self) -> None:
         self.document: object = None
@@ -101,7 +104,7 @@ class _Reader:
         self._too_deep = 0
 
     def take(self, event: Any) -> bool:
-        """Whether more events of this document are to come."""
+        """Take one event. Returns whether more events of this document follow."""
         match event:
             case yaml.DocumentEndEvent() | yaml.StreamEndEvent():
                 return False
@@ -172,9 +175,9 @@ class _Reader:
 
 
 def first_document(text: bytes) -> object:
-    """The plain data of the first document, None where it holds nothing.
+    """The plain data of the first document, None for an empty document.
 
-    InputError, with line and column and without a word of the text, for what is no YAML.
+    InputError for text that is not YAML. The message has line and column, and no word of the text.
     """
     reader = _Reader()
     try:
@@ -203,7 +206,7 @@ def _value(event: Any) -> object:
 
 
 def _number(text: str) -> object:
-    """The text itself where it is no number. Which number one is matters only to a plugin that is given it."""
+    """The number that the text stands for, or the text itself. The value of a number matters only to a plugin."""
     if text[0] not in "+-.0123456789" or not _NUMBER.fullmatch(text):
         return text
     plain = text.replace("_", "").lower()
@@ -226,10 +229,10 @@ def _refused(event: Any, reason: str) -> yaml.MarkedYAMLError:
 def _syntax_error(error: yaml.MarkedYAMLError, text: bytes) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    told = _SHOWN_BY_PARSER.sub("a word", " ".join(filter(None, (error.context, error.problem))))
+    problem = _SHOWN_BY_PARSER.sub("a word", " ".join(filter(None, (error.context, error.problem))))
     begins = text.splitlines()[mark.line : mark.line + 1] if mark else []
     has_tab = any(b"\t" in line[: len(line) - len(line.lstrip())] for line in begins)
-    return f"{where}{told}{'; indent with blanks, not with tabs' if has_tab else ''}"
+    return f"{where}{problem}{'; indent with blanks, not with tabs' if has_tab else ''}"
 
 
 def _wrong_character(error: Exception, text: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The pace of an agent's requests, as `--kube-api-qps` and `--kube-api-burst` set it."""
+"""The rate of an agent's requests, as `--kube-api-qps` and `--kube-api-burst` set it."""
 
 import math
 import threading
@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable
 
 DEFAULT_QPS = 5.0
-"""client-go rest/config.go: the rate that a qps of 0 means."""
+"""The rate in requests per second if qps is 0 (client-go rest/config.go)."""
 
 DEFAULT_BURST = 10
-"""client-go rest/config.go: the burst that a burst of 0 means."""
+"""The burst in requests if burst is 0 (client-go rest/config.go)."""
 
 LONGEST_WAIT_S = 86_400.0
-"""A day. A rate of one request a year is a mistake, and a request that never comes shows nobody which one."""
+"""A day, in seconds. A rate of one request a year is a mistake, and a request that is never sent hides this mistake."""
 
 
 class RateLimiter:
     """A token bucket for all connections of an agent; safe to use from any thread.
 
-    It begins with `burst` tokens, gets `qps` new ones a second and holds no more than `burst`. Requests get their
-    turns in the order in which they ask. Source: client-go util/flowcontrol/throttle.go, golang.org/x/time/rate.
+    The bucket starts with `burst` tokens, gets `qps` new tokens per second and holds at most `burst`. Requests get
+    their turns in the order in which they ask. Source: client-go util/flowcontrol/throttle.go, golang.org/x/time/rate.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class RateLimiter:
         self._filled_at = clock()
 
     def reserve_s(self) -> float:
-        """Take a token; the seconds until it is there, for which the request must wait. At most a day."""
+        """Take a token. Returns how many seconds the request must wait for the token, at most a day."""
         with self._lock:
             now = self._clock()
             gained = max(0.0, now - self._filled_at) * self._qps
@@ -48,7 +48,10 @@ class RateLimiter:
 
 
 def rate_limiter(qps: float, burst: int) -> RateLimiter | None:
-    """The limiter that these settings ask for; 0 stands for the default. None for no limit, which a qps below 0 means."""
+    """The limiter for these settings.
+
+    0 stands for the default. None if qps is below 0 or infinite, which means no limit.
+    """
     if qps < 0 or math.isinf(qps):
         return None
     return RateLimiter(qps or DEFAULT_QPS, burst or DEFAULT_BURST)

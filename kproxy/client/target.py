@@ -1,4 +1,4 @@
-"""An API server as we reach it: the values that a connection is made of."""
+"""An API server as a Target: the values from which a connection is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """PEM texts by which we prove who we are. The key is a secret: no file, log or repr gets it."""
+    """A client certificate and its key, in PEM. The key is a secret: it reaches no file, log or repr."""
 
     certificate: bytes
     key: bytes = field(repr=False)
@@ -15,9 +15,9 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """How the server proves who it is.
+    """How a server proves its identity.
 
-    `authority` is PEM, None for the authorities that the system trusts. `server_name` is the name to ask for and to
+    `authority` is PEM; None means the authorities that the system trusts. `server_name` is the name to ask for and to
     expect; empty means the host of the URL.
     """
 
@@ -27,20 +27,27 @@ class TlsSettings:
 
 
 class Credentials(Protocol):
-    """Proof of who we are. It is asked for before each request, and only for a server that is reached by TLS."""
+    """Our credentials for a server. They are read before each request, and only if the server is reached by TLS."""
 
     def headers(self) -> Mapping[str, str]:
-        """Authorization, and who we ask to be taken for.
+        """The headers with our credentials: Authorization, and the headers for impersonation.
 
-        EnvironmentLacking where there should be credentials and none can be had; InputError for ones that no header
-        can hold. The request is not sent then.
+        EnvironmentLacking if credentials are configured and cannot be had. InputError for credentials that no header
+        can hold. In both cases the request is not sent.
         """
 
     def certificate(self) -> ClientCertificate | None:
-        """As it is now: one that was renewed asks for a new connection. Raises as `headers`."""
+        """The current client certificate.
+
+        A renewed certificate needs a new connection. Raises the same errors as `headers`.
+        """
 
     def refused(self) -> None:
-        """The server answered 401: what can be had anew is had anew before the next request."""
+        """One API server. `server` is its URL without user and password.
+
+        `origin` names the source of the configuration in messages. `tls` is None for a server without TLS, which gets
+        no credentials. `proxy_url` is the proxy that the configuration names; if it is empty, the environment decides.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The secrets in what we tell others of who we are: they may say them back."""
+"""The secrets in our requests. A server or proxy may repeat them, so they are removed from messages."""
 
 import re
 from base64 import b64decode
@@ -8,11 +8,11 @@ from contextlib import suppress
 MASK = "***"
 
 SHORTEST_SECRET = 4
-"""A shorter one is no secret, and would be found in the middle of words."""
+"""Characters. A shorter text is not a secret, and masking it would damage ordinary words."""
 
 
 def secrets_of(authorization: str) -> frozenset[str]:
-    """The parts of an Authorization header that nobody else may read."""
+    """The secret parts of an Authorization header."""
     scheme, _, value = authorization.partition(" ")
     found = {value}
     if scheme == "Basic":
@@ -22,7 +22,7 @@ def secrets_of(authorization: str) -> frozenset[str]:
 
 
 def without(secrets: Iterable[str], text: str) -> str:
-    """The text without these, in whatever case; to be used before anything shortens the text."""
+    """The text with each secret masked, in upper and lower case. Call it before the text is shortened."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = re.sub(re.escape(secret), MASK, text, flags=re.IGNORECASE)
     return text

@@ -1,4 +1,4 @@
-"""How long a certificate is good and whose it is, read from its DER (RFC 5280, ITU-T X.690)."""
+"""The validity and the subject of a certificate, read from its DER (RFC 5280, ITU-T X.690)."""
 
 import re
 from binascii import a2b_base64
@@ -14,14 +14,14 @@ _FORMATS = {True: "%y%m%d%H%M%SZ", False: "%Y%m%d%H%M%SZ"}
 
 
 class Validity(NamedTuple):
-    """In seconds since the epoch."""
+    """The time in which a certificate is valid, in seconds since the epoch."""
 
     begins_at: float
     ends_at: float
 
 
 def validity(certificates: bytes) -> Validity | None:
-    """That of the first of these in PEM; None where none can be read."""
+    """The validity of the first certificate in a PEM text; None if there is none that can be read."""
     first = _FIRST.search(certificates)
     try:
         der = a2b_base64(first[1]) if first else b""
@@ -35,7 +35,7 @@ def validity(certificates: bytes) -> Validity | None:
 
 
 def subject(der: bytes) -> bytes:
-    """Whose certificate it is, in DER; empty where that cannot be read."""
+    """The subject of a certificate, in DER; empty if it cannot be read."""
     try:
         return [part for part in _parts(_only(_only(der))) if part.tag != _VERSION][4].content
     except (IndexError, StopIteration):
@@ -62,7 +62,7 @@ def _parts(der: bytes) -> Iterator[_Part]:
 
 
 def _seconds(time: _Part) -> float:
-    """Two digits of a year are those from 1950 to 2049 there."""
+    """Seconds since the epoch. In UTCTime, two digits stand for a year from 1950 to 2049."""
     text = time.content.decode("ascii")
     at = datetime.strptime(text, _FORMATS[time.tag == _UTC_TIME]).replace(tzinfo=UTC)
     if time.tag == _UTC_TIME and at.year >= _FIRST_YEAR_OF_FOUR_DIGITS:

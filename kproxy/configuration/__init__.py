@@ -1,4 +1,4 @@
-"""What a user configures: KubeProxyConfiguration as kube-proxy 1.36 reads it, from a file or from flags."""
+"""The user's configuration: KubeProxyConfiguration as kube-proxy 1.36 reads it, from a file or from flags."""
 
 from kproxy.configuration.decode import decode_configuration
 from kproxy.configuration.schema import Configuration, Mode

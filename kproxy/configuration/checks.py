@@ -1,4 +1,4 @@
-"""What kube-proxy demands of a configuration beyond the types of its fields."""
+"""The rules of kube-proxy for a configuration, beyond the types of its fields."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def check_configuration(configuration: Configuration) -> None:
 
 
 def _check_periods(section: str, options: RuleOptions) -> None:
-    """A shortest time of 0 writes every change at once."""
+    """Check the two periods. A minSyncPeriod of 0 is allowed, and writes every change at once."""
     _check_positive(f"{section}.syncPeriod", options.sync_period_s)
     if options.min_sync_period_s > options.sync_period_s:
         raise InvalidField(
@@ -43,7 +43,7 @@ def _check_periods(section: str, options: RuleOptions) -> None:
 
 def _check_positive(field: str, length_s: float) -> None:
     if length_s <= 0:
-        raise InvalidField(field, f"{length_s:g}s is no time to wait; write more than 0s")
+        raise InvalidField(field, f"{length_s:g}s is not a time to wait; write more than 0s")
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
@@ -64,7 +64,7 @@ def _check_local_detection(configuration: Configuration) -> None:
         case DetectLocalMode.BRIDGE_INTERFACE:
             _check_interface("detectLocal.bridgeInterface", detect.bridge_interface, IFNAMSIZ - 1)
         case DetectLocalMode.INTERFACE_NAME_PREFIX:
-            # one less, because iptables counts the + that stands for the rest
+            # one character less, because iptables counts the + that stands for the rest
             _check_interface("detectLocal.interfaceNamePrefix", detect.interface_name_prefix, IFNAMSIZ - 2)
 
 

@@ -1,4 +1,4 @@
-"""From parsed YAML or JSON to a Configuration, with a warning for each field that nobody knows."""
+"""Decodes parsed YAML or JSON into a Configuration, with a warning for each unknown field."""
 
 import re
 from collections.abc import Mapping
@@ -43,16 +43,20 @@ class _Parsed(Protocol):
 
 
 def decode_configuration(data: object) -> tuple[Configuration, list[str]]:
-    """The configuration that a document of a file holds, and a warning for each unknown field.
+    """The configuration in a file's document, and a warning for each unknown field.
 
-    An absent field, null, and where kube-proxy has it so the zero value, mean the default. Raises InvalidField
-    for a value that kube-proxy would refuse or that no rule can carry, InputError for another kind of document.
+    An absent field and null mean the default; so does the zero value of some fields, as in kube-proxy. Raises
+    InvalidField for a value that kube-proxy would refuse or that no rule can use, InputError for another kind of
+    document.
     """
     return decode(data, zero_means_default=ZERO_IN_FILE_MEANS_DEFAULT)
 
 
 def decode(data: object, *, zero_means_default: frozenset[str]) -> tuple[Configuration, list[str]]:
-    """As `decode_configuration`, with the paths of the fields whose zero value stands for the default."""
+    """Decode as `decode_configuration`.
+
+    `zero_means_default` has the paths of fields whose zero value means the default.
+    """
     if not isinstance(data, Mapping):
         raise InputError(f"a {KIND} is a mapping of fields, not {_shown(data)}")
     if data.get("kind") == "ConfigMap":
@@ -69,7 +73,7 @@ def decode(data: object, *, zero_means_default: frozenset[str]) -> tuple[Configu
 
 
 def _instead_of_config_map(config_map: Mapping[Any, object]) -> str:
-    """How to get at the configuration that kubeadm and others keep in a ConfigMap."""
+    """The advice for somebody who gives the ConfigMap of kubeadm or others instead of the configuration in it."""
     found = config_map.get("data")
     texts = found if isinstance(found, Mapping) else {}
     keys = [
@@ -87,12 +91,12 @@ def _instead_of_config_map(config_map: Mapping[Any, object]) -> str:
 
 
 def _is_plain(name: object) -> bool:
-    """Whether a shell and a terminal take the name as it is; those of Kubernetes are so."""
+    """Whether a shell and a terminal take the name unchanged. Names in Kubernetes are so."""
     return isinstance(name, str) and _PLAIN_NAME.fullmatch(name) is not None
 
 
 def _servers(given: Mapping[str, Any]) -> dict[str, object]:
-    """Where the two servers listen by default follows the family of bindAddress."""
+    """The default addresses of the two servers, which follow the family of bindAddress."""
     family = given.get("bind_address", Configuration().bind_address).family
     return {
         "healthz_bind_address": HealthzAddress.at(_EVERY[family], HealthzAddress.PORT),
@@ -101,7 +105,7 @@ def _servers(given: Mapping[str, Any]) -> dict[str, object]:
 
 
 class _Reading:
-    """One walk along the fields that are known; `warnings` names those that are not."""
+    """Reads the known fields of one document; `warnings` names the unknown fields."""
 
     def __init__(self, zero_means_default: frozenset[str]) -> None:
         self.warnings: list[str] = []
@@ -110,11 +114,11 @@ class _Reading:
     def fields(
         self, data: Mapping[Any, object], shape: type[msgspec.Struct], prefix: str = ""
     ) -> dict[str, Any]:
-        """The arguments of a `shape`: the fields that say something. Go's decoder passes over a null."""
+        """The arguments of a `shape`, from the fields that have a value. Go's decoder ignores null."""
         known = {field.encode_name: field for field in msgspec.structs.fields(shape)}
         given: dict[str, Any] = {}
         for key, found in data.items():
-            name = str(key)  # Go reads YAML as JSON, which has no other keys
+            name = str(key)  # Go reads YAML as JSON, whose keys are always text
             path = f"{prefix}{name}"
             if path in IGNORED:
                 continue
@@ -167,7 +171,7 @@ def _scalar(path: str, found: object, wanted: type) -> object:
     except msgspec.ValidationError as refused:
         raise InvalidField(path, f"{_shown(found)} is not {_WANTED[wanted]}") from refused
     if isinstance(value, float) and not isfinite(value):
-        raise InvalidField(path, f"{_shown(found)} is not a number that can be counted with")
+        raise InvalidField(path, f"{_shown(found)} is not a finite number")
     if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
         raise InvalidField(path, f"{_shown(found)} is not a number of {_INTEGER_BITS} bits")
     return value
@@ -177,7 +181,7 @@ def _word(path: str, found: object, wanted: type[StrEnum]) -> StrEnum:
     if isinstance(found, str) and found in tuple(wanted):
         return wanted(found)
     other_mode = _OTHER_MODES.get(found) if wanted is Mode and isinstance(found, str) else None
-    raise InvalidField(path, other_mode or f"{_shown(found)} is none of {', '.join(wanted)}")
+    raise InvalidField(path, other_mode or f"{_shown(found)} is not one of {', '.join(wanted)}")
 
 
 def _is_parsed(wanted: type) -> TypeGuard[type[_Parsed]]:
@@ -193,12 +197,12 @@ def _unknown(path: str, known: Mapping[str, object]) -> str:
 
 
 def _shown(found: object) -> str:
-    """The value as a message can carry it: collections by what they are, long text cut."""
+    """The value as a message shows it: a collection by its kind, long text cut."""
     if isinstance(found, Mapping):
         return "a mapping"
     if isinstance(found, list | tuple):
         return "a list"
     if isinstance(found, int) and found.bit_length() > _INTEGER_BITS:
-        return f"a number of {found.bit_length()} bits"  # Python refuses to write very long ones
+        return f"a number of {found.bit_length()} bits"  # Python refuses to print very long numbers
     text = "null" if found is None else repr(found)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."

@@ -1,4 +1,4 @@
-"""A configuration as the document that kube-proxy 1.36 would write: its fields in its order, defaults written out."""
+"""Encodes a configuration as kube-proxy 1.36 would write it: all fields in its order, with their defaults."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -11,10 +11,10 @@ from kproxy.configuration.units import ClusterCidrs, Seconds
 _BELOW_A_SECOND = (("ms", Decimal("1e-3")), ("µs", Decimal("1e-6")), ("ns", Decimal("1e-9")))
 
 _WITH_AN_EXPONENT = 1e21
-"""From here on Go writes a number with an exponent; below it a whole one has no fraction."""
+"""Go writes numbers from this one on with an exponent. Smaller whole numbers have no fraction."""
 
 _OURS = object()
-"""Stands for a field whose value is that of the configuration."""
+"""Stands for a field whose value comes from the configuration."""
 
 _DOCUMENT: dict[str, object] = {
     "kind": KIND,
@@ -74,16 +74,18 @@ _DOCUMENT: dict[str, object] = {
     "configSyncPeriod": _OURS,
     "portRange": "",
 }
-"""kube-proxy's fields in its order. Those that change nothing here have the value that it has without them, whatever a
-file says: nothing of the file is in force there."""
+"""kube-proxy's fields in its order. Fields without effect here have kube-proxy's default, whatever a file says.
+
+The reason: nothing of the file is in force for them.
+"""
 
 _ABSENT_IF_EMPTY = frozenset({"featureGates", "vmodule"})
 
 
 def encode_configuration(configuration: Configuration) -> dict[str, object]:
-    """What `decode_configuration` reads as the same configuration."""
+    """The document from which `decode_configuration` reads an equal configuration."""
     fields = _plain(configuration)
-    assert isinstance(fields, dict)  # noqa: S101 # a struct always is
+    assert isinstance(fields, dict)  # noqa: S101 # a struct is always encoded as a dict
     return _filled(_DOCUMENT, fields)
 
 
@@ -100,7 +102,7 @@ def _filled(shape: Mapping[str, object], ours: Mapping[str, object]) -> dict[str
 
 
 def value_at(document: object, path: str) -> object:
-    """What such a document says in a field, such as `iptables.syncPeriod`; None if it has no such field."""
+    """The value of a field in such a document, such as `iptables.syncPeriod`; None if there is no such field."""
     for name in path.split("."):
         document = document.get(name) if isinstance(document, dict) else None
     return document
@@ -134,7 +136,7 @@ def _scalar(value: object) -> object:
 
 
 def _duration(length_s: Seconds) -> str:
-    """In Go's notation: `24h0m0s`, `1.5s`, `50ms`."""
+    """The time in Go's notation: `24h0m0s`, `1.5s`, `50ms`."""
     exact = Decimal(repr(float(length_s)))
     if 0 < exact < 1:
         return next(_in(exact, unit_s, unit) for unit, unit_s in _BELOW_A_SECOND if exact >= unit_s)

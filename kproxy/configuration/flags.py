@@ -26,7 +26,7 @@ FLAGS_BESIDE_CONFIG = frozenset(
         "write-config-to",
     }
 )
-"""The flags of kube-proxy that still count where a configuration file is given."""
+"""The flags of kube-proxy that still have an effect if a configuration file is given."""
 
 _FIELD_OF = {
     "bind-address": "bindAddress",
@@ -78,14 +78,14 @@ _FIELD_IN_NFTABLES_MODE = {
     "iptables-sync-period": "nftables.syncPeriod",
     "masquerade-all": "nftables.masqueradeAll",
 }
-"""These flags mean the mode that runs, whatever their names say; a file has a field for each mode."""
+"""These flags concern the running mode, whatever their names say. A file has a field for each mode."""
 
 
 def decode_flags(flags: Mapping[str, object]) -> Configuration:
-    """The configuration that flags stand for where there is no file.
+    """The configuration that flags stand for if there is no file.
 
-    As in kube-proxy a time of 0 is 0, and an empty address turns its server off; in a file both mean
-    the default. Raises InvalidField, whose `field` is the flag, such as `--cluster-cidr`.
+    As in kube-proxy, a time of 0 is 0 and an empty address turns its server off; in a file, both mean the default.
+    Raises InvalidField, whose `field` is the flag, such as `--cluster-cidr`.
     """
     try:
         configuration, _ = decode(
@@ -97,9 +97,11 @@ def decode_flags(flags: Mapping[str, object]) -> Configuration:
 
 
 def _servers(flags: Mapping[str, object]) -> dict[str, str]:
-    """Where the servers listen: unlike the field, `--bind-address` leaves that to their own flags.
+    """The addresses of the servers from their own flags.
 
-    Of kube-proxy's deprecated flags one has the port of an address that comes without one, or 0 for no server.
+    The flag `--bind-address` does not change them, unlike the field.
+
+    A deprecated flag of kube-proxy gives the port of an address without a port; 0 means no server.
     """
     said = {}
     for flag, default in _LISTENING.items():
@@ -108,13 +110,13 @@ def _servers(flags: Mapping[str, object]) -> dict[str, str]:
         if port == 0:
             said[flag] = ""
         elif isinstance(port, int):
-            with suppress(ValueError):  # an address that has its port keeps it
+            with suppress(ValueError):  # an address with a port keeps its port
                 said[flag] = ServerAddress.at(parse_address(said[flag]), port)
     return said
 
 
 def override(configuration: Configuration, flags: Mapping[str, object]) -> Configuration:
-    """A file's configuration with the flags that count beside it: the node's name, and what is logged."""
+    """A file's configuration, changed by the flags that override a file: the node's name and the logging."""
     said = {flag: flags[flag] for flag in _LOGGING_FLAGS if flags.get(flag) is not None}
     by_flag = decode_flags(said).logging
     changes = {_LOGGING_FLAGS[flag]: getattr(by_flag, _LOGGING_FLAGS[flag]) for flag in said}
@@ -124,10 +126,10 @@ def override(configuration: Configuration, flags: Mapping[str, object]) -> Confi
 
 
 def flags_to_data(flags: Mapping[str, object]) -> dict[str, object]:
-    """What a configuration file would say for these flags.
+    """The document of a configuration file that would mean the same as these flags.
 
-    Keys are the flags as kube-proxy names them, without dashes in front (`cluster-cidr`); values are of the
-    field's type in the file. A flag that is None was not given, and one that stands for no field is passed over.
+    Keys are kube-proxy's flags without leading dashes (`cluster-cidr`); values have the field's type in the file. A
+    flag that is None was not given. A flag that stands for no field is ignored.
     """
     top: dict[str, object] = {"apiVersion": API_VERSION, "kind": KIND}
     sections: dict[str, dict[str, object]] = {}
@@ -142,7 +144,7 @@ def flags_to_data(flags: Mapping[str, object]) -> dict[str, object]:
 
 
 def configuration_to_flags(configuration: Configuration) -> dict[str, str]:
-    """The value of each flag that stands for a field, as it is in force; a list is joined by commas."""
+    """The value in force of each flag that stands for a field. Lists are joined by commas."""
     document = encode_configuration(configuration)
     fields = _fields({"proxy-mode": configuration.mode})
     return {flag: _as_text(value_at(document, path)) for flag, path in fields.items()}
@@ -170,7 +172,7 @@ def _fields(flags: Mapping[str, object]) -> Mapping[str, str]:
 
 
 def flag_of(path: str, fields: Mapping[str, str] = _FIELD_OF) -> str:
-    """The flag of a field, or of the list or mapping that the path leads into."""
+    """The flag of a field, or of the list or mapping that contains the path."""
     return next(
         (
             f"--{flag}"

@@ -1,4 +1,4 @@
-"""Fields that kube-proxy acts on, and kproxy does not."""
+"""Fields that have an effect in kube-proxy, and none in kproxy."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _IDLE = {
 
 
 def idle_fields(configuration: Configuration) -> Iterator[tuple[str, str]]:
-    """Each field that asks for more than its default and changes nothing, with the reason."""
+    """Each field that differs from its default and has no effect, with the reason."""
     if configuration.mode is Mode.NFTABLES:
         for at, chosen in enumerate(configuration.node_port_addresses):
             if _is_localhost(chosen):

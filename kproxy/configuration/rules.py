@@ -1,4 +1,4 @@
-"""From the configuration to what the rules depend on."""
+"""The settings for the rules, from the configuration."""
 
 from kproxy.configuration.schema import Configuration, Mode
 from kproxy.configuration.units import EXTERNAL_IPS_GATE, PRIMARY, UNSPECIFIED
@@ -9,9 +9,9 @@ from kproxy.values import Address
 def rule_settings(
     configuration: Configuration, *, accounting: bool, conntrack_tcp_be_liberal: bool
 ) -> Settings:
-    """The settings of the configured mode; the two arguments are what this kernel has and is set to.
+    """The settings of the configured mode. The two arguments say what this kernel has and how it is set.
 
-    Where either the kernel or the configuration is liberal, no rule drops what conntrack calls invalid.
+    If either the kernel or the configuration is liberal, no rule drops packets that conntrack marks as invalid.
     """
     nftables = configuration.mode is Mode.NFTABLES
     options = configuration.rule_options

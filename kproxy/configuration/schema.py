@@ -32,12 +32,12 @@ IGNORED = frozenset(
         "winkernel",
     }
 )
-"""Fields that kube-proxy knows and that change nothing here: of other modes, platforms and loggers."""
+"""Fields of kube-proxy that have no effect here: of other modes, platforms and loggers."""
 
 ZERO_MEANS_DEFAULT = frozenset(
     {"clientConnection.burst", "clientConnection.qps", "detectLocalMode", "logging.format", "mode"}
 )
-"""Fields whose zero value, 0 or empty text, stands for the default wherever it is written."""
+"""Fields whose zero value, 0 or empty text, means the default in files and in flags."""
 
 ZERO_IN_FILE_MEANS_DEFAULT = ZERO_MEANS_DEFAULT | {
     "bindAddress",
@@ -50,9 +50,9 @@ ZERO_IN_FILE_MEANS_DEFAULT = ZERO_MEANS_DEFAULT | {
     "nftables.minSyncPeriod",
     "nftables.syncPeriod",
 }
-"""The same in a file, where kube-proxy cannot tell zero from absent, and kubeadm writes 0s and empty text.
+"""Fields whose zero value means the default in a file, where kube-proxy cannot tell zero from absent.
 
-Its flags have their defaults before they are read, so there `--iptables-min-sync-period=0` means 0.
+kubeadm writes 0s there. Flags have their defaults before they are read, so `--iptables-min-sync-period=0` means 0.
 """
 
 
@@ -60,7 +60,7 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 class Mode(StrEnum):
-    """What programs the kernel."""
+    """The program interface for the kernel's rules."""
 
     IPTABLES = "iptables"
     NFTABLES = "nftables"
@@ -69,7 +69,7 @@ class Mode(StrEnum):
 class ClientConnection(Struct, frozen=True, kw_only=True, rename="camel"):
     """How to reach the API server. `kubeconfig` is a path; a negative `qps` means no limit.
 
-    `accept_content_types` is a header Accept, and counts before `content_type`, which is a media type.
+    `accept_content_types` is a header Accept, and overrides `content_type`, which is a media type.
     """
 
     kubeconfig: str = ""
@@ -80,7 +80,10 @@ class ClientConnection(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RuleOptions(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of one mode. Rules are written no more often than every `min_sync_period_s`, and all at `sync_period_s`."""
+    """Options of one mode.
+
+    Rules are written at most once per `min_sync_period_s`, and all are checked every `sync_period_s`.
+    """
 
     masquerade_bit: int = 14
     masquerade_all: bool = False
@@ -89,20 +92,20 @@ class RuleOptions(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class IptablesOptions(RuleOptions, frozen=True, kw_only=True, rename="camel"):
-    """Of iptables mode, which alone can answer on node ports of 127.0.0.1."""
+    """Options of iptables mode. Only this mode can answer on node ports of 127.0.0.1."""
 
     localhost_node_ports: bool = True
 
 
 class DetectLocal(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The interface, or the start of the names of the interfaces, that traffic of this node's pods comes from."""
+    """The interface of this node's pods, or the beginning of the names of their interfaces."""
 
     bridge_interface: str = ""
     interface_name_prefix: str = ""
 
 
 class Conntrack(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What the kernel's connection tracking is set to; 0, or a time of 0, leaves it as it is."""
+    """The settings for the kernel's connection tracking. 0 leaves a setting unchanged."""
 
     max_per_core: int = 32768
     min: int = 131072
@@ -130,10 +133,10 @@ class Logging(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
-    """All of it, validated; without arguments all of kube-proxy's defaults.
+    """The whole configuration, validated; without arguments all of kube-proxy's defaults.
 
-    `healthz_bind_address` and `metrics_bind_address` are empty where flags turn that server off.
-    An empty `node_port_addresses` stands for the mode's default: every address, or `primary` with nftables.
+    `healthz_bind_address` and `metrics_bind_address` are empty if flags turn that server off. An empty
+    `node_port_addresses` stands for the mode's default: every address, or `primary` with nftables.
     `msgspec.structs.replace` makes a changed copy and checks nothing.
     """
 
@@ -159,5 +162,5 @@ class Configuration(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def rule_options(self) -> RuleOptions:
-        """Those of the mode."""
+        """The options of the configured mode."""
         return self.nftables if self.mode is Mode.NFTABLES else self.iptables

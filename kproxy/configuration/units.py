@@ -1,6 +1,6 @@
 """Values that a configuration writes as text: durations, CIDRs, addresses, interface names.
 
-Every `parse` raises ValueError with the text that was found and what is allowed.
+Every `parse` raises ValueError with the text that was found and the allowed form.
 """
 
 import re
@@ -20,19 +20,21 @@ NODE_PORT_WORDS = {
 """The words of `nodePortAddresses`, with the networks that each stands for (KEP-6032, kube-proxy 1.37)."""
 
 EXTERNAL_IPS_GATE = "AllowServiceExternalIPs"
-"""The feature gate that, turned off, leaves `externalIPs` of Services without rules (KEP-5707, kube-proxy 1.36)."""
+"""A feature gate. If it is off, `externalIPs` of Services have no rules (KEP-5707, kube-proxy 1.36)."""
 
 WATCH_LIST_GATE = "WatchListClient"
-"""The feature gate that, turned off, has lists asked for in the ordinary way instead of as streams. It is client-go's, and
-kube-proxy takes it from its configuration (pkg/features/kube_features.go)."""
+"""A feature gate. If it is off, lists are fetched in the ordinary way instead of as streams.
+
+It is client-go's, and kube-proxy reads it from its configuration (pkg/features/kube_features.go).
+"""
 
 GATES_WITH_EFFECT = frozenset({EXTERNAL_IPS_GATE, WATCH_LIST_GATE})
 
-UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 # compared with, not bound to
-"""In `bindAddress`: the node's address is the one that its Node object names."""
+UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 # compared with addresses, not bound to them
+"""In `bindAddress`: the node's address is the address that its Node object names."""
 
 IFNAMSIZ = 16
-"""Linux: the room for an interface's name, its closing zero byte included."""
+"""Linux: the room for an interface's name, including its closing zero byte."""
 
 _UNIT_S = {
     "ns": Decimal("1e-9"),
@@ -54,39 +56,41 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", re.ASCII)
 
 
 class Seconds(float):
-    """A span of time, never negative; the file writes it as Go does, such as `1h5m`."""
+    """A length of time, never negative. The file writes it as Go does, such as `1h5m`."""
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "500ms, 30s or 1h5m"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read Go's notation; a bare number has no unit and is refused, `0` excepted."""
+        """Parse Go's notation. A bare number has no unit and is refused, except `0`."""
         if not _DURATION.fullmatch(text):
             raise ValueError(f"{text!r} is not a duration of 0 or more; write {cls.EXAMPLE}")
         length_s = sum(Decimal(amount) * _UNIT_S[unit] for amount, unit in _AMOUNT.findall(text))
         if length_s > _LONGEST_S:
-            raise ValueError(f"{text!r} is longer than the 292 years that a duration can be")
+            raise ValueError(f"{text!r} is longer than 292 years, the longest duration")
         return cls(length_s)
 
 
 class ClusterCidrs(tuple[Network, ...]):
-    """The pods' networks: none, one, or one of each family; the file writes `10.0.0.0/8,fd00::/48`."""
+    """The pods' networks: none, one, or one of each family. The file writes `10.0.0.0/8,fd00::/48`."""
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "10.0.0.0/8 or 10.0.0.0/8,fd00::/48"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Split at the comma; blanks around each CIDR are dropped, and empty text means none."""
+        """Split at the comma. Blanks around each CIDR are dropped, and empty text means none."""
         if not text.strip():
             return cls()
         try:
             networks = [parse_network(part) for part in text.split(",")]
         except ValueError as wrong:
-            raise ValueError(f"{text!r} is no list of CIDRs: {wrong}; write {cls.EXAMPLE}") from wrong
+            raise ValueError(f"{text!r} is not a list of CIDRs: {wrong}; write {cls.EXAMPLE}") from wrong
         if len({family_of(network) for network in networks}) != len(networks):
-            raise ValueError(f"{text!r} is neither one CIDR nor an IPv4 and an IPv6 one; write {cls.EXAMPLE}")
+            raise ValueError(
+                f"{text!r} is neither one CIDR nor an IPv4 CIDR and an IPv6 CIDR; write {cls.EXAMPLE}"
+            )
         return cls(networks)
 
 
@@ -106,7 +110,7 @@ class NodePortAddress(str):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """The networks that it stands for; the primary address is not among them, since only the node knows it."""
+        """The networks of the CIDR or word. `primary` has none, because only the node knows its primary address."""
         return NODE_PORT_WORDS.get(self, (Network(self),))
 
 
@@ -129,17 +133,17 @@ class BindAddress(str):
 
 
 class ServerAddress(str):
-    """Where a server listens: `address:port`, an IPv6 address in brackets; empty for no server."""
+    """The address of a server: `address:port`, an IPv6 address in brackets; empty for no server."""
 
     __slots__ = ()
     PORT: ClassVar[int]
-    """The port of an address that comes without one."""
+    """The port of an address that is given without a port."""
 
     EXAMPLE: ClassVar[str]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `address:port` or an address alone; the host is no name, because nothing is looked up."""
+        """Parse `address:port` or an address alone. A host name is refused, because nothing is looked up."""
         if not text:
             return cls()
         try:
@@ -147,7 +151,7 @@ class ServerAddress(str):
         except ValueError:
             socket = _SOCKET.fullmatch(text)
         if not socket or not 1 <= int(socket["port"]) <= 65535:  # noqa: PLR2004 # 16 bits
-            raise ValueError(f"{text!r} is no address with a port from 1 to 65535; write {cls.EXAMPLE}")
+            raise ValueError(f"{text!r} is not an address with a port from 1 to 65535; write {cls.EXAMPLE}")
         try:
             return cls.at(parse_address(socket["bracketed"] or socket["bare"]), int(socket["port"]))
         except ValueError as wrong:
@@ -179,10 +183,10 @@ class MetricsAddress(ServerAddress):
 
 
 def check_interface(text: str, *, room: int) -> None:
-    """Pass an interface's name, or the start of one, that a rule can carry; `room` is how long it may be.
+    """Raise ValueError unless the text is an interface's name, or its beginning, that a rule can use.
 
-    Linux takes nearly every byte in a name. Letters, digits, `_`, `.`, `-` and an inner `+` are
-    taken here: no real interface needs more, and none of them means anything to iptables-restore.
+    `room` is the longest allowed length. Linux allows nearly every byte in a name. Letters, digits, `_`, `.`, `-` and
+    an inner `+` are allowed here: no real interface needs more, and none of them has a meaning for iptables-restore.
     """
     if not _INTERFACE.fullmatch(text) or text.endswith("+") or len(text) > room:
         raise ValueError(

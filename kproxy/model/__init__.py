@@ -1,1 +1,1 @@
-"""Decisions: what kube-proxy 1.36 would do with the facts, as pure functions."""
+"""Decisions about Services, endpoints and this node, as kube-proxy 1.36 takes them, in pure functions."""

@@ -1,4 +1,4 @@
-"""How much one Service may ask of every node: a tenant's Service must not fill it."""
+"""How many rules one Service may ask for, so that the Service of one tenant cannot fill every node."""
 
 from collections.abc import Iterable
 
@@ -7,26 +7,26 @@ from kproxy.state.objects import EndpointSlice, Service
 from kproxy.values import Family, family_of
 
 MOST_FRONTENDS = 10_000
-"""Addresses times ports of one Service in one family. Each is some rules: 10,000 take a second and some 30 MB, and
-1,000 ports on ten addresses is more than anybody was seen to use. The API bounds neither ports nor external IPs."""
+"""Addresses times ports of one Service in one family. Each makes some rules: 10,000 take a second and some 30 MB, and
+nobody was seen to use as many as 1,000 ports on ten addresses. The API bounds neither ports nor external IPs."""
 
 MOST_BACKENDS = 100_000
 """Ports times endpoints of one Service in one family, each at least three rules. Kubernetes is made for clusters of
 150,000 pods, and 1,000 ports of 100 pods are as many."""
 
 MOST_WAYS = 300_000
-"""Addresses times backends of one Service in one family: in nftables mode each is an element. So many are three addresses
-of a Service with as many backends as it may have; they are 14 MB of text. Both bounds above together let it be a billion."""
+"""Addresses times backends of one Service in one family: in nftables mode each makes an element. 300,000 are three
+addresses of a Service with the most backends, and 14 MB of text. The two bounds above alone would allow a billion."""
 
 MOST_RANGES = 100_000
-"""Ports times loadBalancerSourceRanges of one Service in one family: each port has a rule for each range. 1,000 ports with 100
-ranges are as many. The API bounds neither."""
+"""Ports times loadBalancerSourceRanges of one Service in one family: each port has a rule for each range. 1,000 ports
+with 100 ranges make 100,000. The API bounds neither."""
 
 
 def require_bounded(service: Service, slices: Iterable[EndpointSlice], family: Family) -> None:
-    """InvalidField where the rules of the Service would be more than a node can be asked to hold.
+    """Raise InvalidField if the Service asks for more rules than a node should have to hold.
 
-    Only sums and products are taken: asking costs nothing that grows with the product.
+    Only sums and products are computed, so the cost of this check does not grow with the product.
     """
     addresses = sum(
         family_of(address) is family
@@ -77,7 +77,7 @@ def _backends(service: Service, slices: Iterable[EndpointSlice], family: Family)
 
 
 def is_bounded(service: Service, slices: Iterable[EndpointSlice], family: Family) -> bool:
-    """Whether the rules of the Service are no more than a node can be asked to hold."""
+    """Whether the Service asks for no more rules than a node should have to hold."""
     try:
         require_bounded(service, slices, family)
     except InvalidField:

@@ -1,16 +1,19 @@
 """From EndpointSlices to the endpoints of each service port."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from msgspec import Struct
 
+from kproxy.model.reasons import Reason
 from kproxy.state.objects import EndpointSlice
 from kproxy.values import Address, Family, NamespacedName, ServicePortName
 
+_TARGET = attrgetter("target")
+
 
 class Backend(Struct, frozen=True, gc=False):
-    """An endpoint at one port: where a connection can end. `target` is `address:port` as Go joins it."""
+    """An endpoint as one port of a Service uses it. `target` is `address:port`, as kube-proxy writes it."""
 
     address: Address
     port: int
@@ -22,33 +25,34 @@ class Backend(Struct, frozen=True, gc=False):
     zone_hints: tuple[str, ...]
     node_hints: tuple[str, ...]
 
-    @property
-    def is_serving_terminating(self) -> bool:
-        """On its way out, yet still answering (KEP-1669)."""
-        return self.serving and self.terminating
-
 
 def backends_by_port(
     service: NamespacedName, slices: Iterable[EndpointSlice], node: str, family: Family
 ) -> dict[ServicePortName, tuple[Backend, ...]]:
     """The backends of each service port that the slices name, sorted by target as text; `node` is this node.
 
-    An address may be listed several times: while an endpoint moves to another slice, or when a pod got the address
-    of one that has not ended yet (kubernetes#135266). It counts once, as kube-proxy 1.36 has it: of the copies that
-    are not terminating the last one decides, and if all are terminating, the first. Neither the node nor readiness
-    is asked. kube-proxy reads the slices in an order left to chance; here they are read as `slices` has them.
+    Slices are read in the order given. An address and port that is listed several times counts once
+    (`one_for_each_target`).
     """
-    found: dict[ServicePortName, list[Backend]] = {}
+    listed: dict[ServicePortName, list[Backend]] = {}
     for piece in slices:
-        if piece.family is not family or piece.opt_out_label:
+        if reason_to_skip(piece, family):
             continue
         for port in piece.ports:
             name = ServicePortName(service, port.name, port.protocol)
-            found.setdefault(name, []).extend(_backends(piece, port.port, node))
-    return {name: _one_a_target(backends) for name, backends in found.items()}
+            listed.setdefault(name, []).extend(backends_at(piece, port.port, node))
+    return {name: one_for_each_target(backends) for name, backends in listed.items()}
 
 
-def _backends(piece: EndpointSlice, port: int, node: str) -> list[Backend]:
+def reason_to_skip(piece: EndpointSlice, family: Family) -> Reason | None:
+    """The reason why no rule of the family uses any endpoint of the slice; None if rules may use them."""
+    if piece.family is not family:
+        return Reason.OTHER_FAMILY
+    return Reason.SLICE_OPTED_OUT if piece.opt_out_label else None
+
+
+def backends_at(piece: EndpointSlice, port: int, node: str) -> list[Backend]:
+    """The endpoints of a slice at one of its ports, in the order of the slice; `node` is this node."""
     bracketed = piece.family is Family.IPV6
     return [
         Backend(
@@ -66,9 +70,16 @@ def _backends(piece: EndpointSlice, port: int, node: str) -> list[Backend]:
     ]
 
 
-def _one_a_target(backends: list[Backend]) -> tuple[Backend, ...]:
-    by_target = {backend.target: backend for backend in backends}
-    if len(by_target) < len(backends):
-        firsts = {backend.target: backend for backend in reversed(backends)}
-        by_target = firsts | {backend.target: backend for backend in backends if not backend.terminating}
-    return tuple(sorted(by_target.values(), key=attrgetter("target")))
+def one_for_each_target(listed: Sequence[Backend]) -> tuple[Backend, ...]:
+    """The copies that count, sorted by target as text; each is one of the objects in `listed`.
+
+    An address may be listed several times: while an endpoint moves to another slice, or when a pod got the address
+    of another pod that has not ended yet (kubernetes#135266). kube-proxy 1.36 takes the last copy that is not
+    terminating, and if all copies are terminating, the first. Neither node nor readiness matters. kube-proxy reads
+    slices in random order; here the order of `listed` decides.
+    """
+    by_target = {backend.target: backend for backend in listed}
+    if len(by_target) < len(listed):
+        firsts = {backend.target: backend for backend in reversed(listed)}
+        by_target = firsts | {backend.target: backend for backend in listed if not backend.terminating}
+    return tuple(sorted(by_target.values(), key=_TARGET))

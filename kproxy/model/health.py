@@ -1,4 +1,4 @@
-"""What the health-check node ports answer: how many local endpoints each Service has here."""
+"""The answers of health-check node ports: how many endpoints of each Service are on this node."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class HealthCheck:
     local_endpoints: Mapping[Family, int]
 
     def count_for(self, family: Family) -> int:
-        """The local endpoints that count for a load balancer that asks by this family; with 0 it goes elsewhere.
+        """The number of local endpoints to tell a load balancer that asks by this family; with 0 it goes elsewhere.
 
-        Those of the other family would not serve what it sends, unless the Service has only that one.
+        Endpoints of the other family cannot serve its packets, unless the Service has only the other family.
         """
         return self.local_endpoints.get(family, max(self.local_endpoints.values()))
 
@@ -32,8 +32,8 @@ def health_check(
     """The Service's health check on this node, or None if it has no health-check node port or another proxy.
 
     Counts each local ready address once, whatever the number of ports, in each family on its own, as kube-proxy 1.36.
-    Terminating endpoints are not ready, so a draining node leaves the load balancer in time. A family in which the
-    Service asks for too many rules keeps those that it had, and so its count of `before`.
+    Terminating endpoints are not ready, so a draining node leaves the load balancer in time. If the Service asks for
+    too many rules in a family, that family keeps its last rules, and so its count of `before`.
     """
     if not service.health_check_node_port or not is_proxied(service):
         return None

@@ -1,4 +1,4 @@
-"""What this node is to the rules of one family: its addresses, its zone, and who counts as local."""
+"""This node as the rules of one family see it: its addresses, its zone, and which traffic is local."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _IPV4_LOOPBACK_START = Address("127.0.0.0")
 class LocalDetector:
     """The match for traffic from this node's pods: by source network or by incoming interface.
 
-    Neither is set where the configuration gives no way to tell.
+    Neither is set if the configuration gives no way to recognise such traffic.
     """
 
     source: Network | None = None
@@ -23,10 +23,10 @@ class LocalDetector:
 
 @dataclass(frozen=True, slots=True)
 class NodePortDispatch:
-    """Which destinations lead to the node ports.
+    """The destinations on which node ports answer.
 
-    With `every_local_address` set, all of the node's addresses but `except_network`; otherwise just
-    `addresses`. `on_localhost` says whether IPv4 node ports answer on 127.0.0.1.
+    With `every_local_address` these are all addresses of the node outside `except_network`; otherwise only
+    `addresses`. `on_localhost` is whether IPv4 node ports answer on 127.0.0.1.
     """
 
     every_local_address: bool
@@ -37,9 +37,9 @@ class NodePortDispatch:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """This node, as one family's rules see it. `address` is its primary one, None if it has none.
+    """This node in one family. `address` is its primary address, None if it has none.
 
-    `serves_external_ips` says whether Services are served on their external IPs.
+    `serves_external_ips` is whether Services are served on their external IPs.
     """
 
     name: str
@@ -54,7 +54,7 @@ class NodeView:
 def view_node(
     name: str, node: Node | None, local_addresses: tuple[Address, ...], settings: Settings, family: Family
 ) -> NodeView:
-    """This node for one family; `local_addresses` are those on its interfaces, loopback among them."""
+    """This node in one family; `local_addresses` are the addresses of its interfaces, loopback among them."""
     known = (*filter(None, [settings.node_address]), *(node.addresses if node else ()))
     primary = next((address for address in known if family_of(address) is family), None)
     return NodeView(
@@ -69,9 +69,9 @@ def view_node(
 
 
 def local_detector(settings: Settings, node: Node | None, family: Family) -> LocalDetector:
-    """How this family tells traffic of this node's pods, after `detectLocalMode`.
+    """The match for traffic of this node's pods in this family, by `detectLocalMode`.
 
-    The two CIDR modes fall back to no detector where no CIDR of the family is known.
+    The two CIDR modes give no match if no CIDR of the family is known.
     """
     match settings.detect_local_mode:
         case DetectLocalMode.CLUSTER_CIDR:
@@ -87,7 +87,7 @@ def local_detector(settings: Settings, node: Node | None, family: Family) -> Loc
 def node_port_dispatch(
     settings: Settings, primary: Address | None, local_addresses: tuple[Address, ...], family: Family
 ) -> NodePortDispatch:
-    """Where node ports answer, after `nodePortAddresses` and `localhostNodePorts`.
+    """Where node ports answer, by `nodePortAddresses` and `localhostNodePorts`.
 
     IPv6 node ports never answer on ::1: the kernel has no route_localnet for IPv6. With `primary`
     a family without an address has no node ports; kube-proxy 1.36 would open all of them.

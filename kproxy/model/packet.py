@@ -1,4 +1,4 @@
-"""A connection's first packet as it meets the node, and what becomes of it."""
+"""The first packet of a connection as it arrives at the node, and the fates that it may have."""
 
 from enum import StrEnum
 from fractions import Fraction
@@ -10,8 +10,8 @@ from kproxy.values import Address, Family, Protocol, family_of
 class Packet(NamedTuple):
     """The first packet of a connection.
 
-    It comes in by `interface`, or from a process on the node if that is empty; then `source` is the
-    address the process is bound to or that routing chose.
+    It comes in by `interface`, or from a process on the node if `interface` is empty. `source` is then the
+    address to which the process is bound, or which routing chose.
     """
 
     protocol: Protocol
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 
 class Fate(NamedTuple):
-    """One thing that can become of a packet; only `SENT` has a destination and may be masqueraded."""
+    """One way in which a packet can end; only `SENT` has a destination and may be masqueraded."""
 
     verdict: Verdict
     destination: Address | None = None
@@ -49,13 +49,13 @@ class Fate(NamedTuple):
 
 
 Fates = dict[Fate, Fraction]
-"""Everything that can become of a packet, each with its probability; these add up to 1."""
+"""All fates that a packet can have, each with its probability; the probabilities add up to 1."""
 
 
 class Host(NamedTuple):
-    """What the kernel knows of the node besides the rules: the addresses on its interfaces.
+    """The node as the kernel sees it apart from the rules: the addresses of its interfaces.
 
-    All of 127.0.0.0/8 and ::1 are the host's own without being listed.
+    All of 127.0.0.0/8 and ::1 belong to the host without being listed.
     """
 
     addresses: frozenset[Address]

@@ -1,9 +1,9 @@
-"""What this node does with traffic to one service port: the decisions a rule template prints.
+"""The plan for one service port on this node: the decisions that a rule template prints.
 
 Internal traffic is to the cluster IP. External traffic is to a node port, a load-balancer VIP or
-an external IP. Each follows a policy: "Cluster" may use every backend, "Local" only this node's.
-A Local external policy has a short circuit: this node's pods and processes reach any backend,
-as if they had gone out to the load balancer and come back in elsewhere.
+an external IP. Each follows a policy: "Cluster" may use every backend, "Local" only those on this node.
+A Local external policy has a short circuit: pods and processes of this node reach any backend,
+as if they had gone out to the load balancer and come back in at another node.
 """
 
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ from kproxy.values import Address, Family, Network, ServicePortName, contains, f
 
 
 class Unserved(StrEnum):
-    """Why traffic finds no backend, and so what becomes of it.
+    """Why traffic finds no backend, which decides whether it is refused or dropped.
 
-    Refused at once if the service port has no usable backend anywhere; dropped if only this node
-    has none, so that a load balancer's probe or retry finds another node.
+    It is refused at once if no node has a usable backend for the service port. It is dropped if only this node
+    has none, so that a probe or a retry of the load balancer finds another node.
     """
 
     NO_ENDPOINTS = "has no endpoints"
@@ -33,6 +33,23 @@ class Unserved(StrEnum):
     @property
     def is_refused(self) -> bool:
         return self is Unserved.NO_ENDPOINTS
+
+
+class Policies(Struct, frozen=True, gc=False):
+    """The policies that some traffic to a service port follows."""
+
+    cluster: bool
+    local: bool
+
+
+def policies_followed(*, internal_local: bool, external_local: bool, is_external: bool) -> Policies:
+    """The policies of internal and external traffic together; `is_external` is whether there is external traffic.
+
+    External traffic uses both under policy Local, because of the short circuit.
+    """
+    uses_cluster = is_external or not internal_local
+    uses_local = internal_local or (is_external and external_local)
+    return Policies(uses_cluster, uses_local)
 
 
 class ServicePortPlan(Struct, frozen=True, kw_only=True):
@@ -58,6 +75,14 @@ class ServicePortPlan(Struct, frozen=True, kw_only=True):
     endpoint_count: int
 
     @property
+    def policies(self) -> Policies:
+        return policies_followed(
+            internal_local=self.internal_policy_local,
+            external_local=self.external_policy_local,
+            is_external=self.is_externally_accessible,
+        )
+
+    @property
     def has_backends(self) -> bool:
         """Whether any node has a usable backend."""
         return self.usable.exist_anywhere
@@ -81,7 +106,7 @@ class ServicePortPlan(Struct, frozen=True, kw_only=True):
 
     @property
     def is_firewalled(self) -> bool:
-        """The same in iptables mode, where everyone is refused alike as long as there are no backends."""
+        """Whether source ranges guard them in iptables mode, which refuses every client while there are no backends."""
         return self.has_backends and self.is_restricted
 
     def _unserved(self, *, is_local: bool) -> Unserved | None:
@@ -91,7 +116,7 @@ class ServicePortPlan(Struct, frozen=True, kw_only=True):
 
 
 Plans = tuple[ServicePortPlan, ...]
-"""Those of one Service, in one family."""
+"""The plans of one Service, in one family."""
 
 
 def plan_service(
@@ -134,11 +159,15 @@ def _plan_port(
     vips = _in_family(service.load_balancer_vips, node.family)
     external_ips = _in_family(service.external_ips, node.family) if node.serves_external_ips else ()
     ranges = _restricting(_in_family(service.source_ranges, node.family))
-    is_external = bool(port.node_port or vips or external_ips)
+    policies = policies_followed(
+        internal_local=service.internal_policy_local,
+        external_local=service.external_policy_local,
+        is_external=bool(port.node_port or vips or external_ips),
+    )
     usable = usable_backends(
         backends,
-        uses_cluster=is_external or not service.internal_policy_local,
-        uses_local=service.internal_policy_local or (is_external and service.external_policy_local),
+        uses_cluster=policies.cluster,
+        uses_local=policies.local,
         node=node.name,
         zone=node.zone,
     )
@@ -164,9 +193,9 @@ _Text = TypeVar("_Text", Address, Network)
 
 
 def _in_family(values: tuple[_Text, ...], family: Family) -> tuple[_Text, ...]:
-    return tuple([value for value in values if family_of(value) is family])
+    return tuple([value for value in values if family_of(value) is family]) if values else ()
 
 
 def _restricting(ranges: tuple[Network, ...]) -> tuple[Network, ...]:
     """The ranges, or none where one of them is the whole address space and so restricts nothing."""
-    return () if any(network.endswith("/0") for network in ranges) else ranges
+    return () if ranges and any(network.endswith("/0") for network in ranges) else ranges

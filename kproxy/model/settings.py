@@ -1,4 +1,4 @@
-"""The part of the configuration that decides what rules say."""
+"""The part of the configuration that rules depend on. It decides nothing itself."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from kproxy.values import Address, Network
 
 
 class DetectLocalMode(StrEnum):
-    """How traffic from this node's pods is told from other traffic."""
+    """How traffic from this node's pods is recognised."""
 
     CLUSTER_CIDR = "ClusterCIDR"
     NODE_CIDR = "NodeCIDR"
@@ -19,11 +19,11 @@ class DetectLocalMode(StrEnum):
 class Settings:
     """Each default is kube-proxy's.
 
-    Node ports answer in `node_port_networks`, and on the node's primary address with `node_port_primary`; with
-    neither, on all local addresses. Without `external_ips`, Services are not served on theirs. `accounting` adds the
-    nfacct matches, whose counters must exist in the kernel before a rule may name them. `node_address` is the node's
-    primary address of its family, whatever the Node object says. `is_nftables` is the mode, which decides a few things
-    otherwise.
+    Node ports answer in `node_port_networks`, and with `node_port_primary` on the node's primary address; with
+    neither, on all local addresses. Without `external_ips`, Services are not served on their external IPs. `accounting`
+    adds the nfacct matches, whose counters must exist in the kernel before a rule may name them. `node_address` is the
+    node's primary address in its family, whatever the Node object says. `is_nftables` is whether the mode is nftables,
+    where a few decisions differ.
     """
 
     is_nftables: bool = False

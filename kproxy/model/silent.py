@@ -1,7 +1,7 @@
 """Why a Service, or a slice without one, yields no rule that serves anybody.
 
-A cluster fills in what a manifest leaves open: cluster IPs, node port numbers, slices. Here nobody does, so each
-reason says what is missing, and what to write.
+A cluster fills in fields that a manifest leaves out: cluster IPs, node port numbers, slices. With manifests alone
+nobody does, so each reason names the missing field, and says what to write.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -11,27 +11,29 @@ from itertools import islice
 from typing import NamedTuple
 
 from kproxy.model.plan import is_proxied
+from kproxy.model.topology import reason_by_condition
 from kproxy.state.objects import EndpointSlice, Kind, Service, ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.values import Family, NamespacedName, Protocol, family_of
 
 _MOST_COMPARED = 1000
-"""So many names are compared with one that is missing; a comparison takes some microseconds."""
+"""The most names that are compared with a missing name; a comparison takes some microseconds."""
 
 _MOST_HINTS = 50
-"""So many hints are looked for at a time: each costs a walk over all Pods or Services, and nobody reads more."""
+"""The most hints of one call: each costs a walk over all Pods or Services, and nobody reads more than 50."""
 
 _MOST_NAMED = 5
-"""So many names stand in one sentence."""
+"""The most names in one sentence, so that a line of the log stays readable."""
 
 
 _NO_PORTS = "it has no ports; write spec.ports"
 
 
 class Silence(NamedTuple):
-    """An object that yields nothing, or less than it asks for, and why; `hint` says what to write instead.
+    """An object that yields no rule, or fewer than it asks for, with the reason; `hint` says what to write instead.
 
-    `service` is the Service that it is or names. `is_usual` is whether healthy clusters have many objects like it.
+    `service` is the Service itself, or the one that a slice names. `is_usual` is whether healthy clusters have many
+    such objects.
     """
 
     service: NamespacedName
@@ -46,7 +48,7 @@ class Silence(NamedTuple):
 
 
 def silences(store: Store, keys: Iterable[NamespacedName]) -> Iterator[Silence]:
-    """Those of the Services of these keys, and of the slices that name them; found as they are asked for."""
+    """The silences of the Services of these keys, and of the slices that name them, computed one after another."""
     hints = _Hints(store)
     for key in keys:
         service, slices = store.services.get(key), store.slices_of(key)
@@ -54,7 +56,7 @@ def silences(store: Store, keys: Iterable[NamespacedName]) -> Iterator[Silence]:
 
 
 def yields_rules(service: Service) -> bool:
-    """Whether it has rules at all, in any family."""
+    """Whether the Service has rules at all, in any family."""
     return is_proxied(service) and bool(service.ports)
 
 
@@ -81,7 +83,7 @@ def _about(service: Service, reason: str, hint: str = "", *, is_usual: bool = Fa
 
 
 def _no_rule(service: Service) -> str:
-    """Why it is not proxied at all; empty if it is, or would be with a cluster IP."""
+    """Why the Service is not proxied at all; empty if it is proxied, or would be if it had a cluster IP."""
     if service.type is ServiceType.EXTERNAL_NAME:
         return "an ExternalName is a name in DNS, and no address"
     if service.opt_out_label:
@@ -96,7 +98,7 @@ def _no_rule(service: Service) -> str:
 
 
 def _unreachable(service: Service) -> Iterator[Silence]:
-    """Ways from outside that it asks for and does not have."""
+    """The ways from outside that the Service asks for and does not have."""
     if service.type is ServiceType.NODE_PORT:
         for at, port in enumerate(service.ports):
             if not port.node_port:
@@ -109,7 +111,7 @@ def _unreachable(service: Service) -> Iterator[Silence]:
 
 
 def _unserved(service: Service, slices: Collection[EndpointSlice]) -> Iterator[str]:
-    """Which of its ports have no endpoints, and why; the rest of a sentence."""
+    """The ports of the Service that have no endpoints, each with the reason; the end of a sentence."""
     ours = [piece for piece in slices if not piece.opt_out_label]
     if not ours:
         label = next(iter(slices)).opt_out_label
@@ -141,7 +143,7 @@ def _no_endpoint(port: ServicePort, slices: Collection[EndpointSlice]) -> str:
     endpoints = [endpoint for piece in named for endpoint in piece.endpoints]
     if not endpoints:
         return f"no address stands in {_names(piece.key.name for piece in named)}"
-    if any(endpoint.ready or (endpoint.serving and endpoint.terminating) for endpoint in endpoints):
+    if any(reason_by_condition(endpoint, another_is_ready=False).is_used for endpoint in endpoints):
         return ""
     return (
         f"none of its {len(endpoints)} endpoints is ready"
@@ -151,7 +153,7 @@ def _no_endpoint(port: ServicePort, slices: Collection[EndpointSlice]) -> str:
 
 
 def _no_such_port(port: ServicePort, slices: Iterable[EndpointSlice]) -> str:
-    """The Service's port and the slice's port are one by name and protocol; the numbers do not matter."""
+    """Why no slice serves this port: ports match by name and protocol, whatever their numbers."""
     there = sorted({(each.name, each.protocol) for piece in slices for each in piece.ports})
     if not there:
         return "its EndpointSlices have no port with a number; write ports"
@@ -173,14 +175,14 @@ def _port_meant(port: ServicePort, there: Collection[tuple[str, Protocol]]) -> s
 def _of_orphans(
     missing: NamespacedName, slices: Iterable[EndpointSlice], hints: "_Hints"
 ) -> Iterator[Silence]:
-    """The slices of a Service that is not there; one that was left out is told of already."""
+    """The slices of a Service that does not exist; if the Service was left out, that was said already."""
     for piece in slices if missing not in hints.told else ():
         reason = f"yields no rule: there is no Service {missing}"
         yield Silence(missing, "EndpointSlice", piece.key, reason, hints.for_slice(missing), is_usual=True)
 
 
 class _Hints:
-    """Finds what may be meant by names that do not exist; no more than `_MOST_HINTS` times."""
+    """Finds names that may be meant by names that do not exist, at most `_MOST_HINTS` times."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -188,18 +190,18 @@ class _Hints:
 
     @cached_property
     def told(self) -> set[NamespacedName | None]:
-        """Services of which something was left out, which is told of already."""
+        """Services of which something was left out, which was said already."""
         return {rejection.key for rejection in self._store.rejections if rejection.kind == Kind.SERVICE}
 
     @cached_property
     def _slices_left_out(self) -> list[NamespacedName]:
-        """So few are compared with each Service that thousands of both cost no more than a moment."""
+        """The slices that were left out, at most `_MOST_COMPARED`: each Service is compared with all of them."""
         keys = (each.key for each in self._store.rejections if each.kind == Kind.ENDPOINT_SLICE)
         return sorted(islice(filter(None, keys), _MOST_COMPARED))
 
     @cached_property
     def _orphans(self) -> list[NamespacedName]:
-        """Services that slices name, and that are not there."""
+        """The Services that slices name and that do not exist."""
         return sorted(key for key in self._store.services_of_slices() if key not in self._store.services)
 
     def for_slice(self, missing: NamespacedName) -> str:
@@ -207,7 +209,7 @@ class _Hints:
         return f"did you mean {meant}?" if meant else ""
 
     def of_lonely(self, service: Service) -> Silence:
-        """About a Service of which no slice is known; clusters name slices after their Service."""
+        """About a Service that no slice names; a slice that was left out may have its name, as clusters name slices."""
         left_out = [key.name for key in self._slices_left_out if _may_be_of(key, service.key)]
         if left_out:
             told = f"has no endpoints: an EndpointSlice that may be its own is left out: {_names(left_out)}"
@@ -215,7 +217,7 @@ class _Hints:
         return _about(service, "has no endpoints: no EndpointSlice names it", self.for_service(service))
 
     def for_service(self, service: Service) -> str:
-        """Slices or Pods that may be meant for it, and the slice that is missing."""
+        """The slices or Pods that may be meant for this Service, and the slice that is missing."""
         meant = self._meant(service.key, self._orphans)
         if meant:
             slices = _names(piece.key.name for piece in self._store.slices_of(meant))
@@ -228,7 +230,7 @@ class _Hints:
         )
 
     def _meant(self, name: NamespacedName, others: Collection[NamespacedName]) -> NamespacedName | None:
-        """The same name in another namespace, or one like it in the same."""
+        """The same name in another namespace, or a similar name in the same namespace."""
         self._left -= 1
         if self._left < 0:
             return None

@@ -1,8 +1,8 @@
-"""Which UDP flows may go on: each frontend of a Service with the endpoints that still serve it.
+"""The UDP flows that may go on: each frontend of a Service with the endpoints that still serve it.
 
 A UDP flow stays with its endpoint for as long as packets keep its conntrack entry alive, so an entry has to be
-removed when its endpoint goes (as kube-proxy 1.36 does), also if it was the last one (as 1.37 does). Policies,
-topology and termination are not asked: like a TCP connection, a flow may go on with any endpoint that serves.
+removed when its endpoint goes (as kube-proxy 1.36 does), also if that was the last endpoint (as 1.37 does). Policies,
+topology and termination decide nothing: like a TCP connection, a flow may go on with any endpoint that serves.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ class Target(NamedTuple):
 
 
 class Frontend(NamedTuple):
-    """Where clients send to; without an address it is a node port, at every address that answers on those."""
+    """An address and port to which clients send; without an address it is a node port."""
 
     address: Address | None
     port: int
@@ -30,14 +30,14 @@ class Frontend(NamedTuple):
 
 Targets = frozenset[Target]
 Changes = Mapping[Frontend, Targets]
-"""Each frontend that changed, with the targets that serve it now: none where the frontend itself is gone."""
+"""Each frontend that changed, with the targets that serve it now; no targets if the frontend itself is gone."""
 
 
 def is_stale(frontend: Target, target: Target, serving: Targets) -> bool:
-    """Whether a flow to `frontend` that is answered by `target` has to end.
+    """Whether a flow to `frontend` that `target` answers has to end.
 
-    Where nobody serves, only a flow that was rewritten is stale: its endpoint is gone, and its packets would go there
-    for as long as the client sends. A flow that was not rewritten goes to a host of that address.
+    If no target serves, only a flow that was rewritten is stale: its endpoint is gone, and its packets would go there
+    for as long as the client sends. A flow that was not rewritten goes to a host with the frontend's own address.
     """
     return target not in serving if serving else target != frontend
 
@@ -53,7 +53,7 @@ class UdpFrontends:
     def update(
         self, store: Store, dirty: Iterable[NamespacedName], *, serves_external_ips: bool = True
     ) -> Changes:
-        """Take in what changed of these Services; where two claim one address, the targets of both may serve."""
+        """Read these Services again; if two Services have one frontend, the targets of both may serve it."""
         touched: set[Frontend] = set()
         for key in dirty:
             service = store.services.get(key)

@@ -7,8 +7,8 @@ from kproxy.observed.iptables_kernel import Differences, IptablesProgram, Kernel
 from kproxy.observed.states import Event, Knowledge, State
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
+from kproxy.ruleset.iptables.ownership import is_of_a_service
 from kproxy.transaction.delta import Delta
-from kproxy.transaction.iptables.plan import is_ours
 from kproxy.transaction.iptables.transaction import Section, Transaction
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class ObservedChains:
         """Leave out the chains of others, which nobody desires now that everything is computed."""
         desired = self.delta.desired
         self.delta.lacks(
-            [chain for chain in self.delta.unwanted if chain not in desired and not is_ours(chain)]
+            [chain for chain in self.delta.unwanted if chain not in desired and not is_of_a_service(chain)]
         )
 
     def look_at_jumps(self, jumps: Ruleset) -> None:
@@ -132,7 +132,7 @@ class ObservedChains:
         return altered
 
     def _is_ours(self, chain: Chain) -> bool:
-        return is_ours(chain) or chain in self.delta.desired
+        return is_of_a_service(chain) or chain in self.delta.desired
 
     # writing
 

@@ -42,13 +42,13 @@ class IptablesProgram(Protocol):
     def lacks_jumps(self, jumps: Ruleset) -> bool:
         """Whether any of these rules of built-in chains may be missing. True costs time and nothing else.
 
-        ProgramFailed if nothing can be told, as where another program holds the lock.
+        OperationFailed if nothing can be told, as where another program holds the lock.
         """
 
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
         """Those of the rules that the kernel lacks, by table, as `-A` or as `-I` at a place; empty if none is missing.
 
-        Where there is no such chain or table yet, its rules are missing. ProgramFailed if nothing can be told.
+        Where there is no such chain or table yet, its rules are missing. OperationFailed if nothing can be told.
         """
 
 
@@ -67,7 +67,7 @@ class KernelChains(Protocol):
     """Reads one family's chains named KUBE-..., and keeps in mind what it may rely on.
 
     A sync calls, in this order: `holds_no_service` and `look`, or `verify`, or neither; then `begin`, `about_to_write`
-    for each section and `wrote`, if it writes at all; and `record` some time afterwards. Each ProgramFailed leaves the
+    for each section and `wrote`, if it writes at all; and `record` some time afterwards. Each OperationFailed leaves the
     reader as it was, and the call may be repeated.
     """
 
@@ -80,17 +80,17 @@ class KernelChains(Protocol):
     def look(self, desired: Ruleset) -> Known:
         """Every chain, with its rules; None for rules that cannot be read, or that are to go as nobody desires them.
 
-        Empty where nothing is there. ProgramFailed if the kernel cannot be read.
+        Empty where nothing is there. OperationFailed if the kernel cannot be read.
         """
 
     def verify(self, observed: Known) -> Differences | None:
         """How the kernel differs from what is known; None if nobody else has committed since that was compared.
 
-        Looks at a bounded number of chains each time. ProgramFailed if the kernel cannot be read.
+        Looks at a bounded number of chains each time. OperationFailed if the kernel cannot be read.
         """
 
     def begin(self) -> None:
-        """The first write since the last `record` begins. ProgramFailed if the kernel gives no answer."""
+        """The first write since the last `record` begins. OperationFailed if the kernel gives no answer."""
 
     def about_to_write(self, section: Section) -> None:
         """The chains of this section are going to change, to come or to go. Called before its text is written."""
@@ -101,5 +101,5 @@ class KernelChains(Protocol):
     def record(self, transaction: Transaction) -> None:
         """Remember what all writes since `begin` left, for this agent and the next one.
 
-        ProgramFailed if the kernel cannot be read; the next `look` then reads these chains.
+        OperationFailed if the kernel cannot be read; the next `look` then reads these chains.
         """

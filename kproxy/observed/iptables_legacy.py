@@ -7,12 +7,13 @@ from kproxy import process
 from kproxy.observed.iptables_kernel import Differences
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import TABLES, Ruleset, parse_chains
+from kproxy.ruleset.iptables.ownership import PREFIX
 from kproxy.transaction.iptables.plan import Known
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
 _LONGEST_S = 600.0
-_OURS = ("*", ":KUBE-", "-A KUBE-")
+_OURS = ("*", f":{PREFIX}", f"-A {PREFIX}")
 
 
 class LegacyChains:

@@ -17,7 +17,8 @@ from kproxy.observed.record import Record
 from kproxy.observed.states import Evidence, weigh
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
-from kproxy.transaction.iptables.plan import Known, is_ours
+from kproxy.ruleset.iptables.ownership import is_of_a_service
+from kproxy.transaction.iptables.plan import Known
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
@@ -159,7 +160,7 @@ class NftChains:
     def holds_no_service(self) -> bool:
         if self._record.rows_after(self._family, _NO_CHAIN, 1):
             return False
-        return not any(map(is_ours, self._kernel.names()))
+        return not any(map(is_of_a_service, self._kernel.names()))
 
     def begin(self) -> None:
         """Until the write is recorded, nobody is sure of anything."""
@@ -195,7 +196,9 @@ class NftChains:
 def _unknown(known: Known, desired: Ruleset) -> list[Chain]:
     """The chains whose rules are worth reading: those of a Service that is gone are deleted, whatever they hold."""
     return [
-        chain for chain, rules in known.items() if rules is None and (chain in desired or not is_ours(chain))
+        chain
+        for chain, rules in known.items()
+        if rules is None and (chain in desired or not is_of_a_service(chain))
     ]
 
 

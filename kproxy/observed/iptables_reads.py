@@ -4,19 +4,19 @@ from collections.abc import Collection, Iterable
 from contextlib import closing
 from functools import partial
 
-from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.chains import RuleReader, chains, generation
-from kproxy.kernel.netlink.nfnetlink import Interrupted, patiently
+from kproxy.kernel.netlink.nfnetlink import Interrupted, patiently, refusal
 from kproxy.kernel.programs.listing import listed_chains
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import TABLES
+from kproxy.ruleset.iptables.ownership import may_be_ours
 from kproxy.values import Family
 
 
 class NftReads:
     """Reads of one family's chains named KUBE-... in filter and nat, in this thread's network namespace.
 
-    Each asks the kernel afresh, and raises ProgramFailed if it gives no answer.
+    Each asks the kernel afresh, and raises OperationFailed if it gives no answer.
     """
 
     def __init__(self, family: Family) -> None:
@@ -29,11 +29,7 @@ class NftReads:
 
     def names(self) -> set[Chain]:
         """All chains; none where there is no table yet."""
-        return {
-            chain
-            for chain in chains(self._family)
-            if chain.table in TABLES and chain.name.startswith("KUBE-")
-        }
+        return {chain for chain in chains(self._family) if chain.table in TABLES and may_be_ours(chain)}
 
     def digests(self, of: Iterable[Chain]) -> dict[Chain, bytes]:
         """A digest of the bytes that the kernel holds of each, 7 us a chain; empty while others change it all the time.
@@ -48,7 +44,7 @@ class NftReads:
                 except Interrupted:
                     held[chain] = b""
                 except OSError as refused:
-                    raise ProgramFailed("the netlink dump of rules", refused.errno, str(refused)) from refused
+                    raise refusal("the list of rules", refused) from refused
         return held
 
     def texts(self, of: Collection[Chain]) -> dict[Chain, str | None]:

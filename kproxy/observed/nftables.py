@@ -5,16 +5,16 @@ import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import TABLE, Block, Blocks
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE, endpoint_chains, reference_table
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
+from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Role
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.transaction import Transaction
-from kproxy.transaction.nftables.whole import is_kept
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class AppliedTable:
                     is_clean = self._removes(run)
                 else:
                     self._run_or_divide(run)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 self.in_place = was_in_place and not number and failed.is_verdict
                 raise
         self._forget(transaction.deleted)
@@ -138,9 +138,9 @@ class AppliedTable:
             time.sleep(pause_s)
             try:
                 self._run_or_divide(run)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 refused = failed
-                if "busy" not in failed.stderr:
+                if "busy" not in failed.said:
                     break
             else:
                 return True
@@ -152,7 +152,7 @@ class AppliedTable:
         for clients, endpoints in remembered(chains).items():
             try:
                 self._ours.count += self.kernel.forget(clients, endpoints)
-            except ProgramFailed as failed:
+            except OperationFailed as failed:
                 _log.warning("%s: clients may go back to endpoints that went: %s", self.kernel.family, failed)
 
     @property
@@ -191,7 +191,7 @@ class AppliedTable:
             self._run(made)
             wanted = self.kernel.expressions(REFERENCE_TABLE, chains)
             self._run(gone)
-        except ProgramFailed:
+        except OperationFailed:
             return set()
         held = self.kernel.expressions(TABLE, chains)
         return {chain for chain in chains if held[chain] == wanted[chain]}
@@ -210,7 +210,8 @@ class AppliedTable:
         for element in applied.elements():
             wanted.setdefault(element.holder, set()).add(raw(element))
         for block in found:
-            is_told = not (block.is_chain or is_kept(block))
+            body = applied.blocks.get(block)
+            is_told = not block.is_chain and body is not None and body.role is not Role.CLIENTS
             if is_told and self.kernel.elements(block.name) != wanted.get(block.name, set()):
                 altered.add(block)
         asleep = [f"table {TABLE}, which is dormant"] if self.kernel.is_dormant() else []

@@ -20,7 +20,7 @@ class Observed(Protocol):
         """Read what the kernel holds, and trust nothing that was known.
 
         Afterwards the state is ABSENT where the kernel holds nothing of ours, else FOREIGN, SURE or DOUBTED. Changes
-        nothing in the kernel. ProgramFailed if the kernel cannot be read; the state is UNREAD then.
+        nothing in the kernel. OperationFailed if the kernel cannot be read; the state is UNREAD then.
         """
 
     def verify(self) -> int:
@@ -28,7 +28,7 @@ class Observed(Protocol):
 
         Called where rules are remembered, that is in the states SURE and DOUBTED. 0 where nobody has committed since
         the last look, without reading any rule, and 0 where nothing of ours is there. What differs is known
-        afterwards, and pending. ProgramFailed if the kernel cannot be read; the state stays then.
+        afterwards, and pending. OperationFailed if the kernel cannot be read; the state stays then.
         """
 
     def forget(self) -> None:

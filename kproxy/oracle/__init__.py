@@ -1,1 +1,1 @@
-"""The documentation of Services as code: what becomes of a packet, decided apart from `model`."""
+"""The documentation of Services as code: the fate of a packet, decided apart from `model`."""

@@ -1,4 +1,4 @@
-"""The one place that starts programs: those that act on the system, and those that are asked for an answer."""
+"""The only package that starts programs: programs that act on the system, and programs that answer a question."""
 
 from kproxy.process import acting
 from kproxy.process.acting import feeding, find, passed_over, run, running
@@ -20,6 +20,9 @@ __all__ = [
 
 
 def end_all() -> None:
-    """Kill all that is waited for here, from any thread, and what starts afterwards: this process is about to end."""
+    """Kill all programs that this package waits for, and all later ones, from any thread.
+
+    Call it when this process ends.
+    """
     end_asked()
     acting.end_acting()

@@ -1,4 +1,4 @@
-"""Programs that act on the system, whose success alone counts."""
+"""Programs that act on the system. Only their success matters."""
 
 import fcntl
 import os
@@ -27,9 +27,9 @@ _ending = threading.Event()
 
 
 def find(program: str) -> Path | None:
-    """Where the program is, also in the system directories that an unprivileged PATH leaves out.
+    """The path of the program, also from the system directories that an unprivileged PATH leaves out.
 
-    Elements of PATH that are empty or relative are passed over.
+    Elements of PATH that are empty or relative are ignored.
     """
     found = shutil.which(program, path=":".join(folder for folder in _folders() if _is_fixed(folder)))
     return Path(found) if found else None
@@ -40,23 +40,26 @@ def _folders() -> list[str]:
 
 
 def _is_fixed(folder: str) -> bool:
-    """Whether it is the same from every current directory, where anybody may have put a program of that name."""
+    """Whether the path is absolute.
+
+    A relative one depends on the current directory, where anybody may put a program.
+    """
     return Path(folder).is_absolute()
 
 
 def passed_over(program: str) -> str:
-    """Words for a program that lies where PATH points with an empty or relative element; empty if none does."""
+    """A note for a message if the program exists only at an empty or relative element of PATH; otherwise empty."""
     for folder in _folders():
         if not _is_fixed(folder) and shutil.which(program, path=folder or os.curdir):
-            return f" (PATH has {folder!r}, which is no absolute path: the {program} there is not used)"
+            return f" (PATH has {folder!r}, which is not an absolute path: the {program} there is not used)"
     return ""
 
 
 def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> str:
-    """Run a program to its end and return what it wrote to stdout.
+    """Run a program to its end and return its stdout.
 
-    Raises ProgramFailed when it fails or takes longer than `timeout_s` (it is killed then),
-    EnvironmentLacking when there is no such program, KproxyError when the system cannot start it now.
+    Raises ProgramFailed if it fails or takes longer than `timeout_s`, after which it is killed; EnvironmentLacking if
+    there is no such program; KproxyError if the system cannot start it now.
     """
     with _started(command, subprocess.PIPE, subprocess.PIPE) as started:
         try:
@@ -110,12 +113,15 @@ def feeding(command: Sequence[str], *, timeout_s: float) -> Iterator[Callable[[s
 
 
 def running() -> tuple[int, ...]:
-    """The process ids of what is waited for here, in any thread."""
+    """The process ids of all programs that `run` and `feed` wait for, in any thread."""
     return tuple(started.pid for started in tuple(_running))
 
 
 def end_acting() -> None:
-    """Kill what `run` waits for, from any thread, and whatever it starts afterwards: this process is about to end."""
+    """Kill the programs that `run` and `feed` wait for, and all later ones, from any thread.
+
+    Call it when this process ends.
+    """
     _ending.set()
     for started in tuple(_running):
         _kill(started)
@@ -125,7 +131,7 @@ def end_acting() -> None:
 def _started(
     command: Sequence[str], stdout: int, stderr: int | IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The program, which has ended afterwards, in whatever way this is left."""
+    """The started program. It has ended when the block is left, in whatever way."""
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
@@ -160,9 +166,9 @@ def _started(
 def _require_success(
     started: subprocess.Popen[bytes], command: Sequence[str], complaint: bytes, stdin: str, first_line: int
 ) -> None:
-    """`stdin` is what it was given from that line on."""
+    """Raise ProgramFailed unless the program succeeded. `stdin` is its input from the line `first_line` on."""
     if started.returncode == -signal.SIGKILL and _ending.is_set():
-        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is about to end")
+        raise ProgramFailed(" ".join(command), None, "killed, because kproxy is ending")
     if started.returncode != 0:
         said = _text(complaint)
         named = _NAMED_LINE.search(said)
@@ -175,7 +181,7 @@ def _require_success(
 def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # no signal, or one of those for real time, of which few have a name
+    except ValueError:  # not a signal, or a real-time signal, of which few have a name
         return ""
 
 
@@ -184,14 +190,14 @@ def _expired(command: Sequence[str], timeout_s: float, complaint: bytes) -> Prog
 
 
 def _widen(pipe: int) -> None:
-    """So much is made ahead of the program; as much as the system allows without a privilege."""
+    """Enlarge the pipe as far as the system allows without a privilege: so much input is made in advance."""
     os.set_blocking(pipe, False)
     with suppress(OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _write(pipe: int, text: str, ends_at: float) -> bool:
-    """False if the program does not read it in time or has stopped reading, as one that has ended."""
+    """Write the text. False if the program does not read it in time, or no longer reads."""
     rest = memoryview(text.encode())
     while rest:
         if not _is_ready(pipe, select.POLLOUT, ends_at):
@@ -204,8 +210,8 @@ def _write(pipe: int, text: str, ends_at: float) -> bool:
 
 
 def _ends(started: subprocess.Popen[bytes], ends_at: float) -> bool:
-    """Whether it does in time; seen at once, where Popen.wait looks every 50 ms."""
-    with suppress(OSError):  # it has ended already, or a sandbox forbids this
+    """Whether the program ends in time. The end is noticed at once; Popen.wait looks only every 50 ms."""
+    with suppress(OSError):  # it has already ended, or a sandbox forbids this
         end = os.pidfd_open(started.pid)
         _is_ready(end, select.POLLIN, ends_at)
         os.close(end)
@@ -225,19 +231,19 @@ def _left_s(ends_at: float) -> float:
 
 
 def _kill(started: subprocess.Popen[bytes]) -> None:
-    """With all that it started itself."""
+    """Kill the program and all processes that it started."""
     if started.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(started.pid, signal.SIGKILL)
 
 
 def _text(output: bytes) -> str:
-    """Foreign rules may hold any bytes in their comments."""
+    """The output as text. Foreign rules may have any bytes in their comments."""
     return output.decode(errors="backslashreplace")
 
 
 def _excerpt(text: str, first_line: int, number: int) -> str:
-    """The lines around the one that the program named, numbered."""
+    """The numbered lines around the line that the program named."""
     return "\n".join(
         f"{'>' if at == number else ' '}{at:6} {line}"
         for at, line in enumerate(text.splitlines(), first_line)
@@ -246,7 +252,7 @@ def _excerpt(text: str, first_line: int, number: int) -> str:
 
 
 class _Recent:
-    """The newest of many pieces of text: all that a program may still have read when it failed."""
+    """The newest of many pieces of text: everything that a program may not have read yet when it failed."""
 
     def __init__(self) -> None:
         self._pieces: deque[str] = deque()

@@ -1,4 +1,4 @@
-"""Programs that are asked for an answer, which may come late, be endless, or never come."""
+"""Programs that answer a question. The answer may come late, be endless, or never come."""
 
 import fcntl
 import functools
@@ -18,46 +18,49 @@ from kproxy.process import acting, offspring
 
 _CHUNK_BYTES = 1 << 16
 _LONGEST_COMPLAINT_BYTES = 1 << 16
-"""The end of it is kept: a program says last why it fails."""
+"""Bytes of stderr that are kept, from its end: a program explains its failure last."""
 
 _MOST_COMPLAINT_BYTES = 1 << 24
-"""More than any log of one run; reading it without an end would take a processor for as long as the time-out lasts."""
+"""More than any log of one run. Without this bound, an endless stderr would occupy a processor until the time-out."""
 
 _MOST_CHUNKS_AFTERWARDS = 32
-"""2 MiB, twice as much as a pipe holds: what others go on to write into it is not the program's answer."""
+"""2 MiB, twice the size of a pipe. Later bytes come from other processes, and are not the program's answer."""
 
 _LONGEST_DEATH_S = 1.0
-"""A process that waits for a file server that is away cannot be killed; this one must be able to end before that."""
+"""A process that waits for an absent file server cannot be killed, and kproxy must be able to end before it does."""
 
 _LONGEST_PROBE_S = 5.0
 """For a program that does nothing, on a busy machine."""
 
 _LOOK_S = 0.05
-"""How often we look whether it has ended, where the system does not tell."""
+"""How often we check whether the program has ended, if the system does not notify us."""
 
 _BY_SIGNAL = 128
-"""A shell's exit code for a program that a signal ended is this and the signal's number."""
+"""A shell's exit code for a program that a signal ended is this number plus the signal's number."""
 
-_ABOUT_TO_END = "kproxy is about to end"
+_ABOUT_TO_END = "kproxy is ending"
 
 _FIRST_FREE = 3
-"""The number after those of stdin, stdout and stderr."""
+"""The first number after those of stdin, stdout and stderr."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 _lock = threading.Lock()
 _asked: dict[int, bool] = {}
-"""The processes that are waited for, and whether each has a session of its own."""
+"""The processes that we wait for, and whether each has its own session."""
 
 _ending = threading.Event()
 
 
 class NotStarted(KproxyError):
-    """The system cannot start the program, or this process is about to end."""
+    """The system cannot start the program, or this process is ending."""
 
 
 class Said(NamedTuple):
-    """`exit_code` is negative after a signal. `problem` is why it was ended early, empty if it ended by itself."""
+    """The answer.
+
+    `exit_code` is negative after a signal; `problem` is the reason for ending it early, empty if it ended itself.
+    """
 
     exit_code: int
     output: bytes
@@ -74,12 +77,12 @@ def ask(
     timeout_s: float,
     most_bytes: int,
 ) -> Said:
-    """Run a program until it ends, for all that it writes to stdout and the last that it writes to stderr.
+    """Run a program until it ends. Returns its stdout and the end of its stderr.
 
-    It is killed after `timeout_s`, or when it writes more than `most_bytes`, or 16 MiB to stderr. All that it started
-    is killed with it: a process that keeps its stdout open is not waited for. Where the system can (setpriv of
-    util-linux), it also dies with this process, however that ends. With a terminal it has our stdin and stderr, to
-    talk to a person; else its stdin is empty. NotStarted if it cannot be run.
+    It is killed after `timeout_s`, or if it writes more than `most_bytes` to stdout or 16 MiB to stderr. All processes
+    that it started are killed with it: a process that keeps its stdout open is not waited for. If the system can
+    (setpriv of util-linux), it also dies with this process, however this process ends. With a terminal it gets our
+    stdin and stderr, to talk to a person; otherwise its stdin is empty. NotStarted if it cannot be run.
     """
     with _Talk(most_bytes) as talk, _unwinding_at_signals():
         command = [*_dying_with_us(), str(program), *arguments]
@@ -95,7 +98,7 @@ def ask(
 
 @contextmanager
 def _unwinding_at_signals() -> Iterator[None]:
-    """In a command without threads, let the signals that would end this process at once end the program first."""
+    """In a command without threads, signals that would end this process at once first end the program."""
     is_main = threading.current_thread() is threading.main_thread()
     asked_to_end = [
         each
@@ -116,7 +119,7 @@ def _unwinding_at_signals() -> Iterator[None]:
 
 
 def end_asked() -> None:
-    """Kill what `ask` waits for, from any thread, and start none any more: nobody needs an answer now."""
+    """Kill the programs that `ask` waits for, and start no more, from any thread: nobody needs an answer any more."""
     _ending.set()
     with _lock:
         for pid, has_own_session in _asked.items():
@@ -129,7 +132,7 @@ def is_ending() -> bool:
 
 
 def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *, has_terminal: bool) -> int:
-    """No preexec_fn: what Python does between fork and exec can hang where other threads run."""
+    """Start the program without preexec_fn: Python code between fork and exec can hang if other threads run."""
     files: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_DUP2, talk.output_end, 1)
     ]
@@ -145,9 +148,9 @@ def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *,
                 command,
                 environment,
                 file_actions=files,
-                # a job in the background may not read its terminal, and a session of its own has none
+                # a job in the background may not read its terminal, and a session of its own has no terminal
                 setsid=not has_terminal,
-                # the agent's threads block the signals that end it
+                # the agent's threads block the signals that end the agent
                 setsigmask=(),
                 setsigdef=_IGNORED_BY_PYTHON,
             )
@@ -155,7 +158,7 @@ def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *,
             raise NotStarted(f"it cannot be started: {refused.strerror}") from refused
         except ValueError:
             raise NotStarted(
-                "it cannot be started: it is given texts that this system's locale cannot write"
+                "it cannot be started: its arguments have characters that this system's locale cannot write"
             ) from None
         _asked[pid] = not has_terminal
     talk.close_far_ends()
@@ -163,7 +166,7 @@ def _start(command: list[str], environment: Mapping[str, str], talk: "_Talk", *,
 
 
 def _finish(pid: int, talk: "_Talk") -> int:
-    """Its exit code, or the negative number of the signal that ended it; nothing that it started is left."""
+    """End all processes of the program. Returns its exit code, or the negative number of the signal that ended it."""
     talk.take_rest()
     with _lock:
         offspring.end(pid, has_own_session=_asked.pop(pid))
@@ -182,7 +185,7 @@ def _has_ended(pid: int) -> bool:
 
 @functools.cache
 def _dying_with_us() -> tuple[str, ...]:
-    """A command before a command. Another setpriv than that of util-linux has no such option."""
+    """The command that makes another command die with this process. Only the setpriv of util-linux has this option."""
     options = ("--pdeathsig", "KILL")
     try:
         acting.run(["setpriv", *options, "true"], timeout_s=_LONGEST_PROBE_S)
@@ -192,7 +195,7 @@ def _dying_with_us() -> tuple[str, ...]:
 
 
 class _Talk:
-    """The pipes from a program, and what has come through them. NotStarted where the system gives no pipes."""
+    """The pipes from a program, and the bytes that came through them. NotStarted if the system gives no pipes."""
 
     def __init__(self, most_bytes: int) -> None:
         self.output = bytearray()
@@ -215,7 +218,7 @@ class _Talk:
 
     @property
     def excess(self) -> str:
-        """The output that is too long, in words; empty if none is."""
+        """A description of the output that is too long; empty if none is."""
         if len(self.output) > self._most_bytes:
             return f"it wrote more than {self._most_bytes >> 10} KiB"
         if self._complained > _MOST_COMPLAINT_BYTES:
@@ -223,7 +226,10 @@ class _Talk:
         return ""
 
     def listen(self, pid: int, ends_at: float) -> bool:
-        """Until the program ends, the time is over or the output is too long; whether it has ended."""
+        """Listen until the program ends, the time is over or the output is too long.
+
+        Returns whether the program has ended.
+        """
         readiness = select.poll()
         takers: dict[int, Callable[[], bool]] = {
             self._output: self._hear,
@@ -245,7 +251,7 @@ class _Talk:
         return has_ended
 
     def take_rest(self) -> None:
-        """Read the bytes that are in the pipes already, even if other processes hold the other ends."""
+        """Read the bytes that are already in the pipes, even if other processes hold the other ends."""
         for hear in (self._hear, self._hear_complaint):
             for _ in range(_MOST_CHUNKS_AFTERWARDS):
                 if self.excess or not hear():
@@ -261,7 +267,7 @@ class _Talk:
             os.close(self._ends.pop())
 
     def _pipe(self) -> tuple[int, int]:
-        """Its numbers are none that a program's own stdin, stdout and stderr have, which may be closed here."""
+        """A pipe whose numbers differ from those of stdin, stdout and stderr, which may be closed here."""
         both = os.pipe2(os.O_CLOEXEC)
         ends = []
         try:
@@ -289,14 +295,14 @@ class _Talk:
 
 
 def _read(pipe: int) -> bytes:
-    """Empty at its end, and where nothing is in it."""
+    """The next bytes; empty at the end of the pipe, and if the pipe is empty."""
     with suppress(BlockingIOError):
         return os.read(pipe, _CHUNK_BYTES)
     return b""
 
 
 def _end_of(pid: int) -> int | None:
-    """A file that is ready once the process has ended; None where a sandbox forbids that."""
+    """A file that becomes ready when the process has ended; None if a sandbox forbids it."""
     with suppress(OSError):
         return os.pidfd_open(pid)
     return None

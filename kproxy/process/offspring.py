@@ -1,4 +1,4 @@
-"""All processes that a program has started, and those that they started."""
+"""Ends all processes that a program has started, and those that they started."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 _MOST_LOOKS = 100
-"""The second look finds none as a rule. Only a fork bomb needs more than these."""
+"""Usually the second look finds no new process. Only a fork bomb needs more looks than these."""
 
 _PAUSE_S = 0.01
-"""A killed process needs a moment to be gone."""
+"""Seconds. A killed process needs a moment to disappear."""
 
 _DEAD = frozenset("ZX")
 
@@ -25,10 +25,10 @@ class _Process(NamedTuple):
 
 
 def end(leader: int, *, has_own_session: bool) -> None:
-    """Kill this process and all that it started, whatever groups of their own they are in.
+    """Kill this process and all that it started, also those in process groups of their own.
 
     A process that left both its parent and its session, as daemons do on purpose, is not found if `leader` has ended.
-    To be called before `leader` is waited for, as its number may be another's afterwards.
+    Call this before `leader` is waited for, because afterwards its number may belong to another process.
     """
     members = _stopped(leader, has_own_session=has_own_session)
     _signal(members | {leader}, signal.SIGKILL)
@@ -40,12 +40,12 @@ def end(leader: int, *, has_own_session: bool) -> None:
             break
         time.sleep(_PAUSE_S)
     for pid in members - {leader}:
-        with suppress(OSError):  # they are ours only where we are the first process of a container
+        with suppress(OSError):  # they are our children only if we are the first process of a container
             os.waitpid(pid, os.WNOHANG)
 
 
 def _stopped(leader: int, *, has_own_session: bool) -> set[int]:
-    """All of them, none of which can start another one or leave it without a parent any more."""
+    """Stop all of the processes, so that none can start another or leave one without a parent. Returns their ids."""
     members: set[int] = set()
     for _ in range(_MOST_LOOKS):
         found = _alive_members(leader, has_own_session=has_own_session) - members
@@ -78,15 +78,15 @@ def _alive_members(leader: int, *, has_own_session: bool) -> set[int]:
 
 
 def _processes() -> Iterator[_Process]:
-    """Empty where /proc is not there."""
+    """All processes; empty without /proc."""
     with suppress(OSError):
-        for name in os.listdir("/proc"):  # noqa: PTH208 # a node has thousands
+        for name in os.listdir("/proc"):  # noqa: PTH208 # a node has thousands of processes
             if name.isdecimal():
-                with suppress(OSError):  # it has ended meanwhile
+                with suppress(OSError):  # the process has ended meanwhile
                     yield _parsed(int(name), Path("/proc", name, "stat").read_bytes())
 
 
 def _parsed(pid: int, stat: bytes) -> _Process:
-    """See proc_pid_stat(5). The name in parentheses is the program's own choice, and may hold any of them."""
+    """See proc_pid_stat(5). The program chooses the name in parentheses, which may contain parentheses."""
     state, parent, _, session = stat.rpartition(b")")[2].split()[:4]
     return _Process(pid, state.decode() not in _DEAD, int(parent), int(session))

@@ -1,1 +1,1 @@
-"""Templates to text: the one place that knows Jinja2."""
+"""Renders templates to text. Only this package uses Jinja2."""

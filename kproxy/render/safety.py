@@ -1,4 +1,4 @@
-"""Who may write the templates: they become rules, by our privileges."""
+"""Checks who may write the templates, because they become rules with our privileges."""
 
 import os
 import stat
@@ -9,10 +9,11 @@ from kproxy.errors import InputError
 
 
 def require_safe(directory: Path) -> None:
-    """InputError if anybody but root and the user of this process may change what is in the directory.
+    """Raise InputError if anybody but root and the user of this process may change the directory's content.
 
-    Looks at its templates, the directories between, and those above, from which another could be put in its place. On a
-    file system that is mounted read-only, as a ConfigMap's, nobody may write, whatever the permissions say.
+    The check covers the templates, the directories between, and the directories above, in which another directory could
+    be put in its place. Nobody may write to a file system that is mounted read-only, as for a ConfigMap, whatever the
+    permissions say.
     """
     inside = {path.resolve() for path in (directory, *_below(directory))}
     above = {parent for path in inside for parent in path.parents} - inside
@@ -42,9 +43,9 @@ def _walk(directory: Path) -> Iterable[tuple[str, list[str], list[str]]]:
 
 
 def _other_writer(found: os.stat_result, *, is_above: bool) -> str:
-    """Who else may write it, or nothing.
+    """The other user or group that may write it; empty if there is none.
 
-    Above, the sticky bit is enough: nobody can replace entries that belong to others.
+    For directories above, the sticky bit is enough: nobody can replace entries that belong to others.
     """
     if found.st_uid not in {0, os.geteuid()}:
         return f"user {found.st_uid}"

@@ -1,4 +1,4 @@
-"""The rule templates: found, compiled once, rendered strictly and in a sandbox."""
+"""Finds the rule templates, compiles them once, and renders them strictly and in a sandbox."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,25 +22,28 @@ from kproxy.ruleset.inputs import Render
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
-"""Inside the package in a wheel, beside it in a source tree."""
+"""Inside the package in a wheel, beside the package in a source tree."""
 
 MOST_CHARACTERS = 1 << 25
-"""One rendering makes no more. The longest of ours, a flat chain of 100,000 Services, has two thirds of it; more can
-only be a loop that nobody intended, and would fill the node's memory."""
+"""Characters of one rendering. Our longest, a flat chain of 100,000 Services, has two thirds of it.
+
+A longer text can only come from a loop that nobody intended, and would fill the node's memory.
+"""
 
 _PIECES = 10_000
-"""So many pieces of text are joined before their length is looked at."""
+"""So many pieces of text are joined before their length is checked."""
 
 
 def rule_templates(override: Path | None = None, mode: str = "") -> Render:
-    """A function that renders a template by name; a file in `override` of the same path below it wins over ours.
+    """A function that renders a template by name.
 
-    A value that a template names and nobody gave is an error (StrictUndefined), never a blank in a rule. The function
-    raises InputError for a template that cannot be rendered, for whatever reason; it says the file and the line. Only
-    a MemoryError of our own templates passes.
-    InputError is raised at once for a directory that overrides nothing, or nothing of `mode` where one is given, or that
-    others may write. EnvironmentLacking is
-    raised when the installation holds no templates.
+    A file in `override` with the same relative path replaces our template.
+
+    A value that a template uses and nobody gave is an error (StrictUndefined), never a blank in a rule. The function
+    raises InputError with the file and the line for a template that cannot be rendered, for whatever reason; only a
+    MemoryError of our own templates passes. `rule_templates` itself raises InputError for a directory that overrides no
+    template, or none of `mode` if a mode is given, or that others may write; and EnvironmentLacking if the installation
+    has no templates.
     """
     ours = next((place for place in _PLACES if (place / "iptables").is_dir()), None)
     if ours is None:
@@ -70,18 +73,19 @@ def rule_templates(override: Path | None = None, mode: str = "") -> Render:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Templates of users run with our privileges, so they see values, and nothing of Python or that they could change.
+    """A sandbox for templates of users, which run with our privileges. They only see values, and can change nothing.
 
-    Ours are not in it: each access to a value would be checked, and rendering would take four times as long.
+    Our own templates run without the sandbox, which checks each access to a value and makes rendering four times
+    slower.
 
-    A rule needs neither powers nor texts that are repeated: a large one takes hours, or all memory.
+    A rule needs no powers and no repeated texts, and a large power or repetition takes hours, or the whole memory.
     """
 
     intercepted_binops = frozenset({"**", "*"})
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         if operator == "**" or not isinstance(left, int | float) or not isinstance(right, int | float):
-            raise InputError(f"{operator} stands between numbers only, and ** nowhere")
+            raise InputError(f"{operator} is allowed only between numbers, and ** is not allowed")
         return super().call_binop(context, operator, left, right)
 
 
@@ -89,7 +93,7 @@ def _environment(kind: type[Environment], places: Sequence[Path]) -> Environment
     return kind(
         loader=FileSystemLoader(places),
         undefined=StrictUndefined,
-        autoescape=False,  # rules are no HTML; what goes in was validated at decode
+        autoescape=False,  # rules are not HTML; the values were validated when they were decoded
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -118,7 +122,7 @@ def _reason(wrong: Exception) -> str:
 
 
 def _place(wrong: Exception, places: Iterable[Path], name: str) -> str:
-    """The file and line of the innermost template that was at work; the template's name where none was."""
+    """The file and line of the innermost template that was running; the template's name if none was."""
     roots = tuple(f"{place}{os.sep}" for place in places)
     found = ""
     for file, line in _frames(wrong.__traceback__):
@@ -137,7 +141,7 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
 
 
 def _require_overriding(override: Path, ours: Path, mode: str) -> None:
-    """InputError for a file that overrides no template, as these are found by their path below the directory."""
+    """Raise InputError for a file that overrides no template. Templates are found by their relative path."""
     names = _names(ours)
     for name in names:
         flat = override / Path(name).name
@@ -152,7 +156,7 @@ def _require_overriding(override: Path, ours: Path, mode: str) -> None:
     if not any((override / name).is_file() for name in names):
         raise InputError(
             f"{override} overrides nothing{mode and f' in {mode} mode'}: it holds none of {', '.join(names)}; "
-            "a template wins over ours if it stands there by the same path"
+            "a template replaces ours if it has the same path there"
         )
 
 

@@ -1,1 +1,1 @@
-"""Where state comes from: a cluster, or manifests in files."""
+"""The sources of state: a cluster, or manifests in files."""

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt, so that many nodes do not all come back at once."""
+"""The pause before the next attempt, drawn so that many nodes do not all come back at once."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 class Backoff:
     """Decorrelated jitter: each pause is drawn between `base_s` and three times the pause before it.
 
-    The first is drawn between `base_s` and `first_s`, and so is the first after something that worked for `healthy_s`
-    or longer. No pause exceeds `cap_s`, except to honour a server's wish: then it is drawn between that wish and twice
-    as long, or `cap_s` more, as a server tells all whom it refuses in a second the same.
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    The first pause is drawn between `base_s` and `first_s`. So is the first pause after a success that lasted
+    `healthy_s` or longer. No pause exceeds `cap_s`, unless the server asks for a longer one. A pause that the server
+    asks for is drawn between this time and twice this time, or `cap_s` more, because a server asks all clients that it
+    refuses in one second for the same pause. Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
     def __init__(
@@ -29,7 +29,10 @@ class Backoff:
         self._longest_s = first_s
 
     def next_pause_s(self, at_least_s: float = 0.0, *, worked_s: float = 0.0) -> float:
-        """The pause after a failure of what had worked for `worked_s`, `at_least_s` being the server's wish."""
+        """The pause after a failure.
+
+        `worked_s` is how long the connection had worked, `at_least_s` the server's wish.
+        """
         if worked_s >= self._healthy_s:
             self._longest_s = self._first_s
         pause_s = min(self._cap_s, self._uniform(self._base_s, self._longest_s))
@@ -37,5 +40,5 @@ class Backoff:
         return max(pause_s, self.honoured_s(at_least_s))
 
     def honoured_s(self, at_least_s: float) -> float:
-        """The pause that a server's wish alone asks for."""
+        """The pause for a server's wish alone."""
         return self._uniform(at_least_s, at_least_s + min(at_least_s, self._cap_s))

@@ -1,4 +1,4 @@
-"""The objects that one text holds, each with its place: decoded, passed over, or left out with its reason."""
+"""The objects in one text, each with its place: decoded, passed over, or rejected with a reason."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,8 +18,8 @@ from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection, flawed
 from kproxy.state.mismatch import in_plain_words
 from kproxy.state.objects import Kind, Object
+from kproxy.state.printable import printable, quoted
 from kproxy.state.shallow import shallow
-from kproxy.state.validate import quoted
 
 _API_VERSION: Final[dict[str, str]] = {
     Kind.SERVICE: "v1",
@@ -31,6 +31,8 @@ _API_VERSION: Final[dict[str, str]] = {
 }
 _DEFAULT_NAMESPACE = "default"
 _DEEPEST_LIST = 8
+_LONGEST_KIND = 99
+"""Characters of a kind with its API group. Real ones are shorter."""
 
 _BEGINS_AS_JSON = re.compile(rb"\s*[\[{]")
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -38,7 +40,7 @@ _BYTE = re.compile(r" \(byte (?P<at>[0-9]+)\)$")
 
 
 class Held(NamedTuple):
-    """An object that can be used; `rejection` names the fields that are left out."""
+    """An object that can be used. `rejection` names the fields that are left out."""
 
     place: str
     object: Object
@@ -46,9 +48,10 @@ class Held(NamedTuple):
 
 
 class PassedOver(NamedTuple):
-    """An object that decides no rule; its kind is followed by the API group, as in `Ingress.networking.k8s.io`.
+    """An object that decides no rule. Its kind includes the API group, as in `Ingress.networking.k8s.io`.
 
-    `reason` says why one of a known kind does not; `meant` is the kind or group that its author may have meant.
+    `reason` says why an object of a known kind decides no rule; `meant` is the kind or group that its author may have
+    meant.
     """
 
     kind: str
@@ -58,7 +61,7 @@ class PassedOver(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """Something that the author of an object should know about it, although it can be used."""
+    """A remark for the author of an object that can be used."""
 
     place: str
     kind: str
@@ -70,13 +73,13 @@ class Remark(NamedTuple):
 
 
 class Nothing(NamedTuple):
-    """The text holds no document at all: it is empty, or only comments."""
+    """The text holds no document: it is empty, or has only comments."""
 
     place: str
 
 
 class NoItems(NamedTuple):
-    """A List without items: unlike an empty text, it says that there is nothing."""
+    """A List without items. Unlike an empty text, it states that there are no objects."""
 
     place: str
 
@@ -92,10 +95,10 @@ Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing | NoItems
 
 
 def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
-    """All that stands in the text, in its order; `place` names it in what is reported.
+    """All objects of the text, in its order. `place` names the text in messages.
 
-    Objects without a namespace get `default`, and other fields the defaults that an API server would write. InputError
-    for a text of which nothing can be told.
+    Objects without a namespace get `default`, and other missing fields get the defaults of an API server. InputError
+    for a text of which no document can be found.
     """
     if not _BEGINS_AS_JSON.match(text):
         documents = read_documents(text)
@@ -128,7 +131,10 @@ def _json_values(text: bytes) -> list[msgspec.Raw]:
 
 
 def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[Document | Unreadable]:
-    """YAML may begin with a brace too, and JSON documents may be set apart as YAML's are."""
+    """The documents of a text that is not plain JSON.
+
+    YAML may begin with a brace too, and `---` may separate JSON documents.
+    """
     documents = read_documents(text)
     if all(isinstance(document, Unreadable) for document in documents):
         raise _malformed_json(text, str(error))
@@ -166,7 +172,7 @@ class _DataList(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How to look into an object that is still JSON bytes, or already plain data."""
+    """The functions that read an object, either from JSON bytes or from plain data."""
 
     head: Callable[[Any], _Head]
     items: Callable[[Any], Sequence[object] | None]
@@ -208,7 +214,7 @@ def _objects(
     listed_as: tuple[str | None, str | None] = (None, None),
     depth: int = 0,
 ) -> Iterator[Found]:
-    """`listed_as` is the apiVersion and kind that items of a typed list may leave unsaid."""
+    """The objects in one value. Items of a typed list may leave out apiVersion and kind; `listed_as` has them then."""
     try:
         head = form.head(thing)
     except _UNREADABLE as error:
@@ -301,17 +307,17 @@ def _rejection(thing: object, place: str, kind: Kind, field: str, reason: str) -
 
 
 def _name(kind: Kind, thing: object) -> str:
-    """As a message shows it; empty if it cannot be read."""
+    """The name as a message shows it; empty if it cannot be read."""
     name = str(identify(kind, thing, namespace=_DEFAULT_NAMESPACE) or "")
-    return name if name.isprintable() else quoted(name)
+    return printable(name)
 
 
 def _group(version: str | None) -> str:
-    """The API group of an apiVersion: empty for the core group, and for a version that is missing."""
+    """The API group of an apiVersion: empty for the core group, and for a missing version."""
     group, slash, _ = (version or "").partition("/")
     return group if slash else ""
 
 
 def _full_kind(version: str | None, kind: str) -> str:
     full = ".".join(filter(None, (kind, _group(version))))
-    return full if full.isprintable() and len(full) < 100 else quoted(full)  # noqa: PLR2004
+    return printable(full, _LONGEST_KIND)

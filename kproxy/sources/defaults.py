@@ -1,4 +1,4 @@
-"""The defaults of an API server that a file may leave out."""
+"""The defaults of an API server, for fields that a file may leave out."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from kproxy.state.objects import Kind
 
 
 def set_defaults(kind: Kind, data: Any) -> bool:
-    """Write them into the plain data of one object; whether anything had to be written.
+    """Write the defaults into the plain data of one object. Returns whether data were changed.
 
-    Of all defaults only the empty name of a slice's port must stand there: kube-proxy passes over a port whose name is
-    null, which no API server hands out. Every other default is what the absent field already means to us.
+    Only one default must be written: the empty name of a slice's port. kube-proxy ignores a port whose name is null,
+    and an API server never returns such a port. All other defaults equal the meaning of the absent field.
     """
     if kind is not Kind.ENDPOINT_SLICE or not isinstance(data, dict):
         return False

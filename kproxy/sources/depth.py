@@ -1,25 +1,25 @@
-"""Room for JSON that is nested as deeply as an API server lets anybody nest it."""
+"""Room on the stack for JSON that is nested as deeply as an API server accepts."""
 
 import resource
 import sys
 import threading
 
 DEEPEST_LEVEL = 10_000
-"""An API server refuses what is nested deeper. The parser needs half a MB of stack for it."""
+"""Levels. An API server refuses deeper JSON. The parser needs half a MB of stack for this depth."""
 
 _STACK_BYTES = 2 << 20
-"""A thread usually has 8 MB. With less than this there is no room: what overflows a stack ends the process."""
+"""A thread usually has 8 MB. A smaller stack than this gets no room, because a stack overflow ends the process."""
 
 _OUR_CALLS = 500
-"""A parser begins at most so deep in calls of our own."""
+"""The most calls of our own code below the parser."""
 
 
 class _Room:
-    """While anybody is inside, the parser goes through depths by itself instead of giving up on them.
+    """A context manager. Inside it, the parser reads deep JSON by itself instead of refusing it.
 
-    That takes a hundredth of the time of `kproxy.state.shallow`, to which what is deeper still is left. Only for
-    parsing: Python up to 3.11 counts a parser's levels against its recursion limit, which is one for all threads, and
-    other code needs more stack for each level. So it is entered for one object or page at a time.
+    This takes a hundredth of the time of `kproxy.state.shallow`, which still handles even deeper JSON. Use it only for
+    parsing: Python up to 3.11 counts a parser's levels against the recursion limit, which is one limit for all threads,
+    and other code needs more stack for each level. So enter it for one object or page at a time.
     """
 
     def __init__(self) -> None:

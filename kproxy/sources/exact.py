@@ -1,6 +1,6 @@
-"""Whether an object in JSON is written as an API server writes it.
+"""Checks whether an object in JSON is written as an API server writes it.
 
-This takes a tenth of the time that it takes to find and name the differences.
+The check takes a tenth of the time that finding and naming the differences takes.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _NULL = b"null"
 
 
 def is_exact(kind: Kind, raw: bytes | msgspec.Raw) -> bool:
-    """Whether it has only fields that Kubernetes knows, and lacks none that has a default or names its Service."""
+    """Whether all fields are known to Kubernetes, and no field is missing that has a default or names the Service."""
     try:
         found = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -37,7 +37,7 @@ def _has_name(port: Any) -> bool:
 
 @cache
 def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
-    """Leaves each innermost value as it stands; ValidationError for a field that is not known."""
+    """A decoder that leaves the innermost values undecoded. ValidationError for an unknown field."""
     return msgspec.json.Decoder(_struct(FIELDS[kind], kind))
 
 

@@ -1,4 +1,4 @@
-"""When a list/watch loop last heard, understood and did anything: the pages of the agent judge it by that."""
+"""The times at which a list/watch loop last heard, understood and did something. The agent's pages judge it by them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from kproxy.state.objects import Kind
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How current one kind is, in monotonic times, None before the first.
+    """How current the objects of one kind are, in monotonic seconds. A time is None before its first event.
 
-    `heard_at` is when the server last said anything, `understood_at` when the last list or event was understood or a
-    watch went on from one, `tried_at` when the loop last did anything at all.
+    `heard_at`: the server last sent bytes. `understood_at`: a list or event was last understood, or a watch was last
+    resumed. `tried_at`: the loop last did anything.
     """
 
     kind: Kind
@@ -22,7 +22,7 @@ class Freshness:
 
 
 class Times:
-    """Those of one loop, which notes them in its thread; `freshness` may be asked for from any thread."""
+    """The times of one loop. The loop's thread writes them; any thread may call `freshness`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -35,11 +35,11 @@ class Times:
         self._tried_at = self._clock()
 
     def heard(self) -> None:
-        """The server said something, of whatever kind."""
+        """The server sent bytes, of whatever meaning."""
         self._heard_at = self._tried_at = self._clock()
 
     def understood(self) -> None:
-        """A list or an event was understood, or a watch went on from one."""
+        """A list or an event was understood, or a watch was resumed."""
         self._understood_at = self._clock()
 
     def freshness(self, kind: Kind, resource_version: str) -> Freshness:

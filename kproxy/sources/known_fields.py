@@ -1,7 +1,7 @@
-"""Every field that Kubernetes knows of the objects that we read, as far as we look into them.
+"""The fields that Kubernetes knows of the objects that we read, as deep as we look.
 
-From the types of k8s.io/api 1.36 (core/v1, discovery/v1, networking/v1) and k8s.io/apimachinery (ObjectMeta), with the
-fields that older versions had: what an API server ever printed is no mistake of the person who kept it.
+Source: the types of k8s.io/api 1.36 (core/v1, discovery/v1, networking/v1) and k8s.io/apimachinery (ObjectMeta), with
+the fields of older versions: a field that an API server once printed is not a mistake of its author.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Final, Union
 from kproxy.state.objects import Kind
 
 Shape = Mapping[str, Union["Shape", Sequence["Shape"], None]]
-"""The fields of a struct: each is a struct, a list (of one shape) of structs, or None where we look no further."""
+"""The fields of a struct. Each is a struct, a list of structs of one shape, or None, which is not checked inside."""
 
 
 def _leaves(names: str) -> dict[str, None]:

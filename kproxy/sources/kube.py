@@ -1,4 +1,4 @@
-"""The cluster as a source: Services, EndpointSlices and one Node, each kept current by its own loop."""
+"""The cluster as a source: a loop for each kind keeps Services, EndpointSlices and one Node current."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,14 +18,14 @@ from kproxy.state.objects import Kind
 from kproxy.state.validate import dns_subdomain
 
 SERVICES = Resource(Kind.SERVICE, "/api/v1/services", (("labelSelector", f"!{PROXY_NAME_LABEL}"),))
-"""What is meant for another proxy never reaches the node."""
+"""Services for another proxy are not asked for."""
 
 ENDPOINT_SLICES = Resource(
     Kind.ENDPOINT_SLICE,
     "/apis/discovery.k8s.io/v1/endpointslices",
     (("labelSelector", f"!{HEADLESS_LABEL},!{PROXY_NAME_LABEL}"),),
 )
-"""Nor do the slices of headless Services."""
+"""Slices of headless Services, and slices for another proxy, are not asked for."""
 
 SERVICE_CIDRS = Resource(
     Kind.SERVICE_CIDR,
@@ -35,27 +35,30 @@ SERVICE_CIDRS = Resource(
         "and lets the ClusterRole system:node-proxier list them"
     ),
 )
-"""For nftables mode. Before Kubernetes 1.33 there may be none: 404, or 403 where our role knows nothing of them either."""
+"""For nftables mode.
+
+Before Kubernetes 1.33 a server answers 404, or 403 if our role does not know the resource either.
+"""
 
 _STOP_WITHIN_S = 1.0
-"""An agent that is asked to end is gone within three seconds, whatever the server does."""
+"""Seconds. An agent ends within three seconds after the request to end, whatever the server does."""
 
 _MOST_NAMES = 500
-"""So many Nodes are asked for, as in a page of any list: some MB, and only if ours does not exist."""
+"""Nodes, as on one page of any list: some MB, and only if our Node does not exist."""
 
 _MOST_NAME_BYTES = 64 << 20
-"""A Node has some 20 kB, one with 250 images of long names six times that."""
+"""A Node has about 20 kB. A Node with 250 images of long names has six times as much."""
 
 
 def node(name: str) -> Resource:
-    """The one Node of this name."""
+    """The resource for the Node of this name."""
     return Resource(Kind.NODE, "/api/v1/nodes", (("fieldSelector", f"metadata.name={name}"),))
 
 
 def node_names(connection: Connection) -> tuple[str, ...]:
-    """The names of a cluster's Nodes, of a large one only some: a hint for somebody who has chosen another.
+    """The names of a cluster's Nodes, for a person who chose a wrong name. Of a large cluster, only some of them.
 
-    ApiFailed if the list cannot be had.
+    ApiFailed if the list cannot be fetched.
     """
     query = {"limit": str(_MOST_NAMES)}
     with connection.get("/api/v1/nodes", query, read_timeout_s=Pace().list_timeout_s) as answer:
@@ -76,7 +79,7 @@ def _is_name(text: str) -> bool:
 
 
 def list_once(connection: Connection, node_name: str, *, service_cidrs: bool = False) -> Iterator[Listed]:
-    """Each kind's complete list, for a look at a cluster without following it; ApiFailed if one fails."""
+    """The complete list of each kind, without watching. ApiFailed if a list fails."""
     for resource in _resources(node_name, service_cidrs=service_cidrs):
 
         def get(asked: Mapping[str, str], resource: Resource = resource) -> Answer:
@@ -95,10 +98,10 @@ def _resources(node_name: str, *, service_cidrs: bool) -> tuple[Resource, ...]:
 
 
 class KubeSource:
-    """Tells `emit` what a cluster's proxy needs to know, from `start` to `stop`.
+    """Calls `emit` with the events that a proxy needs, from `start` to `stop`.
 
-    `emit` is called from several threads, one a kind, and must be quick. Each kind begins with a
-    `Listed`; each connection, one a kind at the start and more after failures, comes from `connect`.
+    `emit` is called from several threads, one for each kind, and must be quick. The first event of each kind is a
+    `Listed`. Each connection comes from `connect`: one for each kind at the start, and more after failures.
     """
 
     def __init__(
@@ -119,13 +122,13 @@ class KubeSource:
         )
 
     def start(self) -> None:
-        """Begin in the background. A configuration that cannot be used raises what `connect` raises."""
+        """Start the loops in the background. Raises the errors of `connect` for a configuration that cannot be used."""
         connections = [self._connect() for _ in self._loops]
         for loop, connection in zip(self._loops, connections, strict=True):
             loop.start(connection)
 
     def stop(self) -> None:
-        """End all loops, within a second even if the server is silent; nothing is emitted afterwards."""
+        """End all loops, within a second even if the server is silent. Nothing is emitted afterwards."""
         for loop in self._loops:
             loop.stop()
         deadline = time.monotonic() + _STOP_WITHIN_S
@@ -133,11 +136,11 @@ class KubeSource:
             loop.join(max(0.0, deadline - time.monotonic()))
 
     def outdated(self) -> tuple[str, ...]:
-        """Nothing beyond what `freshness` tells."""
+        """Always empty: `freshness` has everything."""
         return ()
 
     @property
     def freshness(self) -> tuple[Freshness, ...]:
-        """How current each kind is that no cluster lacks; may be read from any thread."""
+        """How current each kind is that every cluster has. Any thread may read it."""
         known = (loop.freshness for loop in self._loops)
         return tuple(each for each in known if each.kind is not SERVICE_CIDRS.kind)

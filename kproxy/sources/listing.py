@@ -1,4 +1,4 @@
-"""A complete list of one resource, page by page, each object decoded or left out with its reason."""
+"""A complete list of one resource, page by page. Each object is decoded, or left out with a reason."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -6,35 +6,39 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 from kproxy.client.answer import Answer, AnswerTooLarge
-from kproxy.client.failures import one_line
 from kproxy.errors import ApiFailed, InvalidField, Irrelevant, Malformed
 from kproxy.sources.depth import room_for_depth
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Page, Raw
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind
-from kproxy.state.validate import plain_word
+from kproxy.state.printable import one_line, plain_word
 from kproxy.values import NamespacedName
 
 _MOST_PAGES = 2_000
-"""A million objects at the usual 500; a proxy that loses the query would give the first page for ever."""
+"""A million objects with the usual 500 per page. A proxy that drops the query would send the first page for ever."""
 
 MOST_OBJECTS = 1_000_000
-"""Ten times as many as the largest cluster has of a kind: more would cost the node its memory."""
+"""Ten times as many as the largest cluster has of one kind. More would exhaust the node's memory."""
 
 MOST_BYTES = 128 << 20
-"""An object has 1.5 MB at most in etcd, and usually some 5 kB as JSON and 1 kB as protobuf: a list of 20,000 fits in.
-More would cost the node its memory, and is asked for in pages."""
+"""The bound of one answer.
+
+An object has at most 1.5 MB in etcd, usually 5 kB as JSON and 1 kB as protobuf, so a list of 20,000 objects fits.
+
+A larger list would exhaust the node's memory, and is fetched in pages.
+"""
 
 _FEWER = 20
-"""How many times smaller the pages are that are asked for after one that was too large."""
+"""The factor by which pages get smaller after a page that was too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind to list and watch: where it is served, and the selectors that narrow it.
+    """One kind to list and watch: its path on the server, and the selectors that narrow it.
 
-    `without_it` says what follows where a server has none of it, or lets us see none; empty if we need it.
+    `without_it` says what follows if a server does not have the resource, or does not let us see it; empty if we need
+    it.
     """
 
     kind: Kind
@@ -48,26 +52,26 @@ class Resource:
 
     @property
     def name(self) -> str:
-        """As messages name it: `services`."""
+        """The name in messages, such as `services`."""
         return self.path.rpartition("/")[2]
 
 
 FROM_CACHE = "0"
-"""The resourceVersion of a list for which any state will do: the server's cache has one, and etcd is not asked."""
+"""The resourceVersion that accepts any state: the server answers from its cache, without etcd."""
 
 
 def list_resource(
     get: Callable[[Mapping[str, str]], Answer], resource: Resource, page_size: int, since: str = ""
 ) -> tuple[Listed, str]:
-    """The complete list and its resourceVersion, which is empty where the list has none; ApiFailed if any page fails.
+    """The complete list and its resourceVersion, which is empty if the list has none. ApiFailed if a page fails.
 
-    The list is no older than `since`, a resourceVersion that is known, or FROM_CACHE; empty, it is the newest. A
-    server gives the first two in one piece from its cache. Where it cannot, or where that piece is too large, the
-    newest list is asked for, in pages. Where the list expires between two pages, it is asked for once more, in one
-    piece; where a page is too large, in smaller pages. Source: client-go tools/cache/reflector.go, list.
+    `since` is a known resourceVersion or FROM_CACHE, and the list is no older; if it is empty, the list is the newest.
+    For the first two, a server sends one piece from its cache. If the server cannot, or if that piece is too large, the
+    newest list is fetched in pages. If the list expires between two pages, it is fetched once more, in one piece; if a
+    page is too large, in smaller pages. Source: client-go tools/cache/reflector.go, list.
     """
     if since:
-        # a cache passes over a limit beside 0, and takes a limit beside any other version for a wish to ask etcd
+        # a cache ignores a limit with version 0, and a limit with any other version makes the server read etcd
         limit = {"limit": str(page_size)} if since == FROM_CACHE else {}
         try:
             return _list_in_pages(get, resource, limit, {"resourceVersion": since})
@@ -100,13 +104,13 @@ def _list_in_pages(
     limit: Mapping[str, str],
     first: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Listed, str]:
-    """`first` is asked for with the first page alone: a continue token says it for the others."""
+    """List page by page. `first` is sent only with the first page: continue tokens contain it for the others."""
     found = Found(resource)
     query = {**limit, **first}
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
             encoding = answer.encoding
-            # nothing holds the body but the page: a list in one piece is large
+            # no variable holds the body, only the page: a list in one piece is large
             page = _page(resource, encoding, answer.body(MOST_BYTES))
         for raw in page.items:
             found.take(encoding, raw)
@@ -115,12 +119,12 @@ def _list_in_pages(
         query = {**limit, "continue": page.continue_token}
     raise ApiFailed(
         f"the list of {resource.name} has no end after {_MOST_PAGES} pages; "
-        "check what stands between us and the API server"
+        "check the proxies between us and the API server"
     )
 
 
 class Found:
-    """The objects of a list that comes in piece by piece, and what is wrong with some of them."""
+    """The objects of a list that arrives piece by piece, and the faults of some objects."""
 
     def __init__(self, resource: Resource) -> None:
         self._resource = resource
@@ -128,12 +132,15 @@ class Found:
         self._number = 0
 
     def take(self, encoding: Encoding, raw: Raw) -> None:
-        """The next object; one that cannot be used costs itself alone. ApiFailed for more than MOST_OBJECTS."""
+        """Add the next object.
+
+        An unusable object affects only itself. ApiFailed after more than MOST_OBJECTS objects.
+        """
         self._number += 1
         if self._number > MOST_OBJECTS:
             raise ApiFailed(
                 f"the list of {self._resource.name} has no end after {MOST_OBJECTS} objects; "
-                "check what stands between us and the API server"
+                "check the proxies between us and the API server"
             )
         match decoded(self._resource, encoding, raw):
             case Changed(object=thing) as changed:
@@ -147,11 +154,11 @@ class Found:
                 pass
 
     def drop(self, key: NamespacedName) -> None:
-        """An object is there no more that was taken before, or a newer one follows."""
+        """Remove an object that was taken before: it was deleted, or a newer version follows."""
         self._each.pop(key, None)
 
     def listed(self) -> Listed:
-        """All of it, in the order in which it came."""
+        """The objects in the order in which they came."""
         each = self._each.values()
         objects = tuple(item.object for item in each if isinstance(item, Changed))
         rejections = tuple(item.rejection for item in each if item.rejection is not None)
@@ -159,7 +166,7 @@ class Found:
 
 
 def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:
-    """ApiFailed if the body is no page of a list."""
+    """ApiFailed if the body is not a page of a list."""
     try:
         with room_for_depth:
             page = encoding.page(body)
@@ -173,12 +180,12 @@ def _page(resource: Resource, encoding: Encoding, body: bytes) -> Page:
 def _not_understood(resource: Resource, reason: str) -> ApiFailed:
     return ApiFailed(
         f"the list of {resource.name} cannot be understood: {reason}; "
-        "check that an API server answers, and what stands between us and it"
+        "check that an API server answers, and the proxies between us and the API server"
     )
 
 
 def decoded(resource: Resource, encoding: Encoding, raw: Raw) -> Changed | Refused | None:
-    """The object in these bytes, or why there is none; None for one that decides no rule."""
+    """The object in these bytes, or the reason why it is unusable; None for an object that decides no rule."""
     flaws: list[InvalidField] = []
     try:
         with room_for_depth:

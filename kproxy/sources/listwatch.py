@@ -1,12 +1,12 @@
-"""The loop that keeps one resource current: list it, watch it, and come back after every failure.
+"""The loop that keeps one resource current: it lists, watches, and comes back after every failure.
 
-    connect -> list -> watch -> watch -> ...      each watch goes on at the last resourceVersion
+    connect -> list -> watch -> watch -> ...      each watch continues at the last resourceVersion
        ^        ^        |
-       |        +--------+  410, an ERROR event, or what cannot be understood: list again
-       +-----------------+  no answer, 401, any other failure: a new connection, then go on where we were
+       |        +--------+  410, an ERROR event, or unreadable bytes: list again
+       +-----------------+  no answer, 401, any other failure: a new connection, then continue at the same place
 
-Every way back but the end of a watch at its time passes through the one backoff. Where the server can, the list is the
-beginning of the first watch.
+All ways back use one backoff, except the end of a watch at its time. If the server can, the list is the beginning of
+the first watch.
 """
 
 import logging
@@ -24,7 +24,7 @@ from kproxy.sources.backoff import Backoff
 from kproxy.sources.freshness import Freshness, Times
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.pace import Pace
-from kproxy.sources.position import OVERLOADED, Next, Position, as_told
+from kproxy.sources.position import OVERLOADED, Next, Position, as_logged
 from kproxy.sources.streamed import InitialEvents, Streams
 from kproxy.sources.told import Told
 from kproxy.sources.watched import meaning
@@ -35,26 +35,29 @@ from kproxy.threads import KeptThread, Need
 logger = logging.getLogger(__name__)
 
 _SILENT_WATCHES_UNTIL_RELIST = 3
-"""A server restored from a backup may be behind our resourceVersion; it then answers a watch with silence."""
+"""A server that was restored from a backup may be behind our resourceVersion. It then answers a watch with silence."""
 
 _LONGEST_EVENT_BYTES = 32 << 20
-"""An object has 1.5 MB at most in etcd; as JSON it may have some times that."""
+"""An object has at most 1.5 MB in etcd. As JSON it may have several times as much."""
 
 _LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 _EARLY_S = 1.0
-"""A watch that ends so long before its time was ended for all: by a server that goes, or ends each watch at once."""
+"""Seconds. A watch that ends so long before its time was ended for all clients.
+
+The server shuts down, or ends each watch at once.
+"""
 
 _MOST_TRIES = 10
-"""Of one page of a list, as in client-go (rest/request.go): a list that begins anew costs the server more."""
+"""Tries of one page of a list, as in client-go (rest/request.go). To restart the list would cost the server more."""
 
 
 class ListWatch:
-    """Keeps one resource current in a thread of its own, and tells `emit` what changes.
+    """Keeps one resource current in a thread of its own, and calls `emit` with the changes.
 
-    `emit` is called in this thread, in the server's order: first a `Listed`, and a `Listed` again whenever
-    changes may have been missed. Failures are logged, unless another loop with the same `told` has just done so,
-    and never end the loop; `stop` does.
+    `emit` is called in this thread, in the server's order: first a `Listed`, and another `Listed` whenever changes may
+    have been missed. Failures are logged, unless another loop with the same failure log has just logged the cause.
+    Failures never end the loop; `stop` does.
     """
 
     def __init__(
@@ -89,39 +92,39 @@ class ListWatch:
 
     @property
     def freshness(self) -> Freshness:
-        """May be read from any thread."""
+        """How current the resource is. Any thread may read it."""
         return self._times.freshness(self._resource.kind, self._position.resource_version)
 
     def start(self, connection: Connection) -> None:
-        """Begin with `connection`; later ones come from `connect`."""
+        """Start with `connection`. Later connections come from `connect`."""
         self._asker.begin_with(connection)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the loop to end, and wake it if it is blocked in reading; `join` waits for the end."""
+        """Ask the loop to end, and interrupt a blocked read. `join` waits for the end."""
         self._stopping.set()
         self._thread.end()
         self._asker.sever()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread, which may still be waiting for an answer to begin; it emits nothing more."""
+        """Wait for the thread. It may still be waiting for an answer, but emits nothing more."""
         self._thread.join(timeout_s)
 
     def run(self) -> None:
-        """Keep the resource current in the calling thread, until `stop`; `start` has a thread do so."""
+        """Keep the resource current in the calling thread, until `stop`. `start` runs it in a thread."""
         while not self._stopping.is_set():
             try:
                 self._advance()
             except KproxyError as failure:
                 self._recover(failure)
-            except Exception as defect:  # a thread that died would leave the rules stale for ever
+            except Exception as defect:  # a dead thread would leave the rules stale for ever
                 logger.exception("%s: a defect in kproxy", self._resource.name)
                 self._position.lost()
                 self._recover(KproxyError(f"unexpected {type(defect).__name__}: {defect}"))
         self._asker.close()
 
     def _advance(self) -> None:
-        """One list if one is needed, or one watch to its end."""
+        """Do one list if one is needed, otherwise one watch to its end."""
         if self._position.next is Next.WATCH:
             self._watch()
         elif self._streams.are_due:
@@ -134,7 +137,7 @@ class ListWatch:
         self._take_list(*list_resource(self._get_page, self._resource, self._pace.page_size, since))
 
     def _get_page(self, query: Mapping[str, str]) -> Answer:
-        """A page after the first is asked for again where the server says when."""
+        """Get a page. A page after the first is asked for again if the server says when."""
         for _ in range(_MOST_TRIES - 1):
             try:
                 return self._open(query, self._pace.list_timeout_s)
@@ -156,13 +159,13 @@ class ListWatch:
             self._resource.name,
             len(listed.objects),
             len(listed.rejections),
-            as_told(resource_version),
+            as_logged(resource_version),
         )
         if self._position.would_go_back(resource_version):
             logger.warning(
-                "%s: the resourceVersion goes back from %s, as after a restore of etcd; the list counts",
+                "%s: the resourceVersion goes back from %s, as after a restore of etcd; the list is used",
                 self._resource.name,
-                as_told(self._position.resource_version),
+                as_logged(self._position.resource_version),
             )
         self._position.listed(resource_version)
         self._times.understood()
@@ -178,7 +181,7 @@ class ListWatch:
             self._silent_watches += 1
             self._note_watching(began_at)
             self._tell_return()
-            # the server goes on where the list or the last event ended
+            # the server continues at the end of the list or the last event
             self._times.understood()
             self._follow(answer.encoding, self._frames(answer))
         self._doubt_end(began_at + lasts_s)
@@ -197,10 +200,10 @@ class ListWatch:
             self._watching_since = since
 
     def _tell_return(self) -> None:
-        """A list tells by itself that the server is back."""
+        """Log that the server is back. After a list, the line about the list says so."""
         if self._has_failed:
             self._has_failed = False
-            at = as_told(self._position.resource_version)
+            at = as_logged(self._position.resource_version)
             logger.info(
                 "%s: the server answers again, watching on from resourceVersion %s", self._resource.name, at
             )
@@ -212,7 +215,7 @@ class ListWatch:
             self._times.understood()
 
     def _stream(self) -> None:
-        """A list and a watch in one answer; nothing is told before the list is complete."""
+        """Fetch a list and a watch in one answer. Nothing is emitted before the list is complete."""
         began_at, lasts_s = self._pace.clock(), self._lifetime_s()
         query = _watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._position.oldest_stream:
@@ -236,14 +239,17 @@ class ListWatch:
         self._doubt_end(began_at + lasts_s)
 
     def _leads_on(self, failure: ApiFailed, *, begun: bool) -> bool:
-        """Whether there is something else to ask for at once: the newest stream, or an ordinary list."""
+        """Whether another request may succeed at once: for the newest stream, or for an ordinary list."""
         if self._position.oldest_stream and (failure.status == HTTPStatus.GONE or failure.is_ahead):
             self._position.lost()
             return True
         return self._streams.give_way(failure, begun=begun)
 
     def _initial(self, encoding: Encoding, frames: Iterator[bytes]) -> tuple[Listed, str]:
-        """ApiFailed, which may be a NoStream, if the stream ends before the list is complete."""
+        """The list at the beginning of a stream.
+
+        ApiFailed, or NoStream, if the stream ends before the list is complete.
+        """
         initial = InitialEvents(self._resource, self._pace.clock, self._pace.stream_idle_s)
         for frame in frames:
             end = initial.take(encoding, frame, lambda raw: self._asker.refusal("list", encoding.status(raw)))
@@ -258,7 +264,7 @@ class ListWatch:
         return answer
 
     def _frames(self, answer: Answer) -> Iterator[bytes]:
-        """The watch events; one that is too large is not waited for, and the list tells what it was about."""
+        """The watch events. For an event that is too large, a new list is fetched instead."""
         try:
             yield from answer.encoding.frames(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
         except InputError as too_long:
@@ -272,12 +278,12 @@ class ListWatch:
 
     def _doubt_silence(self) -> None:
         if self._silent_watches >= _SILENT_WATCHES_UNTIL_RELIST:
-            logger.info("%s: several watches without a word; listing again", self._resource.name)
+            logger.info("%s: several watches without an event; listing again", self._resource.name)
             self._silent_watches = 0
             self._position.lost()
 
     def _take(self, encoding: Encoding, frame: bytes) -> None:
-        """Act on one watch event; only one that was understood moves the resourceVersion on."""
+        """Handle one watch event. Only an event that was understood advances the resourceVersion."""
         try:
             event = encoding.event(frame)
             if event.type == "ERROR":
@@ -306,17 +312,17 @@ class ListWatch:
         self._times.tried()
         self._doubt_silence()
         if not isinstance(failure, ApiFailed) or failure.status != HTTPStatus.TOO_MANY_REQUESTS:
-            self._asker.close()  # an overloaded server would have to do TLS again for each of its refusals
+            self._asker.close()  # an overloaded server would have to do TLS again for each request that it refuses
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return
         pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
         self._watching_since = None
         self._has_failed = True
-        at = as_told(self._position.resource_version) if self._position.next is Next.WATCH else ""
+        at = as_logged(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.log(
             logging.WARNING if self._told.is_news(self._resource.name, failure) else logging.DEBUG,
-            "%s: %s; what is known stays in force, %s in %.1f s",
+            "%s: %s; the last known state stays in force, %s in %.1f s",
             self._resource.name,
             failure,
             f"watching on from resourceVersion {at}" if at else "listing again",
@@ -325,11 +331,11 @@ class ListWatch:
         self._pace.wait(self._stopping, pause_s)
 
     def _watched_s(self) -> float:
-        """How long the server has let us watch, one watch after another, without a failure."""
+        """How long the server has let us watch without a failure, over several watches."""
         return 0.0 if self._watching_since is None else self._pace.clock() - self._watching_since
 
     def _do_without(self, status: int) -> None:
-        """A cluster may come to have it some day; until then one warning is enough."""
+        """Wait, and try again later: the cluster may get this resource some day. One warning is enough until then."""
         logger.log(
             logging.DEBUG if self._is_lacking else logging.WARNING,
             "%s: the API server answers %d, so %s",

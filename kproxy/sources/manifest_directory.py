@@ -1,4 +1,4 @@
-"""A directory of manifests that is watched: what its files say, now and whenever they change."""
+"""A directory of manifests that is watched: its objects, now and after each change."""
 
 import logging
 import threading
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.1
 _LONGEST_UNREAD_S = 60.0
-"""A volume that is mounted anew is away for seconds; what is known after a minute without it may be old."""
+"""Seconds. A volume that is mounted again is away for seconds; after a minute, the known objects may be outdated."""
 
 
 _MOST_REMARKS = 20
-"""So many new ones are logged at a time; a directory of thousands of careless manifests must not fill a disk."""
+"""New remarks per logging; a directory with thousands of careless manifests must not fill a disk."""
 
 
 _GONE = (
@@ -33,22 +33,23 @@ _GONE = (
 
 
 class _Complaint(NamedTuple):
-    """Why the directory cannot be read, and since when it cannot."""
+    """Why the directory cannot be read, and since when."""
 
     text: str
     since: float
 
 
 class ManifestDirectory:
-    """Tells `emit` what a directory's manifests say, from `start` to `stop`.
+    """Calls `emit` with the objects of a directory's manifests, from `start` to `stop`.
 
-    Every kind begins with a `Listed`; a new one follows, from a thread of its own, whenever that kind
-    changes. A file that was written counts once it has stayed the same for 0.1 s, so that neither
-    half a file nor the moment in which an editor replaces it takes a Service away. What cannot be parsed or
-    was emptied keeps its last good contents and is reported; a file that was removed takes its objects along.
+    The first event of every kind is a `Listed`. Another follows whenever objects of the kind change, from a thread of
+    its own. A written file is used after it has stayed unchanged for 0.1 s, so that neither half a file nor the moment
+    in which an editor replaces the file removes a Service. A file that cannot be parsed or was emptied keeps its last
+    good contents and is reported; a removed file removes its objects.
 
-    A directory without any manifest is not believed, for so does one look that is not mounted: nothing is emitted then.
-    Only where several manifests were removed one after the other does the last of them take its objects along too.
+    A directory without manifests is not trusted, because a directory whose volume is not mounted looks the same:
+    nothing is emitted then. Only if several manifests were removed one after the other, the last manifest also removes
+    its objects.
     """
 
     def __init__(self, path: Path, emit: Callable[[Event], None]) -> None:
@@ -66,19 +67,19 @@ class ManifestDirectory:
         self._complaint: _Complaint | None = None
 
     freshness = ()
-    """No kind is older than another: the directory is looked at ten times a second."""
+    """Empty, because no kind is older than another: the directory is read ten times per second."""
 
     def outdated(self) -> tuple[str, ...]:
-        """Why our knowledge may be old: the directory could not be read for a while. May be asked from any thread."""
+        """Why the objects may be outdated: the directory could not be read for a while. Any thread may ask."""
         complaint = self._complaint
         if complaint is None or (age_s := time.monotonic() - complaint.since) < _LONGEST_UNREAD_S:
             return ()
-        return (f"{complaint.text}; what was known {age_s:.0f} s ago stays in force",)
+        return (f"{complaint.text}; the state of {age_s:.0f} s ago stays in force",)
 
     def start(self) -> None:
         """Emit every kind, or nothing if there is no manifest; then watch in the background.
 
-        InputError if there is no such directory.
+        InputError if the directory does not exist.
         """
         self._seen = self._signatures()
         self._take_in(self._seen)
@@ -109,13 +110,13 @@ class ManifestDirectory:
         before = self._complaint
         if before is None or before.text != text:
             self._complaint = _Complaint(text, before.since if before else time.monotonic())
-            logger.warning("%s; what is known stays in force", text)
+            logger.warning("%s; the last known state stays in force", text)
 
     def _look(self) -> None:
-        """InputError where the directory is gone, or its manifests are, all at once."""
+        """Read the changes. InputError if the directory is gone, or if all its manifests are gone at once."""
         before, now = self._seen, self._signatures()
         if self._is_unsettled and now.keys() != before.keys():
-            self._seen = now  # it is being filled again; what is not there yet is not gone
+            self._seen = now  # the directory is being filled again, so a missing file may still come
             return
         if not now and self._files and not (self._is_shrinking and len(self._files) == 1):
             self._seen = now
@@ -137,11 +138,11 @@ class ManifestDirectory:
         return found
 
     def _take_in(self, now: Mapping[Path, Signature]) -> None:
-        """Each file that changed and has come to rest, or that is to be read again."""
+        """Read each file that changed and has come to rest, and each file that must be read again."""
         came, went = False, False
         for path in now.keys() | self._files.keys():
             known, signature = self._files.get(path), now.get(path)
-            if signature != self._seen.get(path) or _stands(known, signature):
+            if signature != self._seen.get(path) or _is_current(known, signature):
                 continue
             self._has_news = True
             if signature is None:
@@ -176,7 +177,7 @@ class ManifestDirectory:
         )
 
     def _remark(self, sentences: Sequence[str]) -> None:
-        """Log what was not said the last time."""
+        """Log the sentences that were not in the last call."""
         new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._remarked]
         self._remarked = set(sentences)
         for sentence in new[:_MOST_REMARKS]:
@@ -189,8 +190,8 @@ class ManifestDirectory:
             )
 
 
-def _stands(known: File | None, signature: Signature | None) -> bool:
-    """Whether the file is taken in as it is now."""
+def _is_current(known: File | None, signature: Signature | None) -> bool:
+    """Whether the current version of the file has been read."""
     if known is None:
         return signature is None
     return signature == known.signature and time.monotonic() < known.again_at

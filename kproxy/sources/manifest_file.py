@@ -1,4 +1,4 @@
-"""One file of manifests: its text, and what is in force of it while it changes."""
+"""One file of manifests: its text, and the contents that are in force while it changes."""
 
 import logging
 import time
@@ -11,16 +11,16 @@ from kproxy.errors import InputError
 from kproxy.sources.contents import Found, Held, Malformed, Nothing, contents_of
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import KIND_OF
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable
 from kproxy.threads import tell_defect
 
 _log = logging.getLogger(__name__)
 
 _SHORTEST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-"""Between two attempts to read a file that met a defect of ours: as long as between two attempts of a watch."""
+"""Seconds between two attempts to read a file after a defect of ours, as between two attempts of a watch."""
 _MOST_BYTES = 256 << 20
-"""Ten times what 10,000 Services of 10 endpoints each take; a larger file is no manifest."""
+"""Ten times the size of 10,000 Services of 10 endpoints each; a larger file is not a manifest."""
 
 
 def text_of(path: Path) -> bytes:
@@ -37,12 +37,12 @@ def text_of(path: Path) -> bytes:
 
 
 def place_of(path: Path) -> str:
-    """The path as a message shows it; a name that no terminal should see is escaped."""
-    return str(path) if str(path).isprintable() else quoted(str(path))
+    """The path as a message shows it. A name that is not printable is escaped."""
+    return printable(str(path))
 
 
 class Signature(NamedTuple):
-    """Differs whenever a file was written or replaced."""
+    """Changes whenever the file is written or replaced."""
 
     modified_ns: int
     size: int
@@ -51,9 +51,9 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as last taken in. `problem` says why its contents are those of an earlier version, or none.
+    """A file at its last reading. `problem` says why its contents are old or missing.
 
-    `is_whole` is whether each document of the contents could be read. After a defect of ours the file is read again at
+    `is_whole` is true if each document of the contents could be read. After a defect of ours the file is read again at
     `again_at`, `pause_s` after the last attempt, even if it does not change.
     """
 
@@ -70,7 +70,7 @@ class File:
 
     @property
     def says_something(self) -> bool:
-        """Whether at least one document was there and could be read."""
+        """Whether the file has at least one document that could be read."""
         return any(not isinstance(one, Nothing | Malformed) for one in self.contents)
 
     @property
@@ -79,7 +79,7 @@ class File:
 
 
 def newer(path: Path, signature: Signature, known: File | None) -> File:
-    """The file as it is now; or its last good contents, with the problem that it has now."""
+    """Read the file. If it is faulty now, keep its last good contents and add the problem."""
     try:
         contents = contents_of(place_of(path), text_of(path))
     except InputError as error:
@@ -101,7 +101,7 @@ def newer(path: Path, signature: Signature, known: File | None) -> File:
 
 
 def _read_again(path: Path, signature: Signature, known: File | None, defect: Exception) -> File:
-    """The last good contents of a file that met a defect of ours, until it is read again."""
+    """Keep the last good contents of a file that met a defect of ours, and read it again later."""
     tell_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
     pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
     told = f"a defect in kproxy: {type(defect).__name__}; it is read again"
@@ -117,7 +117,7 @@ def _read_again(path: Path, signature: Signature, known: File | None, defect: Ex
 
 
 def _problem(contents: Sequence[Found]) -> str:
-    """Why the contents may not be all that their author wants in force; empty if they may."""
+    """Why the contents may be less than their author wants in force; empty if they are complete."""
     for one in contents:
         match one:
             case Malformed(reason=reason):
@@ -130,6 +130,6 @@ def _problem(contents: Sequence[Found]) -> str:
 
 
 def _missing(contents: Sequence[Found], earlier: Sequence[Held]) -> list[Held]:
-    """The earlier objects that the contents do not have; they may stand in a document that cannot be read."""
+    """The earlier objects that the contents lack. They may be in a document that cannot be read."""
     here = {(KIND_OF[type(one.object)], one.object.key) for one in contents if isinstance(one, Held)}
     return [held for held in earlier if (KIND_OF[type(held.object)], held.object.key) not in here]

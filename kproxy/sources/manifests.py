@@ -1,8 +1,8 @@
 """Objects from files, as `kubectl get -o yaml|json` prints them and people write them.
 
-A file is YAML (any number of documents) or, if it begins with `{` or `[`, JSON (any number of values, one after
-the other). Objects may stand in Lists, also nested or typed ones (`ServiceList`), whose items need not say their
-kind again. What people leave out of a manifest has the default that an API server would write.
+A file is YAML (any number of documents) or, if it begins with `{` or `[`, JSON (any number of values in a row). Objects
+may be in Lists, also nested or typed lists (`ServiceList`), whose items may leave out their kind. Fields that a
+manifest leaves out have the default that an API server would write.
 """
 
 import logging
@@ -27,10 +27,11 @@ _NO_MANIFEST = f"this directory holds no manifest: no file that ends in {', '.jo
 class Manifests:
     """The contents of the files. Every kind has an entry in `objects`.
 
-    `unknown` counts the kinds passed over, and `first_places` says where the first object of each stands.
+    `unknown` counts the objects of each kind that is passed over, and `first_places` has the place of the first one of
+    each.
 
-    `remarks` are on objects that can be used, on near misses of kinds, and on files that hold nothing; `is_nothing` is
-    whether all of them hold nothing.
+    `remarks` concern objects that can be used, kinds that look misspelled, and files without objects. `is_nothing` is
+    true if no file holds an object.
     """
 
     objects: Mapping[Kind, tuple[Object, ...]]
@@ -41,7 +42,7 @@ class Manifests:
     is_nothing: bool = False
 
     def listed(self, kind: Kind) -> Listed:
-        """The list of one kind; what was rejected before its kind was known stands with the Services."""
+        """The list of one kind. Rejections of unknown kind are in the list of Services."""
         known = tuple(Kind)
         rejected = (
             one for one in self.rejections if (one.kind if one.kind in known else Kind.SERVICE) == kind
@@ -49,7 +50,7 @@ class Manifests:
         return Listed(kind, self.objects[kind], tuple(rejected))
 
     def sentences(self) -> list[str]:
-        """Everything but the rejections that a reader should know."""
+        """Everything that a reader should know, except the rejections."""
         passed_over = [
             f"{count} of kind {kind} passed over: they decide no rule; the first is {self.first_places[kind]}"
             for kind, count in sorted(self.unknown.items())
@@ -58,11 +59,11 @@ class Manifests:
 
 
 def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
-    """All objects of the files, of the directories' files, and of `stdin` where it is given.
+    """All objects of the files, of the directories' files, and of `stdin` if it is given.
 
     A directory stands for its *.yaml, *.yml and *.json in name order, without its subdirectories and hidden files. Of
-    two objects of one kind and key the first stands. A document that is neither YAML nor JSON is one rejection, and so
-    is a file of a directory that cannot be read. InputError for a path of `paths` that cannot be read.
+    two objects with one kind and key, the first is used. A document that is neither YAML nor JSON is one rejection, and
+    so is a file of a directory that cannot be read. InputError for a path of `paths` that cannot be read.
     """
     contents = [found for path in paths for found in _contents_of(path)]
     if stdin is not None:
@@ -71,7 +72,7 @@ def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
 
 
 def _contents_of(path: Path) -> list[tuple[Found, ...]]:
-    """Those of the file, or of each file of the directory."""
+    """The contents of the file, or of each file of the directory."""
     if not path.is_dir():
         return [_parsed(place_of(path), text_of(path))]
     files = files_in(path)
@@ -79,7 +80,7 @@ def _contents_of(path: Path) -> list[tuple[Found, ...]]:
 
 
 def _read_beside_others(file: Path) -> tuple[Found, ...]:
-    """One file of a directory, which costs only itself where it cannot be read."""
+    """One file of a directory. If it cannot be read, the other files are not affected."""
     try:
         return _parsed(place_of(file), text_of(file))
     except InputError as unreadable:
@@ -96,7 +97,7 @@ def files_in(directory: Path) -> list[Path]:
 
 
 def _is_manifest(path: Path) -> bool:
-    """Not the hidden files that editors leave beside their own, and nothing that could be read for ever."""
+    """Whether the file is a manifest: not a hidden file of an editor, and not a device that could be read for ever."""
     return path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
@@ -143,7 +144,7 @@ def merged(contents: Iterable[Iterable[Found]]) -> Manifests:
 
 
 def _remark_on(found: Remark | Nothing | NoItems | PassedOver) -> Remark | None:
-    """None for an object of a kind that is none of our business."""
+    """The remark on a text or object; None for an object of a kind that we do not use."""
     match found:
         case Remark():
             return found

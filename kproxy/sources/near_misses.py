@@ -9,17 +9,23 @@ from typing import Any, Final, NamedTuple
 from kproxy.sources.known_fields import FIELDS, Shape
 from kproxy.state.endpoint_facts import SERVICE_NAME_LABEL
 from kproxy.state.objects import Kind
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable, quoted
 
 _MOST_UNKNOWN_FIELDS = 10
-"""So many of one object are told; more would push what is said of other objects off the screen."""
+"""Fields of one object that are reported. More would push the messages about other objects off the screen."""
 
 _LONGEST_NAME = 63
-"""No field, kind or label of Kubernetes is longer, and to compare two names costs the product of their lengths."""
+"""Characters.
+
+No field, kind or label of Kubernetes is longer, and the time to compare two names is the product of their lengths.
+"""
 
 _ALIKE = 0.6
 _ALIKE_KIND = 0.8
-"""How alike two names must be, by difflib, before one is offered for the other; ServiceAccount is no slip."""
+"""How alike two names must be, by difflib, before one is suggested for the other.
+
+ServiceAccount is not a misspelled Service.
+"""
 
 _SHORT_KINDS: Final = {"svc": "Service", "ep": "Endpoints", "eps": "EndpointSlice", "no": "Node", "po": "Pod"}
 _SHORT_GROUPS: Final = frozenset({"core", "apps", "batch", "extensions", "autoscaling", "policy"})
@@ -27,7 +33,7 @@ _RESERVED_ENDS: Final = (".k8s.io", ".kubernetes.io")
 
 
 class _Unknown(NamedTuple):
-    """`path` is that of the struct, and ends with a dot unless it is the object itself."""
+    """`path` is the path of the struct, which ends with a dot unless the struct is the whole object."""
 
     shape: Shape
     path: str
@@ -35,7 +41,7 @@ class _Unknown(NamedTuple):
 
 
 def slips(kind: Kind, data: object) -> Iterator[str]:
-    """A sentence for each field that Kubernetes does not know, with the one that may be meant."""
+    """One sentence for each field that Kubernetes does not know, with the field that may be meant."""
     unknown = _unknown(FIELDS[kind], data, "")
     for one in islice(unknown, _MOST_UNKNOWN_FIELDS):
         meant = _field_meant(kind, one)
@@ -46,7 +52,7 @@ def slips(kind: Kind, data: object) -> Iterator[str]:
 
 
 def label_missed(data: Any) -> str:
-    """The label of a slice that looks like the one that names its Service, which the slice lacks; else empty."""
+    """A label of the slice that looks like a misspelled service-name label; empty if the slice has the right label."""
     metadata = data.get("metadata") if isinstance(data, dict) else None
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if not isinstance(labels, dict) or SERVICE_NAME_LABEL in labels:
@@ -61,13 +67,13 @@ def label_missed(data: Any) -> str:
 
 
 def field_missed(wanted: str, data: object) -> str:
-    """The field of the data that seems to be a slip for the one that is wanted; empty if there is none."""
+    """The field that is `wanted` in another case; empty if there is none."""
     names = [name for name in data if len(name) <= _LONGEST_NAME] if isinstance(data, dict) else []
     return next((name for name in names if name != wanted and name.lower() == wanted.lower()), "")
 
 
 def kind_meant(group: str, kind: str, groups: Mapping[str, str]) -> str:
-    """The kind, or the API group, that may be meant by an object that decides no rule; empty if none is alike.
+    """The kind or the API group that the author of an ignored object may have meant; empty if none is similar.
 
     `groups` holds the API group of each kind that we read.
     """
@@ -80,7 +86,7 @@ def kind_meant(group: str, kind: str, groups: Mapping[str, str]) -> str:
 
 
 def _is_kubernetes(group: str, wanted: str) -> bool:
-    """Whether nobody else may call a group so, or somebody meant the one that is wanted."""
+    """Whether the group belongs to Kubernetes, or looks like the wanted group."""
     return (
         not group
         or group in _SHORT_GROUPS
@@ -105,7 +111,7 @@ def _unknown(shape: Shape, data: object, path: str) -> Iterator[_Unknown]:
 
 
 def _field_meant(kind: Kind, unknown: _Unknown) -> str:
-    """A field of the same struct, else the full path of a field of another one."""
+    """A field of the same struct, otherwise the full path of a field of another struct."""
     if len(unknown.name) > _LONGEST_NAME:
         return ""
     elsewhere = _paths(kind)
@@ -146,4 +152,4 @@ def _hint(meant: str) -> str:
 
 
 def _shown(name: str) -> str:
-    return name if name.isprintable() and name and len(name) <= _LONGEST_NAME else quoted(name)
+    return printable(name, _LONGEST_NAME) if name else quoted(name)

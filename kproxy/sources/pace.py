@@ -1,4 +1,4 @@
-"""How fast the list/watch loops go, and the clock and randomness that they use."""
+"""The times of the list/watch loops, and the clock and random numbers that they use."""
 
 import random
 import threading
@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Times in seconds; the backoff is client-go's: from 0.8 s up to 30 s.
+    """Times in seconds. The backoff is client-go's: from 0.8 s up to 30 s.
 
-    All nodes of a cluster lose a server at the same moment, so their first attempts are spread over `backoff_first_s`:
-    5,000 nodes with four kinds each then come with 5,000 requests a second. What had worked for `healthy_s` fails for
-    the first time; load balancers end silent connections after 20 s or more, and each time is a first one.
-    `idle_s` is how long a watch may be silent before it counts as dead: bookmarks come about once a minute. What we
-    can do without is asked for again after `lacking_s`. With `streams` lists are asked for as such (KEP-3157), and where
-    a server has none, again only after `streams_again_s`: it may be a newer one then. Until its list is complete, a
-    stream may go without a further object for `stream_idle_s`: a server sends what there is without pauses, and then
-    the end. `uniform(low, high)` draws the lifetime of a watch and the pauses of the backoff; `wait(stopping, seconds)`
-    spends such a pause.
+    - `backoff_first_s`: all nodes of a cluster lose a server at the same moment, and their first attempts are spread over
+      this time. 5,000 nodes with four kinds each then send 5,000 requests per second.
+    - `healthy_s`: a failure after a success of this length counts as the first failure. Load balancers end silent
+      connections after 20 s or more, and each of these ends is a first failure.
+    - `idle_s`: how long a watch may be silent until it counts as dead. Bookmarks come about once a minute.
+    - `lacking_s`: the pause until an optional resource is asked for again.
+    - `streams`: whether lists are fetched as streams (KEP-3157). After a server refused a stream, the next stream is tried
+      after `streams_again_s`: the server may be a newer version then.
+    - `stream_idle_s`: how long a stream may send no further object before its list is complete. A server sends all objects
+      without pauses, and then the end.
+    - `uniform(low, high)` draws the lifetime of a watch and the pauses; `wait(stopping, seconds)` spends a pause.
     """
 
     page_size: int = 500

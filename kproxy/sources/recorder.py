@@ -1,4 +1,4 @@
-"""Events on the Node and on Services, posted to the cluster in the background."""
+"""Posts Events on the Node and on Services to the cluster, in the background."""
 
 import json
 import logging
@@ -25,13 +25,13 @@ _PAUSE_S = 1.0
 _TRIES = 3
 _TIMEOUT_S = 10.0
 _LONGEST_NOTE = 1024
-"""The API server's limit (events.k8s.io/v1)."""
+"""Characters, the API server's limit (events.k8s.io/v1)."""
 
 
 class Happening(NamedTuple):
-    """One Event to post. It concerns the object of this `kind` and name, or without one the node.
+    """One Event to post. It concerns the object of this `kind` and name `about`, or the node if `about` is None.
 
-    `kind` and `about` name an object; an Event of a cluster-wide object stands in the namespace `default`.
+    An Event about a cluster-wide object is in the namespace `default`.
     """
 
     reason: str
@@ -43,14 +43,14 @@ class Happening(NamedTuple):
 
 
 _STOP_WITHIN_S = 1.0
-"""An agent that is asked to end is gone within three seconds, whatever the server does."""
+"""Seconds. An agent ends within three seconds after the request to end, whatever the server does."""
 
 
 class EventRecorder:
-    """Posts what it is told, in a thread of its own, from `start` to `stop`; telling it never blocks.
+    """Posts Events in a thread of its own, from `start` to `stop`. `record` never blocks.
 
-    At most one a second, and the same thing about the same object once in five minutes. What cannot be posted is
-    dropped after three tries, and so is what finds 64 others waiting: Events are for people, no rule waits for them.
+    It posts at most one Event per second, and one reason for one object once in five minutes. An Event is dropped after
+    three failed tries, or if 64 others are waiting: Events are for people, and no rule depends on them.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class EventRecorder:
         self._thread.start()
 
     def end(self) -> None:
-        """Post what is still waiting, and no more; returns at once."""
+        """Post the waiting Events, and then no more. Returns at once."""
         if not self._stopping.is_set():
             self._ended_at = time.monotonic()
         self._stopping.set()
@@ -84,12 +84,15 @@ class EventRecorder:
         self._thread.end()
 
     def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
-        """End, and wait for that until so long after it was first asked for."""
+        """Call `end`, and wait for the thread until `within_s` seconds after the first call of `end`."""
         self.end()
         self._thread.join(max(0.0, self._ended_at + within_s - time.monotonic()))
 
     def record(self, happening: Happening) -> bool:
-        """From any thread; returns at once. False if too many others wait, and this one is dropped."""
+        """Queue an Event, from any thread; returns at once.
+
+        False if too many others wait, so that this Event is dropped.
+        """
         try:
             self._waiting.put_nowait(happening)
         except queue.Full:
@@ -101,7 +104,7 @@ class EventRecorder:
         return not self._waiting.empty()
 
     def post_next(self) -> bool:
-        """Wait for what is told next and post it; False if it was the end."""
+        """Wait for the next Event and post it. False at the end."""
         happening = self._waiting.get()
         if happening is None:
             return False
@@ -115,7 +118,7 @@ class EventRecorder:
         while going_on:
             try:
                 going_on = self.post_next()
-            except Exception:  # noqa: BLE001 # a defect costs one Event, and not those after it
+            except Exception:  # noqa: BLE001 # a defect costs one Event, and not the Events after it
                 tell_defect(_log, "a defect in kproxy: an Event is not posted")
 
     def _is_repeated(self, happening: Happening) -> bool:
@@ -165,7 +168,7 @@ class EventRecorder:
             "reportingInstance": f"{_CONTROLLER}-{self._node_name}",
             "action": happening.action,
             "reason": happening.reason,
-            # kube-proxy knows no UIDs either
+            # kube-proxy does not know UIDs either
             "regarding": {**regarding, "name": about.name, "uid": str(about)},
             "note": happening.note[:_LONGEST_NOTE],
             "type": "Warning" if happening.warning else "Normal",

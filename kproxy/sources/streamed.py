@@ -2,9 +2,9 @@
 
     ADDED ADDED ... ADDED BOOKMARK(initial-events-end) | MODIFIED DELETED ... as in any watch
 
-Not every server does so. One that cannot says it in an ERROR event or with a status, and one that does not know
-`sendInitialEvents` refuses the `resourceVersionMatch` beside it, which is not allowed in other watches. One that passes
-over both shows that by an ordinary bookmark, or by silence. The list is asked for in the ordinary way then.
+Some servers cannot do this. They say so in an ERROR event or with a status. A server that does not know
+`sendInitialEvents` refuses `resourceVersionMatch`, which is not allowed in other watches. A server that ignores both
+sends an ordinary bookmark, or nothing. In all these cases an ordinary list is fetched.
 """
 
 import logging
@@ -19,26 +19,28 @@ from kproxy.sources.position import OVERLOADED
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Listed
-from kproxy.state.validate import plain_word
+from kproxy.state.printable import plain_word
 
 _log = logging.getLogger(__name__)
 
 GATE = "KUBE_FEATURE_WatchListClient"
-"""client-go features/envvar.go: this environment variable decides whether lists are asked for as streams."""
+"""client-go features/envvar.go: this environment variable decides whether lists are fetched as streams."""
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-"""As Go's strconv.ParseBool reads them."""
+"""The texts that Go's strconv.ParseBool reads as true and as false."""
 
 MOST_BYTES = 1 << 30
-"""Of events until the list is complete, which is eight times the largest answer to an ordinary list: their objects are
-decoded one by one, so that memory holds only what rules are made of."""
+"""Bytes of events until the list is complete, eight times the largest answer to an ordinary list.
+
+Objects are decoded one by one, so memory holds only the facts that rules need.
+"""
 
 LONGEST_S = 300.0
-"""Until the list is complete: as long as the shortest watch, so that no list is longer than its stream."""
+"""Seconds until the list is complete: the lifetime of the shortest watch, so that no list outlives its stream."""
 
 _MEANS_NO_STREAMS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-"""How servers refuse a query that they do not understand; 422 is what Kubernetes says from 1.19 on."""
+"""The statuses with which servers refuse a query that they do not understand; Kubernetes uses 422 from 1.19 on."""
 
 _NOT_ABOUT_STREAMS = frozenset(
     {
@@ -51,42 +53,47 @@ _NOT_ABOUT_STREAMS = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""An ordinary list would be refused with these as well."""
+"""A server would refuse an ordinary list with these statuses too."""
 
 MOST_FAILURES = 3
-"""Refusals in a row other than for overload, after which an ordinary list is tried: something in between may let lists
-pass and no streams."""
+"""Refusals in a row, other than for overload, after which an ordinary list is tried.
+
+A proxy may let lists pass and no streams.
+"""
 
 _WORDS = ("sendInitialEvents", "a watch stream was requested")
-"""Of Kubernetes' refusals, whatever their status (apimachinery, internalversion/validation; apiserver, cacher)."""
+"""Phrases in Kubernetes' refusals of streams, whatever the status.
+
+Source: apimachinery, internalversion/validation; apiserver, cacher.
+"""
 
 
 class NoStream(ApiFailed):
-    """The server does not give its list as a stream; an ordinary list may succeed."""
+    """The server does not send its list as a stream. An ordinary list may succeed."""
 
 
-def lists_are_streamed(environment: Mapping[str, str], gate: bool | None = None) -> bool:  # a setting
-    """Whether lists are asked for as streams, which is so unless the configuration's feature gate says no.
+def lists_are_streamed(environment: Mapping[str, str], gate: bool | None = None) -> bool:
+    """Whether lists are fetched as streams. They are, unless the configuration's feature gate says no.
 
-    Without a `gate` there, the environment decides, as for other programs with client-go. Source: client-go 1.35.
+    Without a `gate`, the environment decides, as for other programs with client-go. Source: client-go 1.35.
     """
     if gate is not None:
         return gate
     said = environment.get(GATE, "")
     if said and said not in _TRUE | _FALSE:
-        _tell_once(said)
+        _warn_once(said)
     return said not in _FALSE
 
 
 @cache
-def _tell_once(said: str) -> None:
+def _warn_once(said: str) -> None:
     _log.warning("%s=%r is neither true nor false and is ignored; write %s=false", GATE, said, GATE)
 
 
 def says_no_streams(failure: ApiFailed, *, begun: bool) -> bool:
     """Whether the server refused the stream as such, so that an ordinary list is worth a request at once.
 
-    `begun` says that the answer was 200, and the refusal an event in it.
+    `begun` is true if the answer was 200 and the refusal was an event in it.
     """
     if any(words in str(failure) for words in _WORDS):
         return True
@@ -96,12 +103,12 @@ def says_no_streams(failure: ApiFailed, *, begun: bool) -> bool:
 
 
 def is_about_streams(failure: ApiFailed, *, begun: bool) -> bool:
-    """Whether an ordinary list is worth a try the next time: after a stream that broke off, and any odd refusal."""
+    """Whether an ordinary list is worth a try next time: after a stream that broke off, or after an unusual refusal."""
     return failure.status not in _NOT_ABOUT_STREAMS if failure.status else begun
 
 
 class Streams:
-    """Whether the next list is asked for as a stream, after what the server made of those before."""
+    """Decides whether the next list is fetched as a stream, from the results of the streams before."""
 
     def __init__(self, resource: Resource, pace: Pace) -> None:
         self._resource = resource
@@ -114,13 +121,13 @@ class Streams:
         return self._pace.streams and self._pace.clock() >= self._due_at
 
     def succeeded(self) -> None:
-        """There is a list, by a stream or in the ordinary way."""
+        """A list was received, by a stream or in the ordinary way."""
         self._failures = 0
 
     def give_way(self, failure: ApiFailed, *, begun: bool) -> bool:
-        """After this failure of a stream: whether an ordinary list is worth a request at once.
+        """Note this failure of a stream. Returns whether an ordinary list is worth a request at once.
 
-        `begun` says that the answer was 200, and the failure in it.
+        `begun` is true if the answer was 200 and the failure came in it.
         """
         if failure.status and failure.status not in OVERLOADED:
             self._failures += 1
@@ -136,10 +143,10 @@ class Streams:
 
 
 class InitialEvents:
-    """The list at the beginning of a watch, while it comes in.
+    """The list at the beginning of a watch, while it arrives.
 
-    NoStream where it shows that the server does not know such lists, or that this one has no end: for `idle_s` there
-    was no further object, whatever else happened.
+    NoStream if the server does not know such lists, or if the list has no end: no further object came for `idle_s`,
+    whatever else came.
     """
 
     def __init__(self, resource: Resource, clock: Callable[[], float], idle_s: float) -> None:
@@ -152,15 +159,15 @@ class InitialEvents:
         self._bytes = 0
 
     def take(self, encoding: Encoding, frame: bytes, refused: Callable[[Raw], ApiFailed]) -> Meta | None:
-        """The next event; the metadata of the bookmark that ends the list, if it is that.
+        """Take the next event. Returns the metadata of the bookmark that ends the list, None for other events.
 
-        Raises what `refused` makes of an ERROR event. An object that cannot be used costs itself alone.
+        Raises the result of `refused` for an ERROR event. An unusable object affects only itself.
         """
         self._bytes += len(frame)
         now = self._clock()
         if self._bytes > MOST_BYTES or now > min(self._due_at, self._ends_at):
             raise NoStream(
-                f"the stream of {self._resource.name} has no end after {self._bytes >> 20} MB; it is given up"
+                f"the stream of {self._resource.name} has no end after {self._bytes >> 20} MB; it is abandoned"
             )
         try:
             event = encoding.event(frame)
@@ -178,19 +185,19 @@ class InitialEvents:
         return None
 
     def listed(self) -> Listed:
-        """Once the end has come."""
+        """The list, after its end has come."""
         return self._found.listed()
 
     def _end(self, meta: Meta) -> Meta:
         if not meta.ends_initial_events:
-            raise NoStream(f"the server takes the list of {self._resource.name} as a stream for a watch")
+            raise NoStream(f"the server answers the stream of {self._resource.name} as an ordinary watch")
         return meta
 
     def _change(self, encoding: Encoding, event_type: str, raw: Raw) -> None:
         if event_type not in ("ADDED", "MODIFIED", "DELETED"):
             raise Malformed(f"event type {plain_word(event_type)}")
         if event_type != "ADDED":
-            # what happens while the list is on its way
+            # a change while the list was still arriving
             key = encoding.meta(raw).key
             if key is not None:
                 self._found.drop(key)

@@ -1,4 +1,4 @@
-"""One cause told once: all kinds come from one server, and what is wrong with that is wrong for each of them."""
+"""Logs one cause once: all kinds come from one server, and a fault of the server concerns each of them."""
 
 import threading
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from http import HTTPStatus
 from kproxy.errors import ApiFailed
 
 _STILL_FRESH_S = 10.0
-"""As long as a person who reads the log still sees the line; loops that wait longer tell it themselves."""
+"""Seconds in which the reader of the log still sees the line. Loops that wait longer log the cause themselves."""
 
 
 class Told:
-    """The failures that the loops have told last; may be asked from any thread."""
+    """The last failures that the loops logged. Any thread may ask."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -19,7 +19,7 @@ class Told:
         self._told: dict[str, tuple[str, float]] = {}
 
     def is_news(self, teller: str, failure: Exception) -> bool:
-        """Whether no other kind has just told the same; then it counts as told by this one."""
+        """Whether no other kind has just logged this cause. If so, the cause counts as logged by this kind."""
         cause, now = _cause(failure), self._clock()
         with self._lock:
             by, at = self._told.get(cause, (teller, now))
@@ -31,7 +31,10 @@ class Told:
 
 
 def _cause(failure: Exception) -> str:
-    """A refusal that names a kind is the same for each; one by rights (403) or of a kind (404) is about that alone."""
+    """The cause as text.
+
+    A 401 or a server error is one cause for all kinds; other refusals, such as 403 and 404, concern one kind.
+    """
     if isinstance(failure, ApiFailed) and (
         failure.status == HTTPStatus.UNAUTHORIZED or failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     ):

@@ -1,18 +1,18 @@
-"""The event of ours that an event of a watch means."""
+"""Turns a watch event into an event of our own."""
 
 from kproxy.errors import Malformed
 from kproxy.sources.listing import Resource, decoded
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, WatchEvent
 from kproxy.state.events import Changed, Deleted, Event, Refused
-from kproxy.state.validate import plain_word
+from kproxy.state.printable import plain_word
 
 
 def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:
-    """None for a bookmark. `meta` is that of the event's object.
+    """The event that a watch event means; None for a bookmark. `meta` is the metadata of the event's object.
 
-    A bad object costs itself alone. Malformed for an event of another type or about another kind, and for one that
-    cannot be told from others: a new list has what it was about.
+    A bad object affects only itself. Malformed for an event of another type or about another kind, and for an object
+    without a name: a new list then shows the change.
     """
     kind = event.kind or meta.kind
     if event.type != "BOOKMARK" and kind not in ("", resource.kind):
@@ -29,7 +29,7 @@ def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Met
 
 
 def _changed(resource: Resource, found: Changed | Refused | None, meta: Meta) -> Event:
-    """An object that decides no rule any more counts as deleted."""
+    """The event for an added or changed object. An object that no longer decides a rule counts as deleted."""
     if found is not None and (isinstance(found, Changed) or found.rejection.key is not None):
         return found
     if meta.key is None:

@@ -1,20 +1,20 @@
-"""YAML as manifests use it: the values of YAML 1.2's core schema, and nothing that surprises or explodes.
+"""YAML as manifests use it: the values of YAML 1.2's core schema, without surprises and without explosions.
 
-What differs from PyYAML's safe loader, and why:
+The differences from PyYAML's safe loader, with their reasons:
 
 - `no`, `on`, `1:30` and `2024-01-01` are text: only `true` and `false` are booleans.
 - A number with a leading zero is text: 0777 is 777 in YAML 1.2 and 511 in YAML 1.1, so nobody may guess.
-- A key given twice is refused, and so are tags and merge keys (`<<`): no tool of Kubernetes prints them.
+- A repeated key is refused, and so are tags and merge keys (`<<`): no tool of Kubernetes prints them.
 - Aliases work, but all of them together may not repeat more than 100,000 values.
 - Keys are text as in JSON, whatever they look like.
-- A value nested deeper than 100 levels counts as null: no field that anybody uses stands there. Deeper than 10,000, its
-  document is not read.
+- A value nested deeper than 100 levels is null: no field that anybody uses is so deep. A document deeper than 10,000
+  levels is not read.
 
-A fault costs the document that it stands in. Where the parser itself gives up, the text is cut at its document marks
-(`---`, `...`), which no YAML value can hold at the beginning of a line, and each piece is read alone.
+A fault affects only its document. If the parser itself gives up, the text is cut at its document marks (`---`, `...`),
+which no YAML value can have at the beginning of a line, and each piece is read alone.
 
-The parser is libyaml through PyYAML, where PyYAML was built with it; `kproxy.sources.yaml_builder` puts its events
-together.
+The parser is libyaml through PyYAML, if PyYAML was built with it; `kproxy.sources.yaml_builder` builds the data from
+its events.
 """
 
 import re
@@ -30,7 +30,7 @@ from kproxy.sources.yaml_builder import Builder, Document, Unreadable
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _MOST_BYTES = 256 << 20
-"""Ten times what 10,000 Services of 10 endpoints each take; a larger text is some other file."""
+"""Ten times the size of 10,000 Services of 10 endpoints each; a larger text is not a manifest."""
 
 _MARK = re.compile(rb"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _ONLY_DIRECTIVES = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\r?\n|%[^\n]*\n)*")
@@ -40,9 +40,9 @@ _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 
 
 def load_documents(text: bytes) -> list[Document]:
-    """The documents of a YAML stream, of which each must be readable as a whole.
+    """The documents of a YAML stream. InputError, with line and column, for the first fault.
 
-    Documents that hold nothing are left out. InputError, with line and column, for the first fault.
+    Empty documents are left out.
     """
     found = []
     for document in read_documents(text):
@@ -54,9 +54,11 @@ def load_documents(text: bytes) -> list[Document]:
 
 
 def read_documents(text: bytes) -> list[Document | Unreadable]:
-    """The documents of a YAML stream (UTF-8 or UTF-16) in their order; JSON is YAML too, but slower here than as JSON.
+    """The documents of a YAML stream (UTF-8 or UTF-16) in their order.
 
-    Documents that hold nothing are left out. InputError for a text that is too large to be read.
+    JSON is accepted too, but read more slowly than as JSON.
+
+    Empty documents are left out. InputError for a text that is too large.
     """
     if len(text) > _MOST_BYTES:
         raise InputError(f"{len(text) >> 20} MB of YAML are more than {_MOST_BYTES >> 20}; split it up")
@@ -76,14 +78,14 @@ def _parsed(text: bytes, builder: Builder) -> list[Document | Unreadable]:
 
 
 def _as_utf_8(text: bytes) -> bytes:
-    """The text in the encoding in which it can be cut, as far as it is sound."""
+    """The text in UTF-8, in which it can be cut at bytes; bytes that are not valid are replaced."""
     if not text.startswith(_UTF_16):
         return text.removeprefix(_UTF_8_MARK)
     return text.decode("utf-16", errors="replace").encode()
 
 
 def _pieces(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each document as text, with the number of its first line; directives stand with their document."""
+    """The text of each document, with the number of its first line. Directives stay with their document."""
     start, line = 0, 1
     for mark in _MARK.finditer(text):
         ends_here = mark[0] == b"..."
@@ -111,7 +113,7 @@ def _read_alone(text: bytes, line: int) -> list[Document | Unreadable]:
 
 
 def _wrong_character(text: bytes, line: int) -> str:
-    """Where the text holds what no YAML may, and what that is; empty if it does not."""
+    """The place and the name of a character that YAML does not allow; empty if there is none."""
     try:
         whole = text.decode()
     except UnicodeDecodeError as error:
@@ -140,6 +142,6 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: bytes, line: int) -> str:
 
 
 def _begins_with_tab(text: bytes, line: int) -> bool:
-    """Whether a tab stands before the first other character of the line, which is counted from 0."""
+    """Whether a tab is in the indentation of the line. Lines are counted from 0."""
     whole = next(islice(text.splitlines(), line, None), b"")
     return b"\t" in whole[: len(whole) - len(whole.lstrip())]

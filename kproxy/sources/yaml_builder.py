@@ -1,4 +1,4 @@
-"""From the parser's events to the plain data of YAML documents, with the refusals that `kproxy.sources.yaml` promises.
+"""Builds the plain data of YAML documents from the parser's events, and refuses what `kproxy.sources.yaml` refuses.
 
 Nothing here is recursive: a deep document meets a limit, not the end of the stack.
 """
@@ -8,14 +8,18 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _DEEPEST = 100
-"""Real objects are 20 deep at most, and what decodes the data afterwards recurses."""
+"""Levels. Real objects have 20 at most, and the decoder of the data is recursive."""
 _DEEPEST_READ = 10_000
-"""The API server takes no deeper JSON. The time that the parser takes grows with the square: 0.3 s here, 35 s at ten times that."""
+"""Levels.
+
+The API server accepts no deeper JSON. The parser's time grows with the square: 0.3 s for 10,000 levels, 35 s for
+100,000.
+"""
 _MOST_REPEATED = 100_000
-"""Aliases of aliases can make a few hundred bytes fill all memory."""
+"""Values that aliases may repeat. Aliases of aliases can make a few hundred bytes fill the whole memory."""
 
 _CORE: Final[dict[str, object]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -31,9 +35,9 @@ _FLOAT = re.compile(
 
 
 class Document(NamedTuple):
-    """One document of a file: the line on which its first value stands, from 1, and its plain data.
+    """One document of a file: the number of the line of its first value, from 1, and its plain data.
 
-    `cut` says where values stand too deep, and so count as null; it is empty where none do.
+    `cut` says where values are too deep and are therefore null; empty if there are none.
     """
 
     line: int
@@ -42,13 +46,13 @@ class Document(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A document that cannot be read, and why, with line and column."""
+    """A document that cannot be read, and the reason, with line and column."""
 
     reason: str
 
 
 class _Refused(Exception):
-    """An event that its document may not hold; it never leaves this module."""
+    """An event that is not allowed in its document. The exception never leaves this module."""
 
     def __init__(self, event: Any, reason: str) -> None:
         super().__init__(reason)
@@ -57,7 +61,7 @@ class _Refused(Exception):
 
 
 class _Open(NamedTuple):
-    """A collection whose end has not come: what to go on with then, and what an anchor needs to know."""
+    """A collection whose end has not come yet: its parent, and the data for its anchor."""
 
     outer: dict[str, object] | list[object]
     anchor: str | None
@@ -73,7 +77,7 @@ _DEEPER: Final = {
 
 
 class Builder:
-    """Puts documents together from the parser's events, in their order."""
+    """Builds documents from the parser's events, in their order."""
 
     def __init__(self, first_line: int) -> None:
         self.documents: list[Document | Unreadable] = []
@@ -101,7 +105,10 @@ class Builder:
         }
 
     def take(self, event: Any) -> bool:
-        """Whether more events are to come. MarkedYAMLError where a value stands so deep that it is not read on."""
+        """Take one event.
+
+        Returns whether more events follow. MarkedYAMLError for a value that is too deep to read on.
+        """
         kind = type(event)
         if self._too_deep:
             self._too_deep += _DEEPER.get(kind, 0)
@@ -216,7 +223,7 @@ class Builder:
 
 
 def _plain_value(text: str) -> object:
-    """The value of an unquoted scalar in YAML 1.2's core schema; .inf and .nan, which JSON lacks, are text."""
+    """The value of an unquoted scalar in YAML 1.2's core schema. `.inf` and `.nan`, which JSON lacks, are text."""
     if text in _CORE:
         return _CORE[text]
     if text[0] not in _MAYBE_NUMBER:

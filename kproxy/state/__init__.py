@@ -1,1 +1,1 @@
-"""Facts: validated, typed objects, and the store that holds the newest of each."""
+"""Facts: validated, typed objects, and the store that holds the newest version of each object."""

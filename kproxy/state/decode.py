@@ -1,8 +1,8 @@
-"""From the bytes of one object to a fact, or to the field that cannot be used and why.
+"""Decodes the bytes of one object into a fact, or into the field that is unusable and the reason.
 
-Parsing and selecting fields is one step (msgspec, `kproxy.state.wire`); the rules of each kind follow
-in `service_facts`, `endpoint_facts` and `node_facts`. They are those of the API server's validation,
-as far as they matter here, so that a hand-written manifest is held to what a cluster would accept.
+One step parses and selects the fields (msgspec, `kproxy.state.wire`). The rules of each kind follow in `service_facts`,
+`endpoint_facts` and `node_facts`. They are the rules of the API server's validation, so far as they matter here, so a
+manifest that somebody wrote by hand must keep the rules of a cluster.
 """
 
 import re
@@ -52,7 +52,7 @@ _Shape = TypeVar("_Shape")
 
 
 class _Named(msgspec.Struct):
-    """Of any type, because it is asked also of objects that break every rule."""
+    """Name and namespace of any type, because they are also read from objects that break every rule."""
 
     name: Any = ""
     namespace: Any = ""
@@ -68,10 +68,10 @@ _IDENTITY: Final = msgspec.json.Decoder(_Identified)
 def decode(
     kind: Kind, raw: bytes | msgspec.Raw, *, namespace: str = "", flaws: Flaws | None = None
 ) -> Object:
-    """The fact in the JSON bytes of one object; InvalidField names what makes all of it unusable.
+    """The fact in the JSON bytes of one object. InvalidField names the field that makes the whole object unusable.
 
-    `namespace` is where an object stands that names none. `flaws` gains each field that is left out alone. Irrelevant,
-    an InvalidField too, where the object is fine but no rule follows from it.
+    `namespace` is the namespace of an object that names none. `flaws` gains each field that is left out while the rest
+    is used. Irrelevant, which is an InvalidField too, for a correct object from which no rule follows.
     """
     try:
         shape = parse_json(_DECODERS[kind], raw)
@@ -81,7 +81,7 @@ def decode(
 
 
 def convert(kind: Kind, data: object, *, namespace: str = "", flaws: Flaws | None = None) -> Object:
-    """The fact in one object that is already parsed, as YAML is; otherwise as `decode`."""
+    """The fact in one object that is already parsed, for example from YAML; otherwise as `decode`."""
     try:
         shape: Any = msgspec.convert(data, _SHAPES[kind])
     except msgspec.ValidationError as error:
@@ -90,7 +90,7 @@ def convert(kind: Kind, data: object, *, namespace: str = "", flaws: Flaws | Non
 
 
 def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedName | None:
-    """The key of an object, as JSON bytes or already parsed, whatever else is wrong with it; None without one."""
+    """The key of an object, given as JSON bytes or parsed, even if other fields are wrong; None without a key."""
     try:
         if isinstance(thing, (bytes, msgspec.Raw)):
             named = parse_json(_IDENTITY, thing).metadata
@@ -105,9 +105,9 @@ def identify(kind: Kind, thing: object, *, namespace: str = "") -> NamespacedNam
 
 
 def parse_json(decoder: msgspec.json.Decoder[_Shape], raw: bytes | msgspec.Raw) -> _Shape:
-    """The JSON as its decoder's type, however deep it is; all that can be wrong with it is a msgspec.DecodeError.
+    """The JSON as its decoder's type, whatever its depth. Every fault is a msgspec.DecodeError.
 
-    Parts that are nested deeper than anything that we use are left out where the parser gives up on them.
+    If the parser gives up, parts that are deeper than all used fields are left out.
     """
     try:
         try:
@@ -119,14 +119,14 @@ def parse_json(decoder: msgspec.json.Decoder[_Shape], raw: bytes | msgspec.Raw) 
 
 
 def fact_of(kind: Kind, shape: Any, namespace: str = "", flaws: Flaws | None = None) -> Object:
-    """The fact in the struct of `kproxy.state.wire` that is this kind's; otherwise as `decode`."""
+    """The fact in the struct of `kproxy.state.wire` for this kind; otherwise as `decode`."""
     if not shape.metadata.namespace:
         shape.metadata.namespace = namespace
     return _FACTS[kind](shape, [] if flaws is None else flaws)
 
 
 def _as_invalid_field(error: msgspec.DecodeError) -> InvalidField:
-    """Msgspec's sentence with its JSON path, `... - at `$.spec.ports[0].port``, taken apart."""
+    """The field and the reason in a sentence of msgspec, such as `... - at `$.spec.ports[0].port``."""
     text = str(error)
     found = _AT.search(text)
     path, reason = (found["path"], text[: found.start()]) if found else ("", text)

@@ -21,9 +21,10 @@ _MOST_NODES = 16_384
 
 
 def endpoint_slice_fact(shape: wire.EndpointSlice, flaws: Flaws) -> EndpointSlice:
-    """InvalidField where no rule could carry anything of the slice; `flaws` gains each part that is left out alone.
+    """The fact of a slice. `flaws` gains each part that is left out while the rest is used.
 
-    Irrelevant for a slice of no Service that there can be, or without addresses.
+    InvalidField if no rule could use any part of the slice. Irrelevant if the slice names no possible Service, or has
+    no addresses.
     """
     key = key_of(shape.metadata, validate.dns_subdomain)
     service = NamespacedName(key.namespace, _owner(shape.metadata.labels or {}))
@@ -61,7 +62,7 @@ def _usable_endpoints(
     family: Family, shapes: Sequence[wire.Endpoint | Endpoint | None] | None, flaws: Flaws
 ) -> tuple[Endpoint | None, ...]:
     if family is Family.IPV4 and set(map(type, shapes or ())) == _KNOWN:
-        return tuple(cast("Sequence[Endpoint]", shapes))  # a reader knew them all
+        return tuple(cast("Sequence[Endpoint]", shapes))  # the reader has already made facts of all endpoints
     return validate.usable(shapes, "endpoints", partial(endpoint_fact, family), flaws)
 
 
@@ -72,7 +73,7 @@ def _usable_ports(
 
 
 def _port(shape: wire.EndpointPort) -> EndpointPort | None:
-    """None without a name or number, which kube-proxy passes over; an empty name is a name."""
+    """A port; None without a name or number, which kube-proxy ignores. An empty name is a name."""
     if shape.name is None or not shape.port:
         return None
     return EndpointPort(
@@ -83,9 +84,9 @@ def _port(shape: wire.EndpointPort) -> EndpointPort | None:
 
 
 def endpoint_fact(family: Family, shape: wire.Endpoint | Endpoint) -> Endpoint | None:
-    """None without an address. Of several addresses only the first counts: they are interchangeable.
+    """An endpoint; None without an address. Only the first address is used, because all are equivalent.
 
-    A reader that knows the fact already, of an IPv4 address, hands that on.
+    A reader that has already made the fact, with an IPv4 address, passes the fact itself.
     """
     if isinstance(shape, Endpoint):
         if family is not Family.IPV4:
@@ -107,13 +108,13 @@ def endpoint_fact(family: Family, shape: wire.Endpoint | Endpoint) -> Endpoint |
 
 
 def _names(hints: list[wire.Named | None] | None) -> tuple[str, ...]:
-    """Hints are compared with the names of this node and its zone, and never printed: any text will do."""
+    """The names in hints. Any text is allowed: hints are compared with this node and its zone, and never printed."""
     return tuple([_interned(hint.name) for hint in hints if hint and hint.name]) if hints else ()
 
 
 @lru_cache(maxsize=_MOST_NODES)
 def _node_name(name: str | None) -> str:
-    """The same text object for all endpoints of a node; empty for a name that no node can have."""
+    """One text object for all endpoints of a node; empty for a name that no node can have."""
     try:
         return validate.dns_subdomain(name) if name else ""
     except InvalidField:
@@ -122,12 +123,12 @@ def _node_name(name: str | None) -> str:
 
 @lru_cache(maxsize=_MOST_NODES)
 def _interned(name: str) -> str:
-    """The same text object for all endpoints with a hint."""
+    """One text object for all endpoints with a hint."""
     return name
 
 
 def endpoints_fact(shape: wire.Endpoints, flaws: Flaws) -> Endpoints:
-    """Each subset as one slice for each family of its addresses; `flaws` gains each part that is left out alone."""
+    """Each subset as one slice per family of its addresses; `flaws` gains each part that is left out."""
     key = key_of(shape.metadata, validate.dns_label)
     subsets = [_subset(f"subsets[{at}]", subset, flaws) for at, subset in enumerate(shape.subsets or ())]
     return Endpoints(
@@ -146,7 +147,7 @@ _Subset = tuple[tuple[EndpointPort, ...], tuple[Endpoint, ...]]
 
 def _subset(field: str, shape: wire.Subset, flaws: Flaws) -> _Subset:
     for port in filter(None, shape.ports or ()):
-        port.name = port.name or ""  # here, unlike in a slice, an absent name is the empty name
+        port.name = port.name or ""  # an absent name is the empty name here, unlike in a slice
     ready = validate.usable(shape.addresses, f"{field}.addresses", partial(_subset_endpoint, True), flaws)
     not_ready = validate.usable(
         shape.not_ready_addresses, f"{field}.notReadyAddresses", partial(_subset_endpoint, False), flaws
@@ -154,7 +155,7 @@ def _subset(field: str, shape: wire.Subset, flaws: Flaws) -> _Subset:
     return _usable_ports(shape.ports, f"{field}.ports", flaws), (*ready, *not_ready)
 
 
-def _subset_endpoint(ready: bool, shape: wire.EndpointAddress) -> Endpoint:  # partial applies it
+def _subset_endpoint(ready: bool, shape: wire.EndpointAddress) -> Endpoint:  # `partial` applies it
     return Endpoint(
         address=validate.address(shape.ip, "ip"),
         ready=ready,

@@ -1,4 +1,4 @@
-"""What a source tells the store: lists, changes, deletions, and objects that cannot be used."""
+"""The events from a source to the store: lists, changes, deletions, and objects that cannot be used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from kproxy.values import NamespacedName
 
 
 class Cost(StrEnum):
-    """How much of an object, or of a file of them, is left out."""
+    """How much of an object, or of a file of objects, is left out."""
 
     OBJECT = "is left out"
     FIELD = "is used in part"
@@ -20,12 +20,11 @@ class Cost(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An object in quarantine: all of it, one of its fields, or its newest change is left out, and why.
+    """An object in quarantine: the whole object, one field or its newest change is left out, for a reason.
 
-    `place` says where it stands (`web.yaml, document 2, items[0]`, or the API path); `name` is
-    `namespace/name` as far as it could be read; `field` is a Kubernetes field path, `reason`
-    what was found there and what is allowed. `key` is set when the object can be told apart
-    from others.
+    `place` is its place (`web.yaml, document 2, items[0]`, or the API path); `name` is `namespace/name` so far as it
+    could be read; `field` is a Kubernetes field path; `reason` says what was found there and what is allowed. `key` is
+    set if the object has a name.
     """
 
     place: str
@@ -49,7 +48,10 @@ class Rejection:
 
 
 def flawed(place: str, kind: str, key: NamespacedName, flaws: Sequence[InvalidField]) -> Rejection:
-    """The quarantine of an object that is used without some of its fields; the first stands for all."""
+    """The rejection for an object that is used without some of its fields.
+
+    It names the first field, and counts the others.
+    """
     first, more = flaws[0], len(flaws) - 1
     reason = f"{first.reason}; {more} more fields are left out too" if more else first.reason
     return Rejection(place, kind, str(key), first.field, reason, key, Cost.FIELD)
@@ -57,7 +59,10 @@ def flawed(place: str, kind: str, key: NamespacedName, flaws: Sequence[InvalidFi
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The complete list of one kind: whatever is not in it is gone. `rejections` has the flawed objects too."""
+    """The complete list of one kind.
+
+    An object that is not in the list is gone. `rejections` includes the objects used in part.
+    """
 
     kind: Kind
     objects: tuple[Object, ...]
@@ -66,7 +71,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object, new or newer; `rejection` names the fields without which it is used."""
+    """One new or changed object; `rejection` names the fields that are left out."""
 
     object: Object
     rejection: Rejection | None = None
@@ -80,7 +85,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A changed object that cannot be used: its older version stays in use, if there is one."""
+    """A changed object that cannot be used. Its older version stays in use, if there is one."""
 
     kind: Kind
     rejection: Rejection

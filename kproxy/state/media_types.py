@@ -1,4 +1,4 @@
-"""The names of the encodings that we read, for settings: the encodings themselves take time to import."""
+"""The names of the encodings that we read, for settings: the encodings themselves are slow to import."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Msgspec's sentences about values of a wrong type, in plain words."""
+"""Rewrites msgspec's sentences about values of a wrong type in plain words."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ _UNQUOTED: Final = frozenset({"int", "float", "bool"})
 
 
 def in_plain_words(sentence: str) -> str:
-    """The sentence with `Expected `int`, got `str`` as: must be a whole number, and is text."""
+    """The sentence with `Expected `int`, got `str`` rewritten as: must be a whole number, and is text."""
     return _MISMATCH.sub(_told, sentence)
 
 

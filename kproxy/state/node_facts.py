@@ -14,7 +14,7 @@ _ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
 def node_fact(shape: wire.Node, flaws: Flaws) -> Node:
-    """InvalidField for a Node without a usable name; `flaws` gains each other field that is left out alone."""
+    """The fact of a Node. InvalidField for an unusable name; `flaws` gains each other field that is left out."""
     metadata, spec = shape.metadata, shape.spec or wire.NodeSpec()
     zone = (metadata.labels or {}).get(ZONE_LABEL) or ""
     return Node(
@@ -31,7 +31,7 @@ def node_fact(shape: wire.Node, flaws: Flaws) -> Node:
 
 
 def _node_addresses(status: wire.NodeStatus | None, flaws: Flaws) -> tuple[Address, ...]:
-    """Host names are no addresses, and no flaws either."""
+    """The IP addresses. Host names are ignored, and are not flaws."""
     listed = (status.addresses if status else None) or []
     found = validate.usable(listed, "status.addresses", _node_address, flaws)
     return tuple(
@@ -58,7 +58,7 @@ def _pod_cidr(text: str | None) -> Network | None:
 
 
 def pod_fact(shape: wire.Pod, flaws: Flaws) -> Pod:
-    """InvalidField for a Pod without a usable name; `flaws` gains each other field that is left out alone."""
+    """The fact of a Pod. InvalidField for an unusable name; `flaws` gains each other field that is left out."""
     status = shape.status or wire.PodStatus()
     node = shape.spec.node_name if shape.spec else None
     alone = [wire.PodIP(status.pod_ip)] if status.pod_ip else []
@@ -74,7 +74,7 @@ def pod_fact(shape: wire.Pod, flaws: Flaws) -> Pod:
 
 
 def service_cidr_fact(shape: wire.ServiceCIDR, flaws: Flaws) -> ServiceCIDR:
-    """InvalidField for one without a usable name; `flaws` gains each network that is left out alone."""
+    """The fact of a ServiceCIDR. InvalidField for an unusable name; `flaws` gains each network that is left out."""
     cidrs = shape.spec.cidrs if shape.spec else None
     return ServiceCIDR(
         key=NamespacedName("", validate.dns_subdomain(shape.metadata.name, "metadata.name")),

@@ -1,7 +1,7 @@
-"""The facts that decisions rest on: each Kubernetes kind, reduced to the fields that matter.
+"""The facts on which decisions are based: each Kubernetes kind, reduced to the fields that matter.
 
-Everything here has passed validation (`kproxy.state.decode`): names are DNS labels, ports
-are in range, addresses and networks are canonical. Nothing here decides anything.
+All facts have passed validation (`kproxy.state.decode`): names are DNS labels, ports are in range, addresses and
+networks are canonical. This module decides nothing.
 """
 
 from enum import StrEnum
@@ -28,7 +28,7 @@ class ServiceType(StrEnum):
 
 
 class ServicePort(Struct, frozen=True, gc=False):
-    """`node_port` is 0 where the port has none."""
+    """`node_port` is 0 if the port has none."""
 
     name: str
     protocol: Protocol
@@ -39,12 +39,11 @@ class ServicePort(Struct, frozen=True, gc=False):
 class Service(Struct, frozen=True, kw_only=True):
     """One Service.
 
-    `cluster_ips` is empty for a headless Service; it holds at most one address of each family, the
-    primary first. `awaits_cluster_ip` is whether it names none and an API server would assign one.
-    `load_balancer_vips` are the ingress addresses whose ipMode is VIP (the default).
-    `affinity_timeout_s` is None without session affinity. `opt_out_label` is the label by which the
-    Service asks for another proxy (service-proxy-name), or empty; the headless label on a Service
-    with a cluster IP only takes its EndpointSlices away.
+    `cluster_ips` is empty for a headless Service; it has at most one address of each family, the primary first.
+    `awaits_cluster_ip` is true if the object names no cluster IP and an API server would assign one.
+    `load_balancer_vips` are the ingress addresses whose ipMode is VIP (the default). `affinity_timeout_s` is None
+    without session affinity. `opt_out_label` is the label with which the Service asks for another proxy
+    (service-proxy-name), or empty. The headless label on a Service with a cluster IP only hides its EndpointSlices.
     """
 
     key: NamespacedName
@@ -66,7 +65,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, gc=False):
-    """One address behind a Service. `node` is empty where unknown; hints are empty where absent."""
+    """One address behind a Service. `node` is empty if unknown; hints are empty if absent."""
 
     address: Address
     ready: bool = True
@@ -86,9 +85,9 @@ class EndpointPort(Struct, frozen=True, gc=False):
 class EndpointSlice(Struct, frozen=True, kw_only=True):
     """One EndpointSlice, or one subset of an old Endpoints object.
 
-    Ports without a name or number are left out, as kube-proxy leaves them out. `opt_out_label` is
-    the label by which it asks not to be proxied by us (service-proxy-name or headless), or empty.
-    `changed_at` is when a pod or the Service last changed it, as the annotation has it; nothing is checked.
+    Ports without a name or number are left out, as in kube-proxy. `opt_out_label` is the label with which the slice
+    asks not to be used by this proxy (service-proxy-name or headless), or empty. `changed_at` is the time in the
+    annotation about the last change of a pod or the Service; its text is not validated.
     """
 
     key: NamespacedName
@@ -102,7 +101,7 @@ class EndpointSlice(Struct, frozen=True, kw_only=True):
 
 
 class Endpoints(Struct, frozen=True, kw_only=True):
-    """An old Endpoints object, already as slices; used only where its Service has no EndpointSlice."""
+    """An old Endpoints object, converted into slices; used only if its Service has no EndpointSlice."""
 
     key: NamespacedName
     resource_version: str = ""
@@ -110,7 +109,7 @@ class Endpoints(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """`addresses` are the InternalIPs, then the ExternalIPs, in the object's order."""
+    """`addresses` has the InternalIPs, then the ExternalIPs, in the object's order."""
 
     key: NamespacedName
     resource_version: str = ""
@@ -130,7 +129,7 @@ class Pod(Struct, frozen=True, kw_only=True):
 
 
 class ServiceCIDR(Struct, frozen=True, kw_only=True):
-    """Networks that cluster IPs are taken from; a cluster may have several of these objects."""
+    """Networks from which cluster IPs are taken. A cluster may have several of these objects."""
 
     key: NamespacedName
     resource_version: str = ""

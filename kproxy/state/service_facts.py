@@ -7,6 +7,7 @@ from kproxy.errors import InvalidField
 from kproxy.state import validate, wire
 from kproxy.state.metadata import PROXY_NAME_LABEL, key_of, opt_out_label, sorted_pairs
 from kproxy.state.objects import Service, ServicePort, ServiceType
+from kproxy.state.printable import quoted
 from kproxy.state.validate import Flaws, Found, Given
 from kproxy.values import Address, Family, Network, Protocol, family_of
 
@@ -21,9 +22,10 @@ _NOBODY = {Family.IPV4: Network("0.0.0.0/32"), Family.IPV6: Network("::/128")}
 
 
 def service_fact(shape: wire.Service, flaws: Flaws) -> Service:
-    """InvalidField where nothing is left that a rule could carry; `flaws` gains each field that is left out alone.
+    """The fact of a Service. `flaws` gains each field that is left out while the rest is used.
 
-    A field costs no more than itself where kube-proxy would use the rest of the Service.
+    InvalidField if no rule could use the rest. A bad field is left out alone if kube-proxy would use the rest of the
+    Service.
     """
     spec = shape.spec
     kind = validate.optional(spec.type, _type, ServiceType.CLUSTER_IP, flaws)
@@ -52,7 +54,7 @@ def _type(text: str | None) -> ServiceType:
 
 
 def _cluster_ips(spec: wire.ServiceSpec, flaws: Flaws) -> tuple[Address, ...]:
-    """At most one address of each family. InvalidField where there are some and none can be used."""
+    """At most one address of each family. InvalidField if there are addresses and none is usable."""
     if not spec.cluster_ips:
         alone = spec.cluster_ip or ""
         return () if alone in _NO_CLUSTER_IP else (validate.address(alone, "spec.clusterIP"),)
@@ -72,7 +74,7 @@ def _cluster_ips(spec: wire.ServiceSpec, flaws: Flaws) -> tuple[Address, ...]:
 
 
 def _ports(shapes: Iterable[wire.ServicePort | None], flaws: Flaws) -> tuple[ServicePort, ...]:
-    """InvalidField where there are ports and none can be used."""
+    """The ports. InvalidField if there are ports and none is usable."""
     names: set[tuple[str, Protocol]] = set()
     numbers: set[tuple[int, Protocol]] = set()
 
@@ -91,7 +93,7 @@ def _ports(shapes: Iterable[wire.ServicePort | None], flaws: Flaws) -> tuple[Ser
 
 
 def _port(at: int, shape: wire.ServicePort, flaws: Flaws) -> ServicePort:
-    """A node port that is none costs only itself."""
+    """One port. A node port that is out of range is left out alone."""
     return ServicePort(
         validate.dns_label(shape.name, "name") if shape.name else "",
         validate.protocol(shape.protocol, "protocol"),
@@ -107,13 +109,13 @@ def _optional_port(number: int, field: str, flaws: Flaws) -> int:
 def _some_of(
     things: Collection[Given | None], field: str, rule: Callable[[Given], Found], flaws: Flaws
 ) -> tuple[Found, ...]:
-    """Those that can be used; InvalidField, the first reason, where there are things and none can be used."""
+    """The usable things. InvalidField with the first reason if there are things and none is usable."""
     wrong: Flaws = []
     found = validate.usable(things, field, rule, wrong)
     if things and not found:
         raise InvalidField(
             wrong[0].field, wrong[0].reason
-        )  # its traceback leads to `wrong`: no cycle with it
+        )  # the error's traceback leads to `wrong`, so `wrong` must not hold the error
     flaws += wrong
     return found
 
@@ -128,16 +130,16 @@ def _load_balancer_vips(status: wire.ServiceStatus | None, flaws: Flaws) -> tupl
 
 
 def _vip(ingress: wire.Ingress) -> Address | None:
-    """The address, if packets reach the node with it as destination (KEP-1860): ipMode VIP or none."""
+    """The address if packets reach the node with it as destination (KEP-1860): ipMode is VIP or absent."""
     if ingress.ip_mode not in (None, "VIP", "Proxy"):
-        raise InvalidField("ipMode", f"{validate.quoted(ingress.ip_mode)} is not one of VIP, Proxy")
+        raise InvalidField("ipMode", f"{quoted(ingress.ip_mode)} is not one of VIP, Proxy")
     if not ingress.ip or ingress.ip_mode == "Proxy":
         return None
     return validate.address(ingress.ip, "ip")
 
 
 def _source_ranges(texts: Sequence[str | None], flaws: Flaws) -> tuple[Network, ...]:
-    """The ranges that can be read. A family of which one is meant and none can be read is closed, not open."""
+    """The usable ranges. If ranges of a family are given and none is usable, the family is closed, not open."""
     if not texts:
         return ()
     wrong: Flaws = []
@@ -156,14 +158,14 @@ def _source_ranges(texts: Sequence[str | None], flaws: Flaws) -> tuple[Network, 
 
 
 def _is_local(policy: str | None, field: str, flaws: Flaws) -> bool:
-    """Whether a traffic policy is Local; Cluster, as kube-proxy has it, for one that nobody knows."""
+    """Whether a traffic policy is Local. An unknown policy is Cluster, as in kube-proxy."""
     if policy not in (None, "", "Cluster", "Local"):
-        flaws.append(InvalidField(field, f"{validate.quoted(policy)} is not one of Cluster, Local"))
+        flaws.append(InvalidField(field, f"{quoted(policy)} is not one of Cluster, Local"))
     return policy == "Local"
 
 
 def _keeps_external_local(spec: wire.ServiceSpec, kind: ServiceType, flaws: Flaws) -> bool:
-    """Whether externalTrafficPolicy is Local and means something: only for what is reachable from outside."""
+    """Whether externalTrafficPolicy is Local and has an effect: only if the Service is reachable from outside."""
     is_local = _is_local(spec.external_traffic_policy, "spec.externalTrafficPolicy", flaws)
     is_reachable = kind in (ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER) or (
         kind is ServiceType.CLUSTER_IP and bool(spec.external_ips)
@@ -174,7 +176,7 @@ def _keeps_external_local(spec: wire.ServiceSpec, kind: ServiceType, flaws: Flaw
 def _affinity_timeout_s(spec: wire.ServiceSpec, flaws: Flaws) -> int | None:
     affinity = spec.session_affinity
     if affinity not in (None, "", "None", "ClientIP"):
-        reason = f"{validate.quoted(affinity)} is not one of None, ClientIP"
+        reason = f"{quoted(affinity)} is not one of None, ClientIP"
         flaws.append(InvalidField("spec.sessionAffinity", reason))
     if affinity != "ClientIP":
         return None

@@ -1,13 +1,13 @@
-"""JSON without its depths: nobody's parser needs a stack for parts that nobody uses.
+"""Cuts deep parts out of JSON, so that a recursive parser needs little stack.
 
-An API server takes objects whose `metadata.managedFields` are nested thousands of levels deep. A parser that recurses
-gives up on them, and with them on the list in which they stand.
+An API server accepts objects whose `metadata.managedFields` are nested thousands of levels deep. A recursive parser
+refuses them, and the list that contains them.
 """
 
 import re
 
 DEEPEST_LEVEL = 64
-"""The fields that we use stand 10 levels deep in an object, and lists of lists in files put some 20 more around it."""
+"""Levels. The used fields are at most 10 levels deep in an object, and lists of lists in files add about 20."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _OPENING = b"[{"
@@ -15,9 +15,10 @@ _QUOTE = ord('"')
 
 
 def shallow(text: bytes) -> bytes:
-    """The same JSON with null in the place of whatever is nested deeper than `DEEPEST_LEVEL`.
+    """The JSON with null in place of each part that is nested deeper than `DEEPEST_LEVEL`.
 
-    Takes time in proportion to the text, and no stack. Text that is no JSON stays none: what never closes is cut off.
+    The time is proportional to the length of the text, and no stack is needed. Text that is not JSON does not become
+    JSON: a deep part without an end is cut off.
     """
     kept: list[bytes] = []
     level = begin = 0

@@ -1,7 +1,7 @@
-"""The newest fact of each object, and which Services a change touches.
+"""The newest fact of each object, and the Services that a change touches.
 
-The store is the one place where events become state. It never decides what a rule says: it
-answers "what is there now" and "which Services must be looked at again".
+The store is the only place where events become state. It never decides the content of a rule: it answers which objects
+exist now, and which Services must be computed again.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -25,7 +25,7 @@ from kproxy.values import Family, NamespacedName, Network, family_of
 class Store:
     """Every object by kind and key; EndpointSlices also by their Service.
 
-    Not thread-safe: one thread applies events and reads.
+    The store is not thread-safe: one thread applies events and reads.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,12 @@ class Store:
         self._slices_by_service: dict[NamespacedName, dict[str, EndpointSlice]] = {}
         self._rejections: dict[Kind, dict[object, Rejection]] = {kind: {} for kind in Kind}
         self.rejection_changes = 0
-        """Grows whenever `rejections` may have changed, so that nobody need compare thousands of them for nothing."""
+        """Grows whenever `rejections` may have changed, so that nobody must compare thousands of rejections."""
         self._listed: set[Kind] = set()
         self._dirty: set[NamespacedName] = set()
 
     def apply(self, event: Event) -> None:
-        """Take one event in; an object equal to the known one touches nothing."""
+        """Apply one event. An object equal to the known object touches nothing."""
         match event:
             case Changed(object=thing, rejection=flawed):
                 kind = KIND_OF[type(thing)]
@@ -53,25 +53,25 @@ class Store:
                 self._replace(kind, objects, rejections)
 
     def has_listed(self, kinds: Iterable[Kind]) -> bool:
-        """Whether the complete list of each kind has arrived at least once."""
+        """Whether the complete list of each of these kinds has arrived at least once."""
         return self._listed.issuperset(kinds)
 
     def take_dirty(self) -> set[NamespacedName]:
-        """The Services touched since the last call, which this call forgets."""
+        """The Services that were touched since the last call. The call resets them."""
         dirty, self._dirty = self._dirty, set()
         return dirty
 
     @property
     def services(self) -> Mapping[NamespacedName, Service]:
-        return self._objects[Kind.SERVICE]  # type: ignore[return-value] # each kind's dict holds only it
+        return self._objects[Kind.SERVICE]  # type: ignore[return-value] # each kind's dict holds only its own type
 
     @property
     def pods(self) -> Mapping[NamespacedName, Pod]:
-        return self._objects[Kind.POD]  # type: ignore[return-value] # each kind's dict holds only it
+        return self._objects[Kind.POD]  # type: ignore[return-value] # each kind's dict holds only its own type
 
     @property
     def rejections(self) -> list[Rejection]:
-        """Objects of which all, a field or the newest change is left out."""
+        """Objects of which the whole, a field or the newest change is left out."""
         return [rejection for by_name in self._rejections.values() for rejection in by_name.values()]
 
     def node(self, name: str) -> Node | None:
@@ -82,7 +82,7 @@ class Store:
         return [key.name for key in self._objects[Kind.NODE]]
 
     def service_networks(self, family: Family) -> tuple[Network, ...]:
-        """Where cluster IPs of the family are taken from, each network once, in the order of their text."""
+        """The networks from which cluster IPs of the family are taken, each once, sorted by text."""
         found = {
             network
             for each in self._objects[Kind.SERVICE_CIDR].values()
@@ -92,11 +92,11 @@ class Store:
         return tuple(sorted(network for network in found if family_of(network) is family))
 
     def services_of_slices(self) -> Collection[NamespacedName]:
-        """The Services that EndpointSlices and old Endpoints name, whether they are there or not."""
+        """The Services that EndpointSlices and old Endpoints name, whether or not they exist."""
         return self._slices_by_service.keys() | self._objects[Kind.ENDPOINTS].keys()
 
     def slices_of(self, service: NamespacedName) -> tuple[EndpointSlice, ...]:
-        """The Service's EndpointSlices in name order; without any, those of its old Endpoints object."""
+        """The Service's EndpointSlices in name order; if there are none, the slices of its old Endpoints object."""
         slices = self._slices_by_service.get(service)
         if slices:
             return tuple([slices[name] for name in sorted(slices)])
@@ -118,7 +118,7 @@ class Store:
         self._listed.add(kind)
 
     def _beside_the_known(self, kind: Kind, refused: Rejection) -> Rejection:
-        """A refused object keeps the version that is known: that one was right, and nothing better is there."""
+        """A refused object keeps its known version, because that version was right and there is no better one."""
         return replace(refused, cost=Cost.CHANGE) if refused.key in self._objects[kind] else refused
 
     def _note(self, kind: Kind, rejection: Rejection) -> None:

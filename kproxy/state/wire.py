@@ -1,15 +1,18 @@
-"""Objects as they stand on the wire, reduced to the fields we use, before any rule is checked.
+"""Objects as they are on the wire, reduced to the used fields, before any rule is checked.
 
-msgspec skips every other field while it parses. Kubernetes may write null for whatever is absent,
-so lists and structs may be None, and so may the text of a label, which then is empty. So may each thing of a list: a
-dash with nothing behind it is null in YAML.
+msgspec skips all other fields while it parses. Kubernetes may write null for an absent value, so lists and structs may
+be None, and so may the text of a label, which then is empty. Items of lists may be None too: in YAML, a dash without a
+value is null.
 """
 
 from msgspec import Struct, field
 
 
 class _Wire(Struct, rename="camel", gc=False):
-    """A JSON object with Kubernetes' field names. None is part of a cycle, so the garbage collector need not look."""
+    """A JSON object with Kubernetes' field names.
+
+    It is never part of a cycle, so the garbage collector need not check it.
+    """
 
 
 class Metadata(_Wire):

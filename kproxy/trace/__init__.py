@@ -1,1 +1,1 @@
-"""What rules do to a packet, read off their text: kproxy's own rules, kube-proxy's, anybody's."""
+"""The fate of a packet, read from the text of rules: kproxy's own rules, kube-proxy's, or any others."""

@@ -1,4 +1,4 @@
-"""What a walk through anybody's rules begins and ends with: where a packet is at first, and what has become of it."""
+"""The beginning and the end of a walk through rules: where a packet is at first, and its fate."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -11,7 +11,7 @@ _VERDICTS = {Effect.DROP: Verdict.DROPPED, Effect.REJECT: Verdict.REJECTED}
 
 
 class NotUnderstood(KproxyError):
-    """A rule that a packet meets says something whose meaning is not known here; the text names both."""
+    """A packet meets a rule with a word whose meaning is not known here; the text names the rule and the word."""
 
 
 def start_of(packet: Packet, host: Host, remembered: frozenset[str] = frozenset()) -> Position:
@@ -28,7 +28,7 @@ def start_of(packet: Packet, host: Host, remembered: frozenset[str] = frozenset(
 
 
 def fate_of(packet: Packet, effect: Effect, position: Position) -> Fate:
-    """After all rules; `effect` is ACCEPT, DROP or REJECT."""
+    """The fate after all rules; `effect` is ACCEPT, DROP or REJECT."""
     if effect in _VERDICTS:
         return Fate(_VERDICTS[effect])
     arrived = position.destination, position.port
@@ -38,7 +38,7 @@ def fate_of(packet: Packet, effect: Effect, position: Position) -> Fate:
 
 
 def summed(ways: Iterable[tuple[Fate, Fraction]]) -> Fates:
-    """The share of each fate, whichever ways lead there."""
+    """The share of each fate: the sum over all ways that lead to it."""
     fates: Fates = {}
     for fate, share in ways:
         fates[fate] = fates.get(fate, Fraction(0)) + share

@@ -1,4 +1,4 @@
-"""A rule in a form that knows no program: when it holds, and what it then does."""
+"""A rule in a form that belongs to no program: its conditions, and its action if they hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from kproxy.values import Address, Protocol
 
 
 class Position(NamedTuple):
-    """A packet on its way, as a rule meets it. `remembered` are the lists of `recent` that hold its source."""
+    """A packet on its way, as a rule meets it. `remembered` are the lists of `recent` that contain its source."""
 
     protocol: Protocol
     source: Address
@@ -30,7 +30,7 @@ Condition = Callable[[Position], bool]
 
 
 class Effect(Enum):
-    """What a rule does with a packet for which it holds. `NOTHING` lets it go on to the next rule."""
+    """The effect of a rule on a packet for which its conditions hold. `NOTHING` lets it go on to the next rule."""
 
     NOTHING = auto()
     ACCEPT = auto()
@@ -63,8 +63,8 @@ class Action:
 class Rule:
     """`odds` is the share of packets taken at random among those for which every condition holds.
 
-    `destination` is the one address that it asks for, if it asks for one; it is not among the
-    conditions. `not_understood` is the word that nobody here knows the meaning of.
+    `destination` is the one address that the rule matches, if it matches one; it is not among the
+    conditions. `not_understood` is the word whose meaning is not known here.
     """
 
     table: str

@@ -1,8 +1,9 @@
 """The words of a program when the kernel, or the program itself, does not take rules."""
 
 import re
+from typing import TypeGuard
 
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed, ProgramFailed
 
 _NOT_THE_RULES = (
     "another app is currently holding the xtables lock",
@@ -30,12 +31,13 @@ _SHOWN = re.compile(r"^\S+:\d+:\d+(?:-\d+)?: Error: .*\n\s*(.*\S)", re.MULTILINE
 _LONGEST = 400
 
 
-def is_refusal(failed: ProgramFailed) -> bool:
+def is_refusal(failed: OperationFailed) -> TypeGuard[ProgramFailed]:
     """Whether rules may be at fault: iptables names a line then, and nft a place.
 
-    They are not where a program was killed or took too long, nor where the system lacks something.
+    They are not where a program was killed or took too long, where the system lacks something, or where the kernel
+    itself answered.
     """
-    if not failed.is_verdict or not failed.exit_code:
+    if not isinstance(failed, ProgramFailed) or not failed.is_verdict or not failed.exit_code:
         return False
     said = failed.stderr.lower()
     names_place = failed.line or _NFT_ERROR in said

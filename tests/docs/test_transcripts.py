@@ -6,7 +6,14 @@ import pytest
 
 from transcripts import ROOT, replayed
 
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "templates").rglob("*.md")])
+DOCUMENTS = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "templates").rglob("*.md"),
+    ]
+)
 
 
 @pytest.mark.netns

@@ -15,10 +15,14 @@ from kproxy.kernel.netlink.chains import generation, has_table
 from kproxy.kernel.netlink.ipvs import has_interface
 from kproxy.kernel.node import sysctl
 from kproxy.kernel.programs.iptables import Variant
+from kproxy.ruleset.layout import FLAT, TREE, Layout
 from kproxy.values import Family
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from newer_nft import add_table_of_newer_nft, let_nft_crash
 from running import BOUND_S, eventually, running_agent
+from scenarios import REGRESSIONS, Scenario
+from wire import OUTSIDE
+from wire.node import host_of
 
 pytestmark = pytest.mark.netns
 
@@ -47,6 +51,28 @@ def clean_up(*before: str) -> tuple[int, str]:
     command = [*DIES_WITH_ITS_PARENT, *before, sys.executable, "-m", "kproxy", "agent", "--cleanup"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return ended.returncode, ended.stderr
+
+
+def would_remove(*before: str) -> tuple[int, str, str]:
+    """The exit code of a dry run, the parts that it prints, and all that it says besides."""
+    command = [
+        *DIES_WITH_ITS_PARENT,
+        *before,
+        sys.executable,
+        "-m",
+        "kproxy",
+        "agent",
+        "--cleanup",
+        "--dry-run",
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def saved(variant: Variant, family: Family) -> list[str]:
+    """All chains and rules, without counters."""
+    lines = process.run([f"{PROGRAM[family]}-{variant}-save"]).splitlines()
+    return [line.partition(" [")[0] for line in lines if line.startswith((":", "-A"))]
 
 
 def add_chain(variant: Variant, family: Family, chain: str, table: str = "nat") -> None:
@@ -98,6 +124,102 @@ def test_second_cleanup_finds_nothing(variant: Variant) -> None:
     for family in Family:
         add_chain(variant, family, "KUBE-SERVICES")
     assert [(0, False), (0, True)] == [(code, NOTHING in said) for code, said in (clean_up(), clean_up())]
+
+
+FOREIGN = """*filter
+:MINE - [0:0]
+:KUBE-KUBELET-CANARY - [0:0]
+-A INPUT -j MINE
+-A MINE -p 47 -j DROP
+-A FORWARD -p 47 -m comment --comment "looks like -j KUBE-SERVICES" -j DROP
+COMMIT
+*nat
+:CNI-HOSTPORT-SETMARK - [0:0]
+-A OUTPUT -p 47 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.mark.parametrize("variant", Variant)
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("layout", [FLAT, TREE], ids=["flat", "tree"])
+def test_text_of_a_dry_run_removes_what_cleanup_removes(
+    variant: Variant, family: Family, layout: Layout
+) -> None:
+    restore = [f"{PROGRAM[family]}-{variant}-restore", "--noflush"]
+    process.run(restore, stdin=FOREIGN)
+    foreign = saved(variant, family)
+    process.run(restore, stdin=Scenario.load(REGRESSIONS[0]).rules(host_of((OUTSIDE,)), family, layout))
+    before, generation_before = saved(variant, family), generation()
+    assert set(foreign) < set(before)
+    code, text, said = would_remove()
+    assert (0, before, generation_before) == (code, saved(variant, family), generation()), said
+    first, _, rest = text.partition("\n")
+    assert f"# {PROGRAM[family]}-{variant}" == first
+    process.run(restore, stdin=rest)
+    assert NOTHING in clean_up()[1]
+    # the guard has a rule, and stays
+    assert foreign == [line for line in saved(variant, family) if "KUBE-FIREWALL" not in line]
+
+
+def test_dry_run_prints_every_part_that_cleanup_removes() -> None:
+    process.run(["nft", "add table ip kproxy; add table ip6 kube-proxy"])
+    add_chain(Variant.LEGACY, Family.IPV6, "KUBE-SVC-AAAAAAAAAAAAAAAA")
+    add_interface("kube-ipvs0", "10.96.0.10/32")
+    code, text, said = would_remove()
+    assert (0, True, True) == (code, has_table(Family.IPV4, "kproxy"), has_interface()), said
+    assert text == (
+        "# nftables, IPv4\ndelete table ip kproxy\n"
+        "# ip6tables-legacy\n*nat\n:KUBE-SVC-AAAAAAAAAAAAAAAA - [0:0]\n-X KUBE-SVC-AAAAAAAAAAAAAAAA\nCOMMIT\n"
+        "# nftables, IPv6\ndelete table ip6 kube-proxy\n"
+        "# kube-ipvs0\nip link delete dev kube-ipvs0\n"
+    )
+    assert 0 == clean_up()[0]
+    assert (0, "") == would_remove()[:2]
+
+
+@pytest.mark.parametrize("variant", Variant)
+def test_dry_run_shows_a_jump_beside_rules_of_others_at_its_place(variant: Variant) -> None:
+    add_chain(variant, Family.IPV4, "KUBE-SERVICES")
+    program = f"iptables-{variant}"
+    for rule in ("-p 47 -j ACCEPT", "-p 6 -j KUBE-SERVICES", "-p 47 -j ACCEPT", "-p 17 -j KUBE-SERVICES"):
+        process.run([program, "-t", "nat", "-A", "OUTPUT", *rule.split(" ")])
+    _, text, _ = would_remove()
+    jumps = [line for line in text.splitlines() if line.startswith("-D")]
+    by_place = ["-D OUTPUT 4", "-D OUTPUT 2"]
+    by_text = ["-D OUTPUT -p tcp -j KUBE-SERVICES", "-D OUTPUT -p udp -j KUBE-SERVICES"]
+    assert jumps == (by_place if variant is Variant.NFT else by_text)
+
+
+def test_dry_run_says_that_a_chain_may_stay_that_others_use() -> None:
+    add_chain(Variant.NFT, Family.IPV4, "KUBE-MARK-MASQ")
+    process.run(["iptables-nft", "-t", "nat", "-A", "OUTPUT", "-p", "47", "-j", "KUBE-MARK-MASQ"])
+    code, text, _ = would_remove()
+    assert (0, True) == (code, "# KUBE-MARK-MASQ stays if rules of others lead to it\n*nat\n" in text)
+
+
+def test_dry_run_without_a_program_fails_as_cleanup_does() -> None:
+    process.run(["nft", "add table ip kproxy"])
+    add_chain(Variant.NFT, Family.IPV4, "KUBE-SERVICES")
+    code, text, said = would_remove(*WITHOUT_PROGRAMS)
+    assert (3, "# nftables, IPv4\ndelete table ip kproxy\n") == (code, text)
+    assert "iptables-nft is not installed" in said
+    assert has_table(Family.IPV4, "kproxy")
+
+
+def test_dry_run_of_a_clean_node_prints_nothing_and_makes_nothing() -> None:
+    before = generation()
+    code, text, said = would_remove()
+    assert (0, "", before) == (code, text, generation())
+    assert "nothing of kproxy or kube-proxy is there to be removed" in said
+    assert "" == Path("/proc/thread-self/net/ip_tables_names").read_text()
+
+
+def test_dry_run_without_cleanup_is_refused() -> None:
+    command = [sys.executable, "-m", "kproxy", "agent", "--dry-run", "--manifests", "/nowhere"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert 2 == ended.returncode
+    assert "it needs --cleanup" in ended.stderr
 
 
 def test_agent_that_still_runs_is_told_of() -> None:

@@ -220,7 +220,10 @@ def test_flags_that_a_file_makes_void_are_named_and_others_count(tmp_path: Path)
     config.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n")
     document, said = written(tmp_path, f"--config={config}", *VOID, *COUNT)
     for flag in VOID:
-        assert f"kproxy: {flag.partition('=')[0]} is ignored: {config} decides it\n" in said
+        assert (
+            f"kproxy: {flag.partition('=')[0]} is ignored: the configuration file {config} overrides it\n"
+            in said
+        )
     for flag in COUNT:
         assert f"{flag.partition('=')[0]} is ignored" not in said
     assert ("", "x", "0.0.0.0:10256", 2, "json") == (
@@ -258,8 +261,8 @@ def test_what_has_no_effect_is_named(line: str, says: str, tmp_path: Path) -> No
 def test_flags_of_a_cluster_beside_a_directory_of_manifests_are_named(tmp_path: Path) -> None:
     said = written(tmp_path, f"--manifests={tmp_path}", "--kubeconfig=x", "--master=https://192.0.2.1")[1]
     assert [
-        f"--kubeconfig is ignored: --manifests {tmp_path} is read instead of a cluster",
-        f"--master is ignored: --manifests {tmp_path} is read instead of a cluster",
+        f"--kubeconfig is ignored: --manifests {tmp_path} replaces the cluster",
+        f"--master is ignored: --manifests {tmp_path} replaces the cluster",
     ] == re.findall("--.* is ignored: .*", said)
 
 
@@ -400,7 +403,9 @@ def test_cleanup_removes_the_chains_of_mode_ipvs_though_that_cannot_be_run(
         assert 2 == running.wait(timeout=BOUND_S)
     with running_agent(*flags, "--cleanup", log=log, named=False) as running:
         assert 0 == running.wait(timeout=BOUND_S)
-    assert "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup goes on" in log.read_text()
+    assert (
+        "'ipvs' is not a mode of kproxy; write iptables or nftables; --cleanup continues" in log.read_text()
+    )
     assert "KUBE-" not in ruleset("iptables-nft")
 
 

@@ -187,7 +187,9 @@ def test_watch_that_ends_before_its_time_goes_on_after_a_pause_on_a_new_connecti
     loop.stop()
     loop.join(BOUND_S)
     (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert "services: the server ends the watch before its time; what is known stays in force" in warning
+    assert (
+        "services: the server ends the watch before its time; the last known state stays in force" in warning
+    )
     assert 2 == len(made)
     assert 1 == len(requests(api, "list"))
 

@@ -126,7 +126,7 @@ def test_directory_that_vanishes_keeps_its_rules_and_one_that_is_withdrawn_does_
     with running_agent("--manifests", str(manifests), *flags, log=log):
         eventually(said("IPv6: synced", log), "the first sync", log)
         shutil.move(manifests, manifests.with_name("aside"))
-        eventually(said("what is known stays in force", log), "it is told", log)
+        eventually(said("the last known state stays in force", log), "it is told", log)
         assert "10.96.0.10" in addresses_in(rules())
         shutil.move(manifests.with_name("aside"), manifests)
         (manifests / "web.yaml").write_text("kind: List\nitems: []\n")

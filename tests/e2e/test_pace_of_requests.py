@@ -42,7 +42,7 @@ def test_lists_wait_for_their_turn_and_sigterm_for_none(
 ) -> None:
     log = tmp_path / "log"
     with running_agent(*slow, log=log) as running:
-        eventually(lambda: log.read_text().count("as --kube-api-qps asks for") >= 2, "two must wait", log)
+        eventually(lambda: log.read_text().count("because of --kube-api-qps") >= 2, "two must wait", log)
         time.sleep(1.0)
         assert 1 == sum(each.verb in ("list", "create") for each in api.requests)
         running.send_signal(signal.SIGTERM)

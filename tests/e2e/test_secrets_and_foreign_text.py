@@ -401,6 +401,6 @@ def test_hostile_name_of_a_node_is_refused_before_it_is_used(where: str, tmp_pat
         with running_agent(manifests, *flags, log=log, named=False, before=before) as running:
             assert 2 == running.wait(20)
     said = log.read_text()
-    assert "is no DNS subdomain" in said
+    assert "is not a DNS subdomain" in said
     assert all(line.isprintable() for line in said.removesuffix("\n").split("\n"))
     assert 1 == said.count("\n")

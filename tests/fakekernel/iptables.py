@@ -4,6 +4,7 @@ A COMMIT takes effect as a whole or not at all, as in the kernel. What is refuse
 is that of iptables 1.8.9; tests/netns/test_fake_iptables.py holds it against the real programs.
 """
 
+import errno
 import hashlib
 import re
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from fakekernel.faults import Died, Faults, Refused, TooLong, Unreadable
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.programs.iptables import Variant, missing_of
 from kproxy.ruleset.chain import BUILT_IN, Chain
 from kproxy.ruleset.iptables.chains import TABLES, Ruleset
@@ -19,6 +20,9 @@ from kproxy.values import Family
 
 _NO_RULE, _BAD_PARAMETER, _REFUSED_BY_KERNEL = 1, 2, 4
 """Exit codes."""
+
+_BY_PROGRAM = ("jumps", "saved", "texts")
+"""Reads that a program makes; all others go by netlink."""
 
 _TARGET = re.compile(r" -j (KUBE-\S+)")
 
@@ -95,12 +99,14 @@ class FakeKernel:
 
     @contextmanager
     def reading(self, of: str) -> Iterator[None]:
-        """Around a read; ProgramFailed if it fails."""
+        """Around a read by netlink, or by a program; the error of the one or the other if it fails."""
         try:
             with self.faults.reading(of):
                 yield
         except Unreadable as failed:
-            raise ProgramFailed(f"the read of {of}", None, "there was no answer") from failed
+            if of in _BY_PROGRAM:
+                raise ProgramFailed(f"the read of {of}", None, "there was no answer") from failed
+            raise KernelRefused(of, errno.EINTR, "there was no answer") from failed
 
 
 class FakeIptables:

@@ -1,5 +1,6 @@
 """The table of nftables mode in memory, with the calls and answers of `kproxy.kernel.programs.nft.NftTable`."""
 
+import errno
 import hashlib
 import signal
 import sys
@@ -8,11 +9,12 @@ from contextlib import contextmanager
 
 from fakekernel.faults import Died, Faults, Refused, TooLong, Unreadable
 from fakekernel.nftruleset import Chain, NotTaken, Ruleset, Table
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Block
-from kproxy.transaction.nftables.run import ElementCommand, Run, apart
+from kproxy.transaction.nftables.elements import ElementCommand, apart
+from kproxy.transaction.nftables.run import Run
 from kproxy.values import Family
 
 _WRITE, _CHECK = "nft -f -", "nft --check -f -"
@@ -77,7 +79,7 @@ class FakeTable:
         self.commits += 1
 
     def generation(self) -> int:
-        with self._reading("generation", "the kernel's answer to NFT_MSG_GETGEN"):
+        with self._reading("generation", "the commit count of nftables"):
             return self._faults.commits.value
 
     def blocks(self) -> list[Block]:
@@ -120,7 +122,7 @@ class FakeTable:
                 for key in keys:
                     del holder.elements[key]
         except (Refused, Died, TooLong) as failed:
-            raise ProgramFailed("the netlink batch that forgets clients", None, str(failed)) from failed
+            raise KernelRefused("to forget clients", errno.ENOMEM, str(failed)) from failed
         return True
 
     def let_packets_pass(self) -> None:
@@ -171,14 +173,14 @@ class FakeTable:
             raise ProgramFailed(program, -signal.SIGKILL, "", signal="SIGKILL") from died
 
     @contextmanager
-    def _reading(self, of: str, what: str = "the netlink dump of our table") -> Iterator[None]:
+    def _reading(self, of: str, what: str = "the list of our table") -> Iterator[None]:
         try:
             with self._faults.reading(of):
                 if of != "generation":
                     self.reads.append(of)
                 yield
         except Unreadable as unreadable:
-            raise ProgramFailed(what, None, str(unreadable)) from unreadable
+            raise KernelRefused(what, errno.EINTR, str(unreadable)) from unreadable
 
 
 def _digest(chain: Chain | None) -> bytes:

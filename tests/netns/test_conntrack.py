@@ -10,7 +10,7 @@ from conntracked import TCP, Seen, put_flows
 from facts import NODE, a_node, a_service, a_slice, an_endpoint
 from kproxy import process
 from kproxy.agent.observers import udp_flows as flows
-from kproxy.agent.observers.observer import Outcome
+from kproxy.agent.observers.observer import SyncOutcome
 from kproxy.agent.observers.udp_flows import FlowCleaner
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import KproxyError
@@ -71,7 +71,7 @@ class Cleaner:
             self._store.apply(event)
         view = view_node(NODE, a_node(), (), Settings(), self.family)
         report = SyncReport(1, 0, 0, 0, 0.0, 0.0)
-        outcome = Outcome(view, report if succeeded else None, verified=True)
+        outcome = SyncOutcome(view, report if succeeded else None, verified=True)
         self._cleaner.synced(self._store, self._store.take_dirty(), {self.family: outcome})
 
 

@@ -11,28 +11,23 @@ from hypothesis import strategies as st
 from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
 from fakekernel.nftables import FakeNamespace, FakeTable
 from kproxy import process
-from kproxy.errors import ProgramFailed
+from kproxy.errors import OperationFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import NftTable
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
+from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.transaction import (
-    REFERENCE_TABLE,
-    TableTransaction,
-    change,
-    endpoint_chains,
-    install,
-    reference_table,
-    refill,
-    replace_all,
-)
+from kproxy.transaction.nftables.transaction import Transaction
+from kproxy.transaction.nftables.whole import install, refill, replace_all
 from kproxy.transaction.refusal import is_refusal
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
 from namespaces import fresh_namespace, inside
@@ -129,16 +124,14 @@ def _verdict(call: Callable[[], None]) -> tuple[str, str]:
     """What the answer of a kernel means, and its words."""
     try:
         call()
-    except ProgramFailed as failed:
+    except OperationFailed as failed:
         kind = "a Service may be at fault" if is_refusal(failed) else "no Service is at fault"
-        return kind, failed.stderr
+        return kind, failed.said
     return "", ""
 
 
-def runs_of(transaction: TableTransaction) -> list[Run]:
-    return [
-        run for run in (transaction.first, transaction.main, transaction.opening, transaction.last) if run
-    ]
+def runs_of(transaction: Transaction) -> list[Run]:
+    return list(transaction.runs)
 
 
 class Cluster:
@@ -323,7 +316,7 @@ def test_chain_that_picks_is_compared_with_its_model_alike(filled: Pair, cluster
     for harm in ("", "insert rule ip kproxy pick-2 drop"):
         if harm:
             filled.harm(harm)
-        made, gone = reference_table(Family.IPV4, chains, cluster.table.blocks)
+        made, gone = reference_table(Family.IPV4, {*chains}, cluster.table.blocks)
         assert filled.apply(made)
         equal = filled.expressions_are_equal(chains)
         assert {chain: not (harm and chain.name == "pick-2") for chain in chains} == equal

@@ -22,15 +22,16 @@ from kproxy.kernel.programs.nft_version import nft_version
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
+from kproxy.ruleset.nftables.table import Element, Numbered, Role, Target, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.transaction.nftables.elements import ElementCommand
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.whole import is_kept, replace_all
+from kproxy.transaction.nftables.whole import replace_all
 from kproxy.values import Address, Family, Network, Protocol
 from namespaces import fresh_namespace, inside
+from nft_elements import a_key, a_value, an_element
 from nftlisting import listing
 from scenarios import RENDER
 
@@ -76,9 +77,9 @@ TABLES = {family: a_table(family) for family in Family}
 ELEMENTS = {family: tuple(table.elements()) for family, table in TABLES.items()}
 FRESH = {family: replace_all(family, TABLES[family].blocks, ELEMENTS[family]).runs[0] for family in Family}
 FORMS = {
-    block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", text)[0]
-    for block, text in TABLES[Family.IPV4].blocks.items()
-    if not block.is_chain and not is_kept(block)
+    block.name: re.findall(r"typeof (.+?)(?: : (.+))?\n", body.text)[0]
+    for block, body in TABLES[Family.IPV4].blocks.items()
+    if not block.is_chain and body.role is not Role.CLIENTS
 }
 """Of what the keys and values in each set or map are made."""
 
@@ -95,13 +96,13 @@ def commands(draw: st.DrawFn, family: Family) -> ElementCommand:
     holder = draw(st.sampled_from(sorted(FORMS)))
     key, value = FORMS[holder]
     there = [each for each in ELEMENTS[family] if each.holder == holder]
-    new = st.builds(Element, st.just(holder), texts(family, key), texts(family, value))
+    new = st.builds(an_element, st.just(holder), texts(family, key), texts(family, value))
     old = st.sampled_from(there) if there else new
     elements = draw(
         st.lists(new | new | old if verb == "create" else old | old | new, min_size=1, max_size=2)
     )
     if verb == "delete":
-        elements = [each._replace(value="") for each in elements]
+        elements = [each._replace(value=None) for each in elements]
     return ElementCommand(verb, family, holder, tuple(elements))
 
 
@@ -199,7 +200,7 @@ def one_by_one(sent: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes, 
 
 @pytest.mark.parametrize("family", Family)
 def test_messages_are_those_that_nft_sends(by_nft: str, family: Family) -> None:
-    drop = Element("unserved-nodeports", "sctp . 1", "drop")
+    drop = an_element("unserved-nodeports", "sctp . 1", "drop")
     added = [ElementCommand("create", family, each.holder, (each,)) for each in (*ELEMENTS[family], drop)]
     deleted = [
         each._replace(verb="delete", elements=(Element(each.holder, element.key),))
@@ -226,7 +227,9 @@ def test_numbered_elements_are_sent_as_each_of_them_would_be(family: Family) -> 
     contents = [
         *TABLES[family].contents(),
         Numbered(
-            "endpoints-200", f"{ADDRESSES[family][0]} . sctp . 1", 200 * (f"{ADDRESSES[family][2]} . 2",)
+            "endpoints-200",
+            a_key(f"{ADDRESSES[family][0]} . sctp . 1"),
+            200 * (Target(Address(ADDRESSES[family][2]), 2),),
         ),
     ]
     together, apart = (
@@ -244,7 +247,7 @@ def test_numbered_elements_are_sent_as_each_of_them_would_be(family: Family) -> 
 @pytest.mark.parametrize("family", Family)
 def test_old_nft_can_list_the_table_whichever_nft_wrote_it(by_nft: str, family: Family) -> None:
     """A set or map declared by `type` gets from nft 1.1.2 on what nft up to 1.1.1 crashes over."""
-    declared = {block: text for block, text in TABLES[family].blocks.items() if not block.is_chain}
+    declared = {block: body.text for block, body in TABLES[family].blocks.items() if not block.is_chain}
     assert [] == [block for block, text in declared.items() if not text.startswith("\ttypeof ")]
     with inside(by_nft):
         NftTable(family).apply(FRESH[family])
@@ -270,7 +273,7 @@ LONG = f"external/{'n' * 63}/{'s' * 63}/sctp/{'p' * 15}"
 
 def many(family: Family, count: int) -> Run:
     elements = tuple(
-        Element("service-ips", f"{ADDRESSES[family][0]} . udp . {number}", f"goto {LONG}")
+        an_element("service-ips", f"{ADDRESSES[family][0]} . udp . {number}", f"goto {LONG}")
         for number in range(1, count + 1)
     )
     command = ElementCommand("create", family, "service-ips", elements)
@@ -301,13 +304,13 @@ def test_what_one_batch_cannot_hold_is_left_to_nft(
 def replaced(family: Family, number: int) -> tuple[Element, Element]:
     """An endpoint and one for it."""
     old = next(each for each in ELEMENTS[family] if each.holder == "endpoints-2")
-    return old, old._replace(value=f"{ADDRESSES[family][number]} . {number}")
+    return old, old._replace(value=a_value(f"{ADDRESSES[family][number]} . {number}"))
 
 
 def a_change(family: Family, number: int = 1) -> Run:
     old, new = replaced(family, number)
     batch = (
-        ElementCommand("delete", family, old.holder, (old._replace(value=""),)),
+        ElementCommand("delete", family, old.holder, (old._replace(value=None),)),
         ElementCommand("create", family, old.holder, (new,)),
     )
     return Run(text_of(batch).text, batch)
@@ -345,7 +348,7 @@ def test_refusals_change_nothing_and_are_of_their_own_batch(
 ) -> None:
     """So many that the kernel cannot deliver them are no consent, and none is taken for one of the next batch."""
     family = Family.IPV4
-    lost = ElementCommand("delete", family, "service-ips", (Element("service-ips", "1.2.3.4 . tcp . 1"),))
+    lost = ElementCommand("delete", family, "service-ips", (an_element("service-ips", "1.2.3.4 . tcp . 1"),))
     with inside(by_netlink):
         table = CountingTable(family)
         before = table.generation()
@@ -358,7 +361,7 @@ def test_refusals_change_nothing_and_are_of_their_own_batch(
 
 @pytest.mark.parametrize(
     "element",
-    [Element("service-ips", "10.96.0.10 . tcp . 70000", "drop"), Element("cluster-ips", "10.96.0.256")],
+    [an_element("service-ips", "10.96.0.10 . tcp . 70000", "drop"), an_element("cluster-ips", "10.96.0.256")],
 )
 def test_what_is_no_element_is_refused_by_nft(by_netlink: str, element: Element) -> None:
     command = ElementCommand("create", Family.IPV4, element.holder, (element,))

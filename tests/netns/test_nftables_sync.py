@@ -33,11 +33,11 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import Block
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import KIND_OF, Endpoint, Kind, ServicePort, ServiceType
 from kproxy.state.store import Store
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE
 from kproxy.transaction.nftables.run import Run
 from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, Network, Protocol
@@ -828,6 +828,40 @@ def test_service_that_a_template_fails_keeps_its_rules_and_costs_no_other(
     report = node.sync()
     assert (None, ()) == (report.error, report.quarantined)
     assert ["10.96.0.10", "10.96.0.11", "10.96.0.12"] == node.holds()
+
+
+def test_blocks_that_a_template_adds_are_written_kept_and_removed_with_ours(
+    kernel: None, tmp_path: Path
+) -> None:
+    """A hook chain, one that only jumps on, one that asks our maps, one that drops, and a set with intervals."""
+    ours = Path(__file__).resolve().parents[2] / "templates" / "nftables" / "node.j2"
+    (tmp_path / "nftables").mkdir()
+    template = tmp_path / "nftables" / "node.j2"
+    added = (
+        "chain mine-hook {\n\ttype filter hook input priority 5; policy accept;\n\tjump mine-on\n}\n"
+        "chain mine-on {\n\tip saddr @mine-set jump mine-drop\n\tjump mine-asks\n}\n"
+        "chain mine-asks {\n\tip daddr . meta l4proto . th dport vmap @unserved-ips\n}\n"
+        "chain mine-drop {\n\tdrop\n}\n"
+        "set mine-set {\n\ttypeof ip saddr\n\tflags interval\n}\n"
+    )
+    names = ["mine-hook", "mine-on", "mine-asks", "mine-drop", "mine-set"]
+    template.write_text(ours.read_text() + added)
+
+    def there() -> list[str]:
+        listed = nft("list", "table", "ip", "kproxy")
+        return [name for name in names if f" {name} {{" in listed]
+
+    nft("flush", "ruleset")
+    node = Node(rule_templates(tmp_path))
+    assert (None, names) == (node.sync().error, there())
+    node.endpoints("web", *(an_endpoint(f"10.128.1.{number}") for number in range(3)))
+    assert (None, names) == (node.sync().error, there())
+    node.restart()
+    assert (None, names) == (node.sync().error, there())
+    node.render = RENDER
+    node.restart()
+    assert (None, []) == (node.sync().error, there())
+    assert ["10.96.0.10", "10.96.0.11"] == node.holds()
 
 
 def test_shared_chain_that_cannot_be_rendered_costs_only_those_that_need_it(

@@ -14,7 +14,7 @@ from kproxy.errors import ApiFailed
 from kproxy.model.settings import Settings
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances
-from kproxy.ruleset.iptables.contributions import DISPATCH
+from kproxy.ruleset.iptables.chains import DISPATCH
 from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from kproxy import threads
-from kproxy.agent import daemon
+from kproxy.agent import source
 from kproxy.cli.main import main
 from kproxy.ruleset import layout
 from kproxy.sources.pace import Pace
@@ -20,7 +20,7 @@ _STEADY_S = 0.5
 """A step takes a second or some: hunger at one is not in a row with hunger at the one before."""
 
 if __name__ == "__main__":
-    daemon.Pace = _QUICK  # type: ignore[attr-defined, assignment] # the agent's own pace is that of thousands of nodes
+    source.Pace = _QUICK  # type: ignore[attr-defined, assignment] # the agent's own pace is that of thousands of nodes
     threads._STEADY_S = _STEADY_S  # noqa: SLF001
     layout.LAYOUTS.update(LAYOUTS)
     if hunger.VARIABLE in os.environ:  # the state machine's agents, and no others

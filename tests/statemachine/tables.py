@@ -11,8 +11,8 @@ from kproxy.model.node import view_node
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
+from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE
-from kproxy.transaction.nftables.endpoint_chains import REFERENCE_TABLE
 from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Family
 from namespaces import inside

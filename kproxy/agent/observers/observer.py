@@ -1,4 +1,4 @@
-"""What goes along with the syncs: health, metrics, health-check node ports, conntrack."""
+"""The interface of an observer: what it is told about events and syncs."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,12 +15,12 @@ from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
 
-_Follower = TypeVar("_Follower", bound="Observer")
+_Observer = TypeVar("_Observer", bound="Observer")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one family's sync ended; no `report` where an error other than a failed program ended it."""
+class SyncOutcome:
+    """How one family's sync ended; no `report` where another error than an OperationFailed ended it."""
 
     node: NodeView
     report: SyncReport | None
@@ -32,24 +32,24 @@ class Outcome:
 
 
 class Observer:
-    """Is told, in the agent's thread, what happens there; must return at once. Does nothing about what it leaves out."""
+    """Is told of events and syncs, in the agent's thread; must return at once. A method that is left out does nothing."""
 
-    def took(self, event: Event) -> None:
+    def stored(self, event: Event) -> None:
         """The store has taken this event in."""
 
-    def missed(self, event: Event) -> None:
-        """The store could not take this event in, however often that was tried: a defect."""
+    def lost(self, event: Event) -> None:
+        """The store could not take this event in, however often the loop tried: a defect in kproxy."""
 
     def syncing(self) -> None:
         """A sync of every family begins."""
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
-        """It is over; `dirty` are the Services that changed since the one before."""
+        """The sync is over; `dirty` are the Services that changed since the sync before."""
 
 
-def tell_all(observers: Iterable[_Follower], tell: Callable[[_Follower], None]) -> None:
+def tell_all(observers: Iterable[_Observer], tell: Callable[[_Observer], None]) -> None:
     """Tell each one; a defect in one of them must not leave the rules stale."""
     for observer in observers:
         try:

@@ -9,10 +9,10 @@ from http import HTTPStatus
 
 from prometheus_client import generate_latest
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.metrics.client_metrics import ClientMetrics
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, Series
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.agent.proxy import SyncReport
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import KIND_OF, EndpointSlice, Kind
@@ -60,7 +60,7 @@ class Metrics(Observer):
     def lacks_local_endpoints(self, family: Family, policy: str, ports: int) -> None:
         self.series.without_local_endpoints.labels(family, policy).set(ports)
 
-    def took(self, event: Event) -> None:
+    def stored(self, event: Event) -> None:
         kind, count = _changes(event)
         if kind in self.series.changes:
             self._pending[kind] += count
@@ -77,7 +77,7 @@ class Metrics(Observer):
                 pass
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         del store, dirty
         for family, outcome in outcomes.items():
@@ -87,7 +87,7 @@ class Metrics(Observer):
             for gauge in self.series.pending.values():
                 gauge.set(0)
 
-    def _count_sync(self, family: Family, outcome: Outcome) -> None:
+    def _count_sync(self, family: Family, outcome: SyncOutcome) -> None:
         series, report = self.series, outcome.report
         if report is not None:
             self._count_report(family, report, verified=outcome.verified)
@@ -121,7 +121,7 @@ class Metrics(Observer):
 
 
 def _epoch(text: str) -> float:
-    """Seconds since the epoch; 0 for what is no time, which is only a measure lost."""
+    """Seconds since the epoch; 0 for text that is no time: then one measurement is missing."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
@@ -129,7 +129,7 @@ def _epoch(text: str) -> float:
 
 
 def _changes(event: Event) -> tuple[Kind, int]:
-    """Of which kind, and how many; a list counts each of its objects."""
+    """The kind and the number of changes in an event; a list counts each of its objects."""
     match event:
         case Changed(object=thing):
             return KIND_OF[type(thing)], 1

@@ -1,1 +1,1 @@
-"""Tokens, client certificates, plugins and headers that say who we are, as client-go sends them."""
+"""Our credentials as client-go sends them: tokens, client certificates, plugins and headers."""

@@ -1,4 +1,7 @@
-"""Credentials that outlive a connection: each connection is made of a configuration that was read anew."""
+"""Credentials that live longer than a connection.
+
+Each new connection reads the configuration again and finds them here.
+"""
 
 import logging
 import threading
@@ -6,24 +9,24 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
+from kproxy.state.printable import one_line
 
 _log = logging.getLogger(__name__)
 
 _MOST_KEPT = 16
-"""An agent uses one configuration. Another one takes its place only when a file is edited, so a few are enough."""
+"""Values. An agent uses one configuration, and a new one replaces it only when a file is edited."""
 
 _LONGEST_FILE_BYTES = 1 << 20
-"""Go's servers read no longer headers than 1 MiB, and no chain of certificates comes near it."""
+"""Go's servers accept no headers longer than 1 MiB, and a chain of certificates is much shorter."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 class Kept(Generic[Key, Value]):
-    """One value for each key, made when it is first asked for; of too many, those not asked for lately are forgotten."""
+    """One value for each key, made at the first request for it. The least recently used values are dropped."""
 
     def __init__(self, make: Callable[[Key], Value]) -> None:
         self._make = make
@@ -31,7 +34,7 @@ class Kept(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def of(self, key: Key) -> Value:
-        """The same value for equal keys, in all threads."""
+        """The value for this key. Equal keys get one value, in all threads."""
         with self._lock:
             value = self._values.pop(key) if key in self._values else self._make(key)
             self._values[key] = value
@@ -41,41 +44,41 @@ class Kept(Generic[Key, Value]):
 
 
 class Renewed(Generic[Value]):
-    """The newest good reading of files that others replace: while that fails, the one before it stays in use."""
+    """The last good value that was read from files which others replace. It stays in use while reading fails."""
 
     def __init__(self) -> None:
         self._value: Value | None = None
-        self._told = ""
+        self._reported = ""
         self._lock = threading.Lock()
 
     def newest(self, read: Callable[[Value | None], Value]) -> Value:
-        """`read` gets the one before. Its KproxyError is raised only while there was no good reading yet."""
+        """Call `read` with the last good value. Its KproxyError is raised only if there has been no good value yet."""
         with self._lock:
             try:
                 self._value = read(self._value)
             except KproxyError as failure:
                 if self._value is None:
                     raise
-                self._tell_once(str(failure))
+                self._report_once(str(failure))
             else:
-                self._told = ""
+                self._reported = ""
             return self._value
 
-    def _tell_once(self, problem: str) -> None:
-        if problem != self._told:
-            _log.warning("%s; the one before it stays in use", problem)
-            self._told = problem
+    def _report_once(self, problem: str) -> None:
+        if problem != self._reported:
+            _log.warning("%s; the previous one stays in use", problem)
+            self._reported = problem
 
 
 def read_file(path: Path, named: str) -> bytes:
-    """All of a small file, which `named` describes in messages. EnvironmentLacking if it cannot be read.
+    """The content of a small file. `named` describes the file in messages. EnvironmentLacking if it cannot be read.
 
-    Pipes and devices are refused: each request reads the file again, and they give their content once.
+    Pipes and devices are refused: each request reads the file again, and a pipe gives its content only once.
     """
     place = f"{named} {one_line(str(path))}"
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{place} is no regular file; name one")
+            raise InputError(f"{place} is not a regular file; name a regular file")
         return read_bounded(path, _LONGEST_FILE_BYTES)
     except OSError as refused:
         raise EnvironmentLacking(

@@ -1,4 +1,4 @@
-"""Client certificates that a configuration holds or names files for (client-go's transport/cert_rotation.go)."""
+"""Client certificates, given as data or as files in a configuration (client-go's transport/cert_rotation.go)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,13 @@ _pairs: Kept[tuple[Path | bytes, Path | bytes], Renewed[ClientCertificate]] = Ke
 
 
 class CertificatePair:
-    """A certificate and its key, each PEM data or a file that others renew.
+    """A certificate and its key, each given as PEM data or as a file that others renew.
 
-    A new pair counts once both parts fit; until then the one before stays in use, also over connections. Without any,
-    `certificate` raises EnvironmentLacking for a file that cannot be read, InputError for parts that do not fit.
+    A new pair is used once both parts fit together. Until then the previous pair stays in use, also for new
+    connections. Without any good pair, `certificate` raises EnvironmentLacking for a file that cannot be read, and
+    InputError for parts that do not fit.
 
-    client-go looks at files for each new connection and once in 5 minutes; here it is for each request.
+    client-go reads the files for each new connection and every 5 minutes; kproxy reads them for each request.
     """
 
     def __init__(self, certificate: Path | bytes, key: Path | bytes, origin: str) -> None:
@@ -49,5 +50,5 @@ def _content(part: Path | bytes, named: str) -> bytes:
 
 
 def require_fit(pair: ClientCertificate, origin: str) -> None:
-    """InputError unless both are PEM and the key is the certificate's own, without a passphrase."""
+    """Raise InputError unless both are PEM, the key belongs to the certificate, and the key has no passphrase."""
     client_context(TlsSettings(is_verified=False), pair, origin)

@@ -19,14 +19,17 @@ from kproxy.state.decode import parse_json
 _KIND = "ExecCredential"
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
-"""Go's zero time, which client-go takes for no expiry."""
+"""Go's zero time. client-go treats it as no expiry."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PluginAnswer:
-    """`expires_at` in seconds since the epoch, None for one that stays until the server refuses it.
+    """The credentials from a plugin.
 
-    A certificate that has ended is of no use either, whatever the plugin says; client-go sends it on and on.
+    `expires_at` is in seconds since the epoch, None if they are valid until a refusal.
+
+    They also expire when the certificate expires, whatever the plugin says; client-go would continue to send the
+    certificate.
     """
 
     token: str = field(repr=False)
@@ -51,11 +54,14 @@ _DECODER = msgspec.json.Decoder(_ExecCredential)
 
 
 def decode_answer(output: bytes, api_version: str, named: str) -> PluginAnswer:
-    """By the rules of client-go's exec.go. InputError says what is wrong without a word of the output."""
+    """Decode the output of a plugin by the rules of client-go's exec.go.
+
+    InputError says what is wrong, without a word of the output.
+    """
     found = _decoded(output, named)
     if found.kind != _KIND:
         raise InputError(
-            f"{named} answers with {'another kind' if found.kind else 'no kind'}; wanted is {_KIND}"
+            f"{named} answers with {'another kind' if found.kind else 'no kind'} instead of {_KIND}"
         )
     if found.api_version != api_version:
         said = (
@@ -66,15 +72,15 @@ def decode_answer(output: bytes, api_version: str, named: str) -> PluginAnswer:
             else "none"
         )
         raise InputError(
-            f"{named} answers with apiVersion {said} instead of {api_version}; let exec.apiVersion be the plugin's own"
+            f"{named} answers with apiVersion {said} instead of {api_version}; set exec.apiVersion to the plugin's own"
         )
     if found.status is None:
-        raise InputError(f"{named} answers without a status; see whether it could log in")
+        raise InputError(f"{named} answers without a status; check that it could log in")
     return _answer(found.status, named)
 
 
 def _decoded(output: bytes, named: str) -> _ExecCredential:
-    """client-go takes for JSON what begins with a brace, and all else for YAML."""
+    """Decode JSON if the output begins with a brace, otherwise YAML, as client-go does."""
     try:
         if output.lstrip().startswith(b"{"):
             return parse_json(_DECODER, output)
@@ -86,8 +92,8 @@ def _decoded(output: bytes, named: str) -> _ExecCredential:
     except (msgspec.DecodeError, InputError):
         pass
     raise InputError(
-        f"{named} answers with {len(output)} bytes that are no {_KIND} in JSON; "
-        "let it write nothing else to stdout, and messages to stderr"
+        f"{named} answers with {len(output)} bytes that are not an {_KIND} in JSON; "
+        "the plugin must write only that to stdout, and messages to stderr"
     )
 
 
@@ -97,10 +103,10 @@ def _answer(status: _Status, named: str) -> PluginAnswer:
     certificate, key = status.client_certificate_data or "", status.client_key_data or ""
     if bool(certificate) != bool(key):
         has, lacks = ("certificate", "key") if certificate else ("key", "certificate")
-        raise InputError(f"{named} answers with a client {has} and no {lacks}; both are wanted, or none")
+        raise InputError(f"{named} answers with a client {has} and no {lacks}; give both or neither")
     if not token and not certificate:
         raise InputError(
-            f"{named} answers with neither a token nor a client certificate; see whether it could log in"
+            f"{named} answers with neither a token nor a client certificate; check that it could log in"
         )
     pair = None
     if certificate:

@@ -1,4 +1,4 @@
-"""Runs of credential plugins and their certificates, for metrics (client-go, plugin/pkg/client/auth/exec/metrics.go)."""
+"""Runs of credential plugins and their certificates, for metrics (client-go plugin/pkg/client/auth/exec/metrics.go)."""
 
 import threading
 from collections.abc import Callable
@@ -16,22 +16,22 @@ class CallStatus(StrEnum):
 
 
 class Called(NamedTuple):
-    """A plugin was to be run. `code` is its exit code; 1 where it could not be run, -1 where it was killed."""
+    """One attempt to run a plugin. `code` is its exit code: 1 if it could not be run, -1 if it was killed."""
 
     code: int
     status: CallStatus
 
 
 class Rotated(NamedTuple):
-    """A client certificate took the place of one of this age in seconds, counted from its notBefore."""
+    """A client certificate was replaced. `age_s` is the age of the old certificate in seconds, from its notBefore."""
 
     age_s: float
 
 
 class Expires(NamedTuple):
-    """The earliest end of the client certificates that plugins gave us, in seconds since the epoch; None without any.
+    """The earliest end of the client certificates from plugins, in seconds since the epoch; None without a certificate.
 
-    rest_client_exec_plugin_ttl_seconds is this less now, and +Inf without any.
+    rest_client_exec_plugin_ttl_seconds is this time minus the current time, and +Inf without a certificate.
     """
 
     at: float | None
@@ -45,7 +45,7 @@ _lock = threading.Lock()
 
 
 def watch_plugins(note: Callable[[Fact], None]) -> Callable[[], None]:
-    """Tell `note` of each fact from now on, in the thread in which it comes about; the result ends that."""
+    """Call `note` with each fact from now on, in the thread that causes it. Call the result to stop."""
     _watchers.append(note)
     return lambda: _watchers.remove(note)
 
@@ -56,7 +56,7 @@ def tell(fact: Fact) -> None:
 
 
 def tell_end(plugin: object, at: float | None) -> None:
-    """The certificate of this plugin ends then; None if it has none."""
+    """Note when the certificate of this plugin ends; None if the plugin has no certificate."""
     with _lock:
         if at is None:
             _ends.pop(plugin, None)

@@ -19,26 +19,29 @@ from kproxy.client.credentials.exec_config import ExecConfig, InteractiveMode, r
 from kproxy.client.credentials.exec_facts import Called, CallStatus, Rotated, tell, tell_end
 from kproxy.client.credentials.masking import last_line
 from kproxy.client.credentials.tokens import authorization
-from kproxy.client.failures import one_line
 from kproxy.client.target import ClientCertificate
 from kproxy.client.x509 import validity
 from kproxy.errors import EnvironmentLacking, InputError, InvalidField, KproxyError
+from kproxy.state.printable import one_line
 
 _log = logging.getLogger(__name__)
 
 _INFO = "KUBERNETES_EXEC_INFO"
 
 _PATIENCE_S = 60.0
-"""client-go waits for ever. A plugin asks one or two servers, whose own time-outs are 30 s as a rule."""
+"""How long a plugin may run. client-go waits for ever.
+
+A plugin asks one or two servers, with time-outs of 30 s as a rule.
+"""
 
 _PATIENCE_WITH_A_PERSON_S = 600.0
-"""Who logs in has to find a browser, a password and a second factor."""
+"""How long a plugin may run with a person at a terminal, who needs a browser, a password and a second factor."""
 
 _MOST_BYTES = 1 << 20
-"""Go's servers read no longer headers than 1 MiB, and no chain of certificates comes near it."""
+"""Bound of a plugin's output. Go's servers accept no headers longer than 1 MiB; certificate chains are much shorter."""
 
 _LEAST_USE_S = 1.0
-"""So long an answer serves that came expired: connections that begin together run the plugin once."""
+"""How long an answer is used that was already expired. Connections that begin together then run the plugin once."""
 
 
 _SECRET_FLAG = re.compile(r"--?[a-z-]*(token|password|secret|key)[a-z-]*", re.IGNORECASE)
@@ -47,14 +50,14 @@ _LONG_WORD = re.compile(rb"[^\s\"',:{}\[\]]{16,}")
 
 
 class ExecPlugin:
-    """The credentials of one connection, from a plugin that all connections of an equal configuration share.
+    """The credentials of one connection, from a plugin that all connections with an equal configuration share.
 
-    One process of it runs at a time, and only when credentials are asked for, are expired, or were refused. Others
-    wait for its answer, or share its failure.
+    One process of the plugin runs at a time, and only if credentials are needed for the first time, have expired or
+    were refused. Other threads wait for its answer, or share its failure.
     """
 
     def __init__(self, config: ExecConfig) -> None:
-        """InputError for a configuration that client-go refuses too."""
+        """Raise InputError for a configuration that client-go refuses too."""
         try:
             require_valid(config)
         except InvalidField as invalid:
@@ -63,15 +66,15 @@ class ExecPlugin:
         self._used = threading.local()
 
     def headers(self) -> Mapping[str, str]:
-        """EnvironmentLacking where the plugin is missing, fails, hangs or gives no credentials."""
+        """EnvironmentLacking if the plugin is missing, fails, hangs or gives no credentials."""
         return authorization(self._answer().token, "the token of the credential plugin")
 
     def certificate(self) -> ClientCertificate | None:
-        """Raises as `headers`."""
+        """Raises the same errors as `headers`."""
         return self._answer().certificate
 
     def refused(self) -> None:
-        """Have the plugin run again before the next request, unless it has run since this thread's last one."""
+        """Run the plugin again before the next request, unless it has run since this thread's last request."""
         self._plugin.outdate(getattr(self._used, "answer", None))
 
     def _answer(self) -> PluginAnswer:
@@ -81,7 +84,7 @@ class ExecPlugin:
 
 
 class _Plugin:
-    """A plugin, the answer that it gave last, and how its last run ended."""
+    """A plugin, its last answer, and how its last run ended."""
 
     def __init__(self, config: ExecConfig) -> None:
         self._config = config
@@ -94,13 +97,13 @@ class _Plugin:
         self._lock = threading.Lock()
 
     def answer(self) -> PluginAnswer:
-        """The last one while it is good, else a new one; EnvironmentLacking if the plugin gives none."""
+        """The last answer while it is valid, otherwise a new answer. EnvironmentLacking if the plugin gives none."""
         asked_at = time.monotonic()
         with self._lock:
             if self._answer is not None and not self._is_refused and not self._is_expired(self._answer):
                 return self._answer
             if self._failed_at > asked_at:
-                raise EnvironmentLacking(self._failure)  # of the run that was waited for
+                raise EnvironmentLacking(self._failure)  # the failure of the run for which this thread waited
             try:
                 renewed = self._run()
             except KproxyError as failure:
@@ -112,7 +115,7 @@ class _Plugin:
             return renewed
 
     def outdate(self, answer: PluginAnswer | None) -> None:
-        """Use this one no more, if it is still in use."""
+        """Stop using this answer, if it is still in use."""
         with self._lock:
             self._is_refused |= answer is self._answer
 
@@ -146,13 +149,13 @@ class _Plugin:
         except process.NotStarted as refused:
             tell(Called(1, CallStatus.NOT_FOUND))
             is_too_large = isinstance(refused.__cause__, OSError) and refused.__cause__.errno == errno.E2BIG
-            advice = "; shorten its arguments, exec.env, or the authority that provideClusterInfo hands it"
+            advice = "; shorten its arguments, exec.env, or the authority that provideClusterInfo gives it"
             raise EnvironmentLacking(
                 f"{self._named} is not run: {refused}{advice if is_too_large else ''}"
             ) from refused
 
     def _program(self) -> Path:
-        """As Go's exec.LookPath finds it."""
+        """The path of the plugin, found as by Go's exec.LookPath."""
         command = self._config.command
         if "/" in command:
             path = Path(command)
@@ -169,19 +172,19 @@ class _Plugin:
                 else "install it, or correct exec.command"
             )
             raise EnvironmentLacking(
-                f"{self._named} is not installed: {one_line(str(path))} is no program that we may run"
+                f"{self._named} is not installed: {one_line(str(path))} is not a program that we may run"
                 f"{aside}; {hint}"
             )
         return found
 
     def _has_terminal(self) -> bool:
-        """Whether the plugin gets our stdin; EnvironmentLacking where it must and cannot."""
+        """Whether the plugin gets our stdin. EnvironmentLacking if the plugin needs a terminal and stdin is none."""
         mode = self._config.mode
         is_there = mode is not InteractiveMode.NEVER and _is_at_a_terminal()
         if mode is InteractiveMode.ALWAYS and not is_there:
             raise EnvironmentLacking(
-                f"{self._named} wants to talk to a person (exec.interactiveMode is Always), and stdin is no terminal; "
-                "take a plugin that needs nobody, with interactiveMode Never"
+                f"{self._named} needs a person (exec.interactiveMode is Always), and stdin is not a terminal; "
+                "use a plugin that needs no person, with interactiveMode Never"
             )
         return is_there
 
@@ -198,11 +201,11 @@ class _Plugin:
         )
         words = last_line(said.complaint.decode(errors="replace"), self._secrets(said.output))
         if not words:
-            ended += ", without a word; run it by hand to see why"
+            ended += ", without a message; run it by hand to see why"
         raise EnvironmentLacking(": ".join(filter(None, (self._named, ended, words))))
 
     def _secrets(self, output: bytes) -> Iterator[str]:
-        """Parts of its configuration and of its answers that its own messages may hold."""
+        """The secrets in the configuration and the answers of the plugin, which its messages may repeat."""
         yield from (value for _, value in self._config.env)
         is_secret = False
         for argument in self._config.args:
@@ -229,7 +232,7 @@ _plugins: Kept[ExecConfig, _Plugin] = Kept(_Plugin)
 
 
 def exec_info(config: ExecConfig, *, has_terminal: bool) -> str:
-    """The text of KUBERNETES_EXEC_INFO, an ExecCredential without a status."""
+    """The text of KUBERNETES_EXEC_INFO, which is an ExecCredential without a status."""
     spec: dict[str, object] = {"interactive": has_terminal}
     if (cluster := config.cluster) is not None:
         optional = {
@@ -248,7 +251,10 @@ def exec_info(config: ExecConfig, *, has_terminal: bool) -> str:
 
 
 def _is_at_a_terminal() -> bool:
-    """A job in the background has none: it would be stopped as soon as it read."""
+    """Whether stdin is a terminal for us.
+
+    A job in the background has none: the system would stop it at its first read.
+    """
     try:
         return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
     except OSError:

@@ -1,4 +1,4 @@
-"""Who we are in several headers, and credentials of several kinds together."""
+"""Credentials in several headers, and credentials of several kinds together."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from kproxy.client.target import ClientCertificate, Credentials
 from kproxy.errors import InputError
 
 _HEADER_NAME = frozenset(ascii_letters + digits + "!#$&'*+-.^_`|~")
-"""The characters of a token in RFC 9110; the percent sign, which is one too, begins an escape."""
+"""The characters of a token in RFC 9110, except the percent sign, which begins an escape here."""
 
 
 class BasicAuth(NoCredentials):
@@ -21,13 +21,16 @@ class BasicAuth(NoCredentials):
         self._both = f"{user}:{password}"
 
     def headers(self) -> Mapping[str, str]:
-        # half a surrogate pair, which a JSON escape can make, is no character
+        # a JSON escape can make half a surrogate pair, which is not a character
         both = self._both.encode(errors="replace")
         return {"Authorization": f"Basic {base64.b64encode(both).decode()}"}
 
 
 class Impersonation(NoCredentials):
-    """Who we ask to be taken for (client-go's transport/round_trippers.go); groups and extras have a header each."""
+    """The user that we ask to act as (client-go's transport/round_trippers.go).
+
+    Each group and extra has its own header.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Impersonation(NoCredentials):
         ]
 
     def headers(self) -> Mapping[str, str]:
-        """An HTTPHeaderDict, whose `items` names a header once for each of its values."""
+        """An HTTPHeaderDict. Its `items` lists a header once for each of its values."""
         headers = HTTPHeaderDict()
         for name, value in self._fields:
             _require_no_controls(value, name, self._origin)
@@ -57,13 +60,13 @@ class Impersonation(NoCredentials):
 
 
 class Combined:
-    """Credentials of several kinds at once. Where two have the same header, the later one counts."""
+    """Credentials of several kinds at once. If two kinds set one header, the later kind wins."""
 
     def __init__(self, *parts: Credentials) -> None:
         self._parts = parts
 
     def headers(self) -> Mapping[str, str]:
-        """An HTTPHeaderDict, as that of Impersonation."""
+        """An HTTPHeaderDict, as in Impersonation."""
         together = HTTPHeaderDict()
         for part in self._parts:
             headers = part.headers()
@@ -73,7 +76,7 @@ class Combined:
         return together
 
     def certificate(self) -> ClientCertificate | None:
-        """The first that one of them has."""
+        """The first certificate that one of the kinds has."""
         return next((found for part in self._parts if (found := part.certificate())), None)
 
     def refused(self) -> None:
@@ -82,7 +85,7 @@ class Combined:
 
 
 def _escaped(key: str) -> str:
-    """Percent-encoded in UTF-8, where a header's name cannot have the character."""
+    """The key with percent escapes in UTF-8 for characters that the name of a header cannot have."""
     return "".join(
         chr(byte) if chr(byte) in _HEADER_NAME else f"%{byte:02X}" for byte in key.encode(errors="replace")
     )
@@ -91,5 +94,5 @@ def _escaped(key: str) -> str:
 def _require_no_controls(value: str, name: str, origin: str) -> None:
     if any((character < " " and character != "\t") or character == "\x7f" for character in value):
         raise InputError(
-            f"{name} of {origin} has control characters, which no header can hold; write it anew"
+            f"{name} of {origin} has control characters, which no header can hold; write it again without them"
         )

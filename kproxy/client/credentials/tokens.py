@@ -1,24 +1,24 @@
-"""Bearer tokens that a configuration holds or names a file for (client-go's transport/token_source.go)."""
+"""Bearer tokens, given as text or as a file in a configuration (client-go's transport/token_source.go)."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from kproxy.client.credentials.cache import Kept, Renewed, read_file
-from kproxy.client.failures import one_line
 from kproxy.client.target import ClientCertificate
 from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.state.printable import one_line
 
 
 def authorization(token: str, named: str) -> Mapping[str, str]:
-    """The header for a token without the white space around it; InputError for one that no header can hold."""
+    """The header for a token without the white space around it. InputError for a token that no header can hold."""
     token = token.strip()
     if not (token.isascii() and token.isprintable()):
-        raise InputError(f"{named} holds signs that no token has; write it anew")
+        raise InputError(f"{named} holds characters that no token has; write it again")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class NoCredentials:
-    """For a server that wants none, or a configuration that has none."""
+    """No credentials, for a server that needs none or a configuration that has none."""
 
     def headers(self) -> Mapping[str, str]:
         return {}
@@ -31,7 +31,7 @@ class NoCredentials:
 
 
 class BearerToken(NoCredentials):
-    """A token that stands in the configuration itself; an empty one is none."""
+    """A token that the configuration itself holds. An empty token sends no header."""
 
     def __init__(self, token: str, origin: str) -> None:
         self._token = token
@@ -45,12 +45,13 @@ _files: Kept[tuple[Path, str], Renewed[str]] = Kept(lambda _: Renewed())
 
 
 class TokenFile(NoCredentials):
-    """A token in a file that others renew: each request has what the file holds at that time.
+    """A token in a file that others renew. Each request sends the current content of the file.
 
-    While the file cannot be used, the token before stays in use, also over connections; `fallback` is the one before
-    the first. Without any of them `headers` raises EnvironmentLacking, InputError for a file that holds no token.
+    While the file cannot be used, the previous token stays in use, also for new connections. `fallback` is used before
+    the first good token. Without any token, `headers` raises EnvironmentLacking; it raises InputError for a file that
+    holds no token.
 
-    client-go reads the file once in 50 s, to read less; we send a few requests in a minute.
+    client-go reads the file every 50 s, to read less; kproxy sends only a few requests per minute.
     """
 
     def __init__(self, path: Path, origin: str, fallback: str = "") -> None:
@@ -75,7 +76,7 @@ class TokenFile(NoCredentials):
         try:
             token = read_file(self._path, self._named).decode().strip()
         except UnicodeDecodeError:
-            raise InputError(f"{place} holds signs that no token has; write it anew") from None
+            raise InputError(f"{place} holds characters that no token has; write it again") from None
         if not token:
             raise EnvironmentLacking(f"{place} is empty; write a token into it")
         authorization(token, place)

@@ -1,1 +1,1 @@
-"""From kubeconfig files, `--master` or a pod's service account to a Target, by client-go's rules."""
+"""Turns kubeconfig files, `--master` or a pod's service account into a Target, by client-go's rules."""

@@ -2,20 +2,23 @@
 
 from pathlib import Path
 
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.kubeconfig.fields import Cluster
 from kproxy.client.kubeconfig.loading import Entry
 from kproxy.client.transport.tls import holds_certificate
 from kproxy.errors import InvalidField
+from kproxy.state.printable import one_line
 
 _MOST_BYTES = 4 << 20
-"""All authorities that a system trusts take 0.2 MB."""
+"""All authorities that a system trusts together take 0.2 MB."""
 _ADVICE = "write the certificate of the authority there, in PEM"
 
 
 def read_authority(entry: Entry[Cluster]) -> bytes | None:
-    """Its PEM, None where the entry has none; a file is read anew each time. InvalidField if it cannot be read."""
+    """The authority in PEM, None if the entry has none.
+
+    The file is read again with each call. InvalidField if it cannot be read.
+    """
     cluster = entry.value
     if cluster.certificate_authority_data:
         return bytes(cluster.certificate_authority_data)
@@ -25,7 +28,7 @@ def read_authority(entry: Entry[Cluster]) -> bytes | None:
 
 
 def require_certificate(entry: Entry[Cluster], pem: bytes) -> None:
-    """InvalidField unless it holds one."""
+    """Raise InvalidField unless the PEM holds a certificate."""
     if not holds_certificate(pem):
         field = f"certificate-authority{'-data' if entry.value.certificate_authority_data else ''}"
         raise InvalidField(f"{entry.place}: {field}", f"it holds no certificate that can be read; {_ADVICE}")

@@ -1,8 +1,8 @@
 """The fields of a kubeconfig file, each with its type.
 
-Source: client-go `tools/clientcmd/api/v1/types.go`, and the decoder behind it (apimachinery `runtime/serializer/json`):
-unknown fields are passed over, null is a field's zero value, and one field of a wrong type anywhere refuses the file.
-Only types count in `preferences`, and in the extensions of anything but a cluster.
+Source: client-go `tools/clientcmd/api/v1/types.go`, and its decoder (apimachinery `runtime/serializer/json`): unknown
+fields are ignored, null is a field's zero value, and one field of a wrong type makes the whole file unusable. In
+`preferences`, and in the extensions of entries other than clusters, only the types are checked.
 """
 
 import base64
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from kproxy.errors import InputError
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _AT = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 _ENTRY = re.compile(r"(clusters|contexts|users)\[(\d+)\](?:\.(?:cluster|context|user)(?=\.|$))?\.?")
@@ -32,7 +32,7 @@ _HINTS: Final = {"`str`": "quote the value", "`bool`": "write true or false with
 
 
 class Data(bytes):
-    """Bytes that a file holds as Base64. They may be a key: `str` and `repr` show none of them."""
+    """Bytes that a file holds as Base64. They may be a key, so `str` and `repr` do not show them."""
 
     __slots__ = ()
 
@@ -43,7 +43,7 @@ class Data(bytes):
 
 
 class Concealed(Struct, frozen=True):
-    """Fields of which some are secrets: `str` and `repr` show none of them."""
+    """Fields of which some are secrets, so `str` and `repr` do not show them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -58,7 +58,7 @@ class Extension(Concealed, frozen=True):
 
 
 class Cluster(Concealed, frozen=True, rename="kebab"):
-    """How to reach an API server. Paths are absolute once the file is loaded."""
+    """How to reach an API server. Paths are absolute after the file is loaded."""
 
     server: str = ""
     tls_server_name: str = ""
@@ -76,7 +76,7 @@ class EnvironmentVariable(Concealed, frozen=True):
 
 
 class Exec(Concealed, frozen=True, rename="camel"):
-    """A plugin that gives credentials. `command` with a slash in it is absolute once the file is loaded."""
+    """A plugin that gives credentials. A `command` with a slash is absolute after the file is loaded."""
 
     command: str = ""
     args: list[str | None] = []
@@ -102,7 +102,7 @@ _USER_FIELDS: Final = {
 
 
 class User(Concealed, frozen=True, rename=lambda name: _USER_FIELDS.get(name, name.replace("_", "-"))):
-    """Who we are. Paths are absolute once the file is loaded."""
+    """The credentials of a user. Paths are absolute after the file is loaded."""
 
     client_certificate: str = ""
     client_certificate_data: Data = Data()
@@ -122,7 +122,7 @@ class User(Concealed, frozen=True, rename=lambda name: _USER_FIELDS.get(name, na
 
 
 class Context(Struct, frozen=True):
-    """Which cluster, as which user."""
+    """A cluster, and the user for it."""
 
     cluster: str = ""
     user: str = ""
@@ -131,7 +131,7 @@ class Context(Struct, frozen=True):
 
 
 class Preferences(Struct, frozen=True):
-    """Of kubectl alone."""
+    """Preferences, which only kubectl uses."""
 
     colors: bool = False
     extensions: list[Extension | None] = []
@@ -164,9 +164,9 @@ class File(Struct, frozen=True, rename="kebab"):
 
 
 def decode_file(data: object) -> File:
-    """InputError, with the place and without a word of a secret, for what client-go cannot decode.
+    """Decode the result of `first_document`. InputError for data that client-go cannot decode.
 
-    `data` is what `first_document` reads.
+    The message names the place, and repeats no secret.
     """
     try:
         file = msgspec.convert({} if data is None else data, File, dec_hook=_from_base64)
@@ -180,18 +180,21 @@ def decode_file(data: object) -> File:
 
 
 def _from_base64(_: type, given: object) -> Data:
-    """Go's encoding/json: standard alphabet with padding; newlines count for nothing."""
+    """Decode as Go's encoding/json: the standard alphabet with padding; line ends are ignored."""
     if not isinstance(given, str):
-        raise TypeError("it is no text; write Base64")
+        raise TypeError("it is not text; write Base64")
     try:
         packed = given.replace("\n", "").replace("\r", "").encode("ascii")
         return Data(base64.b64decode(packed, validate=True))
     except (UnicodeEncodeError, binascii.Error):
-        raise ValueError("it is no Base64; write it as `base64 -w0` prints it") from None
+        raise ValueError("it is not Base64; write it as `base64 -w0` prints it") from None
 
 
 def _type_error(said: str, data: object) -> str:
-    """The place, the entry's name, and what is wanted there; what msgspec says holds types alone."""
+    """The place, the name of the entry, and the type that is expected there.
+
+    The message of msgspec holds only types.
+    """
     found = _AT.fullmatch(said)
     reason, at = (found[1], found[2]) if found else (said, "")
     place = _ENTRY.sub(lambda match: _named(match, data), at, count=1)
@@ -212,5 +215,5 @@ def _in_words(reason: str) -> str:
     wanted, got = (_TYPE.sub(r"`\1`", each) for each in types.groups())
     hint = f"; {_HINTS[wanted]}" if wanted in _HINTS else ""
     return (
-        f"{_GO_WORDS.get(wanted, wanted)} is wanted, and it is {_GO_WORDS.get(got, 'something else')}{hint}"
+        f"{_GO_WORDS.get(wanted, wanted)} is expected, and it is {_GO_WORDS.get(got, 'something else')}{hint}"
     )

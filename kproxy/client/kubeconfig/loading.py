@@ -14,7 +14,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.goyaml import first_document
 from kproxy.client.kubeconfig.fields import (
@@ -28,12 +27,12 @@ from kproxy.client.kubeconfig.fields import (
 )
 from kproxy.client.kubeconfig.slips import slips
 from kproxy.errors import InputError
-from kproxy.state.validate import quoted
+from kproxy.state.printable import one_line, quoted
 
 _log = logging.getLogger(__name__)
 
 _MOST_BYTES = 16 << 20
-"""A thousand clusters with their certificates take 8 MB; a larger file is no kubeconfig."""
+"""A thousand clusters with their certificates take 8 MB, so a larger file is not a kubeconfig."""
 
 Thing = TypeVar("Thing")
 
@@ -48,7 +47,10 @@ class Entry(Generic[Thing]):
 
 @dataclass(frozen=True, slots=True)
 class Kubeconfig:
-    """Files after their merge, by the names of their entries. `path` is as the files were named, fit for a message."""
+    """Merged files, with their entries by name.
+
+    `path` is the name under which the files were given, fit for a message.
+    """
 
     path: str
     current_context: str
@@ -63,17 +65,17 @@ class Kubeconfig:
 
 
 class UnusableKubeconfig(InputError):
-    """A kubeconfig that cannot be used, with its place and field, and without a secret's value."""
+    """A kubeconfig cannot be used. The message has the place and the field, and no secret."""
 
     def __init__(self, path: str, reason: object) -> None:
         super().__init__(f"the kubeconfig {path} cannot be used: {reason}")
 
 
 def load_kubeconfig(given: Path) -> Kubeconfig:
-    """The kubeconfig of this name; where no file has it and it holds colons, the files of that list, merged.
+    """Load a kubeconfig. If no file has the given name and the name has colons, it is a list of files to merge.
 
-    In a list the first file to give a value wins, entries are merged by name as a whole, missing files and empty names
-    are passed over. InputError for one that cannot be used, or where there is no file.
+    In a list, the first file that gives a value wins; each entry comes as a whole from one file; missing files and
+    empty names are ignored. InputError for a file that cannot be used, or if there is no file.
     """
     shown = one_line(str(given))
     if _exists(given):
@@ -94,7 +96,7 @@ def load_kubeconfig(given: Path) -> Kubeconfig:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a long list has more characters than a path may
+    except OSError:  # a long list has more characters than a path may have
         return False
 
 
@@ -103,7 +105,7 @@ def _listed(given: Path) -> list[Path]:
 
 
 def _named_in_places(file: Kubeconfig) -> Kubeconfig:
-    """With the file's own name in the places of its entries."""
+    """The kubeconfig with the file's own name in the places of its entries."""
 
     def named(entries: Mapping[str, Entry[Thing]]) -> dict[str, Entry[Thing]]:
         return {name: Entry(f"{file.path}: {each.place}", each.value) for name, each in entries.items()}
@@ -121,7 +123,7 @@ def _merged(files: Iterable[Mapping[str, Thing]]) -> dict[str, Thing]:
 
 
 def _load_file(path: Path) -> Kubeconfig | None:
-    """None for a file that is missing."""
+    """The kubeconfig in one file, None if the file is missing."""
     shown = one_line(str(path))
     try:
         return _decoded(read_bounded(path, _MOST_BYTES), shown, path.absolute().parent)
@@ -139,7 +141,7 @@ def _decoded(text: bytes, shown: str, directory: Path) -> Kubeconfig:
     data = first_document(text)
     file = decode_file(data)
     for slip in slips(data):
-        _tell_once(f"the kubeconfig {shown}: {slip}")
+        _warn_once(f"the kubeconfig {shown}: {slip}")
     return Kubeconfig(
         shown,
         file.current_context,
@@ -155,8 +157,8 @@ def _decoded(text: bytes, shown: str, directory: Path) -> Kubeconfig:
 
 
 @cache
-def _tell_once(sentence: str) -> None:
-    """Each connection reads the file anew, which stays the same."""
+def _warn_once(sentence: str) -> None:
+    """Warn once for each sentence: every new connection reads the file again."""
     _log.warning("%s", sentence)
 
 
@@ -180,7 +182,10 @@ _USER_PATHS: Final = ("client_certificate", "client_key", "token_file")
 
 
 def _absolute(fields: Any, directory: Path, names: Iterable[str]) -> Any:
-    """With these paths as they are seen from the file's directory; `~` has no meaning in a kubeconfig."""
+    """The fields with these paths relative to the file's directory made absolute.
+
+    `~` has no meaning in a kubeconfig.
+    """
     paths = {name: os.path.normpath(directory / given) for name in names if (given := getattr(fields, name))}
     return msgspec.structs.replace(fields, **paths)
 

@@ -1,7 +1,7 @@
-"""Which URLs of servers and proxies a kubeconfig may have.
+"""The URLs of servers and proxies that a kubeconfig may have.
 
 Source: client-go `rest/url_utils.go` (`DefaultServerURL`, `DefaultServerUrlFor`), `rest/client.go` (`NewRESTClient`),
-`tools/clientcmd` `parseProxyURL`. A URL may hold a password, so no message here repeats any part of one.
+`tools/clientcmd` `parseProxyURL`. A URL may hold a password, so no message here repeats any part of a URL.
 """
 
 import posixpath
@@ -15,7 +15,7 @@ from kproxy.errors import InputError
 _HIGHEST_PORT: Final = 65535
 _PATH_SAFE: Final = "/!$&'()*+,;=:@-._~"
 _BYTES: Final = "surrogateescape"
-"""A path may hold escaped bytes that are no UTF-8; they stay as they are."""
+"""Escaped bytes in a path that are not UTF-8 stay unchanged."""
 _SECURE: Final = "https"
 _SERVER_SCHEMES: Final = (_SECURE, "http")
 _PROXY_SCHEMES: Final = ("http", "https", "socks5")
@@ -23,7 +23,10 @@ _PROXY_SCHEMES: Final = ("http", "https", "socks5")
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """`address` is the URL without `user`, which is None without one, and without `password`, both unescaped."""
+    """The URL of a server in parts. `address` has no user and no password.
+
+    `user` is None if the URL has none. `user` and `password` are unescaped.
+    """
 
     address: str
     is_secure: bool
@@ -32,10 +35,10 @@ class ServerUrl:
 
 
 def server_url(text: str, *, is_secure: bool) -> ServerUrl:
-    """The URL of an API server; one without a scheme has https where `is_secure`, else http.
+    """Parse the URL of an API server. Without a scheme, `is_secure` selects https, otherwise http.
 
-    Its path is a prefix of all requests and does not end in a slash; query and fragment count for nothing. InputError
-    says what is wrong.
+    The path is a prefix of all requests and does not end in a slash; query and fragment are ignored. InputError says
+    what is wrong.
     """
     try:
         url = _checked(_parsed(text, is_secure=is_secure), _SERVER_SCHEMES)
@@ -45,7 +48,7 @@ def server_url(text: str, *, is_secure: bool) -> ServerUrl:
 
 
 def check_proxy_url(text: str) -> None:
-    """InputError for a proxy to which client-go makes no connection."""
+    """Raise InputError for a proxy to which client-go does not connect."""
     try:
         _checked(parsed(text), _PROXY_SCHEMES)
     except ValueError as wrong:
@@ -58,7 +61,7 @@ def _parsed(text: str, *, is_secure: bool) -> Url:
         if url.scheme and (url.host or url.port):
             return url
     except ValueError:
-        if "://" in text:  # its scheme is not what it lacks
+        if "://" in text:  # the URL has a scheme, so its fault is another one
             raise
     url = parsed(f"{_SECURE if is_secure else 'http'}://{text}")
     if url.path not in ("", "/"):
@@ -72,7 +75,7 @@ def _checked(url: Url, schemes: tuple[str, ...]) -> Url:
     if not url.host:
         raise ValueError("it names no host")
     if url.port and not 0 < int(url.port[:8]) <= _HIGHEST_PORT:
-        raise ValueError(f"its port is not one of 1 to {_HIGHEST_PORT}")
+        raise ValueError(f"its port is not a number from 1 to {_HIGHEST_PORT}")
     return url
 
 
@@ -88,6 +91,6 @@ def _host(host: str) -> str:
 
 
 def _cleaned(path: str) -> str:
-    """As Go's path.Join leaves a prefix: without empty steps, `.` and `..`, and without a slash at its end."""
+    """The path as Go's path.Join leaves a prefix: without empty steps, `.` and `..`, and without a slash at its end."""
     cleaned = "/" + posixpath.normpath(f"/{unquote(path, errors=_BYTES)}").lstrip("/")
     return "" if cleaned == "/" else quote(cleaned, safe=_PATH_SAFE, errors=_BYTES)

@@ -1,4 +1,4 @@
-"""Fields of a kubeconfig that are nearly those of client-go, which passes over them: somebody meant something by them."""
+"""Field names of a kubeconfig that look misspelled. client-go ignores them, although somebody meant another field."""
 
 import re
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from kproxy.client.kubeconfig.fields import Cluster, Context, Exec, File, User
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable, quoted
 
 _ALIKE = 0.75
-"""How alike two names must be, by difflib: a field that somebody's tool needs is none of ours to remark on."""
+"""How alike two names must be, by difflib. A field that is only for another tool is no reason for a warning."""
 
 _LONGEST_NAME = 40
-"""No field is longer, and to compare two names costs the product of their lengths."""
+"""Characters. No field is longer, and the time to compare two names is the product of their lengths."""
 
 _MOST_SLIPS = 10
-"""So many are told; somebody who has more sees after those where to look."""
+"""Sentences. They show somebody who has more misspelled names where to look."""
 
 _ENTRIES: Final[dict[str, tuple[str, type[Struct]]]] = {
     "clusters": ("cluster", Cluster),
@@ -29,7 +29,7 @@ _SEPARATORS = re.compile(r"[-_ ]")
 
 
 def slips(data: object) -> list[str]:
-    """A sentence for each; no value is in it. `data` is a file that could be decoded."""
+    """One sentence for each misspelled name, without values. `data` is a file that was decoded without error."""
     return list(islice(_all_slips(data), _MOST_SLIPS))
 
 
@@ -56,11 +56,11 @@ def _unknown(data: Any, shape: type[Struct], place: str) -> Iterator[str]:
         near = get_close_matches(_plain(name), known, 1, _ALIKE) if len(name) <= _LONGEST_NAME else []
         if near and known[near[0]] not in data:
             yield (
-                f"{place}{quoted(name) if not name.isprintable() else name}: there is no such field, "
+                f"{place}{printable(name)}: there is no such field, "
                 f"so it is ignored; did you mean {known[near[0]]}?"
             )
 
 
 def _plain(name: str) -> str:
-    """Without what tells snake_case, camelCase and kebab-case apart."""
+    """The name without the differences between snake_case, camelCase and kebab-case."""
     return _SEPARATORS.sub("", name).lower()

@@ -1,13 +1,14 @@
-"""From `--kubeconfig`, `--master` and the pod's service account to the server that they mean.
+"""From `--kubeconfig`, `--master` and the pod's service account to the Target that they mean.
 
 Source: kube-proxy `cmd/kube-proxy/app/server.go` `createClient`; client-go `tools/clientcmd/client_config.go`
-(`DirectClientConfig`) and `merged_client_builder.go` (`DeferredLoadingClientConfig`). Where we are stricter, or take more:
+(`DirectClientConfig`) and `merged_client_builder.go` (`DeferredLoadingClientConfig`). kproxy differs from them in these
+points:
 
-- A context that names a cluster or user that no file has is refused. client-go goes on without it: as the pod's service
-  account, or as nobody.
-- A server without a scheme has https where its entry holds an authority, a client certificate or insecure. client-go
-  decides that before it has read those.
-- User and password in the server's URL are sent with TLS only.
+- A context that names a missing cluster or user is refused. client-go goes on without it: as the pod's service
+  account, or without credentials.
+- A server without a scheme has https if its entry holds an authority, a client certificate or insecure. client-go
+  decides before it has read these.
+- User and password in the server's URL are sent only with TLS.
 """
 
 from collections.abc import Mapping
@@ -26,17 +27,17 @@ from kproxy.client.kubeconfig.users import credentials_of, login_of, plugin_of
 from kproxy.client.kubeconfig.validation import check_authority, check_cluster, check_plugin, check_user
 from kproxy.client.target import Target, TlsSettings
 from kproxy.errors import InputError, InvalidField
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 Thing = TypeVar("Thing")
 
 
 def find_target(kubeconfig: Path | None, master: str) -> Target:
-    """The server that kube-proxy's `--kubeconfig` and `--master` mean; nothing is sent.
+    """The Target that kube-proxy's `--kubeconfig` and `--master` mean. Nothing is sent.
 
-    `master` overrides the kubeconfig's address, and the server name that TLS asks for with it. Without both, or with a
-    kubeconfig that says nothing, the pod's service account is used. Reads all files anew. InputError for a
-    configuration that cannot be used, EnvironmentLacking without one and outside a pod.
+    `master` overrides the kubeconfig's address, and removes the server name for TLS. Without both, or with an empty
+    kubeconfig, the pod's service account is used. All files are read again with each call. InputError for a
+    configuration that cannot be used, EnvironmentLacking without a configuration outside a pod.
     """
     if kubeconfig is None:
         return _target_of_master(master) if master else find_service_account()
@@ -44,7 +45,7 @@ def find_target(kubeconfig: Path | None, master: str) -> Target:
     if loaded.is_empty and not master:
         if not is_pod():
             raise UnusableKubeconfig(
-                loaded.path, "it says nothing; name a cluster, a user and a context in it"
+                loaded.path, "it is empty; write a cluster, a user and a context into it"
             )
         return find_service_account()
     try:
@@ -54,7 +55,7 @@ def find_target(kubeconfig: Path | None, master: str) -> Target:
 
 
 def _target_of_master(master: str) -> Target:
-    """Without a kubeconfig only a user and password in the URL say who we are."""
+    """The Target for `--master` alone. Only a user and password in the URL are credentials then."""
     try:
         url = server_url(master, is_secure=False)
     except InputError as wrong:
@@ -84,7 +85,7 @@ def _target_of_kubeconfig(loaded: Kubeconfig, master: str) -> Target:
 
 
 def _chosen(loaded: Kubeconfig, master: str) -> tuple[Entry[Cluster], Entry[User]]:
-    """Those of the current context, with what `master` overrides."""
+    """The cluster and the user of the current context. `master` overrides the server."""
     context = _named(loaded.contexts, loaded.current_context, "current-context", "context", Context())
     cluster = _named(
         loaded.clusters, context.value.cluster, f"{context.place}: cluster", "cluster", Cluster()
@@ -108,12 +109,12 @@ def _tls(cluster: Entry[Cluster], authority: bytes | None) -> TlsSettings:
 def _named(
     entries: Mapping[str, Entry[Thing]], name: str, field: str, kind: str, without: Thing
 ) -> Entry[Thing]:
-    """The entry of that name. The empty name may be that of an entry, and needs none."""
+    """The entry of that name. An empty name may be the name of an entry, and does not need an entry."""
     if name in entries:
         return entries[name]
     if name:
         known = ", ".join(quoted(each) for each in list(entries)[:3]) or "none"
-        raise InvalidField(field, f"there is no {kind} {quoted(name)}; name one that is there ({known})")
+        raise InvalidField(field, f"there is no {kind} {quoted(name)}; name one that exists ({known})")
     return Entry(f"{kind}s", without)
 
 

@@ -1,4 +1,4 @@
-"""Which credentials the user of a kubeconfig has.
+"""The credentials of a kubeconfig's user.
 
 Source: client-go `tools/clientcmd/client_config.go` (`getUserIdentificationPartialConfig`),
 `transport/round_trippers.go` (`HTTPWrappersForConfig`), `plugin/pkg/client/auth/exec/exec.go`
@@ -22,18 +22,18 @@ from kproxy.client.kubeconfig.server_urls import ServerUrl
 from kproxy.client.target import Credentials
 
 _EXTENSION: Final = "client.authentication.k8s.io/exec"
-"""The name of the extension of a cluster that a plugin is given."""
+"""The name of the cluster's extension that a plugin gets."""
 
 
 def login_of(url: ServerUrl) -> Credentials:
-    """Those in the URL, which Go puts into each request before anything else says who we are."""
+    """The credentials in the URL. Go puts them into each request before all other credentials."""
     return NoCredentials() if url.user is None else BasicAuth(url.user, url.password)
 
 
 def credentials_of(
     user: User, plugin: exec_config.ExecConfig | None, url: ServerUrl, origin: str
 ) -> Credentials:
-    """All that says who we are at a server with TLS; the plugin counts where nothing else does."""
+    """All credentials for a server with TLS. The plugin is used if there are no others."""
     parts = [*_stated(user, url, origin)]
     if not parts and plugin is not None:
         parts = [ExecPlugin(plugin)]
@@ -72,7 +72,7 @@ def _impersonation(user: User, origin: str) -> Impersonation:
 def plugin_of(
     user: User, cluster: Cluster, authority: bytes | None, server: str, origin: str
 ) -> exec_config.ExecConfig | None:
-    """The plugin that a user names; its command, if it is a path, is absolute already."""
+    """The plugin that a user names. If its command is a path, the path is already absolute."""
     given = user.exec
     if given is None:
         return None

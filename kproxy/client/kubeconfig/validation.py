@@ -1,8 +1,8 @@
-"""Which clusters and users of a kubeconfig client-go refuses.
+"""Refuses the clusters and users of a kubeconfig that client-go refuses.
 
 Source: client-go `tools/clientcmd/validation.go` (`validateClusterInfo`, `validateAuthInfo`), `transport/transport.go`
 (`TLSConfigFor`), `rest/transport.go` and `rest/plugin.go` (`GetAuthProvider`). Each refusal is an InputError that names
-the entry, the field, the reason and the remedy, and no value of a secret.
+the entry, the field, the reason and the remedy, and no secret.
 """
 
 from kproxy.client.credentials.exec_config import ExecConfig, require_valid
@@ -10,17 +10,17 @@ from kproxy.client.kubeconfig.fields import Cluster, User
 from kproxy.client.kubeconfig.loading import Entry
 from kproxy.client.kubeconfig.server_urls import check_proxy_url
 from kproxy.errors import InputError, InvalidField
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 
 def check_cluster(entry: Entry[Cluster]) -> None:
-    """The rules for servers with TLS and without."""
+    """The rules for servers with TLS and without TLS."""
     cluster = entry.value
     if cluster.certificate_authority and cluster.certificate_authority_data:
         raise _wrong(
             entry,
             "certificate-authority",
-            "certificate-authority-data stands beside it; remove one of the two",
+            "certificate-authority-data is given too; remove one of the two",
         )
     if cluster.proxy_url:
         try:
@@ -38,16 +38,16 @@ def check_authority(entry: Entry[Cluster]) -> None:
         raise _wrong(
             entry,
             "insecure-skip-tls-verify",
-            "a certificate authority stands beside it, which would count for nothing; remove one of the two",
+            "a certificate authority is given too, which would have no effect; remove one of the two",
         )
 
 
 def check_user(entry: Entry[User]) -> None:
     user = entry.value
     if user.token and (user.username or user.password):
-        raise _wrong(entry, "token", "username or password stands beside it; remove one of the two")
+        raise _wrong(entry, "token", "username or password is given too; remove one of the two")
     if user.token_file and user.username:
-        raise _wrong(entry, "tokenFile", "username stands beside it; remove one of the two")
+        raise _wrong(entry, "tokenFile", "username is given too; remove one of the two")
     _check_certificate(entry)
     if not user.impersonate and (user.impersonate_uid or user.impersonate_groups or user.impersonate_extra):
         raise _wrong(
@@ -70,7 +70,7 @@ def _check_certificate(entry: Entry[User]) -> None:
         ("client-key", user.client_key, user.client_key_data),
     ):
         if path and data:
-            raise _wrong(entry, field, f"{field}-data stands beside it; remove one of the two")
+            raise _wrong(entry, field, f"{field}-data is given too; remove one of the two")
     if not (user.client_key or user.client_key_data):
         raise _wrong(
             entry, "client-key", "it is missing, and a client certificate is given; name its key too"
@@ -78,7 +78,7 @@ def _check_certificate(entry: Entry[User]) -> None:
 
 
 def check_plugin(entry: Entry[User], plugin: ExecConfig) -> None:
-    """As the user of a server without TLS, who does not run it, is checked too."""
+    """Check the plugin, also for a server without TLS, for which the plugin is not run."""
     try:
         require_valid(plugin)
     except InvalidField as wrong:

@@ -1,4 +1,4 @@
-"""A bound on steps that a socket's time-out does not bound, since each byte that arrives renews it."""
+"""A bound on several steps together. A socket's time-out does not bound them, because each byte renews it."""
 
 import os
 import socket
@@ -7,13 +7,14 @@ from contextlib import suppress
 
 
 class Deadline:
-    """Severs a connection after so many seconds, in whatever hands its socket is by then, unless it is over before.
+    """Shuts a connection down after `within_s` seconds, unless `end` is called before.
 
-    OSError where the system gives no descriptor or thread for it.
+    It works also after TLS has taken the socket over. OSError if the system gives no descriptor or thread.
     """
 
     def __init__(self, connection: socket.socket, within_s: float) -> None:
-        # TLS takes the socket over, and its number may be another's by then: the deadline keeps one of its own
+        # TLS takes the socket over, and its number may belong to another file later, so the deadline has its own
+        # descriptor
         self._own = socket.socket(fileno=os.dup(connection.fileno()))
         self.has_passed = False
         self._timer = threading.Timer(within_s, self._sever)
@@ -25,7 +26,7 @@ class Deadline:
             raise OSError("the system gives no more threads") from None
 
     def end(self) -> None:
-        """The steps are done."""
+        """Cancel the deadline: the steps are done."""
         self._timer.cancel()
         self._timer.join()
         self._own.close()

@@ -1,6 +1,6 @@
-"""Authorities that have one name and no key identifiers, as after a rotation by hand.
+"""Authorities with equal names and without key identifiers, as after a manual rotation.
 
-OpenSSL tries the first of them alone; Go's crypto/x509 tries each. So each is given to OpenSSL in its turn.
+OpenSSL tries only the first of them; Go's crypto/x509 tries all. So OpenSSL gets each of them in turn.
 """
 
 import ssl
@@ -13,16 +13,16 @@ from kproxy.client.transport.tls import certificates_in
 from kproxy.client.x509 import subject
 
 _MOST_TRIES = 8
-"""Handshakes that fail cost the server too, and a rotation leaves two of a name."""
+"""Handshakes. Failed handshakes cost the server too, and a rotation leaves two authorities with one name."""
 
 
 def readings(tls: TlsSettings) -> list[TlsSettings]:
-    """The settings with each name once in their authority; none where each name stands there once anyway."""
+    """Copies of the settings, each with one authority per name. Empty if all names differ anyway."""
     of_name: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for certificate in certificates_in(tls.authority or b""):
         of_name[subject(certificate)].append(certificate)
     most = max(map(len, of_name.values()), default=0)
-    if most < 2:  # noqa: PLR2004 # of one name
+    if most < 2:  # noqa: PLR2004 # authorities with one name
         return []
     return [
         replace(tls, authority=_in_pem(each[number % len(each)] for each in of_name.values()))

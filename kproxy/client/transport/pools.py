@@ -1,4 +1,4 @@
-"""Pools of connections to one server: straight, through a proxy's tunnel, or over SOCKS."""
+"""Pools of connections to one server: directly, through a proxy's tunnel, or through SOCKS."""
 
 import socket
 import ssl
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPConnection
 
 _KEEPALIVE_S = 15
-"""Between two probes of a silent connection; Go's net.Dialer has the same."""
+"""Seconds between two probes of a silent connection, as in Go's net.Dialer."""
 
 _KEEPALIVE_PROBES = 9
-"""Unanswered ones until a connection counts as broken; Go's net.Dialer has the same."""
+"""Unanswered probes until a connection counts as broken, as in Go's net.Dialer."""
 
 _MOST_INFORMATIONAL = 100
-"""Before one answer. A server has one or two things to say beforehand; Go stops at 1 MiB of them."""
+"""Informational answers before the final answer. A server sends one or two; Go stops at 1 MiB of them."""
 
 LONGEST_GREETING_S = 30.0
-"""For a proxy's tunnel and for TLS, from the first byte on; Go gives a tunnel a minute, and TLS 10 s."""
+"""Seconds for a proxy's tunnel and for TLS together, from the first byte on. Go gives a tunnel 60 s, and TLS 10 s."""
 
 _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -44,9 +44,9 @@ _SOCKET_OPTIONS = (
 
 
 class _Final(HTTPResponse):
-    """An answer, which may come after informational ones of any code (RFC 9110, 15.2), as those of Go's net/http.
+    """An answer that may follow informational answers of any code (RFC 9110, 15.2), as Go's net/http reads it.
 
-    The one that changes the protocol (101) is no informational one.
+    The answer that changes the protocol (101) is not informational.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -54,7 +54,7 @@ class _Final(HTTPResponse):
         self._informational = 0
 
     def _read_status(self) -> tuple[str, int, str]:
-        """http.client passes over those of code 100, and takes others for the answer."""
+        """Skip all informational answers; http.client skips only those with code 100, and returns the others."""
         version, code, reason = super()._read_status()  # type: ignore[misc]
         if not HTTPStatus.CONTINUE <= code < HTTPStatus.OK or code == HTTPStatus.SWITCHING_PROTOCOLS:
             return version, code, reason
@@ -69,7 +69,10 @@ class _PlainConnection(HTTPConnection):
 
 
 class _TlsConnection(HTTPSConnection):
-    """Blames the proxy for a tunnel that it does not open, and can be severed where TLS runs within TLS."""
+    """Reports a tunnel that a proxy does not open as the proxy's failure.
+
+    It can be cut off also if TLS runs within TLS.
+    """
 
     response_class = _Final
     _deadline: Deadline | None = None
@@ -108,7 +111,7 @@ class _TlsConnection(HTTPSConnection):
         return super()._new_conn()
 
     def _tunnel(self) -> None:
-        """By HTTP/1.1, which some proxies insist on, and with bounded headers: Python 3.11 has neither."""
+        """Ask with HTTP/1.1, which some proxies require, and bound the headers. Python 3.11 does neither."""
         host = str(self._tunnel_host).strip("[]")
         server = f"[{host}]:{self._tunnel_port}" if ":" in host else f"{host}:{self._tunnel_port}"
         headers = {"Host": server, **self._tunnel_headers}  # type: ignore[attr-defined]
@@ -134,7 +137,7 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
     def _validate_conn(self, conn: "BaseHTTPConnection") -> None:
-        """Without urllib3's warning where the configuration asks for no verification."""
+        """Connect without urllib3's warning, since the configuration may ask for no verification."""
         if conn.is_closed:
             conn.connect()
 
@@ -155,10 +158,10 @@ class _Settings(TypedDict):
 def pool_manager(
     tls: ssl.SSLContext | None, server_name: str, proxy: Proxy | None, proxy_tls: ssl.SSLContext | None
 ) -> urllib3.PoolManager:
-    """Connections that are made as they are needed.
+    """A pool that makes connections when they are needed.
 
-    `server_name` is the name to ask for and to expect, empty for the host of the URL. A proxy is verified by its own
-    name and `proxy_tls`. EnvironmentLacking for a SOCKS proxy where the library for it is missing.
+    `server_name` is the name to ask for and to expect; empty means the host of the URL. A proxy is verified by its own
+    name and `proxy_tls`. EnvironmentLacking for a SOCKS proxy if its library is missing.
     """
     settings = _Settings(
         ssl_context=tls, server_hostname=server_name or None, socket_options=list(_SOCKET_OPTIONS)
@@ -204,7 +207,7 @@ def _socks_pools(proxy: Proxy) -> dict[str, type[HTTPConnectionPool]]:
 
 
 def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
-    """A connection to a server that the proxy resolves and reaches, with socks5 and socks5h alike (as in Go)."""
+    """A connection to a server that the proxy resolves and reaches, for socks5 and socks5h alike (as in Go)."""
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
     from python_socks.sync import Proxy as Socks
 
@@ -224,7 +227,7 @@ def _through_socks(proxy: Proxy, connection: HTTPConnection) -> socket.socket:
 
 
 def _as_of_urllib3(connection: HTTPConnection, proxy: Proxy, error: OSError) -> transport.HTTPError:
-    """The error that urllib3 makes of it where it connects to a proxy itself."""
+    """The error that urllib3 raises if it connects to a proxy itself."""
     match error:
         case socket.gaierror():
             return transport.NameResolutionError(proxy.host, connection, error)

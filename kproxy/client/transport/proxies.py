@@ -1,4 +1,4 @@
-"""Which proxy leads to a server, by the rules of client-go, net/http and golang.org/x/net/http/httpproxy."""
+"""The proxy for a server, by the rules of client-go, net/http and golang.org/x/net/http/httpproxy."""
 
 import ipaddress
 import logging
@@ -20,10 +20,10 @@ _MOST_SOCKS_BYTES = 255
 """RFC 1929 gives the lengths of user and password one byte each."""
 
 _MOST_DIGITS = 5
-"""Of a port: Python reads no number of thousands of digits."""
+"""Digits of a port. Python refuses numbers with thousands of digits."""
 
 _BROKEN_LOGIN = re.compile(r"(?>([^:/?#]*:(?=//))?(//)?)[^/?#]*[/?#].*@", re.DOTALL)
-"""Go takes the beginning of such a password for host and port, which messages name."""
+"""Go reads the beginning of such a password as host and port, which messages would repeat."""
 
 _CIDR = re.compile(r"[^/]+/[0-9]{1,3}")
 
@@ -32,7 +32,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that stands before a server. `named_by` is the setting that names it, as a message has it."""
+    """A proxy in front of a server. `named_by` is the setting that names the proxy, for messages."""
 
     scheme: str
     host: str
@@ -43,7 +43,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Without user and password."""
+        """The URL without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
@@ -52,7 +52,7 @@ class Proxy:
         return self.scheme.startswith("socks")
 
     def authorization(self) -> str:
-        """The Proxy-Authorization header (RFC 7617), empty where the setting names no user."""
+        """The value of the header Proxy-Authorization (RFC 7617), empty if the setting names no user."""
         if self.user is None:
             return ""
         return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
@@ -61,12 +61,12 @@ class Proxy:
 def proxy_for(
     server: str, proxy_url: str, origin: str, environment: Mapping[str, str] = os.environ
 ) -> Proxy | None:
-    """The proxy for requests to this URL, None where they go straight to it.
+    """The proxy for requests to this URL; None for a direct connection.
 
-    A `proxy_url` wins, which `origin` has. Otherwise the environment decides: HTTPS_PROXY or HTTP_PROXY by the
-    server's scheme, NO_PROXY, each in upper case before lower case; never for loopback, and never ALL_PROXY. A
-    variable that is no URL at all counts as absent, and the log says so. InputError for a proxy that cannot be used,
-    and would be.
+    A `proxy_url` wins; `origin` is its configuration. Otherwise the environment decides: HTTPS_PROXY or HTTP_PROXY by
+    the server's scheme, NO_PROXY, each in upper case before lower case. Loopback addresses never have a proxy, and
+    ALL_PROXY is never used. A variable that is not a URL counts as absent, and the log says so. InputError for a proxy
+    that would be used and cannot be.
     """
     if proxy_url:
         named_by = f"proxy-url in {origin}"
@@ -82,7 +82,7 @@ def proxy_for(
         return None
     if scheme == "http" and environment.get("REQUEST_METHOD"):
         raise InputError(
-            f"{named_by} is not used where REQUEST_METHOD is set, since the client of a CGI program can set it; "
+            f"{named_by} is not used if REQUEST_METHOD is set, because the client of a CGI program can set it; "
             "unset one of them"
         )
     if not _is_proxied(_server(server, origin), environment):
@@ -98,7 +98,10 @@ def _server(server: str, origin: str) -> Url:
 
 
 def _of_variable(name: str, value: str) -> Proxy | None:
-    """Go takes what is no URL, or one without a host, for host and port; what is not even that counts as absent."""
+    """The proxy in a variable.
+
+    Text that is not a URL with a host is read as host and port, as in Go; if that fails too, it counts as absent.
+    """
     try:
         url, fault = parsed(value), ""
     except ValueError as error:
@@ -108,21 +111,23 @@ def _of_variable(name: str, value: str) -> Proxy | None:
             url = parsed(f"http://{value}")
         except ValueError:
             if url is None:
-                _tell_once(name, fault)
+                _warn_once(name, fault)
                 return None
     if "://" in value and url.host in _PORTS:
         _check_login(name, value)
-        login = ", with signs of user and password such as @ and ^ as %40 and %5E" if "@" in value else ""
+        login = (
+            ", with characters of user and password such as @ and ^ as %40 and %5E" if "@" in value else ""
+        )
         raise InputError(
-            f"{name} cannot be used: it is no URL of a proxy; write it as http://host:port{login}"
+            f"{name} cannot be used: it is not a URL of a proxy; write it as http://host:port{login}"
         )
     return _usable(url, name, value)
 
 
 @cache
-def _tell_once(name: str, fault: str) -> None:
-    """Each connection looks at the environment anew, which stays the same."""
-    _log.warning("%s is passed over, since it is no URL of a proxy: %s", name, fault)
+def _warn_once(name: str, fault: str) -> None:
+    """Warn once: every new connection reads the environment again."""
+    _log.warning("%s is ignored, because it is not a URL of a proxy: %s", name, fault)
 
 
 def _usable(url: Url, named_by: str, text: str) -> Proxy:
@@ -133,7 +138,7 @@ def _usable(url: Url, named_by: str, text: str) -> Proxy:
         raise InputError(f"{named_by} cannot be used: it names no host; write it as http://host:port")
     port = int(url.port or _PORTS[url.scheme]) if len(url.port) <= _MOST_DIGITS else 0
     if not 0 < port < 1 << 16:
-        raise InputError(f"{named_by} cannot be used: its port is none of 1 to 65535")
+        raise InputError(f"{named_by} cannot be used: its port is not a number from 1 to 65535")
     try:
         host = host_name(url.host)
     except ValueError as error:
@@ -147,7 +152,7 @@ def _usable(url: Url, named_by: str, text: str) -> Proxy:
 def _check_login(named_by: str, text: str) -> None:
     if _BROKEN_LOGIN.match(text):
         raise InputError(
-            f"{named_by} cannot be used: its user or password holds a /, ? or #; write them as %2F, %3F, %23"
+            f"{named_by} cannot be used: its user or password has a /, ? or #; write them as %2F, %3F, %23"
         )
 
 
@@ -156,7 +161,7 @@ def _check_socks_user(proxy: Proxy) -> None:
         if not text.isascii() or len(text) > _MOST_SOCKS_BYTES:
             raise InputError(
                 f"{proxy.named_by} cannot be used: user and password for SOCKS have at most "
-                f"{_MOST_SOCKS_BYTES} ASCII signs each"
+                f"{_MOST_SOCKS_BYTES} ASCII characters each"
             )
 
 
@@ -172,7 +177,7 @@ def _is_proxied(server: Url, environment: Mapping[str, str]) -> bool:
 
 
 def _excepts(entry: str, host: str, port: str, address: Address | None) -> bool:
-    """Whether an entry of NO_PROXY is about this server."""
+    """Whether an entry of NO_PROXY matches this server."""
     if entry == "*":
         return True
     if (network := _network(entry)) is not None:
@@ -189,7 +194,7 @@ def _excepts(entry: str, host: str, port: str, address: Address | None) -> bool:
 
 
 def _split_host_port(text: str) -> tuple[str, str]:
-    """As Go's net.SplitHostPort; a text that this refuses is all host."""
+    """Host and port, as Go's net.SplitHostPort finds them. A text that Go refuses is all host."""
     bracketed = re.fullmatch(r"\[([^\[\]]*)\]:([^\[\]:]*)", text) or re.fullmatch(
         r"([^\[\]:]*):([^\[\]:]*)", text
     )
@@ -197,7 +202,7 @@ def _split_host_port(text: str) -> tuple[str, str]:
 
 
 def _address(text: str) -> Address | None:
-    """An IPv4 address that is written as an IPv6 one is that IPv4 address."""
+    """The address in the text. An IPv4-mapped IPv6 address gives the IPv4 address."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:

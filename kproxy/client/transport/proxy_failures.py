@@ -1,4 +1,4 @@
-"""Failures between us and a proxy, in words that name the setting to correct."""
+"""Messages for failures between us and a proxy. Each names the setting to correct."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ _UNWELCOME = (
 
 
 class TunnelRefused(OSError):
-    """A proxy answers CONNECT with something else than 200."""
+    """A proxy answers CONNECT with another status than 200."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"it answers {status} {reason}".rstrip())
@@ -22,7 +22,7 @@ class TunnelRefused(OSError):
 
 
 def wrong_login(proxy: Proxy) -> str:
-    """It does not take the user and password that its setting names, or names none."""
+    """The sentence for a proxy that refuses our user and password, or needs them and its setting names none."""
     if proxy.user is None:
         return (
             f"the proxy {proxy.url} wants a user and a password; write them into {proxy.named_by} "
@@ -32,24 +32,27 @@ def wrong_login(proxy: Proxy) -> str:
 
 
 def proxy_failure(proxy: Proxy, error: Exception, server: str, cause: str) -> str:
-    """The sentence for a request that a proxy did not let through; `cause` is what the system or the proxy said."""
-    where = f"the proxy {proxy.url}"
+    """The sentence for a request that a proxy did not let through.
+
+    `cause` is the message of the system or the proxy.
+    """
+    shown = f"the proxy {proxy.url}"
     match error:
         case transport.NameResolutionError():
-            text = f"the name of {where} cannot be resolved; check DNS and {proxy.named_by}"
+            text = f"the name of {shown} cannot be resolved; check DNS and {proxy.named_by}"
         case transport.NewConnectionError():
-            text = f"{where} cannot be reached ({cause}); check that a proxy runs there, or correct {proxy.named_by}"
+            text = f"{shown} cannot be reached ({cause}); check that a proxy runs there, or correct {proxy.named_by}"
         case transport.ConnectTimeoutError():
-            text = f"{where} does not take connections; check the firewall and {proxy.named_by}"
+            text = f"{shown} does not take connections; check the firewall and {proxy.named_by}"
         case transport.SSLError():
-            text = f"{where}: {_tls_advice(str(error), proxy)} ({cause})"
+            text = f"{shown}: {_tls_advice(str(error), proxy)} ({cause})"
         case TimeoutError() | transport.TimeoutError():
-            text = f"{where} has gone silent; check that a proxy of this scheme runs there, or correct {proxy.named_by}"
+            text = f"{shown} does not answer; check that a proxy of this scheme runs there, or correct {proxy.named_by}"
         case _ if _is_about_login(error, cause):
             text = wrong_login(proxy)
         case _:
             text = (
-                f"{where} does not lead to {server} ({cause}); let it, "
+                f"{shown} does not lead to {server} ({cause}); let it, "
                 f"or correct {proxy.named_by}{_exception_advice(proxy)}"
             )
     return text
@@ -65,10 +68,10 @@ def _is_about_login(error: Exception, cause: str) -> bool:
 def _tls_advice(detail: str, proxy: Proxy) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in detail:
         return (
-            "we do not trust its certificate, for which the authority of the cluster must vouch too; "
+            "we do not trust its certificate, which the authority of the cluster must have signed; "
             f"correct one of them, or {proxy.named_by}"
         )
-    return f"TLS fails; write http:// in {proxy.named_by} where the proxy does without TLS"
+    return f"TLS fails; write http:// in {proxy.named_by} if the proxy works without TLS"
 
 
 def _exception_advice(proxy: Proxy) -> str:

@@ -1,4 +1,4 @@
-"""The way to one server: its proxy, its TLS, and our proof of who we are, as they are at each request."""
+"""The way to one server: its proxy, its TLS settings and our credentials, as they are at each request."""
 
 import ssl
 
@@ -13,9 +13,9 @@ from kproxy.errors import InputError
 
 
 class Route:
-    """Keeps connections to a target open, for as long as our certificate stays the same.
+    """Keeps connections to a target open while our certificate stays the same.
 
-    InputError or EnvironmentLacking where the target names a proxy or an authority that cannot be used.
+    InputError or EnvironmentLacking if the target names a proxy or an authority that cannot be used.
     """
 
     def __init__(self, target: Target) -> None:
@@ -27,7 +27,10 @@ class Route:
         self._pool = self._new_pool()
 
     def pool(self) -> urllib3.PoolManager:
-        """For the next request. A certificate that was renewed makes new connections. Raises as `Credentials` do."""
+        """The connections for the next request.
+
+        A renewed certificate needs new ones. Raises the same errors as `Credentials`.
+        """
         if self._is_safe:
             certificate = self._target.credentials.certificate()
             if certificate != self._certificate:
@@ -38,11 +41,14 @@ class Route:
 
     @property
     def has_certificate(self) -> bool:
-        """Whether the newest `pool` shows who we are by itself."""
+        """Whether the connections of the last `pool` present a client certificate."""
         return self._certificate is not None
 
-    def reads_authority_anew(self) -> bool:
-        """Whether a server that was not trusted may be trusted now, as the authority can be read in another way."""
+    def reads_authority_again(self) -> bool:
+        """Whether an untrusted server may be trusted now, because the authority is read in another way.
+
+        Try again if so.
+        """
         if self._readings is None:
             self._readings = readings(self._settings)
         if not self._readings:
@@ -53,16 +59,19 @@ class Route:
         return True
 
     def proof(self) -> urllib3.HTTPHeaderDict:
-        """The headers that say who we are, none without TLS; some may be there twice. Raises as `Credentials` do."""
+        """The headers with our credentials, empty without TLS.
+
+        A header may be there twice. Raises as `Credentials` do.
+        """
         proof = urllib3.HTTPHeaderDict()
         if not self._is_safe:
             return proof
         for name, value in self._target.credentials.headers().items():
             if not value.isprintable():
                 raise InputError(
-                    f"the credentials of {self._target.origin} hold signs that no header has: {name}"
+                    f"the credentials of {self._target.origin} hold characters that no header has: {name}"
                 )
-            proof.add(name, value.encode().decode("latin-1"))  # which sends UTF-8
+            proof.add(name, value.encode().decode("latin-1"))  # latin-1 makes urllib3 send the bytes of UTF-8
         return proof
 
     def close(self) -> None:
@@ -73,7 +82,11 @@ class Route:
         return self._target.server.startswith("https://")
 
     def _new_pool(self) -> urllib3.PoolManager:
-        """As in Go, a proxy has to prove itself by the same authorities; unlike there, it never gets our certificate."""
+        """New connections.
+
+        The authorities of the server verify the proxy too, as in Go. The proxy never gets our certificate, unlike in
+        Go.
+        """
         tls = self._context(self._certificate) if self._is_safe else None
         is_proxy_safe = self.proxy is not None and self.proxy.scheme == "https"
         proxy_tls = self._context(None) if is_proxy_safe else None

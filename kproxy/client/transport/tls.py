@@ -1,8 +1,8 @@
-"""TLS to a server as Go's crypto/tls and crypto/x509 do it, from settings in memory alone.
+"""TLS to a server as Go's crypto/tls and crypto/x509 do it, with keys in memory only.
 
-No key is ever written to a file system: OpenSSL takes one only from a path, and gets the path of a memory file that
-ends with its descriptor. Contexts are made by hand, since those that the ssl module and urllib3 make write the secrets
-of each session to the file that SSLKEYLOGFILE names, which Go does not.
+No key is ever written to a file system. OpenSSL takes a key only from a path, so it gets the path of a memory file,
+which ends with its descriptor. Contexts are made by hand: those of the ssl module and of urllib3 write the secrets of
+each session to the file that SSLKEYLOGFILE names, which Go does not.
 """
 
 import os
@@ -19,7 +19,10 @@ from kproxy.errors import EnvironmentLacking, InputError
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[ \t\r]*\n.*?-----END CERTIFICATE-----", re.DOTALL)
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!AESCCM:!SHA256:!SHA384:@SECLEVEL=1"
-"""Those of Go's crypto/tls for TLS 1.2. At this level OpenSSL takes RSA keys of 1,024 bits, as Go does, and no SHA-1."""
+"""The ciphers of Go's crypto/tls for TLS 1.2.
+
+At this level OpenSSL accepts RSA keys of 1,024 bits, as Go does, and refuses SHA-1.
+"""
 
 _SYSTEM_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -29,10 +32,10 @@ _SYSTEM_FILES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""The first that can be read counts, as in Go's crypto/x509/root_linux.go."""
+"""The first file that can be read is used, as in Go's crypto/x509/root_linux.go."""
 
 _SYSTEM_DIRECTORIES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
-"""All files in all of them count."""
+"""All files of all these directories are used."""
 
 
 class _Encrypted(Exception):
@@ -40,12 +43,12 @@ class _Encrypted(Exception):
 
 
 def client_context(tls: TlsSettings, certificate: ClientCertificate | None, origin: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer, and the same servers accepted as by Go; `kproxy.client.transport.namesakes` has what that lacks.
+    """A context with TLS 1.2 or newer that accepts the servers that Go accepts; `namesakes` adds the rest.
 
-    Any certificate of the authority's PEM ends a chain, its root or not; an authority needs no key identifiers (which
-    Python 3.13 asks for); the name in a certificate's subject counts for nothing. InputError, which names `origin`,
-    for an authority without a certificate, and for a client's key that is encrypted or does not fit.
-    EnvironmentLacking where this process has no /proc or no memory file.
+    Each certificate in the authority's PEM may end a chain, whether or not it is a root. An authority needs no key
+    identifier (Python 3.13 would require one). The name in a certificate's subject is ignored. InputError, with
+    `origin`, for an authority without a certificate, and for a client's key that is encrypted or does not fit.
+    EnvironmentLacking if this process has no /proc or no memory file.
     """
     places = os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
     if certificate is None:
@@ -76,11 +79,14 @@ def _new_context(tls: TlsSettings, system: tuple[str, str], origin: str) -> ssl.
 
 
 _shared_context = lru_cache(maxsize=4)(_new_context)
-"""Connections share one without a client's certificate: to read the system's 140 authorities takes 0.1 s."""
+"""Connections without a client certificate share contexts: to read the system's 140 authorities takes 0.1 s."""
 
 
 def _trust(context: ssl.SSLContext, certificates: Sequence[bytes]) -> bool:
-    """Whether one of the certificates at least, each in DER, could be taken; what is none is passed over."""
+    """Load the certificates, each in DER.
+
+    Returns whether at least one was loaded; text that is no certificate is ignored.
+    """
     try:
         context.load_verify_locations(cadata=b"".join(certificates))
     except (ssl.SSLError, ValueError):
@@ -98,12 +104,12 @@ def _is_taken(context: ssl.SSLContext, certificate: bytes) -> bool:
 
 
 def holds_certificate(pem: bytes) -> bool:
-    """Whether one can be read in it, as Go's AppendCertsFromPEM asks; other text around it counts for nothing."""
+    """Whether the PEM holds a certificate that can be read, as Go's AppendCertsFromPEM asks. Other text is ignored."""
     return _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificates_in(pem))
 
 
 def certificates_in(text: bytes) -> list[bytes]:
-    """The certificates that stand in a text, in DER and once each, and what only looks like one."""
+    """The certificates in a text, in DER and once each. They are not checked: some may only look like certificates."""
     found = _CERTIFICATE.findall(text)
     return list(dict.fromkeys(filter(None, map(_decoded, found))))
 
@@ -117,7 +123,7 @@ def _decoded(pem: bytes) -> bytes:
 
 @cache
 def _system_authorities(file: str, directories: str) -> list[bytes]:
-    """SSL_CERT_FILE and SSL_CERT_DIR, as they are given, stand for the system's own places. Read once, as in Go."""
+    """The authorities of the system. SSL_CERT_FILE and SSL_CERT_DIR replace its own places. Read once, as in Go."""
     texts = (_read(Path(path)) for path in ([file] if file else _SYSTEM_FILES))
     first = next(filter(None, texts), b"")
     paths = {
@@ -151,7 +157,7 @@ def _prove_with(context: ssl.SSLContext, certificate: ClientCertificate, origin:
             context.load_cert_chain(chain, key, asked_for_pass_phrase)
     except _Encrypted:
         raise InputError(
-            f"the client key of {origin} is encrypted, and nobody is there to give its pass phrase; store it without one"
+            f"the client key of {origin} is encrypted, and nobody can give its pass phrase; store it without one"
         ) from None
     except ssl.SSLError as error:
         raise InputError(f"{_fault(certificate, error)} of {origin}") from error
@@ -174,7 +180,7 @@ def _fault(certificate: ClientCertificate, error: ssl.SSLError) -> str:
 
 @contextmanager
 def _memory_file(content: bytes) -> Iterator[str]:
-    """A path that leads to the content while the block runs, and on no disk."""
+    """A path to the content that works while the block runs. The content is on no disk."""
     descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:

@@ -1,4 +1,4 @@
-"""Why TLS with a server failed, said so that a person knows what to correct, and without the words of OpenSSL's source."""
+"""Explains why TLS with a server failed, in words that tell a person what to correct."""
 
 import re
 import ssl
@@ -25,12 +25,12 @@ _SOURCE = re.compile(
 
 
 def plain_cause(text: str) -> str:
-    """The words of the system or of OpenSSL, without the numbers and names of their source."""
+    """The message of the system or of OpenSSL, without the numbers and names of source files."""
     return _SOURCE.sub("", text)
 
 
 def tls_advice(error: BaseException, credentials: str) -> str:
-    """What to do about it, for a sentence that begins with the server; `error` is that of the module ssl."""
+    """The advice for a sentence that begins with the server. `error` is an error of the module ssl."""
     if isinstance(error, ssl.SSLCertVerificationError):
         remedy = _UNTRUSTED.get(error.verify_code, "correct the address or the authority in {credentials}")
         return f"we do not trust its certificate; {remedy.format(credentials=credentials)}"
@@ -38,21 +38,19 @@ def tls_advice(error: BaseException, credentials: str) -> str:
     if "ALERT" in reason:
         return _refused(reason, credentials)
     if reason in _WITHOUT_TLS:
-        return (
-            f"TLS fails, as the server answers without it; correct the port of the address in {credentials}"
-        )
+        return f"TLS fails, because the server answers without TLS; correct the port of the address in {credentials}"
     if isinstance(error, ssl.SSLEOFError):
-        return f"TLS fails, as the server hangs up; check that an API server listens at the address in {credentials}"
+        return f"TLS fails, because the server hangs up; check that an API server listens at the address in {credentials}"
     return f"TLS fails; check the address and certificates in {credentials}"
 
 
 def _refused(reason: str, credentials: str) -> str:
     if reason.endswith("CERTIFICATE_REQUIRED"):
-        return f"it wants a client certificate; name one for the user of {credentials}"
+        return f"it needs a client certificate; name one for the user of {credentials}"
     if any(word in reason for word in _ABOUT_CLIENT):
         return f"it does not accept our client certificate; renew the one in {credentials}"
     if reason.endswith("PROTOCOL_VERSION"):
-        return "TLS fails, as the server knows none newer than 1.1; let it serve TLS 1.2 or 1.3"
+        return "TLS fails, because the server has only TLS 1.1 or older; let it serve TLS 1.2 or 1.3"
     if reason.endswith("HANDSHAKE_FAILURE"):
-        return f"it has no cipher of TLS in common with us, or wants a client certificate; check it, and {credentials}"
-    return f"TLS fails, as the server refuses it; check the address and tls-server-name in {credentials}"
+        return f"it has no TLS cipher in common with us, or needs a client certificate; check it, and {credentials}"
+    return f"TLS fails, because the server refuses it; check the address and tls-server-name in {credentials}"

@@ -1,21 +1,24 @@
-"""What the kernel's nftables hold, read cheaply: names of chains, digests of their rules, and whether anything changed."""
+"""Cheap readings of the kernel's nftables: names of chains, digests of their rules, and the commit count.
+
+The tables of iptables-nft are tables of nftables too, so both modes use this.
+"""
 
 import errno
 import hashlib
 import re
 import struct
 
-from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.errors import KernelRefused
 from kproxy.kernel.netlink.nfnetlink import (
     FIRST_ATTRIBUTE,
     NFPROTO,
     NFPROTO_UNSPEC,
-    Interrupted,
     Message,
     Netlink,
     attributes,
     first_but,
     patiently,
+    refusal,
     text_attribute,
 )
 from kproxy.ruleset.chain import Chain
@@ -25,7 +28,7 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
 _DELETE_TABLE = _SUBSYSTEM | 2
 _NO_NFTABLES = frozenset({errno.EINVAL, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
-"""The answers of a kernel without nftables, or without netfilter's netlink, to a program that asks for tables."""
+"""The answers of a kernel without nftables, or without netfilter's netlink, to a question for tables."""
 
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
@@ -33,29 +36,39 @@ _CHAIN_PLACE = {4, 5, 7, 10}  # NFTA_CHAIN_HOOK with its priority, _POLICY, _TYP
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4  # NFTA_RULE_*
 _RULE_PLACE = {_RULE_HANDLE, 6, 8}  # and NFTA_RULE_POSITION, the handle of the rule before it, _PAD
 _GENERATION_ID = 1  # NFTA_GEN_ID
+_COMMIT_COUNT = "the commit count of nftables"
 _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 """The expression `counter` with its numbers of bytes and packets, which change with each packet."""
 
 
 def generation() -> int:
-    """A number that every change of any table in this network namespace moves on by one."""
-    with Netlink() as netlink:
-        return generation_by(netlink)
+    """The commit count: every change of any table in this network namespace, whoever makes it, adds one.
+
+    KernelRefused where the kernel does not tell it.
+    """
+    try:
+        with Netlink() as netlink:
+            return generation_by(netlink)
+    except OSError as refused:
+        raise refusal(_COMMIT_COUNT, refused) from refused
 
 
 def generation_by(netlink: Netlink) -> int:
-    """The same, asked by a socket that is open."""
-    answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
+    """As `generation`, by a socket that is open."""
+    try:
+        answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
+    except OSError as refused:
+        raise refusal(_COMMIT_COUNT, refused) from refused
     for kind, begin, end in attributes(answer):
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])
-    raise ProgramFailed("the kernel's answer to NFT_MSG_GETGEN", None, "it holds no generation")
+    raise KernelRefused(_COMMIT_COUNT, errno.EPROTO, "its answer holds none")
 
 
 def delete_table(family: Family, name: str) -> bool:
     """Delete a table with all that it holds, and look into no other; whether it was there.
 
-    KproxyError where the kernel refuses. Where there is no such table, nothing is committed.
+    KernelRefused where the kernel refuses. Where there is no such table, nothing is committed.
     """
     if not has_table(family, name):
         return False
@@ -67,33 +80,50 @@ def delete_table(family: Family, name: str) -> bool:
         if refused.errno == errno.ENOENT:  # somebody else was faster
             return False
         why = ": a program that runs owns it" if refused.errno == errno.EPERM else ""
-        raise KproxyError(f"table {name} cannot be deleted: {refused.strerror}{why}") from refused
+        said = f"{refused.strerror}{why}"
+        raise KernelRefused(f"the deletion of table {name}", refused.errno or 0, said) from refused
     return True
 
 
 def has_table(family: Family, name: str) -> bool:
-    """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
+    """Whether there is a table of this name; KernelRefused if the kernel does not tell."""
     try:
         with Netlink() as netlink:
             netlink.ask(_GET_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
     except OSError as refused:
         if refused.errno == errno.ENOENT or refused.errno in _NO_NFTABLES:
             return False
-        raise ProgramFailed(
-            "the kernel's answer to NFT_MSG_GETTABLE", refused.errno, str(refused)
-        ) from refused
+        raise refusal(f"to tell of table {name}", refused) from refused
     return True
 
 
+def table_names(family: Family) -> list[str]:
+    """The names of all tables of a family; none in a kernel without nftables.
+
+    A dump that is interrupted by changes of others is tried again; KernelRefused if that goes on.
+    """
+
+    def dump() -> list[str]:
+        with Netlink() as netlink:
+            return [_name_of_table(message) for message in netlink.dump(_GET_TABLE, NFPROTO[family])]
+
+    try:
+        return patiently(dump)
+    except OSError as refused:
+        if refused.errno in _NO_NFTABLES:
+            return []
+        raise refusal("the list of tables", refused) from refused
+
+
 def chain_names(family: Family, table: str) -> list[str]:
-    """The names of all chains in one table, as `chains`."""
+    """The names of all chains in one table; see `chains`."""
     return [chain.name for chain in chains(family) if chain.table == table]
 
 
 def chains(family: Family) -> list[Chain]:
     """All chains of a family (NFT_MSG_GETCHAIN), which the kernel cannot give by table.
 
-    A dump that others' changes interrupt is begun again; ProgramFailed if that goes on.
+    A dump that is interrupted by changes of others is tried again; KernelRefused if that goes on.
     """
 
     def dump() -> list[Chain]:
@@ -105,8 +135,12 @@ def chains(family: Family) -> list[Chain]:
     except OSError as refused:
         if refused.errno in _NO_NFTABLES:
             return []
-        code = None if isinstance(refused, Interrupted) else refused.errno
-        raise ProgramFailed("the netlink dump of chains", code, str(refused)) from refused
+        raise refusal("the list of chains", refused) from refused
+
+
+def _name_of_table(message: bytes) -> str:
+    names = (message[begin : end - 1] for kind, begin, end in attributes(message) if kind == _TABLE_NAME)
+    return next(names, b"").decode(errors="replace")
 
 
 def _chain_in(message: bytes) -> Chain:
@@ -131,9 +165,9 @@ class RuleReader:
         self._netlink.close()
 
     def digest(self, chain: Chain) -> bytes:
-        """What changes if a rule of the chain does, be it for its equal, but not with packets; without rules the same for all.
+        """A digest that changes if somebody writes a rule of the chain, even an equal rule, but not with packets.
 
-        Interrupted if any table changed at that moment.
+        All chains without rules have the same digest. Interrupted if any table changed at that moment.
         """
         digest = hashlib.blake2b(digest_size=8)
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
@@ -144,8 +178,8 @@ class RuleReader:
     def content(self, chain: Chain) -> bytes:
         """A digest that changes if a rule of the chain does; neither packets nor an equal rule in its place change it.
 
-        Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
-        at that moment.
+        It does not tell rules apart that differ in a set without a name. Interrupted if any table changed at that
+        moment.
         """
         digest = hashlib.blake2b(digest_size=8)
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
@@ -156,13 +190,13 @@ class RuleReader:
         return digest.digest()
 
     def place(self, chain: Chain) -> bytes:
-        """What changes if the chain's hook, priority or policy does, whatever its rules."""
+        """Bytes that change if the hook, priority or policy of the chain does; its rules do not matter."""
         asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
         answer = self._netlink.ask(_GET_CHAIN, self._family, asked)
         return b"".join(answer[begin:end] for kind, begin, end in attributes(answer) if kind in _CHAIN_PLACE)
 
     def expressions(self, chain: Chain) -> bytes:
-        """What the rules of the chain do, whichever they are."""
+        """The expressions of all rules of the chain, one after the other; equal rules have equal expressions."""
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
         return b"".join(
             message[begin:end]

@@ -17,8 +17,7 @@ from kproxy.kernel.netlink.nfnetlink import (
     nest,
     text_attribute,
 )
-from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import TABLE, Element, Numbered
+from kproxy.ruleset.nftables.table import TABLE, Answering, Element, Key, Numbered, Target, Verdict
 from kproxy.transaction.nftables.elements import ElementCommand
 from kproxy.values import Family
 
@@ -32,7 +31,7 @@ _VERDICT_CODE, _VERDICT_CHAIN = 1, 2  # NFTA_VERDICT_*
 _NF_DROP, _NFT_GOTO = struct.pack(">i", 0), struct.pack(">i", -4)
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
-_NUMBER, _PORT = struct.Struct("=I"), struct.Struct(">Hxx")
+_NUMBER, _PORT, _PROTOCOL = struct.Struct("=I"), struct.Struct(">Hxx"), struct.Struct("Bxxx")
 
 _MOST = 100
 """So many elements fit into one attribute, of 64 KiB, however long the names of chains are."""
@@ -46,12 +45,13 @@ class RawElement(NamedTuple):
 
 
 def raw(element: Element) -> RawElement:
-    """An element as the kernel will have it; OSError or struct.error if it is none."""
-    if element.value == "drop":
-        return RawElement(_packed(element.key), _NF_DROP)
-    verb, _, chain = element.value.partition("goto ")
-    value = _packed(element.value) if verb or not chain else _NFT_GOTO + chain.encode()
-    return RawElement(_packed(element.key), value)
+    """An element as the kernel will have it; OSError or struct.error if the kernel cannot have it."""
+    value = element.value
+    if value is None:
+        return RawElement(_key(element.key), b"")
+    if isinstance(value, Target):
+        return RawElement(_key(element.key), _target(value))
+    return RawElement(_key(element.key), _NFT_GOTO + value.chain.encode() if value.chain else _NF_DROP)
 
 
 def named(holder: str) -> bytes:
@@ -79,8 +79,8 @@ def _all_encoded(each: Element | Numbered) -> list[bytes]:
     """One for each element; those that differ in a number and a value alone are put together from what they share."""
     if isinstance(each, Element):
         return [_encoded(each)]
-    values = [_packed_target(value) for value in each.values]
-    numbered_key = nest(_KEY, attribute(_VALUE, _packed(each.key) + bytes(_NUMBER.size)))
+    values = [_target(value) for value in each.values]
+    numbered_key = nest(_KEY, attribute(_VALUE, _key(each.key) + bytes(_NUMBER.size)))
     data = nest(_DATA, attribute(_VALUE, values[0]))
     whole = nest(_ELEMENT, numbered_key + data)
     before_number = whole[: -len(data) - _NUMBER.size]
@@ -94,8 +94,8 @@ def _encoded(element: Element) -> bytes:
     key, value = raw(element)
     inside = nest(_KEY, attribute(_VALUE, key))
     if value:
-        verdict = element.holder in VERDICT_MAPS
-        inside += nest(_DATA, _encoded_verdict(value) if verdict else attribute(_VALUE, value))
+        is_verdict = isinstance(element.value, Verdict)
+        inside += nest(_DATA, _encoded_verdict(value) if is_verdict else attribute(_VALUE, value))
     return nest(_ELEMENT, inside)
 
 
@@ -127,26 +127,19 @@ def _data(message: bytes, begin: int, end: int) -> bytes:
     return verdict[_VERDICT_CODE] + verdict.get(_VERDICT_CHAIN, b"")[:-1]
 
 
-def _packed(text: str) -> bytes:
-    """What stands in registers: each part of a concatenation in whole 32-bit words, a number beside a port as it is."""
-    packed = b""
-    ports = 0
-    for part in text.split(" . ") if text else ():
-        if part.isdecimal():
-            packed += _NUMBER.pack(int(part)) if ports else _PORT.pack(int(part))
-            ports += 1
-        else:
-            packed += _word(part)
-    return packed
+def _key(key: Key) -> bytes:
+    """What stands in registers: each part of a concatenation in whole 32-bit words."""
+    packed = _address(key.source) if key.source else b""
+    if key.address:
+        packed += _address(key.address)
+    if key.protocol:
+        packed += _PROTOCOL.pack(_PROTOCOLS[key.protocol]) + _PORT.pack(key.port)
+    return packed if key.number is None else packed + _NUMBER.pack(key.number)
 
 
-def _packed_target(text: str) -> bytes:
-    """The same of an address and a port, for there are many."""
-    address, _, port = text.partition(" . ")
-    return _word(address) + _PORT.pack(int(port))
+def _target(target: Answering) -> bytes:
+    return _address(target.address) + _PORT.pack(target.port)
 
 
-def _word(part: str) -> bytes:
-    if part in _PROTOCOLS:
-        return struct.pack("Bxxx", _PROTOCOLS[part])
-    return inet_pton(AF_INET6 if ":" in part else AF_INET, part)
+def _address(address: str) -> bytes:
+    return inet_pton(AF_INET6 if ":" in address else AF_INET, address)

@@ -1,6 +1,7 @@
-"""Leftovers of kube-proxy's mode ipvs that are no rules: its interface, and virtual servers."""
+"""The leftovers of kube-proxy's mode ipvs that are no rules: its interface, and virtual servers."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,7 @@ class _Link(msgspec.Struct):
 
     @property
     def is_of_kube_proxy(self) -> bool:
-        """Whether it is a dummy, or holds nothing but single addresses, as no interface to a network does."""
+        """Whether it is a dummy, or holds only single addresses: an interface to a network has a network's address."""
         held = [each for each in self.addr_info if each.scope != "link"]
         return self.linkinfo.info_kind == "dummy" or (
             bool(held) and all(each.prefixlen in (32, 128) for each in held)
@@ -48,18 +49,28 @@ def has_interface() -> bool:
     return True
 
 
-def remove_interface() -> bool:
-    """Remove it with all its addresses, on which processes of the node would answer; whether it was there.
+def find_interface() -> bool:
+    """Whether kube-proxy's interface is there.
 
-    KproxyError where it cannot be removed, or is not what kube-proxy makes.
+    KproxyError where an interface of that name is not what kube-proxy makes, or where nothing can tell.
     """
-    if not has_interface():
-        return False
+    return has_interface() and _done_unless_gone(_require_of_kube_proxy)
+
+
+def delete_interface() -> bool:
+    """Delete it with all its addresses, on which processes of the node would answer; whether it was there.
+
+    KproxyError where it cannot be deleted. `find_interface` has to be asked first.
+    """
+    return _done_unless_gone(lambda: process.run(["ip", "link", "delete", "dev", INTERFACE]))
+
+
+def _done_unless_gone(action: Callable[[], object]) -> bool:
+    """Whether the action succeeded; False where it failed because somebody else has deleted the interface meanwhile."""
     try:
-        _require_of_kube_proxy()
-        process.run(["ip", "link", "delete", "dev", INTERFACE])
+        action()
     except KproxyError:
-        if has_interface():  # else somebody else was faster
+        if has_interface():
             raise
         return False
     return True
@@ -76,7 +87,7 @@ def _require_of_kube_proxy() -> None:
 
 
 def count_servers() -> int:
-    """How many virtual servers IPVS has here; 0 where the kernel has no IPVS."""
+    """The number of virtual servers of IPVS; 0 if the kernel has no IPVS."""
     try:
         lines = _SERVERS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
 """Rules of iptables-nft's chains that lead to other chains: read and deleted one by one, beside any other rules.
 
-iptables-nft cannot list a chain in which somebody has put a rule by nft that iptables has no words for.
+iptables-nft cannot list a chain that holds a rule made by nft which iptables does not know.
 """
 
 import errno
@@ -8,16 +8,15 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain as chain_up
 from typing import NamedTuple
 
-from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.nfnetlink import (
     NFPROTO,
-    Interrupted,
     Message,
     Netlink,
     attribute,
     attributes,
     attributes_within,
     patiently,
+    refusal,
     text_attribute,
 )
 from kproxy.ruleset.chain import Chain
@@ -50,24 +49,30 @@ class Jump(NamedTuple):
 
 
 def jumps_in(family: Family, chain: Chain) -> list[Jump]:
-    """The rules of a chain that lead to other chains, in order; none if there is no such chain."""
+    """The rules of a chain that lead to other chains, in order; none if there is no such chain.
+
+    KernelRefused where the kernel does not list them.
+    """
     rules = _rules(family, chain.table, chain.name)
     found = (_jump(chain, place, message) for place, message in enumerate(rules, start=1))
     return [jump for jump in found if jump]
 
 
 def count_rules(family: Family, chain: Chain) -> int:
-    """How many rules a chain has; 0 if it does not exist."""
+    """The number of rules of a chain; 0 if it does not exist."""
     return len(_rules(family, chain.table, chain.name))
 
 
 def count_iptables_rules(family: Family, table: str) -> int:
-    """How many rules of a table iptables seems to have made: it gives each a counter, as few users of nft do."""
+    """The number of rules that iptables seems to have made: it gives each a counter, as few users of nft do."""
     return sum(b"counter\0" in message for message in _rules(family, table, None))
 
 
 def delete_jumps(family: Family, chains: Iterable[Chain], targets: Collection[str]) -> None:
-    """Delete the rules of these chains that lead to any of the targets, all at once."""
+    """Delete the rules of these chains that lead to any of the targets, all at once.
+
+    KernelRefused where that does not succeed.
+    """
     chains = list(chains)
     for _ in range(_TRIES):
         found = chain_up.from_iterable(jumps_in(family, chain) for chain in chains)
@@ -80,7 +85,7 @@ def delete_jumps(family: Family, chains: Iterable[Chain], targets: Collection[st
             failed = refused
         else:
             return
-    raise ProgramFailed("the deletion of rules by netlink", failed.errno, str(failed)) from failed
+    raise refusal("the deletion of rules", failed) from failed
 
 
 def _rules(family: Family, table: str, chain: str | None) -> list[bytes]:
@@ -95,8 +100,7 @@ def _rules(family: Family, table: str, chain: str | None) -> list[bytes]:
     except OSError as refused:
         if refused.errno == errno.ENOENT:
             return []
-        code = None if isinstance(refused, Interrupted) else refused.errno
-        raise ProgramFailed("the netlink dump of rules", code, str(refused)) from refused
+        raise refusal("the list of rules", refused) from refused
 
 
 def _deletion(family: Family, jump: Jump) -> Message:

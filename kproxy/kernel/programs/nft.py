@@ -1,4 +1,4 @@
-"""The table of nftables mode in the kernel: written by `nft` and by netlink, read by netlink, and no other table looked into."""
+"""The table of nftables mode in the kernel: written by `nft` and netlink, read by netlink. No other table is read."""
 
 import errno
 import logging
@@ -14,7 +14,7 @@ from typing import TypeVar
 from weakref import finalize
 
 from kproxy import process
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.netlink.chains import RuleReader, chain_names, delete_table, generation_by
 from kproxy.kernel.netlink.elements import (
     SUBSYSTEM,
@@ -30,6 +30,7 @@ from kproxy.kernel.netlink.nfnetlink import (
     Netlink,
     attributes,
     patiently,
+    refusal,
     send_room,
     text_attribute,
     too_long,
@@ -93,14 +94,13 @@ class NftTable:
         self.commits += 1
 
     def _commit_divided(self, parts: Sequence[Sequence[ElementCommand]]) -> None:
-        """Commit the parts in this order, as many at once as the socket takes; NoVerdict may follow some successes."""
+        """Commit the parts in this order, as many at once as the socket takes; KernelRefused may follow some successes."""
         try:
             self.commit(chain.from_iterable(parts))
         except (OSError, struct.error) as refused:
             if not _is_too_long(refused) or len(parts) == 1:
-                raise NoVerdict(
-                    "a part of a netlink batch", getattr(refused, "errno", 0), str(refused)
-                ) from refused
+                number = (refused.errno or 0) if isinstance(refused, OSError) else errno.EINVAL
+                raise KernelRefused("a part of a change", number, str(refused)) from refused
             middle = len(parts) // 2
             self._commit_divided(parts[:middle])
             self._commit_divided(parts[middle:])
@@ -134,17 +134,17 @@ class NftTable:
         check(text, timeout_s=_LONGEST_S)
 
     def generation(self) -> int:
-        """A number that every transaction in this network namespace, whoever runs it, moves on by one."""
+        """The commit count: every transaction in this network namespace, whoever runs it, adds one."""
         return generation_by(self._netlink)
 
     def blocks(self) -> list[Block]:
-        """The names of what is in the table; none if it is not there."""
+        """The names of the chains, sets and maps of the table; none if it does not exist."""
         named = text_attribute(_SET_TABLE, TABLE)
         holders = [block for message in self._dump(_GET_SET, named) if (block := _holder(message))]
         return [*(Block("chain", name) for name in chain_names(self.family, TABLE)), *holders]
 
     def is_dormant(self) -> bool:
-        """Whether the table is there, but no packet meets it."""
+        """Whether the table exists, but no packet meets it."""
 
         def read() -> bytes:
             with Netlink() as netlink:
@@ -155,14 +155,14 @@ class NftTable:
         return any(int.from_bytes(each) & _DORMANT for each in flags)
 
     def elements(self, holder: str) -> set[RawElement]:
-        """What a set or map holds; nothing if it is not there."""
+        """The elements of a set or map; none if it does not exist."""
         found = self._dump(_GET_ELEMENTS, named(holder))
         return {element for message in found for element in elements_in(message)}
 
     def forget(self, clients: str, endpoints: Iterable[int]) -> bool:
         """Let nobody in this set of clients stay with these endpoints any more; whether anybody did.
 
-        In a set that somebody floods not all are found. ProgramFailed where the kernel refuses.
+        In a set that somebody floods not all are found. KernelRefused where the kernel refuses.
         """
         numbers = tuple(each.to_bytes(4, sys.byteorder) for each in endpoints)
 
@@ -172,7 +172,7 @@ class NftTable:
                 found = chain.from_iterable(map(elements_in, islice(listed, _MOST_MESSAGES)))
                 return [key for key, _ in found if key.endswith(numbers)]
 
-        complaint: OSError = Interrupted()
+        complaint: OSError = Interrupted(errno.EINTR, os.strerror(errno.EINTR))
         for _ in range(_TRIES):
             keys: list[bytes] = _read_or(theirs, [])
             try:
@@ -183,17 +183,17 @@ class NftTable:
                 complaint = refused
                 if refused.errno != errno.ENOENT:  # as for somebody whose time is over since
                     break
-        raise ProgramFailed("the netlink batch that forgets clients", None, str(complaint)) from complaint
+        raise refusal("to forget clients", complaint) from complaint
 
     def digests(self, chains: Collection[str]) -> dict[str, bytes]:
-        """For each chain what changes if a rule of it does, or its hook; empty if it is not there."""
+        """For each chain a digest that changes with its rules and its hook; empty if it does not exist."""
         if not chains:
             return {}
         with closing(RuleReader(self.family)) as reader:
             return {name: self._digest(reader, name) for name in chains}
 
     def expressions(self, table: str, chains: Iterable[Block]) -> dict[Block, bytes]:
-        """What the rules of each chain do; empty if it is not there."""
+        """The expressions of the rules of each chain; empty if it does not exist."""
         with closing(RuleReader(self.family)) as reader:
             return {
                 chain: _read_or(partial(reader.expressions, Chain(table, chain.name)), b"")
@@ -226,21 +226,17 @@ def _nft(command: Sequence[str], text: str, timeout_s: float) -> None:
         raise explained(failed) from failed
 
 
-class NoVerdict(ProgramFailed):
-    """A failure for which no Service is at fault."""
+class DoesNotFit(ProgramFailed):
+    """A change is more than a socket of `nft` takes at once, and we may not enlarge it; nothing is changed.
 
-    @property
-    def is_verdict(self) -> bool:
-        return False
-
-
-class DoesNotFit(NoVerdict):
-    """A change is more than a socket of `nft` takes at once, and we may not enlarge it; nothing is changed."""
+    No Service is at fault.
+    """
 
     def __init__(self, failed: ProgramFailed, needed: int, room: int) -> None:
         super().__init__(
             failed.program, failed.exit_code, f"{failed.stderr.strip()}; {too_long(needed, room)}"
         )
+        self.is_verdict = False
 
 
 def _size(text: str) -> int:
@@ -257,17 +253,17 @@ def _is_too_long(refused: Exception) -> bool:
 
 
 def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
-    """What was read, again as long as others change any table meanwhile; `missing` if what is asked for is not there."""
+    """Read, again while others change any table; `missing` if the thing does not exist. KernelRefused otherwise."""
     try:
         return patiently(read)
     except OSError as refused:
         if refused.errno == errno.ENOENT:
             return missing
-        raise ProgramFailed("the netlink dump of our table", None, str(refused)) from refused
+        raise refusal("the list of our table", refused) from refused
 
 
 def _holder(message: bytes) -> Block | None:
-    """The set or map; None for one that belongs to a rule."""
+    """The set or map of a message; None for one that belongs to a rule."""
     found = {kind: message[begin:end] for kind, begin, end in attributes(message)}
     (flags,) = struct.unpack(">I", found.get(_SET_FLAGS, bytes(4)))
     if flags & _ANONYMOUS:

@@ -1,4 +1,4 @@
-"""What a ruleset is: a mapping from chain to the text of its rules."""
+"""A ruleset: a mapping from chain to the text of its rules."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,29 @@ from kproxy.errors import InputError
 from kproxy.ruleset.chain import Chain
 
 TABLES = ("filter", "nat")
-"""Those in which a service proxy has chains."""
+"""The tables in which a service proxy has chains."""
+
+DISPATCH = frozenset(
+    {
+        Chain("filter", "KUBE-SERVICES"),
+        Chain("filter", "KUBE-EXTERNAL-SERVICES"),
+        Chain("filter", "KUBE-PROXY-FIREWALL"),
+        Chain("filter", "KUBE-NODEPORTS"),
+        Chain("nat", "KUBE-NODEPORTS"),
+        Chain("nat", "KUBE-SERVICES"),
+    }
+)
+"""The chains to which every Service may add lines."""
 
 Ruleset = Mapping[Chain, str]
 """Each chain's rules as `-A CHAIN ...` lines, each ended by a newline, in order."""
 
 
 def parse_chains(text: str) -> dict[Chain, str]:
-    """The chains that a text declares or adds rules to: what templates write and iptables-save prints.
+    """The chains that a text declares or adds rules to: the text of a template, or the output of iptables-save.
 
-    Knows `*table`, `:CHAIN`, `-A CHAIN ...`, `COMMIT`, comments and blank lines. Raises InputError
-    naming any other line, since it would be lost without a word.
+    Knows `*table`, `:CHAIN`, `-A CHAIN ...`, `COMMIT`, comments and blank lines. Raises InputError with
+    any other line, because nobody would notice that it is lost.
     """
     lines: dict[Chain, list[str]] = {}
     table = ""

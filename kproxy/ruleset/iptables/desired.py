@@ -1,4 +1,4 @@
-"""The chains one family should have on this node, kept up to date Service by Service."""
+"""The chains that one family should have on this node, kept up to date Service by Service."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -9,15 +9,15 @@ from kproxy.model.node import NodeView
 from kproxy.model.plan import Plans, plan_service
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.iptables.chains import DISPATCH
 from kproxy.ruleset.iptables.compiler import dispatch_chain, node_chains, service_port_chains
-from kproxy.ruleset.iptables.contributions import (
-    DISPATCH,
-    NO_CONTRIBUTION,
-    NO_STOCK,
-    Contribution,
-    Stock,
+from kproxy.ruleset.iptables.service_rules import (
+    NO_CHAINS,
+    NO_RULES,
+    ServiceChains,
+    ServiceRules,
     count_endpoints,
-    stock_of,
+    service_rules,
 )
 from kproxy.ruleset.iptables.tree import DispatchTree
 from kproxy.state.store import Store
@@ -26,25 +26,25 @@ from kproxy.values import NamespacedName
 LARGE_CLUSTER_ENDPOINTS = 1000
 """Above this number of endpoints kube-proxy leaves comments out of the per-endpoint rules."""
 
-
 _BATCH = 10
+"""The Services of one part of an update. A part is written while the next is computed, so it has to be small."""
 
 
-class _Stood(NamedTuple):
+class _Previous(NamedTuple):
     """The state before the circumstances changed."""
 
-    contributions: dict[NamespacedName, Contribution]
+    services: dict[NamespacedName, ServiceChains]
     chains: dict[Chain, str]
 
 
 class DesiredRuleset:
-    """The complete ruleset of one family: `chains` holds ours, `jumps` what built-in chains need.
+    """The complete ruleset of one family: `chains` has our own, `jumps` the rules that built-in chains need.
 
-    The result depends on the newest state alone, not on the way there: Services stand in the
-    dispatch chains in name order. `service_ports` and `endpoints` count what it was made of.
+    The result depends on the newest state alone, not on the order of changes: Services are in name order in the
+    dispatch chains. `service_ports` and `endpoints` count the service ports and endpoints of all its Services.
 
-    A Service whose rules cannot be computed keeps those that it had. So does one that is withdrawn, as its newest rules
-    may be what the kernel refuses: `changed` are the Services for which that makes a difference, since `settle`.
+    A Service whose rules cannot be computed keeps its last rules. A Service that is withdrawn also gets its last rules
+    back, because the kernel may refuse the newest: `changed` are the Services whose rules changed since `settle`.
     """
 
     def __init__(self, render: Render, chains: dict[Chain, str] | None = None) -> None:
@@ -52,10 +52,10 @@ class DesiredRuleset:
         self._render = render
         self._circumstances: Circumstances | None = None
         self._comments = True
-        self._contributions: dict[NamespacedName, Contribution] = {}
-        self._stood: _Stood | None = None
-        self._before: dict[NamespacedName, Stock] = {}
-        self._withdrawn: dict[NamespacedName, Stock] = {}
+        self._services: dict[NamespacedName, ServiceChains] = {}
+        self._previous: _Previous | None = None
+        self._before: dict[NamespacedName, ServiceRules] = {}
+        self._withdrawn: dict[NamespacedName, ServiceRules] = {}
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._node: dict[Chain, str] = {}
         self._node_alone: set[Chain] = set()
@@ -68,9 +68,9 @@ class DesiredRuleset:
     def update(
         self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances
     ) -> set[Chain]:
-        """Take in what changed: the Services named, or all of them if the circumstances did.
+        """Compute the Services in `dirty` again, or all Services if the circumstances changed.
 
-        Answers with the chains that are new, written anew or gone; one whose text is as before may be among them.
+        Answers with the chains that are new, changed or gone; a chain whose text is as before may be among them.
         """
         return set().union(*self.update_in_parts(store, dirty, circumstances))
 
@@ -81,41 +81,41 @@ class DesiredRuleset:
         circumstances: Circumstances,
         kept: AbstractSet[NamespacedName] = frozenset(),
     ) -> Iterator[set[Chain]]:
-        """The same, some Services at a time: the chains of their own are complete then, the dispatch chains in the last part.
+        """As `update`, but in parts: each completes the own chains of some Services, the last part the dispatch chains.
 
-        Services that are `kept` stay as they are, whatever changed. If not all parts are taken, the next update begins
-        anew, with all Services.
+        Services that are `kept` stay as they are, whatever changed. If not all parts are taken, the next update
+        computes all Services again.
         """
         is_new, self._circumstances = self.is_new(circumstances), None
         if is_new:
             gone = {*self.chains}
-            stood = self._enter_node(circumstances)
+            previous = self._enter_node(circumstances)
             yield gone | self.chains.keys()
-            dirty = store.services.keys() | stood.contributions.keys()
+            dirty = store.services.keys() | previous.services.keys()
         plans = self._plans(store, {*dirty} - kept, circumstances.node)
         comments = self._count(plans) <= LARGE_CLUSTER_ENDPOINTS
         if comments is not self._comments:
             others = store.services.keys() - plans - kept - self._not_computed.keys()
             plans |= self._plans(store, others, circumstances.node)
         if is_new:
-            changed = [self._put(key, self._stock(key)) for key in stood.contributions.keys() - plans.keys()]
+            changed = [self._put(key, self._rules_of(key)) for key in previous.services.keys() - plans.keys()]
             yield set().union(*changed)
         for keys in _batches(sorted(plans)):
             changed = [self._replace(key, plans[key], circumstances, comments=comments) for key in keys]
             yield set().union(*changed)
         yield self._redispatched()
-        self._circumstances, self._comments, self._stood = circumstances, comments, None
+        self._circumstances, self._comments, self._previous = circumstances, comments, None
 
-    def begin_anew(self) -> None:
-        """Let the next update look at all Services: the last one may be half done."""
+    def forget_circumstances(self) -> None:
+        """Let the next update compute all Services again, because the last update may be half done."""
         self._circumstances = None
 
     def is_new(self, circumstances: Circumstances) -> bool:
-        """Whether an update in these has to look at all Services."""
+        """Whether an update in these circumstances has to compute all Services again."""
         return circumstances != self._circumstances
 
     def take_not_computed(self) -> dict[NamespacedName, Exception]:
-        """The Services whose newest rules could not be computed, and why, since this was last asked."""
+        """The Services whose newest rules could not be computed since the last call, each with the exception."""
         taken, self._not_computed = self._not_computed, {}
         return taken
 
@@ -124,34 +124,34 @@ class DesiredRuleset:
         return sorted(self._before)
 
     def withdraw(self, keys: Iterable[NamespacedName]) -> set[Chain]:
-        """Let changed Services be what they were; the chains that this changes."""
+        """Give changed Services their rules from before the change; answers with the chains that this changes."""
         changed = set()
         for key in self._before.keys() & keys:
             if key not in self._withdrawn:
-                self._withdrawn[key] = self._stock(key)
+                self._withdrawn[key] = self._rules_of(key)
                 changed |= self._put(key, self._before[key])
         return changed | self._redispatched()
 
     def admit(self, keys: Iterable[NamespacedName]) -> set[Chain]:
-        """Let withdrawn Services be what they became; the chains that this changes."""
+        """Give withdrawn Services their newest rules; answers with the chains that this changes."""
         changed = set()
         for key in self._withdrawn.keys() & keys:
             changed |= self._put(key, self._withdrawn.pop(key))
         return changed | self._redispatched()
 
     def settle(self, keys: Iterable[NamespacedName]) -> None:
-        """These stay as they are now, withdrawn or not."""
+        """Keep the rules that these Services have now, withdrawn or not; they no longer count as changed."""
         for key in [*keys]:
             self._before.pop(key, None)
             self._withdrawn.pop(key, None)
 
     def reopen(self, known: Container[Chain]) -> None:
-        """Let Services that lack a chain in the kernel count as changed: no complete rules of theirs could stay."""
-        for key, held in self._contributions.items():
+        """Count Services that lack a chain in the kernel as changed: they have no complete rules there to keep."""
+        for key, chains in self._services.items():
             if key not in self._before and not all(
-                chain in known for chain in (*held.chains, *held.dispatched)
+                chain in known for chain in (*chains.own, *chains.dispatched)
             ):
-                self._before[key] = NO_STOCK
+                self._before[key] = NO_RULES
 
     def owner(self, line: str) -> NamespacedName | None:
         """The changed Service to which a line of a transaction belongs, such as `-A CHAIN ...`."""
@@ -161,25 +161,25 @@ class DesiredRuleset:
         elif command.startswith(":"):
             chain, rule = command[1:], ""
         for key in self.changed:
-            if self._contributions.get(key, NO_CONTRIBUTION).holds(chain, rule):
+            if self._services.get(key, NO_CHAINS).holds(chain, rule):
                 return key
         return None
 
-    def _enter_node(self, circumstances: Circumstances) -> _Stood:
+    def _enter_node(self, circumstances: Circumstances) -> _Previous:
         chains = node_chains(circumstances.node, circumstances.settings, self._render)
-        self._stood = stood = self._stood or _Stood(self._contributions, dict(self.chains))
+        self._previous = previous = self._previous or _Previous(self._services, dict(self.chains))
         self.jumps = {chain: rules for chain, rules in chains.items() if chain.is_built_in}
         self._node = {chain: rules for chain, rules in chains.items() if not chain.is_built_in}
         self._node_alone = self._node.keys() - DISPATCH
         self.service_ports = self.endpoints = 0
-        self._contributions = {}
+        self._services = {}
         self._trees = {
             chain: DispatchTree(chain.name, circumstances.node.family, circumstances.layout)
             for chain in DISPATCH
         }
         self.chains.clear()
         self.chains.update(self._node)
-        return stood
+        return previous
 
     def _plans(
         self, store: Store, keys: Iterable[NamespacedName], node: NodeView
@@ -196,49 +196,49 @@ class DesiredRuleset:
         return plans
 
     def _count(self, plans: Mapping[NamespacedName, Plans]) -> int:
-        """How many endpoints there are with these plans."""
-        gone = sum(self._contributions.get(key, NO_CONTRIBUTION).endpoints for key in plans)
+        """The number of endpoints of all Services if these plans take the place of earlier ones."""
+        gone = sum(self._services.get(key, NO_CHAINS).endpoints for key in plans)
         return self.endpoints - gone + sum(map(count_endpoints, plans.values()))
 
     def _replace(
         self, key: NamespacedName, plans: Plans, circumstances: Circumstances, *, comments: bool
     ) -> set[Chain]:
-        """Let a Service be what these plans say; the chains of its own that this changes."""
+        """Compile the Service from these plans; answers with the chains of its own that this changes."""
         try:
             compiled = self._compile(plans, circumstances, comments=comments)
         except MemoryError:
             raise
         except Exception as failed:  # noqa: BLE001 # as in `_plans`
             self._not_computed[key] = failed
-            return self._put(key, self._stock(key))
+            return self._put(key, self._rules_of(key))
         self._not_computed.pop(key, None)
         self._withdrawn.pop(key, None)
-        old, new = self._stock(key), stock_of(plans, compiled)
+        old, new = self._rules_of(key), service_rules(plans, compiled)
         if new == self._before.setdefault(key, old):
             del self._before[key]
         return self._put(key, new)
 
-    def _stock(self, key: NamespacedName) -> Stock:
-        """The stock of the Service, or the one that it had before the circumstances changed."""
-        for contributions, chains in ((self._contributions, self.chains), self._stood or _NOTHING_STOOD):
-            if key in contributions:
-                held = contributions[key]
-                return Stock(held, tuple(chains[chain] for chain in held.chains))
-        return NO_STOCK
+    def _rules_of(self, key: NamespacedName) -> ServiceRules:
+        """The rules of the Service, or those from before the circumstances changed."""
+        for services, rules in ((self._services, self.chains), self._previous or _NO_PREVIOUS):
+            if key in services:
+                chains = services[key]
+                return ServiceRules(chains, tuple(rules[chain] for chain in chains.own))
+        return NO_RULES
 
-    def _put(self, key: NamespacedName, new: Stock) -> set[Chain]:
-        """Let this be the stock of the Service from now on; the chains of its own that this changes."""
-        was, added = self._contributions.pop(key, NO_CONTRIBUTION), new.contribution
-        if added != NO_CONTRIBUTION:
-            self._contributions[key] = added
+    def _put(self, key: NamespacedName, new: ServiceRules) -> set[Chain]:
+        """Replace the rules of the Service; answers with the chains of its own that this changes."""
+        was, added = self._services.pop(key, NO_CHAINS), new.chains
+        if added != NO_CHAINS:
+            self._services[key] = added
         self.service_ports += added.service_ports - was.service_ports
         self.endpoints += added.endpoints - was.endpoints
-        gone = set(was.chains).difference(added.chains)
+        gone = set(was.own).difference(added.own)
         for chain in gone:
             self.chains.pop(chain, None)
         written = {
             chain: rules
-            for chain, rules in zip(added.chains, new.rules, strict=True)
+            for chain, rules in zip(added.own, new.rules, strict=True)
             if self.chains.get(chain) != rules
         }
         self.chains |= written
@@ -268,7 +268,7 @@ class DesiredRuleset:
         return merged
 
     def _redispatched(self) -> set[Chain]:
-        return set().union(*(self._redispatch(root) for root in DISPATCH if root in self._trees))
+        return set().union(*(self._redispatch(root) for root in sorted(self._trees)))
 
     def _redispatch(self, root: Chain) -> set[Chain]:
         changed: set[Chain] = set()
@@ -282,7 +282,7 @@ class DesiredRuleset:
         return changed
 
 
-_NOTHING_STOOD = _Stood({}, {})
+_NO_PREVIOUS = _Previous({}, {})
 
 
 def _batches(keys: Sequence[NamespacedName]) -> Iterator[Sequence[NamespacedName]]:

@@ -1,4 +1,4 @@
-"""Chain names, as kube-proxy composes them, so that a node can be handed over in place.
+"""Chain names, composed as kube-proxy does it, so that a node can be handed over in place.
 
 The hash covers the service port's name and protocol in lower case and, for a backend, its target;
 16 characters of base32, of 10 bytes, keep a name under the kernel's limit of 28 (XT_EXTENSION_MAXNAMELEN - 1).
@@ -25,18 +25,19 @@ _TREES = {
 _IN_A_TREE = re.compile(r"KUBE-[SNXF]-([0-9.]+|[A-Z2-7]{16}|(tcp|udp|sctp)-[0-9]+)/(?P<bits>[0-9]{1,3})")
 
 _LONGEST = 28
+"""The characters of a chain name that iptables takes (XT_EXTENSION_MAXNAMELEN - 1)."""
 
 PER_SERVICE = (FIREWALL, EXTERNAL, CLUSTER_POLICY, LOCAL_POLICY, BACKEND)
 """The prefixes of chains that come and go with Services; a chain jumps only to prefixes on its right."""
 
 
 def service_port_hash(name: ServicePortName) -> str:
-    """What the names of all chains of one service port end in."""
+    """The end of the names of all chains that one service port has for itself."""
     return _hash(f"{name}{name.protocol.lower()}")
 
 
 def backend_hash(name: ServicePortName, target: str) -> str:
-    """What the name of a backend's chain ends in; `target` is `address:port`."""
+    """The end of the name of a backend's chain; `target` is `address:port`."""
     return _hash(f"{name}{name.protocol.lower()}{target}")
 
 

@@ -1,9 +1,9 @@
-"""A dispatch chain as a tree of small chains: a packet asks for prefixes, not for every Service.
+"""A dispatch chain as a tree of small chains: a packet is compared with prefixes, not with every Service.
 
-Rules stand in the tree by what they ask for: the destination address, or the protocol and destination port,
-as hexadecimal digits. A chain that holds too many rules sends on to one chain for each next digit. Which chains
-there are depends on the rules alone, not on the order in which they came; one that comes or goes
-touches the chain it stands in, and seldom the one above.
+The place of a rule in the tree is its path: the destination address, or the protocol and the destination port,
+as hexadecimal digits. A chain with too many rules jumps to one chain for each next digit. The rules alone
+decide which chains exist, not the order in which the rules came. A rule that comes or goes changes its own
+chain, and seldom the chain above.
 """
 
 import ipaddress
@@ -42,7 +42,7 @@ class TreeChain(NamedTuple):
 
 
 class _Branch:
-    """All rules whose path begins alike: in `held` as long as they are few or cannot be told apart, else below."""
+    """All rules whose paths begin alike: in `held` while they are few or have equal paths, else in branches `below`."""
 
     __slots__ = ("below", "count", "held")
 
@@ -63,14 +63,14 @@ class DispatchTree:
         self._touched: set[str] = {""}
 
     def replace(self, owner: NamespacedName, old: str, new: str) -> None:
-        """Instead of the lines `old` of an owner, `-A ROOT ...` each, those in `new`."""
+        """Put the lines `new` of an owner in the place of its lines `old`; each line is `-A ROOT ...`."""
         for path, lines in _by_path(old, self._family).items():
             self._take(self._root, path, 0, owner, len(lines))
         for path, lines in _by_path(new, self._family).items():
             self._put(self._root, path, 0, owner, lines)
 
     def changes(self) -> dict[str, TreeChain | None]:
-        """The chains to look at since the last call; None for those that are gone."""
+        """The chains that may have changed since the last call; None for a chain that is gone."""
         touched, self._touched = self._touched, set()
         found: dict[str, TreeChain | None] = {}
         for path in touched:
@@ -112,7 +112,7 @@ class DispatchTree:
             branch.held.update(self._gather(branch, at))
 
     def _gather(self, branch: _Branch, at: str) -> Iterator[tuple[tuple[NamespacedName, str], list[str]]]:
-        """Everything below, which then is below no more."""
+        """Take all rules out of the branches below, which are then gone."""
         below, branch.below = branch.below, {}
         for digit, child in below.items():
             self._touched.add(at + digit)
@@ -153,7 +153,7 @@ _HIGHEST_PORT = 0xFFFF
 
 
 def _nearest_chain(branch: _Branch, path: str) -> str:
-    """The path of the first chain at or below: a branch with one way on and no rule needs no chain."""
+    """The path of the first chain at or below: a branch with one branch below and no rule needs no chain."""
     while len(branch.below) == 1 and not branch.held:
         ((digit, branch),) = branch.below.items()
         path += digit
@@ -161,7 +161,7 @@ def _nearest_chain(branch: _Branch, path: str) -> str:
 
 
 def _by_path(text: str, family: Family) -> dict[str, list[str]]:
-    """The rules of a text by what they ask for, without their `-A CHAIN`."""
+    """The rules of a text by their paths, without their `-A CHAIN`."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         found.setdefault(_path(line, family), []).append((*line.split(" ", 2), "")[2])
@@ -169,7 +169,7 @@ def _by_path(text: str, family: Family) -> dict[str, list[str]]:
 
 
 def _path(line: str, family: Family) -> str:
-    """The place of a rule in the tree; empty, for the root, if it asks for no address or port that there can be."""
+    """The path of a rule; empty, for the root, if the rule has no match on a valid address or port."""
     if found := _ADDRESS.search(line):
         return _digits(found[1], family)
     if (port := _PORT.search(line)) and int(port[2]) <= _HIGHEST_PORT:

@@ -12,7 +12,8 @@ from kproxy.model.plan import ServicePortPlan
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Render
 from kproxy.ruleset.nftables.frontends import EXTERNAL, INTERNAL, Picks, Way, own_chain
-from kproxy.ruleset.nftables.table import FAMILY_WORD, Block, parse_blocks
+from kproxy.ruleset.nftables.roles import OF_NODE, Roles, of_picks, with_roles
+from kproxy.ruleset.nftables.table import FAMILY_WORD, Block, Body, Role, parse_blocks
 from kproxy.values import Network
 
 _ALL_BITS = 0xFFFFFFFF
@@ -39,11 +40,12 @@ class BlockWriter:
     settings: Settings
     render: Render
 
-    def node_blocks(self, service_networks: tuple[Network, ...]) -> dict[Block, str]:
+    def node_blocks(self, service_networks: tuple[Network, ...]) -> dict[Block, Body]:
         """The sets, maps and chains that are there whatever the Services."""
         bit = 1 << self.settings.masquerade_bit
         return self._blocks(
             "node",
+            OF_NODE,
             mark=f"{bit:#x}",
             all_but_mark=f"{_ALL_BITS ^ bit:#x}",
             node_ports_everywhere=self.node.node_ports.every_local_address,
@@ -51,13 +53,15 @@ class BlockWriter:
             service_networks=service_networks,
         )
 
-    def picks_blocks(self, picks: Picks) -> dict[Block, str]:
+    def picks_blocks(self, picks: Picks) -> dict[Block, Body]:
         """The map of endpoints and the chain that picks one."""
         port = "meta l4proto . th dport"
         asked = port if picks.is_node_port else f"{self._ip} daddr . {port}"
-        return self._blocks("picks", map=picks.map, chain=picks.chain, count=picks.size, asked=asked)
+        return self._blocks(
+            "picks", of_picks(picks), map=picks.map, chain=picks.chain, count=picks.size, asked=asked
+        )
 
-    def way_blocks(self, way: Way) -> dict[Block, str]:
+    def way_blocks(self, way: Way) -> dict[Block, Body]:
         local = way.local_picks
         return self._way(
             way.chain,
@@ -67,7 +71,7 @@ class BlockWriter:
             keeps_client_address=way.local_size is not None,
         )
 
-    def own_blocks(self, plan: ServicePortPlan) -> dict[Block, str]:
+    def own_blocks(self, plan: ServicePortPlan) -> dict[Block, Body]:
         """The chains of its own that a service port has; most have none."""
         has_affinity = plan.affinity_timeout_s is not None and plan.has_backends
         if not (has_affinity or plan.is_restricted):
@@ -81,6 +85,7 @@ class BlockWriter:
         ]
         blocks = self._blocks(
             "service-port",
+            _roles_of_own(plan, numbered.values()),
             is_restricted=plan.is_restricted,
             firewall_chain=own_chain("firewall", plan),
             source_ranges=plan.source_ranges,
@@ -112,11 +117,12 @@ class BlockWriter:
         *,
         is_internal: bool = False,
         keeps_client_address: bool = False,
-    ) -> dict[Block, str]:
+    ) -> dict[Block, Body]:
         is_from_pod, is_not = self._detection()
         masquerades_all = self.settings.masquerade_all if is_internal else not keeps_client_address
         return self._blocks(
             "way",
+            {Block("chain", chain): Role.POLICY},
             chain=chain,
             pick=pick,
             local_pick=local_pick,
@@ -145,13 +151,23 @@ class BlockWriter:
     def _ip(self) -> str:
         return FAMILY_WORD[self.node.family]
 
-    def _blocks(self, template: str, **values: object) -> dict[Block, str]:
+    def _blocks(self, template: str, roles: Roles, **values: object) -> dict[Block, Body]:
         name = f"nftables/{template}.j2"
         text = self.render(name, {"ip": self._ip, **values})
         try:
-            return parse_blocks(text)
+            return with_roles(parse_blocks(text), roles)
         except InputError as wrong:
             raise InputError(f"template {name}: {wrong}") from wrong
+
+
+def _roles_of_own(plan: ServicePortPlan, endpoints: Iterable[_Remembering]) -> Roles:
+    return {
+        Block("chain", own_chain("firewall", plan)): Role.GUARD,
+        Block("set", own_chain("affinity", plan)): Role.CLIENTS,
+        Block("chain", own_chain("pick", plan)): Role.PICKER,
+        Block("chain", own_chain("pick-local", plan)): Role.PICKER,
+        **{Block("chain", each.chain): Role.ENDPOINT for each in endpoints},
+    }
 
 
 def _remembering(plan: ServicePortPlan, backend: Backend) -> _Remembering:

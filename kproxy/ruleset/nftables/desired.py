@@ -13,7 +13,7 @@ from kproxy.model.plan import Plans, ServicePortPlan, plan_service
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import BlockWriter
 from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Contents, Element, spelled_out
+from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Contents, Element, Key, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
@@ -32,9 +32,9 @@ _NOT_SERVED = Served()
 
 
 class TableChange(Struct):
-    """What differs between two states of a table: blocks as text or None, elements that go and that come."""
+    """What differs between two states of a table: blocks, where None is none, elements that go and that come."""
 
-    blocks: dict[Block, tuple[str | None, str | None]] = field(default_factory=dict)
+    blocks: dict[Block, tuple[Body | None, Body | None]] = field(default_factory=dict)
     deleted: list[Element] = field(default_factory=list)
     added: list[Element] = field(default_factory=list)
 
@@ -45,7 +45,8 @@ class TableChange(Struct):
 class DesiredTable:
     """All of one family's table, and what changed in it since `settle` was last called.
 
-    The result depends on the newest plans alone, not on the way there. Where Services claim the same address and
+    The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
+    every process. Where Services claim the same address and
     port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
     """
 
@@ -59,12 +60,12 @@ class DesiredTable:
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picks] = Counter()
         self._marks: Counter[Element] = Counter()
-        self._node_blocks: dict[Block, str] = {}
+        self._node_blocks: dict[Block, Body] = {}
         self._node_marks: tuple[Element, ...] = ()
         self.service_ports = 0
-        self.blocks: dict[Block, str] = {}
+        self.blocks: dict[Block, Body] = {}
         self.frontends: dict[Frontend, Served] = {}
-        self._blocks_were: dict[Block, str | None] = {}
+        self._blocks_were: dict[Block, Body | None] = {}
         self._frontends_were: dict[Frontend, Served] = {}
         self._marks_were: dict[Element, bool] = {}
         self._enter(circumstances)
@@ -72,7 +73,7 @@ class DesiredTable:
     def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
         """Take in what changed: the Services named, or all of them if the circumstances did."""
         self.adopt(circumstances)
-        for key in {*dirty, *self.stale}:
+        for key in sorted({*dirty, *self.stale}):
             self.place_newest(store, key)
 
     def adopt(self, circumstances: Circumstances) -> bool:
@@ -114,7 +115,9 @@ class DesiredTable:
             self._put_block(block, None)
         self._node_blocks = node_blocks
         self._put_blocks(node_blocks)
-        marks = tuple(Element("nodeport-ips", each) for each in circumstances.node.node_ports.addresses)
+        marks = tuple(
+            Element("nodeport-ips", Key(NOWHERE, each)) for each in circumstances.node.node_ports.addresses
+        )
         self._count_marks(self._node_marks, marks)
         self._node_marks = marks
         for part in self._uses:
@@ -137,7 +140,7 @@ class DesiredTable:
         else:
             self._placed.pop(key, None)
         self._count_marks(old.marks, new.marks)
-        for block in set(old.blocks).difference(new.blocks):
+        for block in [each for each in old.blocks if each not in blocks]:
             self._put_block(block, None)
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
@@ -188,18 +191,20 @@ class DesiredTable:
         """The kernel may hold other rules in these; so they change, be it to what they should have been."""
         for block in (Block("chain", name) for name in chains):
             if block in self.blocks:
-                self._blocks_were.setdefault(block, "")
+                self._blocks_were.setdefault(block, self.blocks[block]._replace(text=""))
 
-    def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, str]]:
+    def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, Body]]:
         frontends: dict[Frontend, Served] = {}
-        blocks: dict[Block, str] = {}
-        marks: set[Element] = set()
+        blocks: dict[Block, Body] = {}
+        marks: dict[Element, None] = {}
         for plan in plans:
             for frontend, served in frontends_of(plan):
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
-            marks.add(Element("cluster-ips", plan.cluster_ip))
-            marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
+            marks[Element("cluster-ips", Key(NOWHERE, plan.cluster_ip))] = None
+            for backend in plan.usable.reachable:
+                if backend.is_local:
+                    marks[_hairpin(plan, backend)] = None
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
@@ -209,7 +214,7 @@ class DesiredTable:
                 self._claimants[frontend] = (*self._claimants.get(frontend, ()), owner)
             if served != before:
                 self._serve(frontend, self._foremost(frontend))
-        for frontend in old.keys() - new.keys():
+        for frontend in [each for each in old if each not in new]:
             others = tuple(each for each in self._claimants.pop(frontend) if each != owner)
             if others:
                 self._claimants[frontend] = others
@@ -224,7 +229,7 @@ class DesiredTable:
         claims = [self._placed[name].frontends[frontend] for name in sorted(names)]
         if len(claims) <= 1:  # as it nearly always is
             return claims[0] if claims else _NOT_SERVED
-        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.chain))
+        best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.verdict))
         return reduce(_merged, claims, best)
 
     def _serve(self, frontend: Frontend, served: Served) -> None:
@@ -259,13 +264,13 @@ class DesiredTable:
             for needed in part.needed:
                 self._leave(needed)
 
-    def _written(self, part: Way | Picks) -> dict[Block, str]:
+    def _written(self, part: Way | Picks) -> dict[Block, Body]:
         return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picks_blocks(part)
 
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
         if old == new:
             return
-        for mark in {*old, *new}:
+        for mark in dict.fromkeys((*old, *new)):
             self._marks_were.setdefault(mark, mark in self._marks)
         for mark in new:
             self._marks[mark] += 1
@@ -274,19 +279,19 @@ class DesiredTable:
             if not self._marks[mark]:
                 del self._marks[mark]
 
-    def _put_blocks(self, blocks: dict[Block, str]) -> None:
-        for block, text in blocks.items():
-            self._put_block(block, text)
+    def _put_blocks(self, blocks: dict[Block, Body]) -> None:
+        for block, body in blocks.items():
+            self._put_block(block, body)
 
-    def _put_block(self, block: Block, text: str | None) -> None:
+    def _put_block(self, block: Block, body: Body | None) -> None:
         before = self.blocks.get(block)
-        if text == before:
+        if body == before:
             return
         self._blocks_were.setdefault(block, before)
-        if text is None:
+        if body is None:
             del self.blocks[block]
         else:
-            self.blocks[block] = text
+            self.blocks[block] = body
 
 
 def _without(elements: list[Element], others: list[Element]) -> list[Element]:
@@ -296,12 +301,12 @@ def _without(elements: list[Element], others: list[Element]) -> list[Element]:
 
 def _merged(first: Served, other: Served) -> Served:
     """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
-    return replace(first, firewall=other.firewall) if other.firewall and not first.firewall else first
+    return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 
 def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
     """That a packet of this endpoint may come back to it, by whichever Service."""
     return Element(
         "hairpin-endpoints",
-        f"{backend.address} . {backend.address} . {plan.name.protocol.lower()} . {backend.port}",
+        Key(backend.address, backend.address, plan.name.protocol.lower(), backend.port),
     )

@@ -13,14 +13,10 @@ from msgspec.structs import replace
 
 from kproxy.model.endpoints import Backend
 from kproxy.model.plan import ServicePortPlan, Unserved
-from kproxy.ruleset.nftables.table import Element, Numbered
+from kproxy.ruleset.nftables.table import DROP, NOWHERE, Element, Key, Numbered, Verdict
 from kproxy.values import Address
 
-VERDICT_MAPS = ("service-ips", "service-nodeports", "unserved-ips", "unserved-nodeports", "firewall-ips")
-"""The maps whose values are verdicts, and so lead to chains."""
-
-_NOWHERE = Address("")
-_REFUSE = "goto refuse"
+_REFUSE = Verdict("refuse")
 
 
 class Frontend(Struct, frozen=True, gc=False):
@@ -35,9 +31,9 @@ class Frontend(Struct, frozen=True, gc=False):
         return not self.address
 
     @property
-    def key(self) -> str:
-        where = f"{self.protocol} . {self.port}"
-        return f"{self.address} . {where}" if self.address else where
+    def key(self) -> Key:
+        """As the maps that packets ask have it."""
+        return Key(NOWHERE, self.address, self.protocol, self.port)
 
 
 class Picks(NamedTuple):
@@ -97,23 +93,21 @@ class Way(Struct, frozen=True, gc=False):
 
 INTERNAL, EXTERNAL, NODE_PORT = "internal", "external", "nodeport"
 
-Targets = tuple[str, ...]
-"""Endpoints as the value of an element, `address . port`, in the order of their numbers."""
-
 
 class Served(Struct, frozen=True):
-    """What becomes of packets to a frontend.
+    """What becomes of packets to a frontend; each verdict may be None.
 
-    They go to `chain`, which is that of `way` or one of the service port's own. If they are not sent anywhere,
-    `refusal` is the verdict, and `firewall` the chain that only lets some clients on; each may be empty.
+    `verdict` leads to the chain of `way`, or to one of the service port's own. `refusal` is for packets that are not
+    sent to an endpoint, and `guard` leads to the chain that only lets some clients on. Backends are numbered in their
+    order.
     """
 
-    chain: str = ""
+    verdict: Verdict | None = None
     way: Way | None = None
-    targets: Targets = ()
-    local_targets: Targets = ()
-    refusal: str = ""
-    firewall: str = ""
+    targets: tuple[Backend, ...] = ()
+    local_targets: tuple[Backend, ...] = ()
+    refusal: Verdict | None = None
+    guard: Verdict | None = None
 
 
 def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
@@ -125,11 +119,11 @@ def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
     external = _external(plan, EXTERNAL)
     for address in plan.external_ips:
         yield Frontend(address, protocol, plan.port), external
-    guarded = replace(external, firewall=own_chain("firewall", plan) if plan.is_restricted else "")
+    guarded = replace(external, guard=_to_own("firewall", plan)) if plan.is_restricted else external
     for address in plan.load_balancer_vips:
         yield Frontend(address, protocol, plan.port), guarded
     if plan.node_port:
-        yield Frontend(_NOWHERE, protocol, plan.node_port), _external(plan, NODE_PORT)
+        yield Frontend(NOWHERE, protocol, plan.node_port), _external(plan, NODE_PORT)
 
 
 def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
@@ -137,12 +131,12 @@ def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
     key = frontend.key
     place = "nodeports" if frontend.is_node_port else "ips"
     found: list[Element | Numbered] = []
-    if served.chain:
-        found.append(Element(f"service-{place}", key, f"goto {served.chain}"))
+    if served.verdict:
+        found.append(Element(f"service-{place}", key, served.verdict))
     if served.refusal:
         found.append(Element(f"unserved-{place}", key, served.refusal))
-    if served.firewall:
-        found.append(Element("firewall-ips", key, f"goto {served.firewall}"))
+    if served.guard:
+        found.append(Element("firewall-ips", key, served.guard))
     if served.way:
         targets = served.targets, served.local_targets
         found += [
@@ -167,8 +161,8 @@ def _internal(plan: ServicePortPlan) -> Served:
     if plan.internal_unserved:
         return Served(refusal=_refusal(plan.internal_unserved))
     if plan.affinity_timeout_s is not None:
-        return Served(chain=own_chain(INTERNAL, plan))
-    targets = _targets(plan.usable.local if plan.internal_policy_local else plan.usable.cluster)
+        return Served(_to_own(INTERNAL, plan))
+    targets = plan.usable.local if plan.internal_policy_local else plan.usable.cluster
     return replace(_by_way(INTERNAL, len(targets)), targets=targets)
 
 
@@ -177,11 +171,11 @@ def _external(plan: ServicePortPlan, kind: str) -> Served:
     if not plan.has_backends:
         return Served(refusal=refusal)
     if plan.affinity_timeout_s is not None:
-        return Served(chain=own_chain(EXTERNAL, plan), refusal=refusal)
-    targets = _targets(plan.usable.cluster)
+        return Served(_to_own(EXTERNAL, plan), refusal=refusal)
+    targets = plan.usable.cluster
     if not plan.external_policy_local:
         return replace(_by_way(kind, len(targets)), targets=targets)
-    local = _targets(plan.usable.local)
+    local = plan.usable.local
     by_way = _by_way(kind, len(targets), len(local))
     return replace(by_way, targets=targets, local_targets=local, refusal=refusal)
 
@@ -190,14 +184,14 @@ def _external(plan: ServicePortPlan, kind: str) -> Served:
 def _by_way(kind: str, size: int, local_size: int | None = None) -> Served:
     """Made once for all that take it."""
     way = Way(kind, size, local_size)
-    return Served(way.chain, way)
+    return Served(Verdict(way.chain), way)
 
 
-def _refusal(unserved: Unserved | None) -> str:
+def _refusal(unserved: Unserved | None) -> Verdict | None:
     if unserved is None:
-        return ""
-    return _REFUSE if unserved.is_refused else "drop"
+        return None
+    return _REFUSE if unserved.is_refused else DROP
 
 
-def _targets(backends: tuple[Backend, ...]) -> Targets:
-    return tuple([f"{backend.address} . {backend.port}" for backend in backends])
+def _to_own(kind: str, plan: ServicePortPlan) -> Verdict:
+    return Verdict(own_chain(kind, plan))

@@ -1,20 +1,73 @@
 """What a table of nftables is here: blocks of text, and elements in the sets and maps among them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from kproxy.errors import InputError
-from kproxy.values import Family
+from kproxy.values import Address, Family
 
 TABLE = "kproxy"
+NOWHERE = Address("")
 FAMILY_WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 _HEAD = re.compile(r"(set|map|chain) (\S+) \{")
 
 
+class Role(Enum):
+    """What a block is for. The orders of a transaction follow from it."""
+
+    HOOK = "hook chain"
+    """Where packets come in."""
+    DISPATCH = "dispatch chain"
+    """Leads packets from hook chains to the verdicts in maps."""
+    POLICY = "policy chain"
+    """Decides on masquerading, and which endpoints a packet may use."""
+    PICKER = "endpoint picker"
+    """Picks one of the endpoints."""
+    ENDPOINT = "endpoint chain"
+    """Sends packets to one endpoint, and remembers that the client did."""
+    GUARD = "source ranges"
+    """Lets only some clients on."""
+    REFUSAL = "refusal"
+    """Rejects or drops packets that no endpoint serves."""
+    VERDICTS = "verdict map"
+    """From a Service's addresses and ports to a policy chain."""
+    REFUSALS = "map of refusals"
+    """From addresses and ports that no endpoint serves to a refusal."""
+    GUARDS = "map of guards"
+    """From addresses and ports to the source ranges that guard them. Packets ask this map first."""
+    ENDPOINTS = "endpoint map"
+    CLIENTS = "set of clients"
+    """With the endpoints that they stay with. The kernel fills it as packets pass."""
+    ADDRESSES = "set of addresses"
+    ADDED = "added by a template"
+    """Known only to a template that is not ours."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether such chains lead packets to everything else; they are complete last."""
+        return self in (Role.HOOK, Role.DISPATCH)
+
+    @property
+    def holds_verdicts(self) -> bool:
+        return self in (Role.VERDICTS, Role.REFUSALS, Role.GUARDS)
+
+    @property
+    def outlasts_verdicts(self) -> bool:
+        """Whether elements of such a map go one run after the verdicts that go.
+
+        Endpoints do no harm where nobody is sent to them, refusals where everybody is sent elsewhere, and guards
+        guard until the end.
+        """
+        return self in (Role.ENDPOINTS, Role.REFUSALS, Role.GUARDS)
+
+
 class Block(NamedTuple):
-    """A set, map or chain; `kind` is that word."""
+    """A set, map or chain, by its name; `kind` is one of these words."""
 
     kind: str
     name: str
@@ -24,24 +77,74 @@ class Block(NamedTuple):
         return self.kind == "chain"
 
 
-Blocks = Mapping[Block, str]
-"""What stands between the braces of each block: one line a declaration or rule, each begun by a tab."""
+class Body(NamedTuple):
+    """What a block is for, and what its template says: one line a declaration or rule, each begun by a tab."""
+
+    role: Role
+    text: str
+    picks_from: str = ""
+    """The map in which a rule of this chain finds where to send packets, if one does so.
+
+    nft 1.0.6 compiles such a rule only together with a new map.
+    """
+    is_plain: bool = False
+    """Whether the elements of a set or map are just their keys and values, without intervals, timeouts or flags."""
+
+
+Blocks = Mapping[Block, Body]
+
+
+class Key(Struct, frozen=True, gc=False):
+    """The parts of a key, in the order in which a key has them; a part that a key lacks is empty, or None for `number`."""
+
+    source: Address = NOWHERE
+    address: Address = NOWHERE
+    protocol: str = ""
+    """In lower case. A key with a protocol has a port."""
+    port: int = 0
+    number: int | None = None
+    """A number below how many endpoints there are."""
+
+
+class Verdict(NamedTuple):
+    """Goes to this chain; without a chain it drops the packet."""
+
+    chain: str
+
+
+DROP = Verdict("")
+
+
+class Target(Struct, frozen=True, gc=False):
+    """Where an endpoint answers."""
+
+    address: Address
+    port: int
+
+
+class Answering(Protocol):
+    """Anything with an endpoint's address and port."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def port(self) -> int: ...
 
 
 class Element(NamedTuple):
-    """One element of a set or map; in a set its value is empty."""
+    """One element of a set or map; None for the value in a set, and where it is to be deleted."""
 
     holder: str
-    key: str
-    value: str = ""
+    key: Key
+    value: Verdict | Target | None = None
 
 
 class Numbered(NamedTuple):
-    """Elements of one map in one: the values of `key . 0`, `key . 1` and so on. Most elements of a table are such."""
+    """Elements of one map in one: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
 
     holder: str
-    key: str
-    values: tuple[str, ...]
+    key: Key
+    values: Sequence[Answering]
 
 
 Contents = Iterable[Element | Numbered]
@@ -52,7 +155,13 @@ def spelled_out(contents: Contents) -> Iterator[Element]:
     for each in contents:
         if isinstance(each, Numbered):
             holder, key, values = each
-            yield from [Element(holder, f"{key} . {number}", value) for number, value in enumerate(values)]
+            source, address, protocol, port = key.source, key.address, key.protocol, key.port
+            yield from [
+                Element(
+                    holder, Key(source, address, protocol, port, number), Target(value.address, value.port)
+                )
+                for number, value in enumerate(values)
+            ]
         else:
             yield each
 

@@ -1,4 +1,4 @@
-"""The API's JSON: a list is one value, a watch a value on each line."""
+"""The API's JSON: a list is one value, a watch has one value per line."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -10,7 +10,8 @@ from kproxy.errors import InputError, Malformed
 from kproxy.state import decode, media_types
 from kproxy.state.encodings.envelopes import INITIAL_EVENTS_END, Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws, plain_word
+from kproxy.state.printable import plain_word
+from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
 
@@ -31,7 +32,7 @@ class _Event(Struct, frozen=True):
 
 
 class _AnyMeta(Struct, frozen=True, rename="camel"):
-    """An object that breaks every rule still has a key, as long as that is text."""
+    """Metadata of any type: even an object that breaks every rule has a key if its name is text."""
 
     name: Any = ""
     namespace: Any = ""
@@ -61,7 +62,7 @@ class _Json:
         if not kind and page.items is UNSET:
             raise Malformed("it has neither a kind nor items")
         if kind and not kind.endswith("List"):
-            raise Malformed(f"it is of the kind {plain_word(kind)}, which is no list")
+            raise Malformed(f"it is of the kind {plain_word(kind)}, which is not a list")
         version = page.metadata.resource_version
         return Page(page.items or (), page.metadata.continue_token or "", _text(version), kind)
 
@@ -108,11 +109,11 @@ def _text(value: object) -> str:
 
 
 def split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
-    """The lines that the chunks carry, wherever the chunks are cut; blank lines are left out.
+    """The lines in the chunks, which may be cut anywhere. Blank lines are left out.
 
-    A last line without its newline is left out too: the stream broke inside it. Each byte is
-    copied once however many chunks a line spans, so an object of several MB costs no more than its size.
-    InputError for a line of more than `longest` bytes, of which no more than that is held.
+    A last line without its newline is left out too, because the stream broke inside it. Each byte is copied once, even
+    if a line spans many chunks, so an object of several MB costs no more than its size. InputError for a line of more
+    than `longest` bytes; no more bytes are held.
     """
     parts: list[bytes] = []
     held = 0

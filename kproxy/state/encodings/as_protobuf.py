@@ -1,6 +1,6 @@
-"""The API's protobuf: each answer is a message `Unknown` behind a magic word, a watch a message behind each length.
+"""The API's protobuf: an answer is a magic word and a message `Unknown`; in a watch, each message follows its length.
 
-k8s.io/apimachinery: pkg/runtime/serializer/protobuf, pkg/util/framer, and pkg/runtime/types_proto.go.
+Source: k8s.io/apimachinery pkg/runtime/serializer/protobuf, pkg/util/framer, and pkg/runtime/types_proto.go.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,8 @@ from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.encodings.protobuf import messages
 from kproxy.state.encodings.protobuf.reading import Takers, Values, read, read_into, varint
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws, plain_word
+from kproxy.state.printable import plain_word
+from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
 _MAGIC: Final = b"k8s\0"
@@ -29,7 +30,7 @@ class _Protobuf:
     def page(self, body: bytes) -> Page:
         kind, raw = _unwrapped(body)
         if not kind.endswith("List"):
-            raise Malformed(f"it is of the kind {plain_word(kind)}, which is no list")
+            raise Malformed(f"it is of the kind {plain_word(kind)}, which is not a list")
         found = _read(messages.LIST, raw)
         metadata = _read(messages.LIST_META, found.get("metadata", b""))
         return Page(
@@ -40,7 +41,7 @@ class _Protobuf:
         return split_frames(chunks, longest)
 
     def event(self, frame: bytes) -> WatchEvent:
-        """The object comes without its wrapping."""
+        """The watch event; its object is without the wrapper message."""
         event = _read(messages.WATCH_EVENT, frame)
         if "type" not in event or "object" not in event:
             raise Malformed("it has no type or no object")
@@ -84,7 +85,7 @@ PROTOBUF = _Protobuf()
 
 
 def _unwrapped(body: bytes) -> tuple[str, bytes]:
-    """The kind that the wrapping names, and the object."""
+    """The kind that the wrapper message names, and the object."""
     if not body.startswith(_MAGIC):
         raise Malformed("it does not begin with the magic word of Kubernetes' protobuf")
     unknown = _read(messages.UNKNOWN, body[len(_MAGIC) :])
@@ -100,7 +101,7 @@ def _read(takers: Takers, content: bytes | bytearray) -> Values:
 
 
 def _head(raw: Raw) -> Values | None:
-    """As much of an object's metadata as can be read, whatever is broken; None without any."""
+    """The readable part of an object's metadata, whatever is broken; None if there is no metadata."""
     content = bytes(raw)
     found: Values = {}
     with suppress(InvalidField):
@@ -115,7 +116,7 @@ def _head(raw: Raw) -> Values | None:
 
 
 def _cut_metadata(content: bytes) -> bytes | None:
-    """The part that is there of metadata that break off; they come first in an object."""
+    """The existing part of metadata that break off. Metadata are the first field of an object."""
     if not content.startswith(_METADATA_TAG):
         return None
     with suppress(InvalidField, IndexError):
@@ -124,10 +125,10 @@ def _cut_metadata(content: bytes) -> bytes | None:
 
 
 def split_frames(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
-    """The messages that the chunks carry, each behind its length in four bytes, wherever the chunks are cut.
+    """The messages in the chunks, which may be cut anywhere. Each message follows its length in four bytes.
 
-    A last one that breaks off is left out. Each byte is copied twice at most however many chunks a message spans.
-    InputError for a message of more than `longest` bytes, before any of it is held.
+    A last message that breaks off is left out. Each byte is copied at most twice, even if a message spans many chunks.
+    InputError for a message of more than `longest` bytes, before any of its bytes is held.
     """
     parts: list[bytes] = []
     held, wanted = 0, _LENGTH_BYTES
@@ -152,7 +153,7 @@ def split_frames(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
 
 
 def _wanted(begun: bytes) -> int:
-    """How many bytes must be there until a message is complete, or until its length is known."""
+    """How many bytes are needed until a message is complete, or until its length is known."""
     if len(begun) < _LENGTH_BYTES:
         return _LENGTH_BYTES
     return _LENGTH_BYTES + int.from_bytes(begun[:_LENGTH_BYTES])

@@ -1,4 +1,4 @@
-"""The API's envelopes, whatever they are encoded in: pages of a list, watch events, and refusals."""
+"""The API's envelopes, the same for all encodings: pages of a list, watch events, and refusals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from msgspec import Struct
 from kproxy.values import NamespacedName
 
 Raw = bytes | msgspec.Raw
-"""One object as its encoding has it, not decoded yet."""
+"""One encoded object that has not been decoded yet."""
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-"""The annotation of the bookmark that ends a list which is sent as a stream (KEP-3157)."""
+"""The annotation of the bookmark that ends a list in a stream (KEP-3157)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The metadata of an object, of which each text is empty that is missing or no text.
+    """The metadata of an object. A text that is missing or not text is empty here.
 
-    `kind` is the object's own, as JSON has it.
+    `kind` is the object's own kind, from JSON.
     """
 
     name: str = ""
@@ -30,16 +30,16 @@ class Meta:
 
     @property
     def key(self) -> NamespacedName | None:
-        """The object's key; None while it has no name."""
+        """The object's key; None if it has no name."""
         return NamespacedName(self.namespace, self.name) if self.name else None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer to a list.
+    """One answer to a list request.
 
-    `kind` is that of the list, which JSON may leave out. `resource_version` is the place from which a watch can go on,
-    empty where the list names none. `continue_token` asks for the next page; it is empty on the last one.
+    `kind` is the kind of the list, which JSON may leave out. `resource_version` is the version from which a watch can
+    continue, empty if the list names none. `continue_token` asks for the next page; it is empty on the last page.
     """
 
     items: Sequence[Raw]
@@ -50,7 +50,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """`kind` is that of the object, as protobuf's wrapping has it."""
+    """One event of a watch. `kind` is the kind of the object, from protobuf's wrapper message."""
 
     type: str
     object: Raw
@@ -62,7 +62,7 @@ class StatusDetails(Struct, frozen=True, rename="camel"):
 
 
 class Status(Struct, frozen=True):
-    """The API's own words for a refusal; `code` is an HTTP status."""
+    """The API's description of a refusal; `code` is an HTTP status."""
 
     message: str = ""
     reason: str = ""

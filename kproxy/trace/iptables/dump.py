@@ -1,4 +1,4 @@
-"""Reads what iptables-save prints, of either backend: tables, chains and their policies, rules."""
+"""Reads the output of iptables-save of either variant: tables, chains with their policies, and rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from kproxy.trace.rule import Rule
 from kproxy.values import Address
 
 _NOT_PRINTED = "is incompatible, use 'nft' tool"
-"""What iptables-nft-save says of a table with rules that it has no words for; it exits with 0."""
+"""The words of iptables-nft-save about a table with rules that it cannot print; it exits with 0."""
 
 
 @dataclass(slots=True)
 class RuleChain:
-    """A chain's rules in order, read when it is first walked. `policy` is empty for a user's chain."""
+    """The rules of a chain in order, read when a packet first enters it. `policy` is empty for a chain of a user."""
 
     table: str
     name: str
@@ -23,18 +23,18 @@ class RuleChain:
     _rules: list[Rule] | None = None
     _by_destination: dict[Address, list[tuple[int, Rule]]] = field(default_factory=dict)
     _for_any: list[tuple[int, Rule]] = field(default_factory=list)
-    _asked: dict[Address, list[tuple[int, Rule]]] = field(default_factory=dict)
+    _answers: dict[Address, list[tuple[int, Rule]]] = field(default_factory=dict)
 
     def rules_for(self, destination: Address) -> list[tuple[int, Rule]]:
-        """The rules that may hold for a packet to this address, with their places in the chain."""
+        """The rules that may match a packet to this address, with their places in the chain."""
         if self._rules is None:
             self._read()
-        known = self._asked.get(destination)
+        known = self._answers.get(destination)
         if known is None:
             known = sorted(
                 [*self._for_any, *self._by_destination.get(destination, ())], key=lambda numbered: numbered[0]
             )
-            self._asked[destination] = known
+            self._answers[destination] = known
         return known
 
     def _read(self) -> None:
@@ -53,7 +53,7 @@ Tables = dict[str, dict[str, RuleChain]]
 def parse_tables(text: str) -> Tables:
     """The tables of an `iptables-save` or `ip6tables-save` dump, or of text that iptables-restore reads.
 
-    Raises InputError with the number of a line that is neither, or that tells of a table which iptables could not print.
+    Raises InputError with the number of a line that is neither, or that says that iptables could not print a table.
     """
     tables: Tables = {}
     chains: dict[str, RuleChain] | None = None

@@ -32,7 +32,7 @@ _SAY_NOTHING = {
     *("--reject-with", "--to-source", "--to-ports", "--log-prefix", "--log-level", "--nflog-group"),
     *("--nflog-prefix", "--nflog-threshold"),
 }
-"""Options whose value changes nothing here, or is read with another option."""
+"""Options whose values change nothing here, or are read with another option."""
 
 _DEFAULT_LIST = "DEFAULT"
 """Of the match `recent`, where no `--name` is given."""
@@ -50,7 +50,7 @@ _FLAGS = {
 
 
 def read_rule(table: str, chain: str, line: str) -> Rule:
-    """What the line says; a word that is not understood makes the rule carry it, never a guess."""
+    """The rule of the line. Nothing is guessed: a word that is not understood is in the rule's `not_understood`."""
     reader = _Reader(line)
     return Rule(
         table,
@@ -83,7 +83,7 @@ class _Reader:
                 self.not_understood = self.not_understood or " ".join((name, *values))
 
     def _take(self, name: str, value: str, *, negated: bool) -> bool:
-        """Take one option in; False if it is not understood."""
+        """Read one option; False if it is not understood."""
         if name == "-d" and not negated and (single := _single(value)):
             self.destination = single
         elif make := _CONDITIONS.get(name):
@@ -179,7 +179,7 @@ def _ports(field: Callable[[Position], int], text: str) -> Condition:
 
 
 def _state(text: str) -> Condition:
-    """A first packet is NEW, and DNAT once it has been redirected."""
+    """The first packet of a connection is NEW, and also DNAT after it was redirected."""
     states = set(text.split(","))
     unknown = states - {"NEW", "DNAT", "SNAT", "INVALID", "RELATED", "ESTABLISHED", "UNTRACKED"}
     if unknown:
@@ -222,12 +222,13 @@ def _mark_and_mask(text: str) -> tuple[int, int]:
 
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40})?")
 _MOST_CHOICES = 10_000
+"""The largest denominator that is tried: above it the fractions lie closer than rounding tells apart."""
 _NEAREST = Fraction(1, 10**9)
 """The kernel keeps 31 bits of a probability (xt_statistic.h), and programs write ten decimals of it."""
 
 
 def _odds(text: str) -> Fraction:
-    """The probability; what cannot be told from a fraction of small numbers after rounding is that fraction."""
+    """The probability, as the fraction of small numbers of which it is the rounded value, if there is one."""
     if not _DECIMAL.fullmatch(text) or not 0 <= (odds := Fraction(text)) <= 1:
         raise ValueError(text)
     exact = odds.limit_denominator(_MOST_CHOICES)

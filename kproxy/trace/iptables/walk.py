@@ -1,4 +1,4 @@
-"""Walks a packet through rules, in the order of the kernel's hooks, along every way that chance may choose."""
+"""Walks a packet through rules in the order of the kernel's hooks, along every way that random matches allow."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,11 +21,12 @@ _INPUT_AGAIN: _Hook = ("INPUT", ("mangle", "filter", "security"))
 """The kernel translates a connection once in each direction, so that a second round by `lo` skips nat."""
 
 _DEEPEST = 100
+"""The most jumps in jumps. The kernel refuses a circle of jumps, but a dump that was edited may have one."""
 _LOOPBACK = "lo"
 
 
 class Way(NamedTuple):
-    """One way a packet may go: where it ends, how probable it is, and the rules that held on it.
+    """One way that a packet may go: its fate, its probability, and the rules that matched on it.
 
     `fate` is None where the last rule could not be understood.
     """
@@ -36,7 +37,7 @@ class Way(NamedTuple):
 
 
 class _Reached(NamedTuple):
-    """Where a packet stands after some rules. `effect` is ACCEPT, DROP, REJECT, RETURN, or None if not understood."""
+    """A packet after some rules. `effect` is ACCEPT, DROP, REJECT, RETURN, or None if a rule is not understood."""
 
     effect: Effect | None
     position: Position
@@ -45,17 +46,17 @@ class _Reached(NamedTuple):
 
 
 class Walker:
-    """Answers for the rules of one family in one dump, on a node that is `host`."""
+    """Walks packets through the rules of one family in one dump, on the node `host`."""
 
     def __init__(self, tables: Tables, host: Host) -> None:
         self._tables = tables
         self._host = host
 
     def fates(self, packet: Packet, remembered: frozenset[str] = frozenset()) -> Fates:
-        """Everything that may become of the packet, as the first of a connection.
+        """All fates that the packet may have as the first packet of a connection.
 
-        `remembered` are the lists of `-m recent` in which its source stands. Raises NotUnderstood for a rule
-        that the packet meets and that says something unknown.
+        `remembered` are the lists of `-m recent` that contain its source. Raises NotUnderstood if the packet
+        meets a rule with an unknown word.
         """
         return summed((_known(way), way.share) for way in self.ways(packet, remembered))
 
@@ -101,7 +102,7 @@ class Walker:
                 yield after
 
     def _walk(self, chain: RuleChain, at: _Reached, start: int, depth: int) -> Iterator[_Reached]:
-        """From the chain's rule number `start` on."""
+        """The places that the packet reaches from the chain's rule number `start` on."""
         _, position, share, trail = at
         for place, rule in chain.rules_for(position.destination):
             if place < start or not all(holds(position) for holds in rule.conditions):
@@ -155,7 +156,7 @@ def _translated(position: Position, action: Action) -> Position:
 
 
 def _way(reached: _Reached, packet: Packet) -> Way:
-    """That of a packet that goes no further."""
+    """The way of a packet that goes no further."""
     fate = fate_of(packet, reached.effect, reached.position) if reached.effect else None
     return Way(fate, reached.share, reached.rules)
 

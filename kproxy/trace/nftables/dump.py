@@ -1,4 +1,4 @@
-"""Reads what `nft -j list table` prints: chains with their rules, and what sets and maps hold."""
+"""Reads the output of `nft -j list table`: chains with their rules, and the elements of sets and maps."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from kproxy.errors import InputError
 
 Part = str | int
 Key = tuple[Part, ...]
-"""What stands in an element, part by part of a concatenation; one part alone is a key of one."""
+"""The parts of an element that is a concatenation; any other element has one part."""
 
 Statement = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class NftRule:
-    """One rule: statements from left to right, each a JSON object of one word and what it says."""
+    """One rule: statements from left to right, each a JSON object with one word and its arguments."""
 
     chain: str
     statements: tuple[Statement, ...]
@@ -53,7 +53,7 @@ class NftTables:
 
 
 def parse_table(text: str | bytes) -> NftTables:
-    """The table in the JSON of nft 1.0; InputError names what is no such thing."""
+    """The table in the JSON of nft 1.0; InputError names the part that is not understood."""
     try:
         things = msgspec.json.decode(text, type=_Listing).nftables
     except msgspec.DecodeError as wrong:
@@ -86,7 +86,7 @@ def _take(tables: NftTables, kind: str, about: dict[str, Any]) -> None:
 
 
 def elements(listed: Any) -> dict[Key, Any]:
-    """Keys and data of a set's or map's elements; the data of a set's is None."""
+    """The keys and data of the elements of a set or map; in a set the data is None."""
     pairs = ((each[0], each[1]) if isinstance(each, list) else (each, None) for each in listed)
     return {key_of(key): data for key, data in pairs}
 

@@ -1,6 +1,6 @@
-"""Walks a packet through nftables rules as kproxy writes them, along every way that chance may choose.
+"""Walks a packet through nftables rules as kproxy writes them, along every way that random numbers allow.
 
-It fails on what it does not know and never guesses: a rule of another make is NotUnderstood.
+It never guesses: a rule with a statement that it does not know is NotUnderstood.
 """
 
 import ipaddress
@@ -14,17 +14,21 @@ from kproxy.trace.nftables.dump import Key, NftChain, NftRule, NftTables, Statem
 from kproxy.trace.rule import Effect, Position
 from kproxy.values import Address
 
-_DEEPEST = 16  # NFT_JUMP_STACK_SIZE
+_DEEPEST = 16
+"""The most jumps in jumps: NFT_JUMP_STACK_SIZE of the kernel."""
+
 _MOST_CHOICES = 100_000
+"""The largest `numgen` that is read: no Service has more backends, and each number is walked on its own."""
+
 _LOOPBACK = "lo"
 _UNKNOWN = (LookupError, TypeError, ValueError, AttributeError)
-"""What reading a statement of another make ends in."""
+"""The exceptions that end the reading of a statement which is not understood."""
 
 _ENDS = {"accept": Effect.ACCEPT, "drop": Effect.DROP, "reject": Effect.REJECT, "return": Effect.RETURN}
 
 
 class NftWay(NamedTuple):
-    """One way a packet may go: where it ends, how probable it is, and the rules that held on it."""
+    """One way that a packet may go: its fate, its probability, and the rules that matched on it."""
 
     fate: Fate
     share: Fraction
@@ -41,14 +45,14 @@ class _At(NamedTuple):
 
 
 class NftWalker:
-    """Answers for one family's table, on a node that is `host`. Client memory counts as empty."""
+    """Walks packets through the table of one family, on the node `host`; no client was seen before."""
 
     def __init__(self, tables: NftTables, host: Host) -> None:
         self._tables = tables
         self._host = host
 
     def fates(self, packet: Packet) -> Fates:
-        """Everything that may become of the packet, as the first of a connection; NotUnderstood names a rule."""
+        """All fates that the packet may have as the first packet of a connection; NotUnderstood names a rule."""
         return summed((way.fate, way.share) for way in self.ways(packet))
 
     def ways(self, packet: Packet) -> Iterator[NftWay]:
@@ -74,7 +78,7 @@ class NftWalker:
             )
 
     def _pass(self, packets: list[_At], hook: str, once: str = "") -> list[_At]:
-        """Through the chains of a hook; those of kind `once` have translated this connection already."""
+        """The packets after the chains of a hook. Chains of kind `once` translated this connection before."""
         for chain in self._tables.hooked(hook):
             if chain.kind != once:
                 packets = [after for before in packets for after in self._enter(chain, before)]
@@ -91,7 +95,7 @@ class NftWalker:
                 yield after
 
     def _walk(self, name: str, at: _At, depth: int) -> Iterator[_At]:
-        """Through a chain; RETURN for what comes out at its end."""
+        """The places that the packet reaches in a chain; its effect is RETURN at the end of the chain."""
         chain = self._tables.chains.get(name)
         if chain is None or depth > _DEEPEST:
             raise NotUnderstood(f"chain {name!r} is not there, or leads in a circle, in {at.rules[-1]}")
@@ -109,7 +113,7 @@ class NftWalker:
         yield from (each._replace(effect=Effect.RETURN) for each in going_on)
 
     def _run(self, rule: NftRule, statements: tuple[Statement, ...], at: _At, depth: int) -> Iterator[_At]:
-        """The rest of a rule; NOTHING where it does not hold, or is over without a verdict."""
+        """The packet after the rest of a rule; its effect is NOTHING if the rule does not match or has no verdict."""
         if not statements:
             yield at
             return
@@ -200,7 +204,7 @@ class NftWalker:
         return value == (right,)
 
     def _values(self, expression: Any, position: Position) -> list[tuple[Key, Fraction]]:
-        """What an expression is for this packet, with the share of each possibility."""
+        """The values that an expression may have for this packet, each with its share."""
         if isinstance(expression, int):
             return [((expression,), Fraction(1))]
         ((word, about),) = expression.items()
@@ -245,7 +249,7 @@ _FACTS: dict[str, Callable[[Position], str | int]] = {
     "ct state": lambda _: "new",
     "ct status": lambda at: "dnat" if at.redirected else "",
 }
-"""The fields of a packet, and what the node knows of it, by the words of the JSON."""
+"""The fields of a packet, and the facts that the kernel has about it, by the words of the JSON."""
 
 
 def _fact(word: str, about: dict[str, Any], position: Position) -> str | int:

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from kproxy.ruleset.chain import Chain
-from kproxy.ruleset.iptables.chains import Ruleset
-from kproxy.ruleset.iptables.contributions import DISPATCH
+from kproxy.ruleset.iptables.chains import DISPATCH, Ruleset
 from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in
 from kproxy.transaction.iptables.transaction import Section
 

@@ -15,13 +15,11 @@ from collections.abc import Set as AbstractSet
 
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
-from kproxy.ruleset.iptables.names import PER_SERVICE, depth_in_tree
+from kproxy.ruleset.iptables.ownership import owner_of
+from kproxy.ruleset.owner import Owner
 from kproxy.transaction.iptables.edit import Edit, find_edit
 from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in, mentioned, parents_first
-from kproxy.transaction.iptables.transaction import Section, Transaction
-
-_SHARED = Chain("filter", "KUBE-FIREWALL")
-"""The kubelet keeps a rule of its own here; where we have none for it, the chain must exist and no more."""
+from kproxy.transaction.iptables.transaction import Reason, Section, Transaction
 
 Known = Mapping[Chain, str | None]
 """What the kernel holds of ours: each chain's rules, or None where the chain exists but its rules are unknown."""
@@ -45,7 +43,7 @@ def plan(
     changed = {
         chain: rules
         for chain, rules in desired.items()
-        if known.get(chain) != rules and not (chain == _SHARED and chain in known and not rules)
+        if known.get(chain) != rules and not (chain in known and not rules and _may_hold_more(chain))
     }
     before, after = _filter_chains(known, changed)
     nat = {chain: rules for chain, rules in changed.items() if chain.table == "nat"}
@@ -61,13 +59,21 @@ def plan(
     joining = stale_nat.pop(0) if joins else []
     *first_before, last_before = _in_pieces(children_first(jumps_in(before)), section_size) or [[]]
     sections = [
-        *(Section("filter", _only(piece, before)) for piece in first_before),
-        Section("filter", _only(last_before, before), tuple(missing_jumps.get("filter", ()))),
+        *(Section("filter", _only(piece, before), reason=Reason.REFUSE) for piece in first_before),
+        Section(
+            "filter",
+            _only(last_before, before),
+            tuple(missing_jumps.get("filter", ())),
+            reason=Reason.REFUSE,
+        ),
         *(_section(piece, nat, edited) for piece in first),
         _section(last, nat, edited, tuple(missing_jumps.get("nat", ())), tuple(joining)),
-        *(Section("filter", _only(piece, after)) for piece in _in_pieces(list(after), section_size)),
-        *(Section("nat", deleted=tuple(piece)) for piece in stale_nat),
-        *(Section("filter", deleted=tuple(piece)) for piece in stale_filter),
+        *(
+            Section("filter", _only(piece, after), reason=Reason.ADMIT)
+            for piece in _in_pieces(list(after), section_size)
+        ),
+        *(Section("nat", deleted=tuple(piece), reason=Reason.DELETE) for piece in stale_nat),
+        *(Section("filter", deleted=tuple(piece), reason=Reason.DELETE) for piece in stale_filter),
     ]
     return Transaction(tuple(section for section in sections if section))
 
@@ -99,10 +105,9 @@ def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
     return "".join(tables)
 
 
-def is_ours(chain: Chain) -> bool:
-    """Whether a chain found in the kernel can only have come from kproxy or kube-proxy for a Service."""
-    is_per_service = chain.table == "nat" and chain.name.startswith(PER_SERVICE)
-    return is_per_service or depth_in_tree(chain.name) is not None
+def _may_hold_more(chain: Chain) -> bool:
+    """Whether the chain may hold rules of the kubelet, which stay where we want none."""
+    return owner_of(chain) is Owner.SHARED_WITH_KUBELET
 
 
 def _filter_chains(known: Known, changed: Ruleset) -> tuple[dict[Chain, str], dict[Chain, str]]:

@@ -16,6 +16,6 @@ def blocks_text(family: Family, blocks: Blocks, table: str = TABLE) -> Iterator[
     if not blocks:
         return
     yield f"table {FAMILY_WORD[family]} {table} {{\n"
-    for block, text in blocks.items():
-        yield f"{block.kind} {block.name} {{\n{text}}}\n"
+    for block, body in blocks.items():
+        yield f"{block.kind} {block.name} {{\n{body.text}}}\n"
     yield "}\n"

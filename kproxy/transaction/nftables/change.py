@@ -1,25 +1,17 @@
 """Only what differs between two states of a table that is known."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 from kproxy.ruleset.nftables.desired import TableChange
-from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import Block, Blocks, Element
+from kproxy.ruleset.nftables.table import Block, Blocks, Element, Role
 from kproxy.transaction.nftables.blocks import blocks_text, table_named
 from kproxy.transaction.nftables.elements import commands_of, deletion
 from kproxy.transaction.nftables.run import Part, Reason, Run, run_of
 from kproxy.transaction.nftables.transaction import Transaction
 from kproxy.values import Family
-
-_LATE = re.compile(r"(nodeport-)?(local-)?endpoints-\d+$|unserved-|firewall-")
-"""The maps whose elements go last: endpoints do no harm where nobody is sent to them, refusals where everybody is sent
-elsewhere, and guards guard until the end."""
-
-_GUARDS = "firewall-ips"
-"""The map that packets ask before that one."""
 
 
 class _Elements(NamedTuple):
@@ -27,68 +19,87 @@ class _Elements(NamedTuple):
 
     guards: list[Element]
     """New ones, which come before what they guard."""
-    added: list[Element]
+    verdicts: list[Element]
+    """New ones but guards."""
+    others: list[Element]
+    """New ones that are no verdicts."""
     replaced: list[Element]
     removed: list[Element]
     removed_last: list[Element]
+    replaces_verdicts: bool
 
     @property
     def need_preparation(self) -> bool:
         """Whether packets on their way may meet what is new before the change itself is complete."""
-        return bool(self.guards) or any(each.holder in VERDICT_MAPS for each in self.replaced)
+        return bool(self.guards) or self.replaces_verdicts
 
 
 def change(family: Family, blocks: Blocks, change: TableChange) -> Transaction:
     """Only what differs; empty if nothing does. These blocks are there afterwards."""
     gone = [block for block, (_, after) in change.blocks.items() if after is None]
     written = {block: after for block, (_, after) in change.blocks.items() if after is not None}
-    new = {block: text for block, text in written.items() if change.blocks[block][0] is None}
-    altered = {block: text for block, text in written.items() if block not in new}
-    elements = _by_time(change)
+    new = {block: body for block, body in written.items() if change.blocks[block][0] is None}
+    altered = {block: body for block, body in written.items() if block not in new}
+    elements = _by_time(change, _roles(blocks, change))
     prepared: Iterable[Part] = ()
     if elements.need_preparation:
         prepared = (*blocks_text(family, new), *commands_of("create", family, elements.guards))
-        written = altered
     runs = (
         run_of(Reason.PREPARE, blocks, prepared),
-        run_of(Reason.CHANGE, blocks, _changed(family, elements, written, altered)),
+        run_of(
+            Reason.CHANGE,
+            blocks,
+            _changed(family, elements, altered if elements.need_preparation else written, altered),
+        ),
         run_of(Reason.REMOVE, blocks, _removed(family, gone, elements.removed_last)),
     )
-    changed = (*new, *altered)
     return Transaction(
-        tuple(_waiting(run for run in runs if run)),
-        tuple(block.name for block in changed if block.is_chain),
+        tuple(_waiting(filter(None, runs))),
+        tuple(block.name for block in written if block.is_chain),
         tuple(block.name for block in gone if block.is_chain),
     )
 
 
-def _by_time(change: TableChange) -> _Elements:
+def _roles(blocks: Blocks, change: TableChange) -> dict[str, Role]:
+    """Of the sets and maps that hold elements of the change, also of those that go."""
+    went = {block: before for block, (before, _) in change.blocks.items() if before}
+    roles = {}
+    for holder in {each.holder for each in chain(change.added, change.deleted)}:
+        for block in (Block("map", holder), Block("set", holder)):
+            if body := blocks.get(block) or went.get(block):
+                roles[holder] = body.role
+    return roles
+
+
+def _by_time(change: TableChange, roles: Mapping[str, Role]) -> _Elements:
     were_there = {(each.holder, each.key) for each in change.deleted}
     are_there = {(each.holder, each.key) for each in change.added}
-    removed = [each for each in change.deleted if (each.holder, each.key) not in are_there]
-    guards = [
-        each for each in change.added if each.holder == _GUARDS and (_GUARDS, each.key) not in were_there
-    ]
-    return _Elements(
-        guards,
-        [each for each in change.added if each not in guards],
-        [each for each in change.deleted if (each.holder, each.key) in are_there],
-        [each for each in removed if not _LATE.match(each.holder)],
-        [each for each in removed if _LATE.match(each.holder)],
-    )
+    elements = _Elements([], [], [], [], [], [], replaces_verdicts=False)
+    for each in change.added:
+        role = roles.get(each.holder, Role.ADDED)
+        if role is Role.GUARDS and (each.holder, each.key) not in were_there:
+            elements.guards.append(each)
+        else:
+            (elements.verdicts if role.holds_verdicts else elements.others).append(each)
+    for each in change.deleted:
+        role = roles.get(each.holder, Role.ADDED)
+        if (each.holder, each.key) in are_there:
+            elements.replaced.append(each)
+        else:
+            (elements.removed_last if role.outlasts_verdicts else elements.removed).append(each)
+    replaces = any(roles.get(each.holder, Role.ADDED).holds_verdicts for each in elements.replaced)
+    return elements._replace(replaces_verdicts=replaces)
 
 
 def _changed(family: Family, elements: _Elements, written: Blocks, altered: Blocks) -> Iterator[Part]:
-    verdicts = [each for each in elements.added if each.holder in VERDICT_MAPS]
-    others = [each for each in elements.added if each.holder not in VERDICT_MAPS]
     yield from deletion(family, [*elements.replaced, *elements.removed])
-    yield from blocks_text(family, {block: text for block, text in written.items() if not block.is_chain})
-    yield from commands_of("create", family, others)
+    yield from blocks_text(family, {block: body for block, body in written.items() if not block.is_chain})
+    yield from commands_of("create", family, elements.others)
     for block in altered:
         if block.is_chain:
             yield f"flush chain {table_named(family)} {block.name}\n"
-    yield from blocks_text(family, {block: text for block, text in written.items() if block.is_chain})
-    yield from commands_of("create", family, verdicts)
+    yield from blocks_text(family, {block: body for block, body in written.items() if block.is_chain})
+    yield from commands_of("create", family, elements.verdicts)
 
 
 def _removed(family: Family, gone: Iterable[Block], deleted: Iterable[Element]) -> Iterator[Part]:

@@ -4,8 +4,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import FAMILY_WORD, TABLE, Contents, Element, Numbered, spelled_out
+from kproxy.ruleset.nftables.table import (
+    FAMILY_WORD,
+    TABLE,
+    Contents,
+    Element,
+    Key,
+    Numbered,
+    Target,
+    Verdict,
+    spelled_out,
+)
 from kproxy.values import Family
 
 
@@ -32,13 +41,30 @@ def lines_of(contents: Contents) -> dict[str, list[str]]:
     """One line for each element, by set or map."""
     lines: defaultdict[str, list[str]] = defaultdict(list)
     for each in contents:
-        holder, key, value = each
+        key = _key_text(each.key)
         if isinstance(each, Numbered):
-            numbered = [f"\t{key} . {number} : {one},\n" for number, one in enumerate(value)]
-            lines[holder].append("".join(numbered))
+            numbered = [
+                f"\t{key} . {number} : {one.address} . {one.port},\n"
+                for number, one in enumerate(each.values)
+            ]
+            lines[each.holder].append("".join(numbered))
+        elif each.value is None:
+            lines[each.holder].append(f"\t{key},\n")
         else:
-            lines[holder].append(f"\t{key} : {value},\n" if value else f"\t{key},\n")
+            lines[each.holder].append(f"\t{key} : {_value_text(each.value)},\n")
     return lines
+
+
+def _key_text(key: Key) -> str:
+    port = str(key.port) if key.protocol else ""
+    number = "" if key.number is None else str(key.number)
+    return " . ".join(filter(None, (key.source, key.address, key.protocol, port, number)))
+
+
+def _value_text(value: Verdict | Target) -> str:
+    if isinstance(value, Target):
+        return f"{value.address} . {value.port}"
+    return f"goto {value.chain}" if value.chain else "drop"
 
 
 def texts_of(verb: str, family: Family, lines: Mapping[str, Iterable[str]]) -> Iterator[str]:
@@ -85,9 +111,14 @@ def apart(commands: Iterable[ElementCommand]) -> list[tuple[ElementCommand, ...]
                     replaced.append((old, _alone(each, one)))
                 else:
                     new.append((_alone(each, one),))
-    verdicts = [part for part in new if part[0].holder in VERDICT_MAPS]
-    others = [part for part in new if part[0].holder not in VERDICT_MAPS]
+    verdicts = [part for part in new if _is_verdict(part[0])]
+    others = [part for part in new if not _is_verdict(part[0])]
     return [*others, *replaced, *verdicts, *((each,) for each in deleted.values())]
+
+
+def _is_verdict(alone: ElementCommand) -> bool:
+    (element,) = alone.elements
+    return isinstance(element, Element) and isinstance(element.value, Verdict)
 
 
 def _alone(command: ElementCommand, element: Element | Numbered) -> ElementCommand:

@@ -1,17 +1,11 @@
 """One run of a transaction: text that `nft` reads, or elements alone, which need no program."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from kproxy.ruleset.nftables.table import Block, Blocks
 from kproxy.transaction.nftables.elements import ElementCommand
-
-_EXPRESSION = r"(?:ip6? [sd]addr|meta l4proto|th dport|numgen random mod 2)"
-_CONCATENATION = rf"{_EXPRESSION}(?: \. {_EXPRESSION})*"
-_PLAIN = re.compile(rf'\ttypeof {_CONCATENATION}(?: : (?:verdict|{_CONCATENATION}))?\n(?:\tcomment ".*"\n)?')
-"""A set or map whose elements are just their keys and values. Templates of others may declare intervals or timeouts."""
 
 
 class Reason(Enum):
@@ -93,5 +87,5 @@ def run_of(reason: Reason, blocks: Blocks, parts: Iterable[Part]) -> Run:
 
 
 def _is_plain(blocks: Blocks, holder: str) -> bool:
-    declared = blocks.get(Block("map", holder)) or blocks.get(Block("set", holder), "")
-    return bool(_PLAIN.fullmatch(declared))
+    declared = blocks.get(Block("map", holder)) or blocks.get(Block("set", holder))
+    return declared is not None and declared.is_plain

@@ -1,11 +1,9 @@
 """All of a table: where there is none, or instead of one of an unknown state."""
 
-import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
-from kproxy.ruleset.nftables.frontends import VERDICT_MAPS
-from kproxy.ruleset.nftables.table import Block, Blocks, Contents
+from kproxy.ruleset.nftables.table import Block, Blocks, Contents, Role
 from kproxy.transaction.nftables.blocks import blocks_text, table_named
 from kproxy.transaction.nftables.elements import commands_of, lines_of, texts_of
 from kproxy.transaction.nftables.endpoint_chains import endpoint_chains
@@ -16,19 +14,16 @@ from kproxy.values import Family
 _RULES_A_PART, _BLOCKS_A_PART = 50, 100
 """Some 25 KB of messages each. nft 1.0.6 takes as long for the frame of a part as for several rules."""
 
-_ASKS = re.compile(r" hook | vmap @| jump ")
-"""In the chains that lead packets to the verdicts in maps."""
-
 
 def install(family: Family, blocks: Blocks, contents: Contents) -> Transaction:
     """All of the table, for a node that has none. Packets meet it when everything is there."""
-    asking = {block: text for block, text in blocks.items() if _asks(block, text)}
-    others = {block: text for block, text in blocks.items() if block not in asking}
+    leading = {block: body for block, body in blocks.items() if body.role.leads}
+    others = {block: body for block, body in blocks.items() if block not in leading}
     prepared = "".join(blocks_text(family, others))
     runs = (
         Run(prepared, reason=Reason.PREPARE, parts=tuple(_divided(family, others))),
         run_of(Reason.FILL, blocks, commands_of("create", family, contents)),
-        Run("".join(blocks_text(family, asking)), reason=Reason.OPEN),
+        Run("".join(blocks_text(family, leading)), reason=Reason.OPEN),
     )
     return Transaction(tuple(filter(None, runs)), _chain_names(blocks))
 
@@ -59,17 +54,19 @@ def refill(
     """
     table = table_named(family)
     renewed = {asked for block, asked in endpoint_chains(blocks).items() if block not in intact}
-    gone = {block for block in found if block not in blocks or block in renewed or " hook " in blocks[block]}
+    gone = {
+        block for block in found if block not in blocks or block in renewed or blocks[block].role is Role.HOOK
+    }
     emptied = (
         f"add table {table}\n",
         *(
             f"flush {block.kind} {table} {block.name}\n"
             for block in sorted(found - intact)
-            if not is_kept(block)
+            if block not in blocks or blocks[block].role is not Role.CLIENTS
         ),
         *(f"delete {block.kind} {table} {block.name}\n" for block in sorted(gone)),
     )
-    written = {block: text for block, text in blocks.items() if block not in intact}
+    written = {block: body for block, body in blocks.items() if block not in intact}
     return Transaction(
         (_whole("".join(emptied), family, written, contents),),
         _chain_names(blocks),
@@ -77,24 +74,23 @@ def refill(
     )
 
 
-def is_kept(block: Block) -> bool:
-    """Whether it is a set of clients, which keep their endpoints also when the rest of the table is written again."""
-    return not block.is_chain and block.name.startswith("affinity/")
-
-
 def _whole(first: str, family: Family, blocks: Blocks, contents: Contents) -> Run:
-    holders = {block: text for block, text in blocks.items() if not block.is_chain}
-    asking = {block: text for block, text in blocks.items() if _asks(block, text)}
-    answering = {block: text for block, text in blocks.items() if block.is_chain and block not in asking}
+    holders = {block: body for block, body in blocks.items() if not block.is_chain}
+    leading = {block: body for block, body in blocks.items() if body.role.leads}
+    answering = {block: body for block, body in blocks.items() if block.is_chain and block not in leading}
     lines = lines_of(contents)
-    verdicts = {holder: lines.pop(holder) for holder in VERDICT_MAPS if holder in lines}
+    verdicts = {
+        block.name: lines.pop(block.name)
+        for block, body in holders.items()
+        if body.role.holds_verdicts and block.name in lines
+    }
     parts = (
         first,
         *blocks_text(family, holders),
         *texts_of("add", family, lines),
         *blocks_text(family, answering),
         *texts_of("add", family, verdicts),
-        *blocks_text(family, asking),
+        *blocks_text(family, leading),
     )
     return Run("".join(parts), reason=Reason.WHOLE)
 
@@ -103,24 +99,23 @@ def _chain_names(blocks: Blocks) -> tuple[str, ...]:
     return tuple(block.name for block in blocks if block.is_chain)
 
 
-def _asks(block: Block, text: str) -> bool:
-    return block.is_chain and bool(_ASKS.search(text))
-
-
 def _divided(family: Family, blocks: Blocks) -> Iterator[str]:
     """Empty sets, maps and chains, then some rules at a time; endpoint chains come in one piece with their maps."""
     chosen = endpoint_chains(blocks)
     maps = {*chosen.values()}
     declared = [
-        (block, "" if block.is_chain else text) for block, text in blocks.items() if block not in maps
+        (block, body._replace(text="") if block.is_chain else body)
+        for block, body in blocks.items()
+        if block not in maps
     ]
     for begin in range(0, len(declared), _BLOCKS_A_PART):
         yield "".join(blocks_text(family, dict(declared[begin : begin + _BLOCKS_A_PART])))
     for asked in sorted(maps):
         chains = [chain for chain, its in chosen.items() if its == asked]
         yield "".join(blocks_text(family, {block: blocks[block] for block in (asked, *chains)}))
-    for block, text in blocks.items():
+    for block, body in blocks.items():
         if block.is_chain and block not in chosen:
-            lines = text.splitlines(keepends=True)
+            lines = body.text.splitlines(keepends=True)
             for begin in range(0, len(lines), _RULES_A_PART):
-                yield "".join(blocks_text(family, {block: "".join(lines[begin : begin + _RULES_A_PART])}))
+                some = body._replace(text="".join(lines[begin : begin + _RULES_A_PART]))
+                yield "".join(blocks_text(family, {block: some}))

@@ -9,7 +9,7 @@ from fakekernel.faults import Faults, When
 from fakekernel.iptables import FakeKernel
 from fakekernel.iptablesnode import RENDER, FakeNode, chain
 from kproxy.agent.suspects import FIRST_PAUSE_S
-from kproxy.errors import KproxyError, ProgramFailed
+from kproxy.errors import KproxyError, OperationFailed
 from kproxy.kernel.programs.iptables import Variant
 from kproxy.observed.states import State
 from kproxy.ruleset.chain import Chain
@@ -302,7 +302,7 @@ def test_read_that_fails_is_made_good_by_the_next_syncs(
             with closing(FakeNode(variant)) as node:
                 beginning(node)
                 node.kernel.faults.fail_reads(of, times=times)
-                with suppress(ProgramFailed):  # the record cannot be made, say
+                with suppress(OperationFailed):  # the record cannot be made, say
                     assert () == node.sync(verify=True).quarantined
                 assert is_made_good(node), (of, times)
 

@@ -12,7 +12,7 @@ import pytest
 from facts import CLUSTER_CIDRS, a_service, a_slice, an_endpoint
 from fakekernel.iptablesnode import FakeNode, key
 from kproxy.agent.loop import Agent
-from kproxy.agent.observers.observer import Observer, Outcome
+from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.agent.schedule import Schedule
 from kproxy.errors import KproxyError, ProgramFailed
@@ -74,15 +74,15 @@ class Script(Observer):
 
     def __init__(self, *steps: Callable[[], None]) -> None:
         self.steps = list(steps)
-        self.outcomes: list[Mapping[Family, Outcome]] = []
-        self.missed_events: list[Event] = []
+        self.outcomes: list[Mapping[Family, SyncOutcome]] = []
+        self.lost_events: list[Event] = []
         self.agent: Agent | None = None
 
-    def missed(self, event: Event) -> None:
-        self.missed_events.append(event)
+    def lost(self, event: Event) -> None:
+        self.lost_events.append(event)
 
     def synced(
-        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, Outcome]
+        self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
         assert self.agent is not None
         self.outcomes.append(outcomes)
@@ -230,7 +230,7 @@ def test_stop_amid_a_sync_leaves_the_next_family_alone(
 
 def test_observer_with_a_defect_costs_no_sync(pair: tuple[FakeProxy, FakeProxy]) -> None:
     class Broken(Observer):
-        def took(self, event: Event) -> None:
+        def stored(self, event: Event) -> None:
             raise ZeroDivisionError
 
         def syncing(self) -> None:
@@ -240,7 +240,7 @@ def test_observer_with_a_defect_costs_no_sync(pair: tuple[FakeProxy, FakeProxy])
             self,
             store: Store,
             dirty: AbstractSet[NamespacedName],
-            outcomes: Mapping[Family, Outcome],
+            outcomes: Mapping[Family, SyncOutcome],
         ) -> None:
             raise ZeroDivisionError
 

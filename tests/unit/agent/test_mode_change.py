@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 import pytest
 
 from facts import a_view
-from kproxy.agent.mode_change import Successor
+from kproxy.agent.mode_change import ModeChange
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import KproxyError, ProgramFailed
 from kproxy.model.settings import Settings
@@ -59,7 +59,7 @@ class Removals:
                 thread.join(BOUND_S)
 
 
-def syncing(successor: Successor) -> Callable[[bool], None]:
+def syncing(successor: ModeChange) -> Callable[[bool], None]:
     circumstances = Circumstances(a_view(), Settings())
     return lambda verify: void(successor.sync(Store(), set(), circumstances, verify=verify))
 
@@ -69,7 +69,7 @@ def void(_: object) -> None: ...
 
 def test_nothing_is_removed_before_the_first_success_and_all_once_after_it() -> None:
     removals = Removals(None)
-    sync = syncing(Successor(ScriptedProxy(REFUSED, None, None, None), removals))
+    sync = syncing(ModeChange(ScriptedProxy(REFUSED, None, None, None), removals))
     sync(True)
     assert removals.count == 0
     sync(False)
@@ -84,7 +84,7 @@ def test_removal_that_fails_is_told_once_and_tried_again_with_each_look_until_it
     failed: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     removals = Removals(failed, failed, None)
-    sync = syncing(Successor(ScriptedProxy(*[None] * 6), removals))
+    sync = syncing(ModeChange(ScriptedProxy(*[None] * 6), removals))
     sync(False)
     removals.wait(1)
     sync(False)

@@ -1,10 +1,10 @@
-"""Which proxy a server is reached by: the documented cases of golang.org/x/net/http/httpproxy, and their neighbours."""
+"""The proxy for a server: the documented cases of golang.org/x/net/http/httpproxy, and cases near them."""
 
 import logging
 
 import pytest
 
-from kproxy.client.transport.proxies import _tell_once, proxy_for
+from kproxy.client.transport.proxies import _warn_once, proxy_for
 from kproxy.errors import InputError
 
 HTTPS, HTTP = "https://api.example.com:6443", "http://example.com"
@@ -12,7 +12,7 @@ SECRET = "hunter2"
 
 
 def chosen(server: str, proxy_url: str = "", **environment: str) -> str:
-    """The proxy's URL without user; empty for none."""
+    """The proxy's URL without user; empty for no proxy."""
     found = proxy_for(server, proxy_url, "the kubeconfig x", environment)
     return found.url if found else ""
 
@@ -69,7 +69,7 @@ def test_variable_is_read_as_a_url_or_as_host_and_port(value: str, proxy: str, s
         (HTTPS, {}, ""),
     ],
 )
-def test_variable_of_the_servers_scheme_counts(server: str, environment: dict[str, str], proxy: str) -> None:
+def test_variable_of_the_servers_scheme_is_used(server: str, environment: dict[str, str], proxy: str) -> None:
     assert proxy == chosen(server, **environment)
 
 
@@ -224,16 +224,16 @@ def test_secrets_of_a_proxy_are_in_no_repr() -> None:
         ("ftp://alice:hunter2@proxy", "begin with one of"),
         ("socks4://alice:hunter2@proxy", "begin with one of"),
         ("http://alice:hunter2@", "no host"),
-        ("http://alice:hunter2@proxy:port", "port is no number"),
-        ("http://alice:hunter2@proxy:70000", "none of 1 to 65535"),
-        ("http://alice:hunter2@proxy:0", "none of 1 to 65535"),
+        ("http://alice:hunter2@proxy:port", "port is not a number"),
+        ("http://alice:hunter2@proxy:70000", "not a number from 1 to 65535"),
+        ("http://alice:hunter2@proxy:0", "not a number from 1 to 65535"),
         ("http://alice:hunt er2@proxy", "%XX"),
         ("http://alice:hunter2%zz@proxy", "%XX"),
         ("http://alice:hunter2@pro xy", "host"),
         ("http://alice:22/hunter2@proxy", "%2F, %3F, %23"),
         ("http://hunter2#@proxy", "%2F, %3F, %23"),
-        ("http://alice:hunter2@[fe80::1%25\u2028]", "no name that DNS knows"),
-        ("http://alice:hunter2@\x80", "no name that DNS knows"),
+        ("http://alice:hunter2@[fe80::1%25\u2028]", "not a name that DNS allows"),
+        ("http://alice:hunter2@\x80", "not a name that DNS allows"),
         ("http://alice:hunter2@[fd00::1", "brackets"),
         ("http://alice:hunter2@proxy\n", "control"),
         (" http://alice:hunter2@proxy", "no scheme"),
@@ -251,7 +251,9 @@ def test_proxy_url_that_cannot_be_used_is_refused_without_its_password(url: str,
 
 @pytest.mark.parametrize("value", ["ftp://proxy", " ", "http://", "//proxy", "proxy:70000", "http:x"])
 @pytest.mark.parametrize("server", ["https://127.0.0.1:6443", "https://[::1]", "https://localhost", HTTPS])
-def test_variable_that_cannot_be_used_is_no_matter_where_none_is_asked_for(value: str, server: str) -> None:
+def test_variable_that_cannot_be_used_does_not_matter_without_a_proxied_server(
+    value: str, server: str
+) -> None:
     host = server.partition("://")[2].partition(":")[0]
     assert not chosen(server, HTTPS_PROXY=value, NO_PROXY=f"{host},.example")
 
@@ -264,16 +266,19 @@ def test_variable_that_cannot_be_used_is_no_matter_where_none_is_asked_for(value
         ("alice:hunter2@pro xy", "HTTPS_PROXY cannot be used: it must begin"),
         ("proxy:port", "HTTPS_PROXY cannot be used: it must begin"),
         ("http:x", "HTTPS_PROXY cannot be used: it names no host"),
-        ("http://alice:hunter2^@proxy", "HTTPS_PROXY cannot be used: it is no URL"),
-        ("http://proxy:3128 ", "HTTPS_PROXY cannot be used: it is no URL"),
-        ("http://", "HTTPS_PROXY cannot be used: it is no URL"),
+        ("http://alice:hunter2^@proxy", "HTTPS_PROXY cannot be used: it is not a URL"),
+        ("http://proxy:3128 ", "HTTPS_PROXY cannot be used: it is not a URL"),
+        ("http://", "HTTPS_PROXY cannot be used: it is not a URL"),
         ("//proxy", "HTTPS_PROXY cannot be used: it names no host"),
         ("/proxy", "HTTPS_PROXY cannot be used: it names no host"),
-        ("proxy:" + "9" * 5000, "HTTPS_PROXY cannot be used: its port is none"),
+        ("proxy:" + "9" * 5000, "HTTPS_PROXY cannot be used: its port is not"),
         ("hunter2?@proxy", "%2F, %3F, %23"),
         ("http://alice:pa/hunter2@proxy:3128", "%2F, %3F, %23"),
-        ("http://alice:hunter2^@proxy", "with signs of user and password such as @ and ^ as %40 and %5E"),
-        ("proxy:70000", "HTTPS_PROXY cannot be used: its port is none"),
+        (
+            "http://alice:hunter2^@proxy",
+            "with characters of user and password such as @ and ^ as %40 and %5E",
+        ),
+        ("proxy:70000", "HTTPS_PROXY cannot be used: its port is not"),
     ],
 )
 def test_variable_that_cannot_be_used_is_named_without_its_password(value: str, fault: str) -> None:
@@ -287,15 +292,15 @@ def test_variable_that_cannot_be_used_is_named_without_its_password(value: str, 
     "value",
     ["http://alice:hunter2%zz@proxy", " http://alice:hunter2@proxy", "[fd00::1", "pro xy:1", "\x1bproxy"],
 )
-def test_variable_that_is_no_url_at_all_is_passed_over_and_told(
+def test_variable_that_is_not_a_url_is_ignored_and_reported(
     value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _tell_once.cache_clear()
+    _warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert "" == chosen(HTTPS, https_proxy=value)
     (line,) = caplog.messages
-    assert "https_proxy is passed over" in line
+    assert "https_proxy is ignored" in line
     assert SECRET not in line
 
 
@@ -305,5 +310,5 @@ def test_variable_that_cannot_be_used_does_not_matter_to_an_excepted_server(serv
 
 
 def test_http_proxy_in_a_cgi_environment_is_refused() -> None:
-    with pytest.raises(InputError, match="HTTP_PROXY is not used where REQUEST_METHOD is set"):
+    with pytest.raises(InputError, match="HTTP_PROXY is not used if REQUEST_METHOD is set"):
         chosen(HTTP, HTTP_PROXY="http://10.1.2.3:8080", REQUEST_METHOD="POST")

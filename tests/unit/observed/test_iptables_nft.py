@@ -7,7 +7,7 @@ import pytest
 
 from fakekernel.faults import When
 from fakekernel.iptables import FakeKernel, FakeReads
-from kproxy.errors import ProgramFailed
+from kproxy.errors import KernelRefused
 from kproxy.observed.iptables_kernel import Differences
 from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
@@ -185,6 +185,6 @@ def test_write_that_others_may_have_undone_is_not_recorded_as_ours(sure: Reader,
 def test_kernel_that_gives_no_answer_fails_and_changes_nothing(sure: Reader) -> None:
     sure.kernel.faults.fail_reads("commits", times=3)
     for ask in (lambda: sure.chains.look(RULES), lambda: sure.chains.verify(RULES), sure.chains.begin):
-        with pytest.raises(ProgramFailed):
+        with pytest.raises(KernelRefused):
             ask()
     assert sure.chains.verify(RULES) is None

@@ -1,1 +1,1 @@
-"""Kubernetes objects in protobuf: the wire format, the messages as data, and their reading into `kproxy.state.wire`."""
+"""Kubernetes objects in protobuf: the wire format, the messages as tables, and readers into `kproxy.state.wire`."""

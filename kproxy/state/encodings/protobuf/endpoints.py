@@ -1,7 +1,7 @@
-"""A shortcut through an Endpoint as an API server writes it; of nothing else are there so many.
+"""A faster reader for an Endpoint as an API server writes it. There are more Endpoints than any other messages.
 
-The table says how an Endpoint is read. Endpoints of one node differ in their addresses and targetRefs alone, so the
-shortcut reads all else once, makes the fact of it once, and leaves every Endpoint that is not so to the table.
+The table describes how an Endpoint is read. Endpoints of one node differ only in addresses and targetRefs, so the
+faster reader reads all other fields once and makes their fact once. Any other Endpoint is read by the table.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 _ADDRESSES, _CONDITIONS, _TARGET_REF, _NODE_NAME = (number << 3 | BYTES for number in (1, 2, 4, 6))
 _TWO_BYTES = 0x80
-"""From here on a length has more than one byte."""
+"""Lengths from this number on have more than one byte."""
 
 _LONGEST_CONDITIONS = 2 + 6
-"""Three of them, each a tag and a value of one byte."""
+"""Bytes of three conditions, each with a tag and a value of one byte."""
 
-_ANY_ADDRESS = "0.0.0.0"  # noqa: S104 # it only makes a fact of an Endpoint whose address does not count
+_ANY_ADDRESS = "0.0.0.0"  # noqa: S104 # only a placeholder for a fact whose address is replaced
 
 
 def shortcut(endpoint: Type) -> Type:
-    """The type of an Endpoint, given by its table, with the shortcut before it."""
+    """The type of an Endpoint with the faster reader; `endpoint` is the type by the table."""
     whole = endpoint.read
 
     def like(content: bytes) -> Endpoint | None:
@@ -43,7 +43,7 @@ def shortcut(endpoint: Type) -> Type:
     facts = Kept(like)
 
     def read(content: bytes) -> Any:
-        """One IPv4 address, conditions, perhaps a targetRef, and a node with what follows; or by the table."""
+        """Read one IPv4 address, conditions, perhaps a targetRef, and a node with the rest; otherwise by the table."""
         try:
             size = content[1]
             begin = size + 2

@@ -1,8 +1,7 @@
-"""The messages that we read: of each, the fields that `kproxy.state.wire` has, with their numbers.
+"""The messages that we read, as tables: for each message the fields of `kproxy.state.wire`, with their numbers.
 
-Numbers and names are those of the files `generated.proto` of k8s.io/api (core/v1, discovery/v1, networking/v1) and of
-k8s.io/apimachinery (pkg/apis/meta/v1, pkg/runtime). A name there is that of the JSON form, and a number never changes
-its meaning.
+Numbers and names are from the files `generated.proto` of k8s.io/api (core/v1, discovery/v1, networking/v1) and of
+k8s.io/apimachinery (pkg/apis/meta/v1, pkg/runtime). Names are as in JSON, and a number never changes its meaning.
 """
 
 from typing import Final
@@ -40,7 +39,7 @@ RAW_EXTENSION: Final = table((1, "raw", DATA))
 
 WATCH_EVENT: Final = table((1, "type", NAME), (2, "object", PART))
 LIST: Final = table((1, "metadata", PART), (2, "items", list_of(DATA)))
-"""Of every kind; an item stays bytes."""
+"""A list of any kind; its items stay bytes."""
 
 LIST_META: Final = table((2, "resourceVersion", TEXT), (3, "continue", TEXT))
 STATUS: Final = message(
@@ -68,7 +67,7 @@ SLICE_METADATA: Final = message(
     ),
 )
 OBJECT: Final = tolerant((1, "metadata", PART))
-"""Of every kind."""
+"""An object of any kind."""
 
 HEAD: Final = tolerant(
     (1, "name", ANY_TEXT),
@@ -76,7 +75,7 @@ HEAD: Final = tolerant(
     (6, "resourceVersion", ANY_TEXT),
     (12, "annotations", one_annotation(INITIAL_EVENTS_END, str)),
 )
-"""ObjectMeta, as far as an object needs it that breaks every other rule."""
+"""The part of ObjectMeta that is needed of an object that breaks every other rule."""
 
 # k8s.io.api.core.v1
 
@@ -203,4 +202,4 @@ OBJECTS: Final[dict[Kind, Type]] = {
     Kind.NODE: NODE,
     Kind.SERVICE_CIDR: SERVICE_CIDR,
 }
-"""The kinds that an API server is asked for."""
+"""The kinds for which an API server is asked."""

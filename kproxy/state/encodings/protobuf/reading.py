@@ -1,8 +1,8 @@
-"""One protobuf message into the values of those of its fields that we use; all others are skipped by their length.
+"""Reads the used fields of one protobuf message; all other fields are skipped by their length.
 
-The format is that of protobuf.dev/programming-guides/encoding: a tag, which is the field's number and a wire type, and
-a varint or a length and as many bytes. Messages nest no deeper than the tables that describe them, so no input costs
-stack.
+The format is described at protobuf.dev/programming-guides/encoding: a tag, which is the field's number and a wire type,
+and then a varint, or a length and so many bytes. Messages nest no deeper than the tables that describe them, so no
+input can overflow the stack.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ FIXED32: Final = 5
 
 Values = dict[str, Any]
 Take = Callable[[Values, Any], None]
-"""Puts the content of one field, a number or bytes, where it belongs."""
+"""A function that stores the content of one field, a number or bytes, in the values."""
 
 Takers = Mapping[int, Take]
-"""By tag: the number of a field, times 8, plus its wire type."""
+"""Functions by tag. A tag is the number of a field times 8, plus its wire type."""
 
 _ENCODED_AS = {
     VARINT: "a number",
@@ -35,20 +35,20 @@ _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 _STEPS = {GROUP: 1, END_OF_GROUP: -1}
 
 _MOST_SHIFT = 63
-"""A varint has 64 bits at most, 7 in each byte."""
+"""A varint has at most 64 bits, 7 in each byte."""
 
 _CONTINUES = 0x80
 
 _LONGEST_KEPT = 256
-"""Names of nodes and zones, conditions and hints are short, and there are few of them for many endpoints."""
+"""Bytes. Names of nodes and zones, conditions and hints are short, and many endpoints share few of them."""
 
 _MOST_KEPT = 16_384
 
-_CUT_OFF = "is cut off, or longer than what it stands in"
+_CUT_OFF = "is cut off, or longer than the message that contains it"
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins here, and where it ends; IndexError if the data ends before."""
+    """The number that begins at `at`, and the position after it. IndexError if the data ends before."""
     number = shift = 0
     while True:
         byte = data[at]
@@ -62,14 +62,14 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read(takers: Takers, data: bytes) -> Values:
-    """The values of the message; InvalidField with the path of the field that cannot be read."""
+    """The values of the message. InvalidField with the path of a field that cannot be read."""
     values: Values = {}
     read_into(values, takers, data)
     return values
 
 
 def read_into(values: Values, takers: Takers, data: bytes) -> None:  # noqa: C901 # a call for each field would double its time
-    """The same; where it fails, `values` has those of the fields before."""
+    """Read as `read` does. If it fails, `values` has the values of the fields before."""
     find = takers.get
     at, end = 0, len(data)
     try:
@@ -106,7 +106,7 @@ def read_into(values: Values, takers: Takers, data: bytes) -> None:  # noqa: C90
 
 
 def _past_unused(takers: Takers, tag: int, data: bytes, at: int) -> int:
-    """Where a field ends that is of no type which we use."""
+    """The position after a field of a wire type that no used field has."""
     if (take := takers.get(tag)) is not None:
         take({}, b"")
     if tag & 7 == GROUP:
@@ -115,7 +115,10 @@ def _past_unused(takers: Takers, tag: int, data: bytes, at: int) -> int:
 
 
 def _past_group(data: bytes, at: int) -> int:
-    """A group has the fields between its begin and its end, other groups among them."""
+    """The position after a group.
+
+    A group has the fields between its begin and its end, and may contain other groups.
+    """
     depth = 1
     while depth:
         tag, at = varint(data, at)
@@ -135,17 +138,17 @@ def _past_group(data: bytes, at: int) -> int:
 def _fixed_bytes(tag: int) -> int:
     size = _FIXED_BYTES.get(tag & 7)
     if size is None:
-        raise InvalidField("", f"a field in it is of wire type {tag & 7}, which cannot stand there")
+        raise InvalidField("", f"a field in it is of wire type {tag & 7}, which is not allowed there")
     return size
 
 
 def within(name: str, wrong: InvalidField) -> InvalidField:
-    """The same with the path that leads there."""
+    """The error with `name` in front of its path."""
     return InvalidField(f"{name}.{wrong.field}" if wrong.field else name, wrong.reason)
 
 
 def misfits(name: str, wanted: str, number: int, right: int) -> dict[int, Take]:
-    """Takers that refuse a known field in another wire type than its own."""
+    """Functions that refuse a known field in a wrong wire type."""
 
     def refusing(found: str) -> Take:
         def refuse(_values: Values, _content: object) -> None:
@@ -157,7 +160,7 @@ def misfits(name: str, wanted: str, number: int, right: int) -> dict[int, Take]:
 
 
 def text(content: bytes) -> str:
-    """InvalidField if it is no UTF-8."""
+    """The text in UTF-8 bytes. InvalidField if it is not UTF-8."""
     try:
         return str(content, "utf-8")
     except UnicodeDecodeError as error:
@@ -165,7 +168,7 @@ def text(content: bytes) -> str:
 
 
 def any_text(content: bytes) -> str:
-    """Empty if it is no UTF-8."""
+    """The text in UTF-8 bytes; empty if it is not UTF-8."""
     try:
         return text(content)
     except InvalidField:
@@ -176,7 +179,7 @@ Made = TypeVar("Made")
 
 
 class Kept(dict[bytes, Made]):
-    """The things that a reader makes of bytes, one for the same bytes: nobody may change them."""
+    """A cache of values that a reader makes from bytes. Equal bytes give one value, which nobody may change."""
 
     def __init__(self, reader: Callable[[bytes], Made]) -> None:
         super().__init__()
@@ -192,11 +195,11 @@ class Kept(dict[bytes, Made]):
 
 
 def signed(number: int) -> int:
-    """An int64, of which protobuf sends the two's complement."""
+    """An int64 from protobuf's two's complement."""
     return number - (1 << 64) if number >> 63 else number
 
 
 def signed32(number: int) -> int:
-    """An int32, of which Go keeps the lower half of whatever was sent."""
+    """An int32. Go keeps the lower half of the number that was sent."""
     low = number & 0xFFFFFFFF
     return low - (1 << 32) if low >> 31 else low

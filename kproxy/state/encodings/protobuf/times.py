@@ -1,14 +1,14 @@
-"""Times as the API's JSON has them, from seconds since 1970."""
+"""Times in the format of the API's JSON, from seconds since 1970."""
 
 _DAY_S = 86_400
 _DAYS_OF_400_YEARS = 146_097
 _LAST_YEAR = 9_999
 _JANUARY = 10
-"""Counted from March, which is 0."""
+"""Months are counted from March, which is 0."""
 
 
 def rfc3339(seconds: int) -> str | None:
-    """`2026-11-27T09:23:04Z`; None for 0, which is no time, and for years that RFC 3339 cannot write.
+    """`2026-11-27T09:23:04Z`. None for 0, which means no time, and for years that RFC 3339 cannot write.
 
     The calendar is computed as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms": a year begins in
     March, so that the day of a leap year comes last.

@@ -1,4 +1,4 @@
-"""The types of fields, and how a table of fields reads a message."""
+"""The types of fields, and the reader that a table of fields gives."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ Bind = Callable[[str, str, Read], Take]
 
 
 def _alone(name: str, key: str, read: Read) -> Take:
-    """The last one counts, as in all of protobuf."""
+    """Store a single value. The last value wins, as in all of protobuf."""
 
     def take(values: Values, content: Any) -> None:
         try:
@@ -28,14 +28,14 @@ def _alone(name: str, key: str, read: Read) -> Take:
 
 
 def _joined(_name: str, key: str, _read: Read) -> Take:
-    """The bytes of all of them together, which mean what all of them mean one after another; of several, a bytearray."""
+    """Join the bytes of all parts of a message, as protobuf requires; several parts give a bytearray."""
 
     def take(values: Values, content: bytes) -> None:
         before = values.get(key)
         if before is None:
             values[key] = content
         elif isinstance(before, bytearray):
-            before += content  # a copy for each part would take a second for a MB of them
+            before += content  # a copy for each part would take a second for a MB of parts
         else:
             values[key] = bytearray(before) + content
 
@@ -71,7 +71,10 @@ def _entry_of_map(name: str, key: str, read: Read) -> Take:
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """How the content of a field becomes a value, and where that goes. `wanted` names it in messages."""
+    """How the content of a field becomes a value, and where the value is stored.
+
+    `wanted` names the type in messages.
+    """
 
     wanted: str
     wire_type: int
@@ -81,12 +84,12 @@ class Type:
 
 TEXT: Final = Type("text", BYTES, reading.text)
 ANY_TEXT: Final = Type("text", BYTES, reading.any_text)
-"""Text, or empty where it is none."""
+"""Text, or empty if the bytes are not text."""
 
 _names = Kept(reading.text)
 
 NAME: Final = Type("text", BYTES, _names.__getitem__)
-"""Text that many objects have alike."""
+"""Text that many objects share."""
 
 BOOL: Final = Type("true or false", VARINT, bool)
 INT32: Final = Type("a whole number", VARINT, reading.signed32)
@@ -102,7 +105,10 @@ def list_of(item: Type) -> Type:
 
 
 def takers(fields: Iterable[tuple[int, str, str, Type]]) -> Takers:
-    """Of each field its number, its name in the .proto file, the key of its value, and its type."""
+    """The functions for fields.
+
+    A field is its number, its name in the .proto file, the key of its value, and its type.
+    """
     found: dict[int, Take] = {}
     for number, name, key, kind in fields:
         found[number << 3 | kind.wire_type] = kind.bind(name, key, kind.read)
@@ -111,19 +117,19 @@ def takers(fields: Iterable[tuple[int, str, str, Type]]) -> Takers:
 
 
 def table(*fields: tuple[int, str, Type]) -> Takers:
-    """Of a message whose values keep their names."""
+    """The functions for a message whose values keep the names of the fields."""
     return takers((number, name, name, kind) for number, name, kind in fields)
 
 
 def tolerant(*fields: tuple[int, str, Type]) -> Takers:
-    """The same; a field that comes in another wire type than its own is skipped."""
+    """As `table`, but a field in a wrong wire type is skipped."""
     return {number << 3 | kind.wire_type: kind.bind(name, name, kind.read) for number, name, kind in fields}
 
 
 def message(shape: type[msgspec.Struct], *fields: tuple[int, str, Type]) -> Type:
-    """A message, read into the struct that gives its fields the same names in JSON.
+    """A message, read into the struct that has the same names of fields in JSON.
 
-    Of one that comes in several parts, each part adds to those before it, as in all of protobuf.
+    If a message comes in several parts, each part adds to the parts before it, as in all of protobuf.
     """
     attributes = dict(zip(shape.__struct_encode_fields__, shape.__struct_fields__, strict=True))
     by_tag = takers((number, name, attributes[name], kind) for number, name, kind in fields)
@@ -148,19 +154,19 @@ def message(shape: type[msgspec.Struct], *fields: tuple[int, str, Type]) -> Type
 
 
 def kept(kind: Type) -> Type:
-    """A message that comes often and in few forms: each form is read once, and nobody may change it."""
+    """A message that comes often and in few forms. Each form is read once, and nobody may change the result."""
     return replace(kind, read=Kept(kind.read).__getitem__)
 
 
 _KEY, _VALUE = (number << 3 | BYTES for number in (1, 2))
 _TWO_BYTES = 0x80
-"""From here on a length has more than one byte."""
+"""Lengths from this number on have more than one byte."""
 
 ENTRY = table((1, "key", NAME), (2, "value", NAME))
 
 
 def entry(content: bytes) -> tuple[str, str]:
-    """One entry of a map of text; what is absent is empty. The usual order of short texts is read without the table."""
+    """One entry of a map of text. Absent parts are empty. Short texts in the usual order are read without the table."""
     try:
         middle = content[1] + 2
         size = content[middle + 1]
@@ -181,7 +187,7 @@ MAP: Final = Type("a map of text", BYTES, entry, _entry_of_map)
 
 
 def one_annotation(annotation: str, made: Callable[[str], Any]) -> Type:
-    """A map of text of which one entry counts; the others are not even read."""
+    """A map of text of which only one entry is read."""
     mark = annotation.encode()
 
     def bind(name: str, key: str, read: Read) -> Take:
@@ -203,4 +209,4 @@ def one_annotation(annotation: str, made: Callable[[str], Any]) -> Type:
 _TIME = table((1, "seconds", INT64))
 
 TIME: Final = Type("a time", BYTES, lambda content: rfc3339(reading.read(_TIME, content).get("seconds", 0)))
-"""A zero is no time at all, which is null in JSON."""
+"""A time. Zero means no time, which is null in JSON."""

@@ -9,7 +9,7 @@ import pytest
 
 from facts import NODE, a_node, a_service, a_view
 from kproxy.agent.observers.health import TO_BE_DELETED_TAINT, Health
-from kproxy.agent.observers.observer import Outcome
+from kproxy.agent.observers.observer import SyncOutcome
 from kproxy.agent.pages.health_pages import probe_pages
 from kproxy.agent.proxy import SyncReport
 from kproxy.errors import ProgramFailed
@@ -45,7 +45,9 @@ class World:
     def sync(self, *, failing: Mapping[Family, bool] | None = None) -> None:
         self.health.syncing()
         outcomes = {
-            family: Outcome(a_view(family), report(failed=(failing or {}).get(family, False)), verified=True)
+            family: SyncOutcome(
+                a_view(family), report(failed=(failing or {}).get(family, False)), verified=True
+            )
             for family in Family
         }
         self.health.synced(Store(), set(), outcomes)
@@ -67,7 +69,7 @@ def report(*, failed: bool) -> SyncReport:
 @pytest.fixture
 def world() -> World:
     world = World()
-    world.health.heard(Listed(Kind.NODE, (a_node(),)))
+    world.health.received(Listed(Kind.NODE, (a_node(),)))
     return world
 
 
@@ -91,9 +93,9 @@ def test_family_that_was_never_synced_is_not_ready(world: World) -> None:
 @pytest.mark.parametrize(("age_s", "code"), [(TIMEOUT_S - 1, 200), (TIMEOUT_S, 503)])
 def test_change_that_waits_too_long_is_unhealthy(world: World, age_s: float, code: int) -> None:
     world.sync()
-    world.health.heard(CHANGE)
+    world.health.received(CHANGE)
     world.time_s = age_s
-    world.health.heard(CHANGE)  # the oldest counts
+    world.health.received(CHANGE)  # the oldest counts
     assert [code] * 3 == [world.code(path) for path in ("/healthz", "/livez", "/readyz")]
 
 
@@ -129,7 +131,7 @@ def test_only_the_family_that_fails_is_unhealthy(world: World) -> None:
 )
 def test_node_that_goes_makes_healthz_fail_and_livez_stay(world: World, event: Event) -> None:
     world.sync()
-    world.health.heard(event)
+    world.health.received(event)
     world.sync()
     code, answer = world.get("/healthz")
     assert (503, False, True) == (code, answer["nodeEligible"], answer["healthy"])
@@ -143,12 +145,12 @@ REFUSED = Rejection("nodes", "Node", NODE, "spec", "is wrong", NamespacedName(""
 
 @pytest.mark.parametrize("event", [Refused(Kind.NODE, REFUSED), Listed(Kind.NODE, (), (REFUSED,))])
 def test_node_that_cannot_be_read_is_not_taken_for_gone(world: World, event: Event) -> None:
-    world.health.heard(event)
+    world.health.received(event)
     assert 200 == world.code("/healthz")
 
 
 def test_other_taint_is_no_reason(world: World) -> None:
-    world.health.heard(Changed(a_node(taints=("node.kubernetes.io/not-ready",))))
+    world.health.received(Changed(a_node(taints=("node.kubernetes.io/not-ready",))))
     assert 200 == world.code("/healthz")
 
 
@@ -170,7 +172,7 @@ def test_hung_watch_is_unhealthy_and_an_unreachable_server_only_not_ready(world:
 
 def test_answers_are_counted(world: World) -> None:
     world.code("/livez")
-    world.health.heard(Listed(Kind.NODE, ()))
+    world.health.received(Listed(Kind.NODE, ()))
     world.code("/healthz")
     assert world.counted == [("livez", HTTPStatus.OK), ("healthz", HTTPStatus.SERVICE_UNAVAILABLE)]
 
@@ -190,17 +192,17 @@ def test_family_whose_last_sync_failed_is_not_ready_at_once_and_lives(world: Wor
 def test_drift_that_was_found_and_not_put_right_is_a_reason(world: World) -> None:
     world.sync()
     failed = SyncReport(1, 0, 0, 0, 0.0, 0.0, ProgramFailed("nft", 1, "no\nmore"), drifted=3)
-    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), failed, verified=True)})
+    world.health.synced(Store(), set(), {Family.IPV4: SyncOutcome(a_view(), failed, verified=True)})
     reason = str(world.get("/readyz")[1]["reasons"])
     assert "3 changes by others are not put right yet: nft failed with exit code 1: no" in reason
     repaired = SyncReport(1, 3, 0, 3, 0.0, 0.0, drifted=3)
-    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), repaired, verified=True)})
+    world.health.synced(Store(), set(), {Family.IPV4: SyncOutcome(a_view(), repaired, verified=True)})
     assert 200 == world.code("/readyz")
 
 
 def test_sync_that_met_a_defect_is_a_reason(world: World) -> None:
     world.sync()
-    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), None, verified=True)})
+    world.health.synced(Store(), set(), {Family.IPV4: SyncOutcome(a_view(), None, verified=True)})
     reason = str(world.get("/readyz")[1]["reasons"])
     assert "IPv4 is not what is wanted" in reason
     assert "the log says why" in reason
@@ -210,5 +212,5 @@ def test_service_in_quarantine_makes_no_node_unready(world: World) -> None:
     quarantined = (Rejection("IPv4 rules", "Service", "default/web", "", "refused", cost=Cost.CHANGE),)
     world.sync()
     left_behind = SyncReport(1, 0, 0, 0, 0.0, 0.0, quarantined=quarantined)
-    world.health.synced(Store(), set(), {Family.IPV4: Outcome(a_view(), left_behind, verified=True)})
+    world.health.synced(Store(), set(), {Family.IPV4: SyncOutcome(a_view(), left_behind, verified=True)})
     assert 200 == world.code("/readyz")

@@ -7,9 +7,11 @@ from http.client import HTTPConnection
 import pytest
 
 from facts import NODE, WEB, a_service, a_slice, a_view, an_endpoint
-from kproxy.agent.http.web import Answer, Listener, Page, WebServer
+from kproxy.agent.http.listening import Listener
+from kproxy.agent.http.page import Answer, Page
+from kproxy.agent.http.web import WebServer
 from kproxy.agent.observers.health_check_ports import HealthCheckPorts
-from kproxy.agent.observers.observer import Outcome
+from kproxy.agent.observers.observer import SyncOutcome
 from kproxy.agent.proxy import SyncReport
 from kproxy.model.node import NodeView, view_node
 from kproxy.model.settings import Settings
@@ -59,7 +61,7 @@ class Node:
 
     def sync(self, nodes: Mapping[Family, NodeView], *, failed: frozenset[Family] = frozenset()) -> None:
         outcomes = {
-            family: Outcome(node, None if family in failed else SyncReport(1, 0, 0, 0, 0.0, 0.0), False)
+            family: SyncOutcome(node, None if family in failed else SyncReport(1, 0, 0, 0, 0.0, 0.0), False)
             for family, node in nodes.items()
         }
         self.checks.synced(self.store, self.store.take_dirty(), outcomes)

@@ -53,7 +53,7 @@ def test_missing_node_is_told_with_a_near_name(others: list[str], hint: str) -> 
     if others:
         worlds.append((World(None), nodes(*others)))
     for world, event in worlds:
-        world.presence.took(event)
+        world.presence.stored(event)
         said = world.complaint().replace("; every endpoint", ";; every endpoint")
         assert f"the Node '{NAME}' does not exist{hint}" in said
         assert "--hostname-override" in said
@@ -61,7 +61,7 @@ def test_missing_node_is_told_with_a_near_name(others: list[str], hint: str) -> 
 
 def test_directory_without_any_node_misses_none() -> None:
     world = World(None)
-    world.presence.took(nodes())
+    world.presence.stored(nodes())
     assert ((), []) == (world.presence.missing(), world.complaints)
 
 
@@ -70,7 +70,7 @@ def test_server_that_does_not_tell_other_names_is_no_reason_to_say_nothing() -> 
         raise ApiFailed("we may not list nodes", status=403)
 
     world = World(refuse)
-    world.presence.took(nodes())
+    world.presence.stored(nodes())
     assert "does not exist; every endpoint" in world.complaint()
 
 
@@ -79,19 +79,19 @@ def test_server_that_does_not_tell_other_names_is_no_reason_to_say_nothing() -> 
 )
 def test_node_that_comes_or_is_only_refused_is_there(event: Event) -> None:
     world = World(lambda: ())
-    world.presence.took(nodes())
+    world.presence.stored(nodes())
     world.complaint()
-    world.presence.took(event)
+    world.presence.stored(event)
     assert () == world.presence.missing()
 
 
 def test_node_that_stays_away_is_told_once_and_one_that_goes_again() -> None:
     world = World(lambda: ())
     for _ in range(3):
-        world.presence.took(nodes())
+        world.presence.stored(nodes())
     world.complaint()
-    world.presence.took(nodes(NAME))
-    world.presence.took(Deleted(Kind.NODE, KEY))
+    world.presence.stored(nodes(NAME))
+    world.presence.stored(Deleted(Kind.NODE, KEY))
     deadline = time.monotonic() + BOUND_S
     while len(world.complaints) < 2 and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -100,6 +100,6 @@ def test_node_that_stays_away_is_told_once_and_one_that_goes_again() -> None:
 
 def test_changes_of_other_kinds_say_nothing_of_the_node() -> None:
     world = World(lambda: ())
-    world.presence.took(Listed(Kind.SERVICE, ()))
-    world.presence.took(Deleted(Kind.NODE, NamespacedName("", "node-2")))
+    world.presence.stored(Listed(Kind.SERVICE, ()))
+    world.presence.stored(Deleted(Kind.NODE, NamespacedName("", "node-2")))
     assert () == world.presence.missing()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from facts import WEB, a_service, a_view
-from kproxy.agent.observers.observer import Outcome
+from kproxy.agent.observers.observer import SyncOutcome
 from kproxy.agent.observers.quarantine import Quarantine
 from kproxy.agent.proxy import SyncReport
 from kproxy.sources.recorder import Happening
@@ -47,7 +47,7 @@ class World:
 
     def sync(self, *refused: Rejection, family: Family = Family.IPV4) -> None:
         report = replace(REPORT, quarantined=refused)
-        self.quarantine.synced(self.store, set(), {family: Outcome(a_view(), report, verified=False)})
+        self.quarantine.synced(self.store, set(), {family: SyncOutcome(a_view(), report, verified=False)})
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_object_of_no_kind_that_metrics_know_counts_as_unknown(world: World, kin
 
 def test_family_whose_sync_failed_keeps_its_objects_in_quarantine(world: World) -> None:
     world.sync(BAD)
-    world.quarantine.synced(world.store, set(), {Family.IPV4: Outcome(a_view(), None, verified=False)})
+    world.quarantine.synced(world.store, set(), {Family.IPV4: SyncOutcome(a_view(), None, verified=False)})
     assert {"Service": 1} == world.counts
 
 

@@ -11,7 +11,7 @@ from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.iptables.chains import parse_chains
 from kproxy.ruleset.iptables.compiler import node_chains, service_port_chains
 from kproxy.ruleset.iptables.desired import LARGE_CLUSTER_ENDPOINTS, DesiredRuleset
-from kproxy.ruleset.iptables.picks import probability
+from kproxy.ruleset.iptables.policy_chains import probability
 from kproxy.ruleset.layout import FLAT
 from kproxy.state.events import Changed, Deleted
 from kproxy.state.objects import Kind

@@ -12,11 +12,12 @@ from kproxy.model.settings import DetectLocalMode, Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.frontends import contents_of, frontends_of
-from kproxy.ruleset.nftables.table import Block, Element, parse_blocks, spelled_out
+from kproxy.ruleset.nftables.table import Block, Target, Verdict, parse_blocks, spelled_out
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.values import Address, NamespacedName, Network, Protocol
+from nft_elements import a_key, a_value, an_element
 from scenarios import RENDER
 
 SETTINGS = Settings(is_nftables=True, node_port_primary=True, localhost_node_ports=False)
@@ -32,10 +33,10 @@ def test_service_port_is_elements_for_each_of_its_addresses() -> None:
     plan = a_plan(service, an_endpoint("10.128.1.5"), an_endpoint("10.128.2.6", "node-2"))
     found = [element for each in frontends_of(plan) for element in spelled_out(contents_of(*each))]
     assert [
-        Element("service-ips", "10.96.0.10 . tcp . 80", "goto internal-2"),
-        Element("service-ips", "192.0.2.10 . tcp . 80", "goto external-2-local-1"),
-        Element("local-endpoints-1", "192.0.2.10 . tcp . 80 . 0", "10.128.1.5 . 8080"),
-        Element("service-nodeports", "tcp . 30080", "goto nodeport-2-local-1"),
+        an_element("service-ips", "10.96.0.10 . tcp . 80", "goto internal-2"),
+        an_element("service-ips", "192.0.2.10 . tcp . 80", "goto external-2-local-1"),
+        an_element("local-endpoints-1", "192.0.2.10 . tcp . 80 . 0", "10.128.1.5 . 8080"),
+        an_element("service-nodeports", "tcp . 30080", "goto nodeport-2-local-1"),
     ] == [
         each
         for each in found
@@ -59,8 +60,8 @@ def test_chains_stand_on_the_hooks_that_the_drawing_shows() -> None:
         "nat-postrouting": "nat hook postrouting priority srcnat",
     } == {
         block.name: declared.removeprefix("\ttype ").removesuffix("; policy accept;")
-        for block, text in blocks.items()
-        for declared in text.splitlines()
+        for block, body in blocks.items()
+        for declared in body.text.splitlines()
         if " hook " in declared
     }
 
@@ -79,13 +80,13 @@ def test_address_that_two_services_guard_is_guarded_by_the_one_that_serves_or_th
     circumstances = Circumstances(a_view(), SETTINGS)
     table = DesiredTable(RENDER, circumstances)
 
-    def guards() -> list[str]:
+    def guards() -> list[Verdict | Target | None]:
         table.update(store, store.take_dirty(), circumstances)
         return [each.value for each in table.elements() if each.holder == "firewall-ips"]
 
-    assert ["goto firewall/default/a/tcp/"] == guards()
+    assert [a_value("goto firewall/default/a/tcp/")] == guards()
     store.apply(Changed(a_slice(an_endpoint("10.128.1.5"), service="b")))
-    assert ["goto firewall/default/b/tcp/"] == guards()
+    assert [a_value("goto firewall/default/b/tcp/")] == guards()
 
 
 SHARED = Address("192.0.2.10")
@@ -120,8 +121,8 @@ def test_address_belongs_to_the_claim_that_serves_most_and_is_first_by_name_in_w
         ("elsewhere", {"goto external-1-local-0", "drop", guard}),
         ("empty", {"goto refuse"}),
     ):
-        found = {each.value for each in table.elements() if each.key == f"{SHARED} . tcp . 80"}
-        assert expected == found
+        found = {each.value for each in table.elements() if each.key == a_key(f"{SHARED} . tcp . 80")}
+        assert {*map(a_value, expected)} == found
         table.place(NamespacedName("default", best), ())
     assert [] == [each for each in table.elements() if each.holder != "nodeport-ips"]
 
@@ -138,7 +139,12 @@ def test_filter_chains_mind_new_connections_alone(addresses: tuple[str, ...]) ->
         node_port_primary=settings.node_port_primary, node_port_networks=settings.node_port_networks
     )
     blocks = DesiredTable(RENDER, Circumstances(view, settings)).blocks
-    rules = [rule for text in blocks.values() if "type filter hook" in text for rule in text.splitlines()[1:]]
+    rules = [
+        rule
+        for _, text, *_ in blocks.values()
+        if "type filter hook" in text
+        for rule in text.splitlines()[1:]
+    ]
     assert 8 == len(rules)
     assert all(rule.startswith("\tct state new ") for rule in rules)
 
@@ -159,7 +165,7 @@ def test_interfaces_of_pods_are_named_as_nft_names_them(mode: DetectLocalMode, n
     store.apply(Changed(a_slice(an_endpoint("10.128.1.5"))))
     table = DesiredTable(RENDER, circumstances)
     table.update(store, [WEB], circumstances)
-    assert f'iifname != "{name}" meta mark set' in table.blocks[Block("chain", "internal-1")]
+    assert f'iifname != "{name}" meta mark set' in table.blocks[Block("chain", "internal-1")].text
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])
@@ -193,4 +199,4 @@ def test_what_could_not_be_rendered_is_tried_again(broken: str) -> None:
     afresh = DesiredTable(RENDER, new)
     afresh.update(store, [WEB], new)
     assert afresh.blocks == table.blocks
-    assert "saddr !=" in table.blocks[Block("chain", "internal-1")]
+    assert "saddr !=" in table.blocks[Block("chain", "internal-1")].text

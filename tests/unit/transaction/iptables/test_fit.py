@@ -1,4 +1,4 @@
-"""Sections and elements that are more than a socket takes: the same changes, in an order that is harmless."""
+"""Sections that are more than a socket takes: the same changes, in an order that is harmless."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kproxy.ruleset.chain import Chain
-from kproxy.ruleset.nftables.table import Element, Numbered, spelled_out
 from kproxy.transaction.iptables.edit import Edit
 from kproxy.transaction.iptables.fit import fitting
 from kproxy.transaction.iptables.transaction import Section, Transaction
-from kproxy.transaction.nftables.elements import ElementCommand, apart
-from kproxy.values import Family
 
 ROOM = 10_000
 
@@ -66,44 +63,3 @@ def test_chain_that_alone_is_too_long_is_written_and_then_appended_to() -> None:
     assert rules == first.written[chain] + "".join(added)
     assert len(others) > 2
     assert rules == others[-1].edited[chain].rules
-
-
-CREATE = ElementCommand("create", Family.IPV4, "endpoints-2", ())
-DELETE = CREATE._replace(verb="delete")
-
-
-def command(verb: str, holder: str, *elements: str) -> ElementCommand:
-    pairs = [each.partition("=") for each in elements]
-    return ElementCommand(
-        verb, Family.IPV4, holder, tuple(Element(holder, key, value) for key, _, value in pairs)
-    )
-
-
-def test_element_that_gets_another_value_does_so_in_one_part() -> None:
-    parts = apart(
-        [
-            command("delete", "service-ips", "a", "gone"),
-            command("delete", "endpoints-2", "b"),
-            command("create", "endpoints-2", "b=2", "new=1"),
-            command("create", "service-ips", "a=goto y", "added=goto z"),
-        ]
-    )
-    assert [
-        (command("create", "endpoints-2", "new=1"),),
-        (command("delete", "endpoints-2", "b"), command("create", "endpoints-2", "b=2")),
-        (command("delete", "service-ips", "a"), command("create", "service-ips", "a=goto y")),
-        (command("create", "service-ips", "added=goto z"),),
-        (command("delete", "service-ips", "gone"),),
-    ] == parts
-
-
-def test_numbered_elements_are_parts_of_which_each_is_there_as_a_whole_or_replaced_one_by_one() -> None:
-    numbered = Numbered("endpoints-2", "k", ("1", "2"))
-    assert [(CREATE._replace(elements=(numbered,)),)] == apart([CREATE._replace(elements=(numbered,))])
-    old = Element("endpoints-2", "k . 1")
-    parts = apart([DELETE._replace(elements=(old,)), CREATE._replace(elements=(numbered,))])
-    first, second = spelled_out([numbered])
-    assert [
-        (CREATE._replace(elements=(first,)),),
-        (DELETE._replace(elements=(old,)), CREATE._replace(elements=(second,))),
-    ] == parts

@@ -4,7 +4,7 @@ import pytest
 
 from kproxy.ruleset.chain import Chain
 from kproxy.transaction.iptables.order import children_first, jumps_in, parents_first
-from kproxy.transaction.iptables.plan import clean_node, is_ours, plan
+from kproxy.transaction.iptables.plan import clean_node, plan
 from kproxy.transaction.iptables.transaction import Section
 
 SERVICES, SVC, SEP = Chain("nat", "KUBE-SERVICES"), Chain("nat", "KUBE-SVC-A"), Chain("nat", "KUBE-SEP-A")
@@ -121,20 +121,6 @@ def test_clean_node_text_declares_each_chain_once_and_appends_the_jumps() -> Non
     assert 1 == text.count(":KUBE-SVC-A - [0:0]\n")
     assert text.index("-A OUTPUT") > text.index(":KUBE-SERVICES")
     assert 2 == text.count("COMMIT\n")
-
-
-@pytest.mark.parametrize(
-    ("chain", "ours"),
-    [
-        (SVC, True),
-        (Chain("nat", "KUBE-FW-A"), True),
-        (Chain("filter", "KUBE-SVC-A"), False),
-        (Chain("nat", "KUBE-PROXY-CANARY"), False),
-        (Chain("nat", "CNI-HOSTPORT"), False),
-    ],
-)
-def test_only_per_service_chains_of_nat_are_ours_by_name(chain: Chain, ours: bool) -> None:
-    assert ours == is_ours(chain)
 
 
 @pytest.mark.parametrize(("option", "sections"), [({}, 1), ({"deletes_apart": True}, 2)])

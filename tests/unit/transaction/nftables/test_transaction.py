@@ -8,7 +8,9 @@ from facts import a_service, a_slice, a_view, an_endpoint
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable, TableChange
-from kproxy.ruleset.nftables.table import Block, Blocks, Element
+from kproxy.ruleset.nftables.frontends import Picks
+from kproxy.ruleset.nftables.roles import OF_NODE, of_picks, with_roles
+from kproxy.ruleset.nftables.table import DROP, Block, Blocks, Body, Element, Role
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
@@ -19,17 +21,18 @@ from kproxy.transaction.nftables.run import Reason, Run
 from kproxy.transaction.nftables.transaction import Transaction
 from kproxy.transaction.nftables.whole import install, refill
 from kproxy.values import Address, Family, Network, Protocol
+from nft_elements import an_element
 from scenarios import RENDER
 
 KEY = "10.96.0.10 . tcp . 80"
-VERDICT = Element("service-ips", KEY, "goto internal-1")
-OTHER_VERDICT = Element("service-ips", KEY, "goto internal-2")
-REFUSAL = Element("unserved-ips", KEY, "goto refuse")
-GUARD = Element("firewall-ips", KEY, "goto firewall/default/web/tcp/80")
-OTHER_GUARD = Element("firewall-ips", KEY, "goto firewall/default/api/tcp/80")
-ENDPOINT = Element("endpoints-1", f"{KEY} . 0", "10.128.1.1 . 8080")
-OTHER_ENDPOINT = Element("endpoints-1", f"{KEY} . 0", "10.128.1.2 . 8080")
-MARK = Element("cluster-ips", "10.96.0.10")
+VERDICT = an_element("service-ips", KEY, "goto internal-1")
+OTHER_VERDICT = an_element("service-ips", KEY, "goto internal-2")
+REFUSAL = an_element("unserved-ips", KEY, "goto refuse")
+GUARD = an_element("firewall-ips", KEY, "goto firewall/default/web/tcp/80")
+OTHER_GUARD = an_element("firewall-ips", KEY, "goto firewall/default/api/tcp/80")
+ENDPOINT = an_element("endpoints-1", f"{KEY} . 0", "10.128.1.1 . 8080")
+OTHER_ENDPOINT = an_element("endpoints-1", f"{KEY} . 0", "10.128.1.2 . 8080")
+MARK = an_element("cluster-ips", "10.96.0.10")
 CHAIN = Block("chain", "internal-2")
 MAP = Block("map", "endpoints-2")
 
@@ -72,8 +75,12 @@ def text_of(reason: Reason, transaction: Transaction) -> str:
 def change(
     *added: Element, deleted: tuple[Element, ...] = (), **blocks: tuple[str | None, str | None]
 ) -> Transaction:
-    named = {{"chain": CHAIN, "map": MAP}[name]: texts for name, texts in blocks.items()}
-    return change_of(Family.IPV4, DECLARED, TableChange(named, list(deleted), list(added)))
+    named = {"chain": (CHAIN, Role.POLICY), "map": (MAP, Role.ENDPOINTS)}
+    differing = {
+        block: (None if before is None else Body(role, before), None if after is None else Body(role, after))
+        for (block, role), (before, after) in ((named[name], texts) for name, texts in blocks.items())
+    }
+    return change_of(Family.IPV4, DECLARED, TableChange(differing, list(deleted), list(added)))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def change(
         pytest.param((), (ENDPOINT,), [REMOVE], id="an endpoint goes"),
         pytest.param((), (REFUSAL,), [REMOVE], id="there is something better than a refusal"),
         pytest.param((REFUSAL,), (), [CHANGE], id="a refusal comes"),
-        pytest.param((REFUSAL._replace(value="drop"),), (REFUSAL,), [CHANGE], id="a refusal becomes another"),
+        pytest.param((REFUSAL._replace(value=DROP),), (REFUSAL,), [CHANGE], id="a refusal becomes another"),
         pytest.param((GUARD,), (), [PREPARE], id="a guard comes"),
         pytest.param((), (GUARD,), [REMOVE], id="a guard goes"),
         pytest.param((OTHER_GUARD,), (GUARD,), [CHANGE], id="a guard takes the place of another"),
@@ -106,7 +113,9 @@ def test_each_element_comes_and_goes_in_its_run(
     "holder", ["endpoints-3", "local-endpoints-3", "nodeport-endpoints-3", "nodeport-local-endpoints-3"]
 )
 def test_endpoints_of_every_kind_go_last(holder: str) -> None:
-    assert [REMOVE] == runs_with(holder, change(deleted=(ENDPOINT._replace(holder=holder),)))
+    blocks = {**DECLARED, Block("map", holder): Body(Role.ENDPOINTS, "")}
+    gone = TableChange(deleted=[ENDPOINT._replace(holder=holder)])
+    assert [REMOVE] == runs_with(holder, change_of(Family.IPV4, blocks, gone))
 
 
 @pytest.mark.parametrize(("added", "run"), [((OTHER_VERDICT,), PREPARE), ((GUARD,), PREPARE), ((), CHANGE)])
@@ -129,7 +138,7 @@ def test_altered_chain_is_flushed_where_it_is_written(added: tuple[Element, ...]
 
 
 def test_what_nothing_leads_to_any_more_goes_last_and_its_elements_with_it() -> None:
-    inside = Element("endpoints-2", f"{KEY} . 1", "10.128.1.1 . 8080")
+    inside = an_element("endpoints-2", f"{KEY} . 1", "10.128.1.1 . 8080")
     transaction = change(
         deleted=(inside, ENDPOINT), chain=("\tdrop\n", None), map=("\ttypeof ip daddr\n", None)
     )
@@ -153,7 +162,7 @@ def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None
     holders = {block.name for block in blocks if not block.is_chain}
     assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin-endpoints"}
     for holder in holders:
-        gone = Element(holder, KEY)
+        gone = an_element(holder, KEY)
         (run,) = change_of(family, blocks, TableChange(deleted=[gone])).runs
         assert (ElementCommand("delete", family, holder, (gone,)),) == run.commands
 
@@ -171,8 +180,9 @@ def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None
     ],
 )
 def test_elements_of_what_templates_of_others_declare_are_left_to_nft(text: str | None) -> None:
-    other = Element("other", "10.96.0.10")
-    blocks = {**DECLARED, Block("set", "other"): text} if text else DECLARED
+    other = an_element("other", "10.96.0.10")
+    other_set = Block("set", "other")
+    blocks = {**DECLARED, **with_roles({other_set: text}, {})} if text else DECLARED
     (run,) = change_of(Family.IPV4, blocks, TableChange(added=[MARK, other])).runs
     assert (True, ()) == (other.holder in run.text, run.commands)
 
@@ -196,14 +206,21 @@ PICK, PICKED_FROM = Block("chain", "pick-1"), Block("map", "endpoints-1")
 BASE, INNER = Block("chain", "nat-output"), Block("chain", "services")
 CLIENTS, VERDICTS = Block("set", "affinity/default/web/tcp/"), Block("map", "service-ips")
 OLD = {Block(kind, f"an-old-{kind}") for kind in ("chain", "map", "set")}
-BLOCKS = {
-    VERDICTS: "\ttypeof ip daddr : verdict\n",
-    CLIENTS: "\ttypeof ip saddr\n",
-    PICKED_FROM: "\ttypeof ip daddr : ip daddr . th dport\n",
-    PICK: "\tdnat ip to ip daddr map @endpoints-1\n",
-    INNER: "\tip daddr vmap @service-ips\n",
-    BASE: "\ttype nat hook output priority -100; policy accept;\n\tjump services\n",
-}
+BLOCKS = with_roles(
+    {
+        VERDICTS: "\ttypeof ip daddr : verdict\n",
+        CLIENTS: "\ttypeof ip saddr\n",
+        PICKED_FROM: "\ttypeof ip daddr : ip daddr . th dport\n",
+        PICK: "\tdnat ip to ip daddr map @endpoints-1\n",
+        INNER: "\tip daddr vmap @service-ips\n",
+        BASE: "\ttype nat hook output priority -100; policy accept;\n\tjump services\n",
+    },
+    {
+        **OF_NODE,
+        **of_picks(Picks(is_node_port=False, is_local=False, size=1)),
+        CLIENTS: Role.CLIENTS,
+    },
+)
 
 
 @pytest.mark.parametrize("is_intact", [True, False])
@@ -227,7 +244,7 @@ def test_table_is_written_again_in_the_sets_and_maps_that_are_there(is_intact: b
 
 
 def test_model_of_a_chain_is_the_chain_with_its_map_in_a_table_that_goes_again() -> None:
-    made, gone = reference_table(Family.IPV6, [PICK], BLOCKS)
+    made, gone = reference_table(Family.IPV6, {PICK}, BLOCKS)
     assert gone.text == "add table ip6 kproxy-model\ndelete table ip6 kproxy-model\n"
     assert made.text.startswith(gone.text)
     assert ["map endpoints-1 {", "chain pick-1 {"] == re.findall(r"(?m)^(?:map|chain) .*$", made.text)
@@ -259,7 +276,7 @@ def test_only_a_removal_may_be_busy_and_blames_no_service() -> None:
 
 
 def test_removal_may_be_divided_between_its_commands() -> None:
-    inside = Element("endpoints-1", f"{KEY} . 1", "10.128.1.1 . 8080")
+    inside = an_element("endpoints-1", f"{KEY} . 1", "10.128.1.1 . 8080")
     transaction = change(
         deleted=(inside, ENDPOINT), chain=("\tdrop\n", None), map=("\ttypeof ip daddr\n", None)
     )

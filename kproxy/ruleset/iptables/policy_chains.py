@@ -1,4 +1,4 @@
-"""How one of many backends is picked with equal shares: one statistic match after another, in groups if they are many."""
+"""The chains that pick one of many backends with equal shares: one statistic match after another, or groups first."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from kproxy.ruleset.iptables import names
 
 _DEEPEST_GROUP = 2
-"""How many characters a chain's name has left for the group."""
+"""The levels of groups. Each takes one character of the chain's name, which has two left of the 28 that it may have."""
 
 _PROBABILITY_UNIT = 1 << 31
 """The kernel compares 31 random bits (xt_statistic.h); probabilities are multiples of 2^-31."""
 
 
-class BackendRules(NamedTuple):
-    """One backend's chain, its address, and its `address:port`."""
+class BackendChain(NamedTuple):
+    """The name of one backend's chain, the backend's address, and its `address:port`."""
 
     chain: str
     address: str
@@ -22,27 +22,27 @@ class BackendRules(NamedTuple):
 
 
 class Pick(NamedTuple):
-    """A choice that is taken with `probability`, or surely if that is empty; `target` is empty for a group."""
+    """A jump that is taken with `probability`, always if that is empty; `target` is empty for a group of backends."""
 
     chain: str
     probability: str
     target: str = ""
 
 
-class PolicyRules(NamedTuple):
-    """A chain that takes one of `picks`, or the one of `remembered` that a client had before."""
+class PolicyChain(NamedTuple):
+    """A chain that jumps to one of `picks`, or to the backend among `remembered` that the client had before."""
 
     chain: str
-    remembered: tuple[BackendRules, ...]
+    remembered: tuple[BackendChain, ...]
     picks: tuple[Pick, ...]
 
 
 @cache
 def probability(part: int, whole: int) -> str:
-    """The `--probability` of taking `part` of `whole` choices left, as iptables-save prints it; empty if all.
+    """The `--probability` for `part` of the `whole` backends left, as iptables-save prints it; empty if it is 1.
 
-    kube-proxy writes ten decimals, the kernel keeps 31 bits, and iptables-save shows those with
-    eleven decimals; taking the same steps gives the text that the kernel will show.
+    kube-proxy writes ten decimals, the kernel keeps 31 bits, and iptables-save shows those bits with
+    eleven decimals. The same steps are taken here, so this is the text that the kernel will show.
     """
     if part == whole:
         return ""
@@ -50,13 +50,12 @@ def probability(part: int, whole: int) -> str:
     return f"{kept / _PROBABILITY_UNIT:.11f}"
 
 
-def policy_rules(
-    chain: str, backends: Sequence[BackendRules], most: float, *, has_affinity: bool
-) -> Iterator[PolicyRules]:
-    """The chain that picks one of the backends with equal shares, and those of its groups if there are more than `most`.
+def policy_chains(
+    chain: str, backends: Sequence[BackendChain], most: float, *, has_affinity: bool
+) -> Iterator[PolicyChain]:
+    """The chain that picks one of the backends with equal shares, and the chains of its groups above `most` backends.
 
-    Which group a backend belongs to is told by its own name alone, so that others stay where they are when
-    it comes or goes.
+    The name of a backend alone decides on its group, so the other backends keep their groups when one comes or goes.
     """
     remembered = tuple(backends) if has_affinity else ()
     yield from _grouped(chain, chain, backends, most, 0, remembered)
@@ -65,14 +64,14 @@ def policy_rules(
 def _grouped(
     chain: str,
     policy_chain: str,
-    backends: Sequence[BackendRules],
+    backends: Sequence[BackendChain],
     most: float,
     depth: int,
-    remembered: tuple[BackendRules, ...] = (),
-) -> Iterator[PolicyRules]:
+    remembered: tuple[BackendChain, ...] = (),
+) -> Iterator[PolicyChain]:
     if len(backends) <= most or depth == _DEEPEST_GROUP:
         left = len(backends)
-        yield PolicyRules(
+        yield PolicyChain(
             chain,
             remembered,
             tuple(
@@ -81,13 +80,13 @@ def _grouped(
             ),
         )
         return
-    groups: dict[str, list[BackendRules]] = {}
+    groups: dict[str, list[BackendChain]] = {}
     for backend in backends:
         groups.setdefault(names.group(policy_chain, backend.chain, depth), []).append(backend)
     picks, left = [], len(backends)
     for name, members in sorted(groups.items()):
         picks.append(Pick(name, probability(len(members), left)))
         left -= len(members)
-    yield PolicyRules(chain, remembered, tuple(picks))
+    yield PolicyChain(chain, remembered, tuple(picks))
     for name, members in sorted(groups.items()):
         yield from _grouped(name, policy_chain, members, most, depth + 1)

@@ -3,22 +3,22 @@
 import pytest
 
 from kproxy.ruleset.iptables import names
-from kproxy.ruleset.iptables.picks import BackendRules, PolicyRules, policy_rules
+from kproxy.ruleset.iptables.policy_chains import BackendChain, PolicyChain, policy_chains
 from kproxy.values import NamespacedName, Protocol, ServicePortName
 
 CHAIN = names.CLUSTER_POLICY + "A" * 16
 WEB = ServicePortName(NamespacedName("default", "web"), "", Protocol.TCP)
 
 
-def backends(count: int) -> list[BackendRules]:
+def backends(count: int) -> list[BackendChain]:
     targets = [f"10.128.{number >> 8}.{number & 255}:8080" for number in range(count)]
     return [
-        BackendRules(names.BACKEND + names.backend_hash(WEB, target), target, target) for target in targets
+        BackendChain(names.BACKEND + names.backend_hash(WEB, target), target, target) for target in targets
     ]
 
 
-def chains(count: int, most: float) -> dict[str, PolicyRules]:
-    return {rules.chain: rules for rules in policy_rules(CHAIN, backends(count), most, has_affinity=True)}
+def chains(count: int, most: float) -> dict[str, PolicyChain]:
+    return {rules.chain: rules for rules in policy_chains(CHAIN, backends(count), most, has_affinity=True)}
 
 
 @pytest.mark.parametrize(("count", "most"), [(64, 64), (3000, float("inf"))])

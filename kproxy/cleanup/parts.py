@@ -1,0 +1,98 @@
+"""The parts of the kernel that a service proxy may have written to: each is found first, then printed or removed."""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from kproxy.cleanup.iptables_chains import find_chains, remove_chains
+from kproxy.kernel.netlink.chains import delete_table, table_names
+from kproxy.kernel.netlink.ipvs import INTERFACE, delete_interface, find_interface
+from kproxy.kernel.programs.iptables import Iptables, Variant
+from kproxy.ruleset.nftables.ownership import owner_of
+from kproxy.ruleset.owner import Owner
+from kproxy.transaction.iptables.cleaning import Cleaning
+from kproxy.transaction.nftables.cleaning import TablesCleaning
+from kproxy.values import Family
+
+_log = logging.getLogger(__name__)
+
+
+class Removal(NamedTuple):
+    """The removal of one part's rules. Where there are none, `transaction` is false.
+
+    `str(transaction)` is what removes them: the input of a program, or a command. `apply` does so, and tells whether
+    anything was removed; KproxyError where some of it has to stay.
+    """
+
+    transaction: Cleaning | TablesCleaning | str
+    apply: Callable[[], bool]
+
+
+class Part(NamedTuple):
+    """One place to look at; `name` is for messages.
+
+    `find` reads the kernel and changes nothing; EnvironmentLacking where a program is missing that the removal needs.
+    """
+
+    name: str
+    find: Callable[[], Removal]
+
+
+def iptables_part(variant: Variant, family: Family) -> Part:
+    """The chains in all tables of one iptables program."""
+    iptables = Iptables(variant, family)
+
+    def find() -> Removal:
+        cleaning = find_chains(iptables)
+        return Removal(cleaning, partial(remove_chains, iptables, cleaning))
+
+    return Part(iptables.program, find)
+
+
+def nftables_part(family: Family, kept: Collection[str] = ()) -> Part:
+    """The tables of nftables mode but those that are kept.
+
+    They are found and removed by netlink alone: a table of somebody else may keep `nft` from working.
+    """
+    name = f"nftables, {family}"
+
+    def find() -> Removal:
+        held = (table for table in table_names(family) if table not in kept)
+        going = tuple(table for table in held if owner_of(table) is Owner.NFTABLES)
+        return Removal(TablesCleaning(family, going), partial(_delete_tables, name, family, going))
+
+    return Part(name, find)
+
+
+def interface_part() -> Part:
+    """The interface of kube-proxy's mode ipvs, with its addresses."""
+
+    def find() -> Removal:
+        command = f"ip link delete dev {INTERFACE}\n" if find_interface() else ""
+        return Removal(command, _delete_interface if command else lambda: False)
+
+    return Part(INTERFACE, find)
+
+
+def all_parts() -> Iterator[Part]:
+    """Every mode, variant and family."""
+    for family in Family:
+        for variant in Variant:
+            yield iptables_part(variant, family)
+        yield nftables_part(family)
+    yield interface_part()
+
+
+def _delete_tables(name: str, family: Family, tables: Sequence[str]) -> bool:
+    deleted = [table for table in tables if delete_table(family, table)]
+    for table in deleted:
+        _log.info("%s: removed table %s", name, table)
+    return bool(deleted)
+
+
+def _delete_interface() -> bool:
+    if not delete_interface():
+        return False
+    _log.info("removed %s, the interface of kube-proxy's mode ipvs", INTERFACE)
+    return True
