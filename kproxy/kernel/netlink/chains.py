@@ -97,24 +97,6 @@ def has_table(family: Family, name: str) -> bool:
     return True
 
 
-def table_names(family: Family) -> list[str]:
-    """The names of all tables of a family; none in a kernel without nftables.
-
-    A dump that is interrupted by changes of others is tried again; KernelRefused if that goes on.
-    """
-
-    def dump() -> list[str]:
-        with Netlink() as netlink:
-            return [_name_of_table(message) for message in netlink.dump(_GET_TABLE, NFPROTO[family])]
-
-    try:
-        return patiently(dump)
-    except OSError as refused:
-        if refused.errno in _NO_NFTABLES:
-            return []
-        raise refusal("the list of tables", refused) from refused
-
-
 def chain_names(family: Family, table: str) -> list[str]:
     """The names of all chains in one table; see `chains`."""
     return [chain.name for chain in chains(family) if chain.table == table]
@@ -136,11 +118,6 @@ def chains(family: Family) -> list[Chain]:
         if refused.errno in _NO_NFTABLES:
             return []
         raise refusal("the list of chains", refused) from refused
-
-
-def _name_of_table(message: bytes) -> str:
-    names = (message[begin : end - 1] for kind, begin, end in attributes(message) if kind == _TABLE_NAME)
-    return next(names, b"").decode(errors="replace")
 
 
 def _chain_in(message: bytes) -> Chain:
