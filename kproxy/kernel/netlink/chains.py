@@ -15,6 +15,7 @@ from kproxy.kernel.netlink.nfnetlink import (
     NFPROTO_UNSPEC,
     Message,
     Netlink,
+    asking,
     attributes,
     first_but,
     patiently,
@@ -46,19 +47,14 @@ def generation() -> int:
 
     KernelRefused where the kernel does not tell it.
     """
-    try:
-        with Netlink() as netlink:
-            return generation_by(netlink)
-    except OSError as refused:
-        raise refusal(_COMMIT_COUNT, refused) from refused
+    with asking(_COMMIT_COUNT), Netlink() as netlink:
+        return generation_by(netlink)
 
 
 def generation_by(netlink: Netlink) -> int:
     """As `generation`, by a socket that is open."""
-    try:
+    with asking(_COMMIT_COUNT):
         answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
-    except OSError as refused:
-        raise refusal(_COMMIT_COUNT, refused) from refused
     for kind, begin, end in attributes(answer):
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])
