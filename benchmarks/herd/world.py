@@ -27,7 +27,7 @@ class Turn:
         return self._waiting is None
 
     def take(self) -> greenlet | None:
-        """Wake the greenlet, once."""
+        """The greenlet on the first call, None on later ones."""
         waiting, self._waiting = self._waiting, None
         return waiting
 
