@@ -21,7 +21,7 @@ from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Subject
 from kproxy.agent.background import make_background, make_metrics
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.loop import Agent
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.agent.options import Options

@@ -6,6 +6,7 @@ Each round has its own seed, so a round that broke something can be repeated alo
 import random
 import signal
 import sys
+import time
 from collections import Counter
 
 import click
@@ -34,8 +35,9 @@ def main(minutes: float, seed: int | None, backends: tuple[str, ...]) -> None:
 
 def _search(chosen: Filter, seed: int, for_s: float) -> Broken | None:
     click.echo(f"{chosen}: {for_s:.0f} s from seed {seed}")
-    search = Search(chosen, seed, for_s)
-    broken = search.run()
+    search = Search(chosen, seed)
+    deadline = time.monotonic() + for_s
+    broken = search.run(lambda: time.monotonic() > deadline)
     click.echo(_told(search.tally))
     if broken:
         click.echo(f"seed {search.seed} breaks a promise:\n{broken}")

@@ -7,7 +7,7 @@ import grimp
 import pytest
 
 from drawings import DOCUMENTS, layers, pure, redrawn
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.pages.metrics_pages import metrics_pages
 from kproxy.configuration import Configuration
 from transcripts import ROOT

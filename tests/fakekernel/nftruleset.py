@@ -14,7 +14,8 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import TypeVar
 
 from kproxy.kernel.netlink.elements import RawElement, raw
-from kproxy.ruleset.nftables.table import Block, Element
+from kproxy.ruleset.nftables.table import Block
+from nft_elements import an_element
 
 EXISTS, MISSING, BUSY = "File exists", "No such file or directory", "Device or resource busy"
 
@@ -329,6 +330,6 @@ def _raw(name: str, text: str, line: int) -> RawElement:
             client, _, number = key.partition(" . ")
             family = AF_INET6 if ":" in client else AF_INET
             return RawElement(inet_pton(family, client) + int(number).to_bytes(4, sys.byteorder), b"")
-        return raw(Element(name, key, value))
+        return raw(an_element(name, key, value))
     except (OSError, ValueError, struct.error) as failed:
         raise NotTaken(line, f"{text} is no element: {failed}") from failed

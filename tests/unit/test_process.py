@@ -1,4 +1,4 @@
-"""Programs that are fed while their input is still being made: real ones, of every kind of end."""
+"""Programs that get their input while it is still being made: real programs with every kind of end."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from kproxy import process
 from kproxy.errors import EnvironmentLacking, ProgramFailed
 
 LINES = "a line of twenty char\n" * 100_000
-"""More than any pipe holds."""
+"""More bytes than a pipe holds."""
 
 
 def test_program_gets_all_pieces_in_order_however_many_and_large(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_next_piece_is_made_while_the_program_has_the_one_before(tmp_path: Path)
     assert "first\nsaw first\n" == got.read_text()
 
 
-def test_program_that_fails_early_is_not_fed_any_more_and_its_words_are_kept() -> None:
+def test_program_that_fails_early_is_not_fed_any_more_and_its_stderr_is_kept() -> None:
     asked = 0
 
     def pieces() -> Iterator[str]:
@@ -51,7 +51,7 @@ def test_program_that_fails_early_is_not_fed_any_more_and_its_words_are_kept() -
     assert asked < 5
 
 
-def test_line_is_shown_by_its_number_however_much_was_fed_before() -> None:
+def test_named_line_is_shown_after_any_amount_of_input() -> None:
     lines = [f"line {number} of many, each as long as a rule\n" for number in range(1, 200_001)]
     script = "cat > /dev/null; echo 'line 199000 failed' >&2; exit 1"
     with pytest.raises(ProgramFailed) as failed:
@@ -86,14 +86,14 @@ def test_piece_that_cannot_be_made_ends_the_program(tmp_path: Path, error: type[
     assert not told.exists()
 
 
-def test_program_that_ends_well_before_it_has_read_all_has_failed() -> None:
+def test_program_that_succeeds_before_it_has_read_everything_has_failed() -> None:
     with pytest.raises(ProgramFailed) as failed:
         process.feed(["sh", "-c", "read line; exit 0"], [LINES] * 3, timeout_s=5)
     assert (0, "it ended before it had read everything") == (failed.value.exit_code, failed.value.stderr)
 
 
 @pytest.mark.alone
-def test_end_of_the_program_is_seen_at_once(tmp_path: Path) -> None:
+def test_end_of_the_program_is_noticed_at_once(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     late_s = []
     for _ in range(5):
@@ -102,7 +102,7 @@ def test_end_of_the_program_is_seen_at_once(tmp_path: Path) -> None:
     assert min(late_s) < 0.015
 
 
-def test_missing_program_asks_for_no_piece() -> None:
+def test_missing_program_requests_no_piece() -> None:
     pieces = iter(["only\n"])
     with pytest.raises(EnvironmentLacking):
         process.feed(["no-such-program"], pieces, timeout_s=1)
@@ -111,7 +111,7 @@ def test_missing_program_asks_for_no_piece() -> None:
 
 @pytest.mark.parametrize(("number", "named"), [("SEGV", "SIGSEGV"), ("KILL", "SIGKILL"), ("40", "40")])
 @pytest.mark.parametrize("fed", [False, True])
-def test_program_that_dies_by_a_signal_is_told_by_its_name_and_is_no_verdict(
+def test_program_that_dies_by_a_signal_is_reported_by_its_name_and_gives_no_verdict(
     number: str, named: str, fed: bool
 ) -> None:
     run = partial(process.feed, pieces=["some\n"], timeout_s=30) if fed else process.run
@@ -122,13 +122,13 @@ def test_program_that_dies_by_a_signal_is_told_by_its_name_and_is_no_verdict(
 
 
 @pytest.mark.parametrize(("exit_code", "is_verdict"), [(1, True), (139, True), (None, False), (-11, False)])
-def test_verdict_is_what_a_program_says_that_ends_by_itself(exit_code: int | None, is_verdict: bool) -> None:
+def test_program_that_ends_by_itself_gives_a_verdict(exit_code: int | None, is_verdict: bool) -> None:
     assert is_verdict == ProgramFailed("nft", exit_code, "").is_verdict
 
 
 @pytest.mark.parametrize("element", ["", ".", "bin", "../here/bin"])
 @pytest.mark.parametrize("where", ["{}:/usr/bin", "/usr/bin:{}"])
-def test_program_in_a_relative_element_of_path_is_passed_over_and_that_is_told(
+def test_program_in_a_relative_element_of_path_is_ignored_and_reported(
     element: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "here"
@@ -144,7 +144,7 @@ def test_program_in_a_relative_element_of_path_is_passed_over_and_that_is_told(
     assert f"PATH has {element!r}, which is not an absolute path" in str(lacking.value)
 
 
-def test_path_is_not_spoken_of_where_its_relative_elements_hold_no_such_program(
+def test_path_without_the_program_in_relative_elements_is_not_mentioned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,6 +153,6 @@ def test_path_is_not_spoken_of_where_its_relative_elements_hold_no_such_program(
         process.run(["no-such-program"])
 
 
-def test_missing_path_is_the_systems_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_path_variable_means_the_systems_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
     assert process.find("sh") is not None

@@ -45,7 +45,8 @@ class TableChange(Struct):
 class DesiredTable:
     """All of one family's table, and what changed in it since `settle` was last called.
 
-    The result depends on the newest plans alone, not on the way there. Where Services claim the same address and
+    The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
+    every process. Where Services claim the same address and
     port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
     """
 
@@ -72,7 +73,7 @@ class DesiredTable:
     def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
         """Take in what changed: the Services named, or all of them if the circumstances did."""
         self.adopt(circumstances)
-        for key in {*dirty, *self.stale}:
+        for key in sorted({*dirty, *self.stale}):
             self.place_newest(store, key)
 
     def adopt(self, circumstances: Circumstances) -> bool:
@@ -139,7 +140,7 @@ class DesiredTable:
         else:
             self._placed.pop(key, None)
         self._count_marks(old.marks, new.marks)
-        for block in set(old.blocks).difference(new.blocks):
+        for block in [each for each in old.blocks if each not in blocks]:
             self._put_block(block, None)
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
@@ -195,13 +196,15 @@ class DesiredTable:
     def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, Body]]:
         frontends: dict[Frontend, Served] = {}
         blocks: dict[Block, Body] = {}
-        marks: set[Element] = set()
+        marks: dict[Element, None] = {}
         for plan in plans:
             for frontend, served in frontends_of(plan):
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
-            marks.add(Element("cluster-ips", Key(NOWHERE, plan.cluster_ip)))
-            marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
+            marks[Element("cluster-ips", Key(NOWHERE, plan.cluster_ip))] = None
+            for backend in plan.usable.reachable:
+                if backend.is_local:
+                    marks[_hairpin(plan, backend)] = None
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
@@ -211,7 +214,7 @@ class DesiredTable:
                 self._claimants[frontend] = (*self._claimants.get(frontend, ()), owner)
             if served != before:
                 self._serve(frontend, self._foremost(frontend))
-        for frontend in old.keys() - new.keys():
+        for frontend in [each for each in old if each not in new]:
             others = tuple(each for each in self._claimants.pop(frontend) if each != owner)
             if others:
                 self._claimants[frontend] = others
@@ -267,7 +270,7 @@ class DesiredTable:
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
         if old == new:
             return
-        for mark in {*old, *new}:
+        for mark in dict.fromkeys((*old, *new)):
             self._marks_were.setdefault(mark, mark in self._marks)
         for mark in new:
             self._marks[mark] += 1

@@ -3,12 +3,11 @@
 from kproxy.ruleset.nftables.table import TABLE
 from kproxy.ruleset.owner import Owner
 
-KUBE_PROXYS_TABLE = "kube-proxy"
+_KUBE_PROXYS_TABLE = "kube-proxy"
 REFERENCE_TABLE = f"{TABLE}-model"
 """The table in which kproxy has `nft` write chains for a moment, to compare them with those of its own table."""
 
-TABLES = (KUBE_PROXYS_TABLE, TABLE, REFERENCE_TABLE)
-"""All tables of a service proxy, in the order in which they are removed."""
+KPROXYS_TABLES = (TABLE, REFERENCE_TABLE)
 
 
 def owner_of(table: str) -> Owner:
@@ -17,4 +16,4 @@ def owner_of(table: str) -> Owner:
     The tables of iptables-nft, as `filter` and `nat`, are foreign as a whole: their chains have owners of their own
     (`kproxy.ruleset.iptables.ownership`).
     """
-    return Owner.NFTABLES if table in TABLES else Owner.FOREIGN
+    return Owner.NFTABLES if table in {_KUBE_PROXYS_TABLE, *KPROXYS_TABLES} else Owner.FOREIGN

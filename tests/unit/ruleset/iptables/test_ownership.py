@@ -1,4 +1,4 @@
-"""Every chain name that a node is likely to have, by the program that gives it, and the owner that kproxy sees in it."""
+"""Every chain name that a node is likely to have, and its owner."""
 
 import pytest
 
