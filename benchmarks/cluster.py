@@ -30,7 +30,7 @@ class Size(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One Service with its endpoints, as the decoders give them."""
+    """One Service with its endpoints, as the decoders return them."""
 
     service: Service
     slice: EndpointSlice

@@ -67,7 +67,7 @@ Pages = dict[str, list[bytes]]
 
 
 def pages(size: Size, *, with_pods: bool) -> Pages:
-    """Of `PAGE_SIZE` slices each; with references to pods, as slices have that are not written by hand."""
+    """Pages of `PAGE_SIZE` slices each; with references to pods, as in slices that a controller wrote."""
     found: Pages = {JSON: [], PROTOBUF: []}
     for begin in range(0, size.services, PAGE_SIZE):
         end = min(begin + PAGE_SIZE, size.services)
@@ -195,7 +195,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
 
 
 def listed(at: tuple[int, bytes], form: Form) -> Listed:
-    """In a process of its own, which has listed nothing before."""
+    """Run the list in its own process, which has listed nothing before."""
     port, authority = at
     asked = [str(port), form.content_type, str(int(form.is_compressed))]
     command = [sys.executable, "-m", "benchmarks.encoded", *asked]

@@ -12,7 +12,7 @@ from stubapi import manifests
 
 Manifest = dict[str, Any]
 Lists = dict[Kind, list[bytes]]
-"""Of each kind, the pages of its list as the bytes of an API server's answers."""
+"""For each kind, the pages of its list as the bytes of an API server's answers."""
 
 PAGE_SIZE = 500
 _LEVELS = 1_000

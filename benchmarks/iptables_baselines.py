@@ -27,7 +27,7 @@ _USUAL = Chain("nat", "KUBE-USUAL")
 """Takes the place of KUBE-SERVICES, which must stay correct for kproxy."""
 
 _READABLE_CHAINS = 3000
-"""In one table; iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
+"""Chains in one table. iptables-nft-save 1.8.9 is quadratic: 0.1 s for these, over 240 s for a hundred thousand."""
 
 _SECTION_SIZES = (100, 200, 300, 500, 1000)
 

@@ -109,7 +109,7 @@ class ListedAgent:
         return self._background.quarantine.page()
 
     def _run(self, subject: Subject, state: Path) -> None:
-        """In the agent's thread, to which its record of the kernel belongs."""
+        """Runs in the agent's thread, to which its record of the kernel belongs."""
         proxy, close = subject.proxy(state, self._stages)
         agent = Agent(
             [proxy],

@@ -16,7 +16,7 @@ class Pace:
     progress: Progress
 
     def rounds(self, what: str, most: int | None = None) -> Iterator[int]:
-        """1, 2, ... up to `most`, or `runs`."""
+        """The numbers of the rounds: 1, 2, ... up to `most`, or `runs`."""
         began = time.monotonic()
         most = most or self.runs
         task = self.progress.add_task(what, total=most)

@@ -12,7 +12,7 @@ RENDER, RESTORE, WAIT = "render", "restore", "wait"
 
 
 class Stages:
-    """Since `clear`: seconds by stage, bytes, and when the last stage of each name ended."""
+    """Counts since `clear`: seconds by stage, bytes, and the time when the last stage of each name ended."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)

@@ -59,7 +59,7 @@ ONLY_IPTABLES = ("recorded", PACKETS[0])
 
 
 class Mutant(NamedTuple):
-    """One change of one line. `key` names it whatever its line number."""
+    """One change of one line. `key` names the mutant, also if its line number changes."""
 
     path: str
     line: int

@@ -107,8 +107,10 @@ def _draw_decisions() -> str:
     """Each decision record by its number, with its title as a link."""
     rows = []
     for path in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
-        number, title = path.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
-        assert int(number) == int(path.name[:4]), f"{path.name} has the number {number} in its title"
+        head = path.read_text().splitlines()[0]
+        number = str(int(path.name[:4]))
+        assert head.startswith(f"# {number}. "), f"{path.name} must begin with '# {number}. ' and its title"
+        title = head.removeprefix(f"# {number}. ")
         rows.append([number, f"[{title}]({path.name})"])
     return "".join(_table(["number", "decision"], rows))
 

@@ -1,4 +1,4 @@
-"""The first packet of a connection to the last of all Services, against that to the only one."""
+"""The first packet of a connection to the last of all Services, against the first packet to the only one."""
 
 import socket
 import statistics

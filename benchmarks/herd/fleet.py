@@ -37,7 +37,7 @@ _CONNECTING_S = 0.005, 0.3
 
 
 class Fleet:
-    """Shared by the clients of a simulation. A load balancer in front of the servers chooses one that is there."""
+    """The servers and clients of a simulation. A load balancer chooses a server that is there."""
 
     def __init__(self, world: World, agents: int, servers: int) -> None:
         self.world = world

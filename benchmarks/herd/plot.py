@@ -1,4 +1,4 @@
-"""Outcomes as a picture: requests by the second after each event, one line a policy."""
+"""Outcomes as a picture: requests in each second after an event, one line for each policy."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -60,7 +60,7 @@ class _Channel:
         return server
 
     def notice_silence(self) -> None:
-        """Wait until the health check of the connection has failed, at one time for all kinds."""
+        """Wait until the health check of the connection has failed, at the same time for all kinds."""
         world = self._fleet.world
         if self._noticed_at < world.now:
             self._noticed_at = world.now + world.random.uniform(*_NOTICED_AFTER_S)
@@ -95,7 +95,7 @@ class _Reflector:
             self._backoff.pause()
 
     def _watch_on(self) -> None:
-        """Watch after watch, until one asks for a list."""
+        """Run one watch after the other, until one of them needs a list."""
         while True:
             try:
                 server = self._asked(is_list=False)

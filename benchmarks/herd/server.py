@@ -78,7 +78,7 @@ class RetryAfter:
 
 
 class ApiServer:
-    """One server of a cluster. What a client does costs it simulated time, in the greenlet of that client."""
+    """One server of a cluster. Each action of a client takes simulated time, in the greenlet of that client."""
 
     def __init__(self, world: World, tally: Tally) -> None:
         self._world = world
@@ -89,22 +89,22 @@ class ApiServer:
         self._retry_after = RetryAfter()
         self._told_s = 0
         self.born = 0
-        """How often it has ended; connections from before are broken."""
+        """How often the server has ended; connections from before are broken."""
         self._oldest = 0
         self.condition = Condition.UP
 
     @property
     def revision(self) -> int:
-        """The cluster's, which Leases alone move on at any moment."""
+        """The cluster's resourceVersion; Leases alone increase it at any moment."""
         return int(self._world.now) + 1
 
     @property
     def is_there(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server takes connections."""
         return self.condition in (Condition.UP, Condition.OVERLOADED)
 
     def end(self, condition: Condition) -> None:
-        """Go away, and cut all watches, or leave them without another word."""
+        """Go away, and cut all watches, or leave them open and silent."""
         self.condition = condition
         self.born += 1
         self._free = _SEATS
@@ -154,7 +154,7 @@ class ApiServer:
         self._stand_up(work.seats)
 
     def watch(self, seconds: float) -> Condition:
-        """Hold a watch open until its time is up, or until something becomes of this server."""
+        """Hold a watch open until its time is up, or until this server goes away."""
         turn = self._world.turn()
         self._watches[turn] = None
         word = self._world.park(turn, seconds)

@@ -27,7 +27,7 @@ class Turn:
         return self._waiting is None
 
     def take(self) -> greenlet | None:
-        """The greenlet, once."""
+        """The greenlet on the first call, None on later ones."""
         waiting, self._waiting = self._waiting, None
         return waiting
 
@@ -60,7 +60,7 @@ class World:
         self.sleep(seconds)
 
     def turn(self) -> Turn:
-        """A wait of who asks, for `park`; others may hold it, to wake."""
+        """A wait of the caller, for `park`; others may keep it, to wake the caller."""
         return Turn(getcurrent())
 
     def park(self, turn: Turn, seconds: float) -> str:

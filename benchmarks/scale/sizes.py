@@ -22,7 +22,7 @@ ENCODINGS = "JSON", "JSON, gzip", "protobuf", "protobuf, gzip"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes by encoding: `lists` for each Service with its slice, events each."""
+    """Bytes by encoding: `lists` for each Service with its slice; the other fields for one event."""
 
     lists: dict[str, float]
     slice_event: dict[str, int]

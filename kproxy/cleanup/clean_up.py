@@ -9,7 +9,7 @@ from kproxy.cleanup.leftovers import tell_of_localhost, tell_of_servers
 from kproxy.cleanup.parts import Part, all_parts, interface_part, iptables_part, nftables_part
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.kernel.programs.iptables import Variant
-from kproxy.ruleset.nftables.ownership import KPROXYS_TABLES
+from kproxy.ruleset.nftables.ownership import KUBE_PROXYS_TABLE
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def end_iptables_mode(family: Family) -> None:
     """Remove iptables mode's rules in both variants, kube-proxy's nftables rules, and the interface of mode ipvs."""
     _end(
         *(iptables_part(variant, family) for variant in Variant),
-        nftables_part(family, kept=KPROXYS_TABLES),
+        nftables_part(family, (KUBE_PROXYS_TABLE,)),
         interface_part(),
     )
 

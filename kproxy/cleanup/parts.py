@@ -1,16 +1,15 @@
 """The parts of the kernel that a service proxy may have written to: each is found first, then printed or removed."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from kproxy.cleanup.iptables_chains import find_chains, remove_chains
-from kproxy.kernel.netlink.chains import delete_table, table_names
+from kproxy.kernel.netlink.chains import delete_table, has_table
 from kproxy.kernel.netlink.ipvs import INTERFACE, delete_interface, find_interface
 from kproxy.kernel.programs.iptables import Iptables, Variant
-from kproxy.ruleset.nftables.ownership import owner_of
-from kproxy.ruleset.owner import Owner
+from kproxy.ruleset.nftables.ownership import TABLES
 from kproxy.transaction.iptables.cleaning import Cleaning
 from kproxy.transaction.nftables.cleaning import TablesCleaning
 from kproxy.values import Family
@@ -50,17 +49,16 @@ def iptables_part(variant: Variant, family: Family) -> Part:
     return Part(iptables.program, find)
 
 
-def nftables_part(family: Family, kept: Collection[str] = ()) -> Part:
-    """The tables of nftables mode but those that are kept.
+def nftables_part(family: Family, tables: Sequence[str] = TABLES) -> Part:
+    """These tables of nftables mode, by netlink alone: a table of somebody else may keep `nft` from working.
 
-    They are found and removed by netlink alone: a table of somebody else may keep `nft` from working.
+    The kernel is asked for each of them by name, and for no table of others.
     """
     name = f"nftables, {family}"
 
     def find() -> Removal:
-        held = (table for table in table_names(family) if table not in kept)
-        going = tuple(table for table in held if owner_of(table) is Owner.NFTABLES)
-        return Removal(TablesCleaning(family, going), partial(_delete_tables, name, family, going))
+        there = tuple(table for table in tables if has_table(family, table))
+        return Removal(TablesCleaning(family, there), partial(_delete_tables, name, family, there))
 
     return Part(name, find)
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from kproxy.state.store import Store
 from kproxy.transaction.delta import Delta
 from kproxy.transaction.iptables.plan import clean_node, plan
 from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
@@ -148,20 +150,24 @@ def command(
         else store_from_files(files)
     )
     known = store_from_files(before, may_be_nothing=True) if before else None
-    rules, not_computed = (
-        _nftables(store, known, circumstances, render)
-        if nftables
-        else _iptables(store, known, circumstances, render, Variant(variant))
-    )
+    rendered = _nftables if nftables else partial(_iptables, variant=Variant(variant))
+    rules, not_computed = rendered(store, known, circumstances, render)
     _print(rules)
-    for key, failed in sorted(not_computed.items()):
-        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
-        tell(Rejection(place_of(_FAMILY[family]), "Service", str(key), *why(failed), key, cost))
+    _tell_not_computed(not_computed, known, _FAMILY[family])
     for remark in (*_remarks(store, name, _FAMILY[family]), *_silences(store, is_cluster=use_cluster)):
         tell(remark)
     is_left_out = bool(store.rejections or not_computed or (known and known.rejections))
     if is_left_out or (not use_cluster and _is_bare(store)):
         raise click.exceptions.Exit(1)
+
+
+def _tell_not_computed(
+    not_computed: Mapping[NamespacedName, Exception], known: Store | None, family: Family
+) -> None:
+    """Name the Services whose rules could not be computed; with `known`, one of its Services keeps its last rules."""
+    for key, failed in sorted(not_computed.items()):
+        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
+        tell(Rejection(place_of(family), "Service", str(key), *why(failed), key, cost))
 
 
 def _print(text: str) -> None:
@@ -191,7 +197,7 @@ _Rendered = tuple[str, Mapping[NamespacedName, Exception]]
 
 
 def _iptables(
-    store: Store, before: Store | None, depend: _Depend, render: Render, variant: Variant
+    store: Store, before: Store | None, depend: _Depend, render: Render, *, variant: Variant
 ) -> _Rendered:
     chains = Delta[Chain, str]()
     ruleset = DesiredRuleset(render, chains.desired)
@@ -208,14 +214,15 @@ def _iptables(
 
 def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
     first = store if before is None else before
-    table = DesiredTable(render, depend(first))
+    delta = TableDelta()
+    table = DesiredTable(render, depend(first), delta.desired)
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
         return str(whole_table(family, table.blocks, table.contents())), table.take_not_computed()
-    table.settle()
+    delta.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return change(family, table.blocks, table.changes()).marked, table.take_not_computed()
+    return change(family, table.blocks, delta.change()).marked, table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

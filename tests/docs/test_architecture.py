@@ -79,6 +79,16 @@ def test_change_table_has_enough_rows() -> None:
     assert len(rows) >= 20
 
 
+def test_names_that_a_row_places_in_a_file_are_defined_there() -> None:
+    placed = re.findall(r"`(\w+)` in `(kproxy/[\w/]+\.py)`", ARCHITECTURE)
+    assert placed
+    assert [] == [
+        f"{path} defines no {name}"
+        for name, path in placed
+        if not re.search(rf"^(def|class) {name}\b|^{name}\b.* =", (ROOT / path).read_text(), re.MULTILINE)
+    ]
+
+
 def test_pages_to_inspect_are_answered() -> None:
     answer = metrics_pages(Configuration(), {}, lambda: Page(""), lambda: Page(""))
     pages = re.findall(r"curl 127\.0\.0\.1:10249(/[\w/]+)", ARCHITECTURE)

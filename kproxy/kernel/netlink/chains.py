@@ -15,6 +15,7 @@ from kproxy.kernel.netlink.nfnetlink import (
     NFPROTO_UNSPEC,
     Message,
     Netlink,
+    asking,
     attributes,
     first_but,
     patiently,
@@ -46,19 +47,14 @@ def generation() -> int:
 
     KernelRefused where the kernel does not tell it.
     """
-    try:
-        with Netlink() as netlink:
-            return generation_by(netlink)
-    except OSError as refused:
-        raise refusal(_COMMIT_COUNT, refused) from refused
+    with asking(_COMMIT_COUNT), Netlink() as netlink:
+        return generation_by(netlink)
 
 
 def generation_by(netlink: Netlink) -> int:
     """As `generation`, by a socket that is open."""
-    try:
+    with asking(_COMMIT_COUNT):
         answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
-    except OSError as refused:
-        raise refusal(_COMMIT_COUNT, refused) from refused
     for kind, begin, end in attributes(answer):
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])
@@ -97,24 +93,6 @@ def has_table(family: Family, name: str) -> bool:
     return True
 
 
-def table_names(family: Family) -> list[str]:
-    """The names of all tables of a family; none in a kernel without nftables.
-
-    A dump that is interrupted by changes of others is tried again; KernelRefused if that goes on.
-    """
-
-    def dump() -> list[str]:
-        with Netlink() as netlink:
-            return [_name_of_table(message) for message in netlink.dump(_GET_TABLE, NFPROTO[family])]
-
-    try:
-        return patiently(dump)
-    except OSError as refused:
-        if refused.errno in _NO_NFTABLES:
-            return []
-        raise refusal("the list of tables", refused) from refused
-
-
 def chain_names(family: Family, table: str) -> list[str]:
     """The names of all chains in one table; see `chains`."""
     return [chain.name for chain in chains(family) if chain.table == table]
@@ -136,11 +114,6 @@ def chains(family: Family) -> list[Chain]:
         if refused.errno in _NO_NFTABLES:
             return []
         raise refusal("the list of chains", refused) from refused
-
-
-def _name_of_table(message: bytes) -> str:
-    names = (message[begin : end - 1] for kind, begin, end in attributes(message) if kind == _TABLE_NAME)
-    return next(names, b"").decode(errors="replace")
 
 
 def _chain_in(message: bytes) -> Chain:

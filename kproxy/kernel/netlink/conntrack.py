@@ -10,7 +10,7 @@ import struct
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Self
 
-from kproxy.kernel.netlink.nfnetlink import NFPROTO, Netlink, attribute, attributes
+from kproxy.kernel.netlink.nfnetlink import NFPROTO, Netlink, asking, attribute, attributes, refusal
 from kproxy.model.udp import Frontend, Target
 from kproxy.values import Address, Family
 
@@ -42,8 +42,8 @@ class Flow(NamedTuple):
 class UdpFlows:
     """One family's UDP flows in this thread's network namespace; for one thread at a time, as a context manager.
 
-    OSError where the kernel refuses; Interrupted, an OSError too, where its table changed meanwhile. Flows in a
-    conntrack zone of their own belong to others, and are left out.
+    KernelRefused where the kernel refuses, with EINTR where its table changed meanwhile. Flows in a conntrack zone of
+    their own belong to others, and are left out.
     """
 
     def __init__(self, family: Family) -> None:
@@ -72,7 +72,7 @@ class UdpFlows:
             return not exact.isdisjoint(found) or (bool(ports) and any(port in ports for _, port in found))
 
         for query in self._queries(frontends):
-            with Netlink() as netlink:
+            with asking("the list of UDP flows"), Netlink() as netlink:
                 for message in netlink.dump(_GET, NFPROTO[self._family], query, may_hold):
                     port = message[layout.port]
                     wanted = port in ports or (message[layout.address], port) in exact
@@ -86,7 +86,7 @@ class UdpFlows:
         except OSError as refused:
             if refused.errno == errno.ENOENT:
                 return False
-            raise
+            raise refusal("the deletion of a UDP flow", refused) from refused
         return True
 
     def _queries(self, frontends: Collection[Frontend]) -> list[bytes]:

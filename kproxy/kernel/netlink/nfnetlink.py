@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Self, TypeVar
 
 from kproxy.errors import KernelRefused
@@ -49,6 +49,15 @@ class Interrupted(OSError):
 def refusal(asked: str, refused: OSError) -> KernelRefused:
     """The error to raise where the kernel refused what was asked, as `the list of chains`."""
     return KernelRefused(asked, refused.errno or 0, refused.strerror or str(refused))
+
+
+@contextmanager
+def asking(asked: str) -> Iterator[None]:
+    """Turn an OSError of the kernel's answer into the KernelRefused that names what was asked."""
+    try:
+        yield
+    except OSError as refused:
+        raise refusal(asked, refused) from refused
 
 
 def patiently(read: Callable[[], _Read]) -> _Read:

@@ -4,8 +4,8 @@ import errno
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 
 from kproxy import process
@@ -159,7 +159,7 @@ class Iptables:
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
-            gone = _missing(rules.splitlines(), self._places(chain, rules.splitlines()))
+            gone = missing_of(rules.splitlines(), self._places(chain, rules.splitlines()))
             if gone:
                 missing.setdefault(chain.table, []).extend(gone)
         return missing
@@ -181,14 +181,23 @@ class Iptables:
         return [line for line in self._list(chain) if line.startswith("-A ")]
 
     def restore(self, sections: Iterable[str]) -> None:
-        """Apply texts of one or more COMMITs each; chains that they do not name stay as they are.
+        """Apply texts that are there already, as `restoring`."""
+        with self.restoring() as write:
+            for section in sections:
+                write(section)
 
-        Each COMMIT takes effect at once or not at all; ProgramFailed says which line was refused,
-        and the sections before it stay in effect. A section may be made while those before are applied.
+    @contextmanager
+    def restoring(self) -> Iterator[Callable[[str], None]]:
+        """Run iptables-restore: the block gets a function that writes text of one or more COMMITs to it.
+
+        Every chain that the text does not name stays as it is. Each COMMIT takes effect at once or not at all, while
+        the block goes on. The program ends with the block, which ProgramFailed leaves then if a line was refused: the
+        error says which line of all that was written, and the sections before it stay in effect.
         """
         with self._noting_lock_wait():
             try:
-                process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+                with process.feeding(self._restoring, timeout_s=RESTORE_TIMEOUT_S) as write:
+                    yield write
             except ProgramFailed as failed:
                 raise self._explained(failed) from failed
 
@@ -216,7 +225,7 @@ class Iptables:
         return self._lock_wait if self.variant is Variant.LEGACY else nullcontext()
 
 
-def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
+def missing_of(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
     """The jumps without a place; a jump that has to stand after others becomes an insertion at its place."""
     missing = []
     after = 0

@@ -161,7 +161,7 @@ def _backend_chain(plan: ServicePortPlan, backend: Backend) -> BackendChain:
 
 
 def _client_addresses(plan: ServicePortPlan, node: NodeView, settings: Settings) -> dict[str, object]:
-    """What decides whether backends see the address of the client or that of the node."""
+    """The conditions under which backends see the address of the node in place of that of the client."""
     return {
         "keeps_client_address": plan.external_policy_local,
         "masquerades_all": settings.masquerade_all,

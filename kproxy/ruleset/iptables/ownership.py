@@ -54,8 +54,8 @@ _BY_NAME = {
 def owner_of(chain: Chain) -> Owner:
     """The owner of a chain in a table of iptables, such as `filter` or `nat`.
 
-    A chain of nftables mode stands in a table of its own, and belongs to the owner of that table
-    (`kproxy.ruleset.nftables.ownership`); this function calls its table foreign.
+    A table of nftables mode belongs to one program as a whole (`kproxy.ruleset.nftables.ownership`), so its chains are not
+    asked about here; they would be FOREIGN.
     """
     if is_of_a_service(chain):
         return Owner.SERVICE
