@@ -21,7 +21,7 @@ _NOT_SERVED = Served()
 
 
 class TableChange(Struct):
-    """What differs between two states of a table: blocks, where None is none, elements that go and that come."""
+    """The difference between two states of a table: each block before and after (None: not there), and elements."""
 
     blocks: dict[Block, tuple[Body | None, Body | None]] = field(default_factory=dict)
     deleted: list[Element] = field(default_factory=list)
@@ -115,7 +115,7 @@ class DesiredTable:
         return taken
 
     def _enter(self, circumstances: Circumstances) -> None:
-        """What cannot be rendered leaves the circumstances as they were, so that they are entered again."""
+        """If a template fails, the circumstances stay as they were, so that the next update enters them again."""
         self._writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
         node_blocks = self._writer.node_blocks(circumstances.service_networks)
         for block in self._node_blocks.keys() - node_blocks.keys():
@@ -186,9 +186,9 @@ class DesiredTable:
             self._serve(frontend, self._foremost(frontend))
 
     def _foremost(self, frontend: Frontend) -> Served:
-        """What the claim that counts says: one that serves everyone before one that serves some, then the first by name.
+        """The claim that counts: one that serves everyone before one that serves some, then the first by name.
 
-        Source ranges count whoever serves: its own, or those of the first by name.
+        Source ranges count for every claim: those of the claim that counts, or else those of the first by name.
         """
         names = self._claimants.get(frontend, ())
         claims = [self._placed[name].frontends[frontend] for name in sorted(names)]

@@ -1,4 +1,4 @@
-"""What one Service adds to the table."""
+"""The elements and blocks that one Service adds to the table."""
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Element, Key
 
 
 class Placed(Struct, frozen=True):
-    """A Service's plans, and what they add; `marks` are elements that several may add, such as its cluster IP."""
+    """A Service's plans, and all that they add; `marks` are elements that several Services may add, such as a cluster IP."""
 
     plans: Plans = ()
     frontends: dict[Frontend, Served] = field(default_factory=dict)
@@ -39,12 +39,12 @@ def placed(plans: Plans, writer: BlockWriter) -> tuple[Placed, dict[Block, Body]
 
 
 def guarded_by_both(first: Served, other: Served) -> Served:
-    """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
+    """An address that is claimed twice: packets go where the first claim says, and the source ranges of either claim hold."""
     return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 
 def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
-    """That a packet of this endpoint may come back to it, by whichever Service."""
+    """A packet of this endpoint may come back to the endpoint, by any Service."""
     return Element(
         "hairpin-endpoints",
         Key(backend.address, backend.address, plan.name.protocol.lower(), backend.port),

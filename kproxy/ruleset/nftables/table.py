@@ -1,4 +1,4 @@
-"""What a table of nftables is here: blocks of text, and elements in the sets and maps among them."""
+"""A table of nftables: blocks of text, and elements in the sets and maps among them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _HEAD = re.compile(r"(set|map|chain) (\S+) \{")
 
 
 class Role(Enum):
-    """What a block is for. The orders of a transaction follow from it."""
+    """The purpose of a block. The orders of a transaction follow from it."""
 
     HOOK = "hook chain"
     """Where packets come in."""
@@ -78,7 +78,7 @@ class Block(NamedTuple):
 
 
 class Body(NamedTuple):
-    """What a block is for, and what its template says: one line a declaration or rule, each begun by a tab."""
+    """The purpose of a block, and its text: one line for each declaration or rule, which begins with a tab."""
 
     role: Role
     text: str
