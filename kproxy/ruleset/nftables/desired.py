@@ -52,8 +52,8 @@ class DesiredTable:
     """All of one family's table, kept in `parts`.
 
     The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
-    every process. Where Services claim the same address and
-    port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
+    every process. Where Services claim the same address and port, it belongs to the first by name that serves everyone,
+    else to the first that serves anyone.
     """
 
     def __init__(

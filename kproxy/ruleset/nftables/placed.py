@@ -11,7 +11,7 @@ from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Element, Key
 
 
 class Placed(Struct, frozen=True):
-    """A Service's plans, and all that they add; `marks` are elements that several Services may add, such as a cluster IP."""
+    """A Service's plans, and all that they add; `marks` are elements that several Services may add."""
 
     plans: Plans = ()
     frontends: dict[Frontend, Served] = field(default_factory=dict)
@@ -39,7 +39,7 @@ def placed(plans: Plans, writer: BlockWriter) -> tuple[Placed, dict[Block, Body]
 
 
 def guarded_by_both(first: Served, other: Served) -> Served:
-    """An address that is claimed twice: packets go where the first claim says, and the source ranges of either claim hold."""
+    """What both claims of one address make: the fate that the first says, and the source ranges of either."""
     return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 

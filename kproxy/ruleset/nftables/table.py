@@ -95,7 +95,7 @@ Blocks = Mapping[Block, Body]
 
 
 class Key(Struct, frozen=True, gc=False):
-    """The parts of a key, in the order in which a key has them; a part that a key lacks is empty, or None for `number`."""
+    """The parts of a key, in their order. A part that a key lacks is empty, or None for `number`."""
 
     source: Address = NOWHERE
     address: Address = NOWHERE
@@ -140,7 +140,7 @@ class Element(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """Elements of one map in one: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
+    """Elements of one map: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
 
     holder: str
     key: Key
