@@ -183,6 +183,7 @@ class NftablesProxy:
         except OperationFailed as failed:
             if not is_refusal(failed):
                 raise
+            self._observed.listen()  # somebody may have committed since the plan was made
             return failed
         self._done.append(transaction)
         return None

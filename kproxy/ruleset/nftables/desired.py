@@ -63,9 +63,9 @@ def contents_of_parts(frontends: Iterable[tuple[Frontend, Served]], marks: Itera
 class DesiredTable:
     """All of one family's table, kept in `parts`.
 
-    The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
-    every process. Where Services claim the same address and
-    port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
+    The result depends on the newest plans alone, not on the way there, and is written in an order that is the same in
+    every process. Where Services claim the same address and port, it belongs to the first by name that serves everyone,
+    else to the first that serves anyone.
     """
 
     def __init__(
