@@ -1,4 +1,4 @@
-"""What nftables mode is held against: `bare`, one `nft -f` of the elements that differ, and of the shared chains if any do.
+"""The rival of nftables mode: `bare`, one `nft -f` of the elements that differ, and of the shared chains that differ.
 
 For a first sync and a restart, in which ours writes everything, it is one of everything.
 """
@@ -34,7 +34,7 @@ class NftablesBaselines:
         return [_bare(self.text_of_change(changes, beside))]
 
     def text_of_change(self, changes: Sequence[Change], beside: Sequence[Entry] = ()) -> str:
-        """The change of a small table, in which one Service stands for all that have as many endpoints."""
+        """The change of a small table, in which one Service represents all with the same number of endpoints."""
         stands_for_all = entry(self._size.services + 1, self._size.endpoints)
         delta = TableDelta()
         table = DesiredTable(self._render, self._circumstances, delta.desired)

@@ -155,14 +155,21 @@ def command(
         else _iptables(store, known, circumstances, render, Variant(variant))
     )
     _print(rules)
-    for key, failed in sorted(not_computed.items()):
-        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
-        tell(Rejection(place_of(_FAMILY[family]), "Service", str(key), *why(failed), key, cost))
+    _tell_not_computed(not_computed, known, _FAMILY[family])
     for remark in (*_remarks(store, name, _FAMILY[family]), *_silences(store, is_cluster=use_cluster)):
         tell(remark)
     is_left_out = bool(store.rejections or not_computed or (known and known.rejections))
     if is_left_out or (not use_cluster and _is_bare(store)):
         raise click.exceptions.Exit(1)
+
+
+def _tell_not_computed(
+    not_computed: Mapping[NamespacedName, Exception], known: Store | None, family: Family
+) -> None:
+    """Name the Services whose rules could not be computed; with `known`, one of its Services keeps its last rules."""
+    for key, failed in sorted(not_computed.items()):
+        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
+        tell(Rejection(place_of(family), "Service", str(key), *why(failed), key, cost))
 
 
 def _print(text: str) -> None:
