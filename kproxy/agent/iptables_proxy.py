@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from kproxy.agent.culprits import Culprits
 from kproxy.agent.iptables_write import Write, planned, writing
-from kproxy.agent.progress import Progress, Stage, TimedRender
+from kproxy.agent.progress import Progress, TimedRender
 from kproxy.agent.proxy import SyncReport
+from kproxy.agent.stopwatch import Stage
 from kproxy.agent.suspects import Suspects
 from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
