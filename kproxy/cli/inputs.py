@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from kproxy.cli.visible import indented
 from kproxy.configuration import Configuration, decode_configuration
 from kproxy.errors import InputError, InvalidField
 from kproxy.ruleset.layout import LAYOUTS
 from kproxy.sources import manifests, yaml
 from kproxy.state.objects import Kind
+from kproxy.state.printable import indented
 from kproxy.state.store import Store
 from kproxy.state.validate import dns_subdomain
 

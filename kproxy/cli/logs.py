@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kproxy.cli.visible import INDENT, indented, on_one_line
 from kproxy.configuration.schema import LogFormat, Logging, ModuleVerbosity
 from kproxy.errors import ProgramFailed
+from kproxy.state.printable import INDENT, escaped, indented
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _DEBUG_VERBOSITY = 3
@@ -27,7 +27,7 @@ class _Text(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
         arguments = record.args if isinstance(record.args, tuple) else ()
         quotes_input = any(isinstance(argument, ProgramFailed) for argument in arguments)
-        record.message = (indented if quotes_input else on_one_line)(record.message)
+        record.message = (indented if quotes_input else escaped)(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 # logging's name
@@ -38,7 +38,7 @@ class _Remark(logging.Formatter):
     """A line without a time and a place, which a person at a terminal does not need."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"kproxy: {on_one_line(record.getMessage())}"
+        return f"kproxy: {escaped(record.getMessage())}"
 
 
 class _Json(logging.Formatter):

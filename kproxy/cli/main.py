@@ -9,8 +9,8 @@ from typing import cast
 
 import click
 
-from kproxy.cli.visible import indented
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
+from kproxy.state.printable import indented
 
 _COMMANDS = {
     "agent": "kproxy.cli.agent:command",

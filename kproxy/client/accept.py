@@ -4,7 +4,7 @@ import re
 
 from kproxy.errors import InputError
 from kproxy.state.media_types import JSON, MEDIA_TYPES, PROTOBUF
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _ANY = "*/*"
 _ANY_APPLICATION = "application/*"

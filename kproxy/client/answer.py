@@ -11,7 +11,7 @@ from kproxy.client.compression import unpacked
 from kproxy.errors import ApiFailed, InputError, Malformed
 from kproxy.state.encodings import Encoding, encoding_of
 from kproxy.state.media_types import MEDIA_TYPES
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _DRAIN_S = 0.5
 """How long `drain` waits for the end of the body.

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from kproxy.errors import Malformed
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 GZIP = "gzip"
 _PLAIN = ("", "identity")

@@ -19,12 +19,9 @@ from kproxy.client.urls import without_user
 from kproxy.errors import ApiFailed, InputError
 from kproxy.state.encodings import encoding_of
 from kproxy.state.encodings.envelopes import Status
-from kproxy.state.validate import quoted
+from kproxy.state.printable import one_line
 
 _LONGEST_STATUS_BYTES = 1 << 16
-_LONGEST_LINE = 1000
-"""Characters. An API server says less about one request, and a longer line would flood a log that repeats it."""
-
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 _PROXY_LOGIN = 407
@@ -142,14 +139,6 @@ def _seconds(wish: str, now: str) -> int:
         return max(0, int((parsedate_to_datetime(wish) - parsedate_to_datetime(now)).total_seconds()))
     except (ValueError, TypeError, OverflowError):
         return 0
-
-
-def one_line(text: str) -> str:
-    """The text of others, fit for a log and a terminal: on one line, of bounded length, without control characters."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        return quoted(line)
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line)} characters)"
 
 
 def broken_transport(peer: Peer, error: Exception) -> ApiFailed:

@@ -1,7 +1,7 @@
 """The only package that starts programs: programs that act on the system, and programs that answer a question."""
 
 from kproxy.process import acting
-from kproxy.process.acting import feed, find, passed_over, run, running
+from kproxy.process.acting import feeding, find, passed_over, run, running
 from kproxy.process.asking import NotStarted, Said, ask, end_asked, is_ending
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "ask",
     "end_all",
     "end_asked",
-    "feed",
+    "feeding",
     "find",
     "is_ending",
     "passed_over",

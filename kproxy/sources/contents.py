@@ -18,8 +18,8 @@ from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection, flawed
 from kproxy.state.mismatch import in_plain_words
 from kproxy.state.objects import Kind, Object
+from kproxy.state.printable import printable, quoted
 from kproxy.state.shallow import shallow
-from kproxy.state.validate import quoted
 
 _API_VERSION: Final[dict[str, str]] = {
     Kind.SERVICE: "v1",
@@ -31,6 +31,8 @@ _API_VERSION: Final[dict[str, str]] = {
 }
 _DEFAULT_NAMESPACE = "default"
 _DEEPEST_LIST = 8
+_LONGEST_KIND = 99
+"""Characters of a kind with its API group. Real ones are shorter."""
 
 _BEGINS_AS_JSON = re.compile(rb"\s*[\[{]")
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -307,7 +309,7 @@ def _rejection(thing: object, place: str, kind: Kind, field: str, reason: str) -
 def _name(kind: Kind, thing: object) -> str:
     """The name as a message shows it; empty if it cannot be read."""
     name = str(identify(kind, thing, namespace=_DEFAULT_NAMESPACE) or "")
-    return name if name.isprintable() else quoted(name)
+    return printable(name)
 
 
 def _group(version: str | None) -> str:
@@ -318,4 +320,4 @@ def _group(version: str | None) -> str:
 
 def _full_kind(version: str | None, kind: str) -> str:
     full = ".".join(filter(None, (kind, _group(version))))
-    return full if full.isprintable() and len(full) < 100 else quoted(full)  # noqa: PLR2004
+    return printable(full, _LONGEST_KIND)

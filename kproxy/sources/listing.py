@@ -6,14 +6,13 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 from kproxy.client.answer import Answer, AnswerTooLarge
-from kproxy.client.failures import one_line
 from kproxy.errors import ApiFailed, InvalidField, Irrelevant, Malformed
 from kproxy.sources.depth import room_for_depth
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Page, Raw
 from kproxy.state.events import Changed, Listed, Refused, Rejection, flawed
 from kproxy.state.objects import Kind
-from kproxy.state.validate import plain_word
+from kproxy.state.printable import one_line, plain_word
 from kproxy.values import NamespacedName
 
 _MOST_PAGES = 2_000

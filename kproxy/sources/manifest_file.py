@@ -11,7 +11,7 @@ from kproxy.errors import InputError
 from kproxy.sources.contents import Found, Held, Malformed, Nothing, contents_of
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import KIND_OF
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable
 from kproxy.threads import tell_defect
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def text_of(path: Path) -> bytes:
 
 def place_of(path: Path) -> str:
     """The path as a message shows it. A name that is not printable is escaped."""
-    return str(path) if str(path).isprintable() else quoted(str(path))
+    return printable(str(path))
 
 
 class Signature(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from kproxy.sources.known_fields import FIELDS, Shape
 from kproxy.state.endpoint_facts import SERVICE_NAME_LABEL
 from kproxy.state.objects import Kind
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable, quoted
 
 _MOST_UNKNOWN_FIELDS = 10
 """Fields of one object that are reported. More would push the messages about other objects off the screen."""
@@ -152,4 +152,4 @@ def _hint(meant: str) -> str:
 
 
 def _shown(name: str) -> str:
-    return name if name.isprintable() and name and len(name) <= _LONGEST_NAME else quoted(name)
+    return printable(name, _LONGEST_NAME) if name else quoted(name)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from kproxy.errors import ApiFailed
 from kproxy.sources.listing import FROM_CACHE
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 OVERLOADED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 """The server asks us to come back later. The known objects are still good."""

@@ -19,7 +19,7 @@ from kproxy.sources.position import OVERLOADED
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Listed
-from kproxy.state.validate import plain_word
+from kproxy.state.printable import plain_word
 
 _log = logging.getLogger(__name__)
 

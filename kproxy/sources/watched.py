@@ -5,7 +5,7 @@ from kproxy.sources.listing import Resource, decoded
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, WatchEvent
 from kproxy.state.events import Changed, Deleted, Event, Refused
-from kproxy.state.validate import plain_word
+from kproxy.state.printable import plain_word
 
 
 def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:

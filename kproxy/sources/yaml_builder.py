@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _DEEPEST = 100
 """Levels. Real objects have 20 at most, and the decoder of the data is recursive."""

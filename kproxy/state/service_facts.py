@@ -7,6 +7,7 @@ from kproxy.errors import InvalidField
 from kproxy.state import validate, wire
 from kproxy.state.metadata import PROXY_NAME_LABEL, key_of, opt_out_label, sorted_pairs
 from kproxy.state.objects import Service, ServicePort, ServiceType
+from kproxy.state.printable import quoted
 from kproxy.state.validate import Flaws, Found, Given
 from kproxy.values import Address, Family, Network, Protocol, family_of
 
@@ -131,7 +132,7 @@ def _load_balancer_vips(status: wire.ServiceStatus | None, flaws: Flaws) -> tupl
 def _vip(ingress: wire.Ingress) -> Address | None:
     """The address if packets reach the node with it as destination (KEP-1860): ipMode is VIP or absent."""
     if ingress.ip_mode not in (None, "VIP", "Proxy"):
-        raise InvalidField("ipMode", f"{validate.quoted(ingress.ip_mode)} is not one of VIP, Proxy")
+        raise InvalidField("ipMode", f"{quoted(ingress.ip_mode)} is not one of VIP, Proxy")
     if not ingress.ip or ingress.ip_mode == "Proxy":
         return None
     return validate.address(ingress.ip, "ip")
@@ -159,7 +160,7 @@ def _source_ranges(texts: Sequence[str | None], flaws: Flaws) -> tuple[Network, 
 def _is_local(policy: str | None, field: str, flaws: Flaws) -> bool:
     """Whether a traffic policy is Local. An unknown policy is Cluster, as in kube-proxy."""
     if policy not in (None, "", "Cluster", "Local"):
-        flaws.append(InvalidField(field, f"{validate.quoted(policy)} is not one of Cluster, Local"))
+        flaws.append(InvalidField(field, f"{quoted(policy)} is not one of Cluster, Local"))
     return policy == "Local"
 
 
@@ -175,7 +176,7 @@ def _keeps_external_local(spec: wire.ServiceSpec, kind: ServiceType, flaws: Flaw
 def _affinity_timeout_s(spec: wire.ServiceSpec, flaws: Flaws) -> int | None:
     affinity = spec.session_affinity
     if affinity not in (None, "", "None", "ClientIP"):
-        reason = f"{validate.quoted(affinity)} is not one of None, ClientIP"
+        reason = f"{quoted(affinity)} is not one of None, ClientIP"
         flaws.append(InvalidField("spec.sessionAffinity", reason))
     if affinity != "ClientIP":
         return None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NoReturn, TypeVar
 
 from kproxy.errors import InvalidField
+from kproxy.state.printable import quoted
 from kproxy.values import Address, Family, Network, Protocol, is_canonical_ipv4, read_address, read_network
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -18,7 +19,6 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _LONGEST_LABEL = 63
 _LONGEST_SUBDOMAIN = 253
 _HIGHEST_PORT = 65535
-_QUOTED_CHARACTERS = 80
 _LONGEST_SENTENCE = 200
 
 Flaws = list[InvalidField]
@@ -75,25 +75,6 @@ def _given() -> NoReturn:
 
 def _within(place: str, wrong: InvalidField) -> InvalidField:
     return InvalidField(f"{place}.{wrong.field}" if wrong.field else place, wrong.reason)
-
-
-_PLAIN_WORD = re.compile(r"[A-Za-z]{0,63}")
-
-
-def quoted(text: str) -> str:
-    """The text as a message shows it: in quotes, on one line, of bounded length.
-
-    Letters of every script stay unchanged. Characters that could harm a terminal are escaped: controls, formats (also
-    those that change the direction of text), and separators other than the blank.
-    """
-    if len(text) <= _QUOTED_CHARACTERS:
-        return repr(text)
-    return f"{text[:_QUOTED_CHARACTERS]!r}... ({len(text)} characters)"
-
-
-def plain_word(text: str) -> str:
-    """The text in quotes if it looks like a kind of object or a type of event; other text is not shown."""
-    return repr(text) if _PLAIN_WORD.fullmatch(text) else "something else"
 
 
 def dns_label(text: str, field: str = "") -> str:

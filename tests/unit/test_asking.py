@@ -1,4 +1,4 @@
-"""Programs that are asked for an answer: real ones, of every kind of end, and what they leave behind."""
+"""Programs that answer a question: real programs with every kind of end, and the processes that they leave."""
 
 import os
 import resource
@@ -57,12 +57,12 @@ def read_pids(path: Path, count: int) -> list[int]:
     return written()
 
 
-def test_answer_is_what_was_written_until_the_end() -> None:
+def test_answer_is_all_output_until_the_end() -> None:
     said = ask("echo answer; echo complaint >&2; exit 3")
     assert process.Said(3, b"answer\n", b"complaint\n", "") == said
 
 
-def test_arguments_and_environment_arrive_as_they_are() -> None:
+def test_arguments_and_environment_arrive_unchanged() -> None:
     assert b"a b\n$(id)\nsome thing\n" == ask('printf "%s\\n" "$1" "$2" "$GIVEN"', "a b", "$(id)").output
 
 
@@ -76,7 +76,7 @@ def test_answer_of_exactly_the_most_bytes_is_whole() -> None:
 
 
 @pytest.mark.parametrize("script", [f"head -c {MOST_BYTES + 1} /dev/zero", "exec cat /dev/zero"])
-def test_longer_answer_ends_the_program_and_is_told(script: str) -> None:
+def test_longer_answer_ends_the_program_and_is_reported(script: str) -> None:
     said = ask(script)
     assert "it wrote more than 1024 KiB" == said.problem
     assert len(said.output) <= MOST_BYTES + (1 << 16)
@@ -88,7 +88,7 @@ def test_endless_complaint_takes_no_memory_and_its_end_is_kept() -> None:
     assert len(said.complaint) <= 1 << 16
 
 
-def test_complaint_without_an_end_is_ended_and_told() -> None:
+def test_program_with_an_endless_complaint_is_ended_and_reported() -> None:
     said = ask("exec cat /dev/zero >&2")
     assert "it wrote more than 16384 KiB to stderr" == said.problem
 
@@ -104,7 +104,7 @@ pathlib.Path("{told}").write_bytes(said.output + said.complaint)
 """
 
 
-def test_process_without_stdin_stdout_and_stderr_can_ask_too(tmp_path: Path) -> None:
+def test_process_without_stdin_stdout_and_stderr_can_ask(tmp_path: Path) -> None:
     told = tmp_path / "told"
     subprocess.run([sys.executable, "-c", CLOSED.format(told=told)], timeout=BOUND_S, check=False)
     assert b"0\ncomplaint\n" == told.read_bytes()
@@ -145,7 +145,7 @@ def test_program_that_hangs_takes_its_children_with_it_whatever_group_they_made(
     assert [] == [pid for pid in read_pids(pids, 1) if is_alive(pid)]
 
 
-def test_child_that_keeps_stdout_open_is_not_waited_for_and_goes_too(tmp_path: Path) -> None:
+def test_child_that_keeps_stdout_open_is_not_waited_for_and_is_ended(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     began_at = time.monotonic()
     said = ask(f"sleep 60 & echo $! > {pids}; echo answer")
@@ -154,7 +154,7 @@ def test_child_that_keeps_stdout_open_is_not_waited_for_and_goes_too(tmp_path: P
     assert [] == [pid for pid in read_pids(pids, 1) if is_alive(pid)]
 
 
-def test_child_that_writes_for_ever_does_not_keep_us() -> None:
+def test_child_that_writes_for_ever_does_not_delay_the_answer() -> None:
     began_at = time.monotonic()
     said = ask("echo answer; (while :; do echo noise; done) >&2 & exit 0")
     assert (0, b"answer\n") == (said.exit_code, said.output)
@@ -172,7 +172,9 @@ def test_daemon_that_left_parent_and_session_lives_on(tmp_path: Path) -> None:
         timeout_s=BOUND_S,
         most_bytes=MOST_BYTES,
     )
-    if pids.exists():  # else its parent ended before it left the session, and took it along
+    if (
+        pids.exists()
+    ):  # otherwise its parent would end before the daemon leaves the session, and the daemon would be killed
         [pid] = read_pids(pids, 1)
         assert is_alive(pid)
         os.kill(pid, signal.SIGKILL)
@@ -208,7 +210,7 @@ def test_program_dies_with_the_process_that_asked_even_if_that_is_killed(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"\x7fELF broken", b"#!/nonexistent/interpreter\n"])
-def test_file_that_is_no_program_fails(content: bytes, tmp_path: Path) -> None:
+def test_file_that_is_not_a_program_fails(content: bytes, tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(content)
     program.chmod(0o755)
@@ -217,7 +219,7 @@ def test_file_that_is_no_program_fails(content: bytes, tmp_path: Path) -> None:
     assert said.complaint
 
 
-def test_environment_that_the_system_refuses_is_told() -> None:
+def test_environment_that_the_system_refuses_is_reported() -> None:
     with pytest.raises(process.NotStarted, match="it cannot be started: Argument list too long"):
         process.ask(
             Path("/bin/true"),
@@ -229,12 +231,12 @@ def test_environment_that_the_system_refuses_is_told() -> None:
         )
 
 
-def test_text_that_the_locale_cannot_write_is_told() -> None:
+def test_text_that_the_locale_cannot_write_is_reported() -> None:
     with pytest.raises(process.NotStarted, match="this system's locale cannot write"):
         ask("true", "half a character \ud800")
 
 
-def test_system_that_tells_no_end_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_notice_of_the_end_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(_pid: int) -> int:
         raise PermissionError
 
@@ -245,7 +247,7 @@ def test_system_that_tells_no_end_is_asked_for_it(monkeypatch: pytest.MonkeyPatc
     assert "it did not end within 0.3 s" == ask("exec >&- 2>&-; sleep 60", timeout_s=0.3).problem
 
 
-def test_process_that_cannot_be_killed_is_waited_for_a_second(
+def test_process_that_cannot_be_killed_is_waited_for_one_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pids = tmp_path / "pids"
@@ -261,7 +263,7 @@ def test_process_that_cannot_be_killed_is_waited_for_a_second(
 
 
 @pytest.mark.parametrize("spare", range(6))
-def test_lack_of_descriptors_is_told_and_leaves_none_open(spare: int) -> None:
+def test_lack_of_descriptors_is_reported_and_leaves_none_open(spare: int) -> None:
     ask("true")
     with scarce_descriptors(spare):
         before = descriptors_by_trying()
@@ -273,7 +275,7 @@ def test_lack_of_descriptors_is_told_and_leaves_none_open(spare: int) -> None:
 
 @contextmanager
 def scarce_descriptors(spare: int) -> Iterator[None]:
-    """So many are left."""
+    """Leave only `count` descriptors free."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
     taken = take_all_descriptors()
@@ -302,7 +304,7 @@ def descriptors_by_trying() -> int:
     return len(taken)
 
 
-def test_system_without_setpriv_runs_programs_too() -> None:
+def test_system_without_setpriv_still_runs_programs() -> None:
     asking = (
         "import pathlib\n"
         "from kproxy import process\n"
@@ -356,7 +358,7 @@ print(process.run(["echo", "acts still"]))
 """
 
 
-def test_end_of_asking_ends_what_is_asked_and_starts_none_but_others_still_act(tmp_path: Path) -> None:
+def test_end_of_asking_ends_asked_programs_and_starts_none_while_others_still_act(tmp_path: Path) -> None:
     text = ENDING.format(pids=tmp_path / "pids")
     done = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, timeout=BOUND_S, check=True
@@ -365,7 +367,7 @@ def test_end_of_asking_ends_what_is_asked_and_starts_none_but_others_still_act(t
     assert [f"{about_to_end} True", about_to_end, "acts still"] == done.stdout.split("\n")[:3]
 
 
-def test_many_at_once_get_each_its_own_answer() -> None:
+def test_many_at_once_each_get_their_own_answer() -> None:
     answers: dict[int, bytes] = {}
 
     def take(number: int) -> None:

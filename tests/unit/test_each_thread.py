@@ -1,4 +1,4 @@
-"""Each thread of the agent meets one exception that nobody expects there, and does its work afterwards."""
+"""Each thread of the agent meets one unexpected exception, and then continues its work."""
 
 import os
 import signal
@@ -20,8 +20,9 @@ from kproxy import threads
 from kproxy.agent import loop
 from kproxy.agent.configuration_watch import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.http import servers
+from kproxy.agent.http.page import Page
 from kproxy.agent.http.servers import Servers
-from kproxy.agent.http.web import Page, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.agent.loop import Agent
 from kproxy.agent.observers.health import Health
 from kproxy.agent.observers.observer import Observer
@@ -66,7 +67,7 @@ def eventually(holds: Callable[[], object]) -> bool:
 
 
 class Once:
-    """Stands in for a function, whose first call from now on fails."""
+    """Replaces a function. The next call of it fails."""
 
     def __init__(self, real: Callable[..., Any], failure: BaseException) -> None:
         self.real = real
@@ -75,7 +76,7 @@ class Once:
 
     @property
     def method(self) -> Callable[..., Any]:
-        """For a class, which binds functions alone."""
+        """A method for a class, because a class binds only functions."""
 
         def stand_in(*arguments: Any, **named: Any) -> Any:
             return self(*arguments, **named)
@@ -120,7 +121,7 @@ def names(events: Sequence[Event]) -> set[str]:
     ],
     ids=lambda place: place[1],
 )
-def test_manifests_are_read_on_after_a_failure_anywhere(
+def test_manifests_are_still_read_after_a_failure_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], failure: BaseException
 ) -> None:
     monkeypatch.setattr(manifest_file, "_SHORTEST_PAUSE_S", 0.01)
@@ -141,7 +142,9 @@ def test_manifests_are_read_on_after_a_failure_anywhere(
         directory.stop()
 
 
-def test_file_that_fails_each_time_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_fails_each_time_affects_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(manifest_file, "_SHORTEST_PAUSE_S", 0.01)
     real = contents.contents_of
 
@@ -170,7 +173,7 @@ def no_server(*_: object, **__: object) -> None:
     raise KproxyError("no server here")
 
 
-def test_watch_of_the_cluster_lives_on(failure: BaseException) -> None:
+def test_watch_of_the_cluster_continues_after_a_failure(failure: BaseException) -> None:
     tried: list[None] = []
 
     def connect() -> Any:
@@ -181,11 +184,11 @@ def test_watch_of_the_cluster_lives_on(failure: BaseException) -> None:
         get = Once(no_server, failure)
 
         def close(self) -> None:
-            """Nothing is held."""
+            """A test connection has nothing to close."""
 
     pace = Pace(backoff_base_s=0.001, backoff_cap_s=0.002)
     watch = ListWatch(SERVICES, connect, lambda _: None, pace)
-    watch.start(Connection())  # type: ignore[arg-type] # what a connection can do, no more
+    watch.start(Connection())  # type: ignore[arg-type] # only the used part of a connection
     try:
         assert eventually(lambda: len(tried) > 3)
         assert eventually(lambda: lacking(Need.RULES) == ())
@@ -194,8 +197,10 @@ def test_watch_of_the_cluster_lives_on(failure: BaseException) -> None:
         watch.join(BOUND_S)
 
 
-def test_watch_whose_recovery_fails_lives_on(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
-    once = Once(ListWatch._recover, failure)  # noqa: SLF001 # the place where nothing catches
+def test_watch_whose_recovery_fails_continues(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    once = Once(ListWatch._recover, failure)  # noqa: SLF001 # the only place without a handler
     monkeypatch.setattr(ListWatch, "_recover", once.method)
     tried: list[None] = []
 
@@ -204,7 +209,7 @@ def test_watch_whose_recovery_fails_lives_on(monkeypatch: pytest.MonkeyPatch, fa
         raise KproxyError("no server here")
 
     watch = ListWatch(SERVICES, connect, lambda _: None, Pace(backoff_base_s=0.001, backoff_cap_s=0.002))
-    watch.start(None)  # type: ignore[arg-type] # it asks for one then
+    watch.start(None)  # type: ignore[arg-type] # the loop asks `connect` for a connection then
     try:
         assert once.has_failed.wait(BOUND_S)
         assert eventually(lambda: len(tried) > 3)
@@ -213,7 +218,7 @@ def test_watch_whose_recovery_fails_lives_on(monkeypatch: pytest.MonkeyPatch, fa
         watch.join(BOUND_S)
 
 
-def test_events_are_posted_on(failure: BaseException) -> None:
+def test_events_are_still_posted_after_a_failure(failure: BaseException) -> None:
     posted: list[str] = []
 
     class Connection:
@@ -221,7 +226,7 @@ def test_events_are_posted_on(failure: BaseException) -> None:
             posted.append(path)
 
         def close(self) -> None:
-            """Nothing is held."""
+            """A test connection has nothing to close."""
 
     connect = Once(Connection, failure)
     recorder = EventRecorder(connect, NODE, pause_s=0.0)
@@ -233,7 +238,9 @@ def test_events_are_posted_on(failure: BaseException) -> None:
     recorder.stop(BOUND_S)
 
 
-def test_flows_are_looked_at_again(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+def test_flows_are_checked_again_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
     monkeypatch.setattr("kproxy.agent.observers.udp_flows._RETRY_S", 0.01)
     looked: list[Family] = []
     cleaner = FlowCleaner(lambda family, *_: looked.append(family), lambda: ())
@@ -262,8 +269,10 @@ def ask(port: int) -> int:
         connection.close()
 
 
-@pytest.mark.parametrize("place", ["_accept", "_cut_late", "_welcome"])
-def test_web_server_answers_on(monkeypatch: pytest.MonkeyPatch, place: str, failure: BaseException) -> None:
+@pytest.mark.parametrize("place", ["_accept", "_cut_late", "_answer_or_keep"])
+def test_web_server_still_answers_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, place: str, failure: BaseException
+) -> None:
     monkeypatch.setattr("kproxy.agent.http.web._LOOK_EVERY_S", 0.01)
     web = WebServer()
     once = Once(getattr(WebServer, place), failure)
@@ -279,7 +288,7 @@ def test_web_server_answers_on(monkeypatch: pytest.MonkeyPatch, place: str, fail
         web.stop()
 
 
-def test_page_that_fails_costs_one_client(failure: BaseException) -> None:
+def test_page_that_fails_affects_one_client(failure: BaseException) -> None:
     web = WebServer()
     once = Once(lambda _: Page("here"), failure)
     port = web.listen("127.0.0.1", 0, once).getsockname()[1]
@@ -304,7 +313,7 @@ def test_server_whose_address_was_taken_is_opened_after_a_failure(
         port = taken.getsockname()[1]
         opening = Servers(web, hard_fail=False, complain=lambda *_: None)
         opening.open("health", HealthzAddress(f"127.0.0.1:{port}"), lambda _: Page("here"), failure="Failed")
-        once = Once(Servers._listens, failure)  # noqa: SLF001 # the place that the thread calls
+        once = Once(Servers._listens, failure)  # noqa: SLF001 # the function that the thread calls
         monkeypatch.setattr(Servers, "_listens", once.method)
         assert once.has_failed.wait(BOUND_S)
     try:
@@ -321,7 +330,9 @@ def is_open(port: int) -> bool:
         return False
 
 
-def test_wait_for_the_lock_is_measured_on(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+def test_wait_for_the_lock_is_still_measured_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
     once = Once(lambda: (os.getpid(),), failure)
     monkeypatch.setattr("kproxy.process.running", once.method)
     looks = 0
@@ -339,14 +350,14 @@ def test_wait_for_the_lock_is_measured_on(monkeypatch: pytest.MonkeyPatch, failu
     assert wait.waited_s > 0.0
 
 
-def test_configuration_is_watched_on(
+def test_configuration_is_still_watched_after_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     monkeypatch.setattr("kproxy.agent.configuration_watch._LOOK_EVERY_S", 0.01)
     file = tmp_path / "config.yaml"
     file.write_text("a")
     changed = threading.Event()
-    once = Once(ConfigurationWatch._look, failure)  # noqa: SLF001 # the place that the thread calls
+    once = Once(ConfigurationWatch._look, failure)  # noqa: SLF001 # the function that the thread calls
     monkeypatch.setattr(ConfigurationWatch, "_look", once.method)
     watch = ConfigurationWatch(ConfigurationFile(file, b"a"), changed.set)
     watch.start()
@@ -373,7 +384,7 @@ time.sleep(60)
 """
 
 
-def test_process_whose_stop_fails_ends_all_the_same() -> None:
+def test_process_whose_stop_fails_still_ends() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", ENDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
@@ -389,7 +400,7 @@ def test_process_whose_stop_fails_ends_all_the_same() -> None:
 
 
 class Remembering:
-    """A proxy that notes which Services it was told of."""
+    """A proxy that notes the Services of each sync."""
 
     family = Family.IPV4
 
@@ -414,7 +425,7 @@ class Remembering:
         return SyncReport(1, 0, 0, 0, 0.0, 0.0)
 
     def record(self) -> None:
-        """Nothing is noted."""
+        """This proxy records nothing."""
 
 
 class Running:
@@ -485,7 +496,7 @@ EVENTS = (Listed(Kind.NODE, (a_node(),)), Listed(Kind.SERVICE, ()), Changed(a_se
         (Schedule, "wait_s"),
     ],
 )
-def test_main_loop_loses_nothing_to_a_failure_anywhere(
+def test_main_loop_loses_no_change_after_a_failure_anywhere(
     proxy: Remembering,
     running: Callable[..., Running],
     monkeypatch: pytest.MonkeyPatch,
@@ -506,7 +517,7 @@ def test_main_loop_loses_nothing_to_a_failure_anywhere(
 
 
 class Seen(Observer):
-    """Notes which Services its syncs were about."""
+    """Notes the Services of each sync."""
 
     def __init__(self) -> None:
         self.dirty: list[set[NamespacedName]] = []
@@ -520,7 +531,7 @@ class Seen(Observer):
         self.gone.append(event)
 
 
-def test_follower_that_fails_costs_neither_rules_nor_the_other_followers(
+def test_observer_that_fails_affects_neither_rules_nor_other_observers(
     running: Callable[..., Running], proxy: Remembering, failure: BaseException
 ) -> None:
     class Broken(Observer):
@@ -578,7 +589,7 @@ def test_main_loop_that_keeps_failing_ends_the_agent_with_a_reason(
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), OSError("no /proc here")], ids=repr)
-def test_addresses_that_cannot_be_read_for_any_reason_cost_no_rules(
+def test_addresses_that_cannot_be_read_for_any_reason_affect_no_rules(
     proxy: Remembering, failure: Exception
 ) -> None:
     agent = Agent(

@@ -1,4 +1,4 @@
-"""Threads that meet any exception: seen to live again, told, and the reason of the agent's end where they do not."""
+"""Threads after an exception: they run again and log it, or are the reason for the agent's end."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Failing:
-    """A function that is left by `failure` the first `times`, and then runs until it is asked to end."""
+    """A function that raises `failure` in its first `times` calls. The next call runs until it is asked to end."""
 
     def __init__(self, failure: BaseException, times: float) -> None:
         self.failure = failure
@@ -78,7 +78,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
     [MemoryError(), RecursionError(), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), ValueError("x")],
     ids=repr,
 )
-def test_thread_that_meets_any_exception_lives_again_and_tells(
+def test_thread_after_any_exception_runs_again_and_logs(
     keep: Keep, caplog: pytest.LogCaptureFixture, failure: BaseException, need: Need
 ) -> None:
     kept = keep(Failing(failure, 1), need)
@@ -88,7 +88,7 @@ def test_thread_that_meets_any_exception_lives_again_and_tells(
     assert () == lacking(need)
 
 
-def test_thread_that_the_rules_need_and_that_keeps_ending_is_the_reason_of_the_end(keep: Keep) -> None:
+def test_thread_that_the_rules_need_and_that_keeps_ending_ends_the_agent(keep: Keep) -> None:
     reasons: list[str] = []
     forget = when_hopeless(reasons.append)
     try:
@@ -104,7 +104,9 @@ def test_thread_that_the_rules_need_and_that_keeps_ending_is_the_reason_of_the_e
 
 
 @pytest.mark.parametrize("need", [Need.NODE, Need.REPORTS])
-def test_thread_that_the_rules_do_not_need_is_tried_for_ever_and_ends_nothing(keep: Keep, need: Need) -> None:
+def test_thread_that_the_rules_do_not_need_is_tried_for_ever_without_ending_the_agent(
+    keep: Keep, need: Need
+) -> None:
     reasons: list[str] = []
     forget = when_hopeless(reasons.append)
     try:
@@ -117,7 +119,7 @@ def test_thread_that_the_rules_do_not_need_is_tried_for_ever_and_ends_nothing(ke
     assert eventually(lambda: lacking(need) == ())
 
 
-def test_thread_whose_failure_cannot_be_logged_lives_again(
+def test_thread_whose_failure_cannot_be_logged_runs_again(
     keep: Keep, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object, **__: object) -> None:
@@ -129,7 +131,7 @@ def test_thread_whose_failure_cannot_be_logged_lives_again(
     assert "a defect, and the log cannot be written" in capfd.readouterr().err
 
 
-def test_thread_whose_failure_cannot_be_dealt_with_lives_again(
+def test_thread_whose_failure_cannot_be_handled_runs_again(
     keep: Keep, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Unspeakable(Exception):
@@ -141,9 +143,7 @@ def test_thread_whose_failure_cannot_be_dealt_with_lives_again(
     assert "so did the handling of its failure" in capfd.readouterr().err
 
 
-def test_thread_that_ran_well_for_long_has_its_failures_forgiven(
-    keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thread_that_ran_long_has_its_failures_forgotten(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_STEADY_S", 0.0)
     kept = keep(Failing(MemoryError(), 14), Need.RULES)
     assert kept.run.lives.wait(BOUND_S)
@@ -158,14 +158,14 @@ def test_thread_that_is_ended_in_its_pause_ends_at_once(keep: Keep, monkeypatch:
     assert (False, ()) == (kept.thread.is_alive(), lacking(Need.RULES))
 
 
-def test_function_that_returns_has_done_its_work() -> None:
+def test_function_that_returns_is_not_run_again() -> None:
     thread = KeptThread("short", lambda: None, Need.RULES)
     thread.start()
     thread.join(BOUND_S)
     assert () == lacking(Need.RULES)
 
 
-def test_system_without_threads_is_an_environment_that_lacks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_threads_raises_environment_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -177,7 +177,7 @@ def test_system_without_threads_is_an_environment_that_lacks_them(monkeypatch: p
     thread.end()
 
 
-def test_work_in_the_calling_thread_goes_on_after_an_exception_and_ends_with_a_reason() -> None:
+def test_work_in_the_calling_thread_continues_after_an_exception_and_ends_with_a_reason() -> None:
     once = Failing(SystemExit(), 1)
     once.asked.set()
     KeptThread("the main loop", once, Need.RULES).run_here()

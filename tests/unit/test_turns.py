@@ -1,6 +1,6 @@
-"""Tests of one run in several processes: which run beside each other, and which alone.
+"""Tests of one run in several processes: some run at one time, others alone.
 
-Threads stand for the processes: a lock belongs to whoever opened the file.
+Threads stand for the processes: a file lock belongs to the open file.
 """
 
 import time
@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def run_beside_each_other(files: tuple[Path, Path], *processes: list[bool]) -> list[list[Ran]]:
-    """Tests, of which the True ones must be alone: each process runs its own one after the other, without a pause."""
+    """Each process runs its tests in a row without a pause. A test that is True must run alone."""
 
     def run(tests: list[bool]) -> list[Ran]:
         ran = []
@@ -63,6 +63,6 @@ def test_test_that_must_be_alone_runs_beside_no_other(files: tuple[Path, Path]) 
     assert [] == [pair for pair in met(ones, others) if any(each.alone for each in pair)]
 
 
-def test_test_that_must_be_alone_is_not_put_off_by_others_without_end(files: tuple[Path, Path]) -> None:
+def test_test_that_must_be_alone_is_not_delayed_for_ever_by_others(files: tuple[Path, Path]) -> None:
     (_, alone), *others = run_beside_each_other(files, [False, True], [False] * 30, [False] * 30)
     assert len([each for ran in others for each in ran if each.began_at > alone.ended_at]) > 30

@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.errors import EnvironmentLacking, InputError, KproxyError
+from kproxy.state.printable import one_line
 
 _log = logging.getLogger(__name__)
 

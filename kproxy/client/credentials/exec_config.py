@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kproxy.errors import InvalidField
-from kproxy.state.validate import choice, quoted
+from kproxy.state.printable import quoted
+from kproxy.state.validate import choice
 
 _GROUP = "client.authentication.k8s.io"
 V1 = f"{_GROUP}/v1"

@@ -19,10 +19,10 @@ from kproxy.client.credentials.exec_config import ExecConfig, InteractiveMode, r
 from kproxy.client.credentials.exec_facts import Called, CallStatus, Rotated, tell, tell_end
 from kproxy.client.credentials.masking import last_line
 from kproxy.client.credentials.tokens import authorization
-from kproxy.client.failures import one_line
 from kproxy.client.target import ClientCertificate
 from kproxy.client.x509 import validity
 from kproxy.errors import EnvironmentLacking, InputError, InvalidField, KproxyError
+from kproxy.state.printable import one_line
 
 _log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from kproxy.client.failures import one_line
 from kproxy.client.told_secrets import MASK, SHORTEST_SECRET, without
+from kproxy.state.printable import one_line
 
 _LONGEST_LINE = 500
 """Characters that are kept. An error is one line in a log."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kproxy.client.credentials.cache import Kept, Renewed, read_file
-from kproxy.client.failures import one_line
 from kproxy.client.target import ClientCertificate
 from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.state.printable import one_line
 
 
 def authorization(token: str, named: str) -> Mapping[str, str]:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.kubeconfig.fields import Cluster
 from kproxy.client.kubeconfig.loading import Entry
 from kproxy.client.transport.tls import holds_certificate
 from kproxy.errors import InvalidField
+from kproxy.state.printable import one_line
 
 _MOST_BYTES = 4 << 20
 """All authorities that a system trusts together take 0.2 MB."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from kproxy.errors import InputError
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 _AT = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 _ENTRY = re.compile(r"(clusters|contexts|users)\[(\d+)\](?:\.(?:cluster|context|user)(?=\.|$))?\.?")

@@ -14,7 +14,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.goyaml import first_document
 from kproxy.client.kubeconfig.fields import (
@@ -28,7 +27,7 @@ from kproxy.client.kubeconfig.fields import (
 )
 from kproxy.client.kubeconfig.slips import slips
 from kproxy.errors import InputError
-from kproxy.state.validate import quoted
+from kproxy.state.printable import one_line, quoted
 
 _log = logging.getLogger(__name__)
 

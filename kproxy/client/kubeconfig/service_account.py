@@ -11,12 +11,12 @@ from types import SimpleNamespace
 from typing import Final
 
 from kproxy.client.credentials.tokens import TokenFile
-from kproxy.client.failures import one_line
 from kproxy.client.files import read_bounded
 from kproxy.client.kubeconfig.server_urls import server_url
 from kproxy.client.target import Target, TlsSettings
 from kproxy.client.transport.tls import holds_certificate
 from kproxy.errors import EnvironmentLacking, InputError
+from kproxy.state.printable import one_line
 
 _log = logging.getLogger(__name__)
 

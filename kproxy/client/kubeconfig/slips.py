@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from kproxy.client.kubeconfig.fields import Cluster, Context, Exec, File, User
-from kproxy.state.validate import quoted
+from kproxy.state.printable import printable, quoted
 
 _ALIKE = 0.75
 """How alike two names must be, by difflib. A field that is only for another tool is no reason for a warning."""
@@ -56,7 +56,7 @@ def _unknown(data: Any, shape: type[Struct], place: str) -> Iterator[str]:
         near = get_close_matches(_plain(name), known, 1, _ALIKE) if len(name) <= _LONGEST_NAME else []
         if near and known[near[0]] not in data:
             yield (
-                f"{place}{quoted(name) if not name.isprintable() else name}: there is no such field, "
+                f"{place}{printable(name)}: there is no such field, "
                 f"so it is ignored; did you mean {known[near[0]]}?"
             )
 

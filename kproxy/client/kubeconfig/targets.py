@@ -27,7 +27,7 @@ from kproxy.client.kubeconfig.users import credentials_of, login_of, plugin_of
 from kproxy.client.kubeconfig.validation import check_authority, check_cluster, check_plugin, check_user
 from kproxy.client.target import Target, TlsSettings
 from kproxy.errors import InputError, InvalidField
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 Thing = TypeVar("Thing")
 

@@ -10,7 +10,7 @@ from kproxy.client.kubeconfig.fields import Cluster, User
 from kproxy.client.kubeconfig.loading import Entry
 from kproxy.client.kubeconfig.server_urls import check_proxy_url
 from kproxy.errors import InputError, InvalidField
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 
 def check_cluster(entry: Entry[Cluster]) -> None:

@@ -8,7 +8,8 @@ from kproxy.state.encodings.as_json import JSON
 from kproxy.state.encodings.as_protobuf import PROTOBUF
 from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws, quoted
+from kproxy.state.printable import quoted
+from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
 __all__ = ["JSON", "PROTOBUF", "Encoding", "encoding_of"]

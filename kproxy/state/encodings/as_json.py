@@ -10,7 +10,8 @@ from kproxy.errors import InputError, Malformed
 from kproxy.state import decode, media_types
 from kproxy.state.encodings.envelopes import INITIAL_EVENTS_END, Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws, plain_word
+from kproxy.state.printable import plain_word
+from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
 

@@ -14,7 +14,8 @@ from kproxy.state.encodings.envelopes import Meta, Page, Raw, Status, WatchEvent
 from kproxy.state.encodings.protobuf import messages
 from kproxy.state.encodings.protobuf.reading import Takers, Values, read, read_into, varint
 from kproxy.state.objects import Kind, Object
-from kproxy.state.validate import Flaws, plain_word
+from kproxy.state.printable import plain_word
+from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
 _MAGIC: Final = b"k8s\0"

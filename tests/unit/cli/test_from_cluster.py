@@ -1,4 +1,4 @@
-"""Which cluster `kproxy render --from-cluster` reads, as a process against a server over TLS."""
+"""The cluster that `kproxy render --from-cluster` reads, tested as a process against a server over TLS."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def api() -> Iterator[StubApi]:
 
 @pytest.fixture
 def halves(api: StubApi, tmp_path: Path) -> tuple[Path, Path]:
-    """A kubeconfig in two files, of which neither is enough."""
+    """A kubeconfig in two files. Neither file is enough alone."""
     whole = json.loads(api.write_kubeconfig(tmp_path / "whole").read_text())
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text(json.dumps({name: whole[name] for name in ("users", "current-context")}))
@@ -62,16 +62,16 @@ def is_rendered(done: subprocess.CompletedProcess[str]) -> bool:
     return "--to-destination 10.128.1.5" in done.stdout
 
 
-def test_variable_with_a_list_of_files_has_them_merged(halves: tuple[Path, Path]) -> None:
+def test_variable_with_a_list_of_files_merges_them(halves: tuple[Path, Path]) -> None:
     assert is_rendered(rendered(KUBECONFIG=f"/nonexistent:{halves[0]}:{halves[1]}:"))
 
 
-def test_flag_with_a_list_of_files_has_them_merged(halves: tuple[Path, Path]) -> None:
+def test_flag_with_a_list_of_files_merges_them(halves: tuple[Path, Path]) -> None:
     assert is_rendered(rendered("--kubeconfig", f"{halves[0]}:{halves[1]}", KUBECONFIG="/nonexistent"))
 
 
 @pytest.mark.parametrize("variables", [{}, {"KUBECONFIG": ""}], ids=["unset", "empty"])
-def test_without_a_variable_the_file_in_the_home_counts(
+def test_kubeconfig_without_a_variable_is_the_file_in_the_home_directory(
     api: StubApi, tmp_path: Path, variables: dict[str, str]
 ) -> None:
     (tmp_path / ".kube").mkdir()
@@ -99,7 +99,7 @@ def test_boolean_in_quotes_is_wrong_input(api: StubApi, tmp_path: Path) -> None:
 
 
 def test_server_without_tls_is_sent_no_credentials(api: StubApi, tmp_path: Path) -> None:
-    """The stub speaks TLS alone, so the request breaks off; nothing of a token is said."""
+    """The stub speaks only TLS, so the request breaks off. The output has no token."""
     path = api.write_kubeconfig(tmp_path / "kubeconfig")
     path.write_text(path.read_text().replace("https://", "http://"))
     done = rendered("--kubeconfig", str(path))
@@ -108,17 +108,17 @@ def test_server_without_tls_is_sent_no_credentials(api: StubApi, tmp_path: Path)
     assert api.token not in done.stderr
 
 
-def test_file_that_may_not_be_read_is_told_in_one_line(api: StubApi, tmp_path: Path) -> None:
+def test_file_that_may_not_be_read_is_reported_in_one_line(api: StubApi, tmp_path: Path) -> None:
     path = api.write_kubeconfig(tmp_path / "kubeconfig")
     path.chmod(0)
-    capabilities = "-dac_override,-dac_read_search"  # those that let root read each file
+    capabilities = "-dac_override,-dac_read_search"  # the capabilities that let root read each file
     without = ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
     done = rendered("--kubeconfig", str(path), before=without)
     said = f"kproxy: the kubeconfig {path} cannot be used: it cannot be read: Permission denied; name a readable file\n"
     assert (2, said) == (done.returncode, done.stderr)
 
 
-def test_warning_about_a_file_begins_as_all_that_is_told(api: StubApi, tmp_path: Path) -> None:
+def test_warning_about_a_file_begins_as_every_remark(api: StubApi, tmp_path: Path) -> None:
     path = api.write_kubeconfig(tmp_path / "kubeconfig")
     data = json.loads(path.read_text())
     data["clusters"][0]["cluster"]["proxy_url"] = "http://proxy.example"

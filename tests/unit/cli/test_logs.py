@@ -1,4 +1,4 @@
-"""Lines of the log: what others put into our words forges none, and clears no terminal."""
+"""Lines of the log: text from outside cannot forge a line or clear a terminal."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def written(request: pytest.FixtureRequest) -> Written:
 
 
 def assert_is_one_record(text: str) -> None:
-    """Every further line is indented, and no line has what a terminal or another tool takes for an end."""
+    """Further lines are indented, and no line has a character that a terminal or another tool reads as a line end."""
     lines = text.split("\n")
     assert all(line.isprintable() for line in lines)
     assert all(line.startswith("    ") for line in lines[1:])
@@ -52,7 +52,7 @@ def assert_is_one_record(text: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
-def test_words_of_others_stay_on_the_line_of_their_record(written: Written, hostile: str) -> None:
+def test_text_from_outside_stays_on_the_line_of_its_record(written: Written, hostile: str) -> None:
     text = written("a server says: %s", hostile)
     assert_is_one_record(text)
     assert "\n" not in text
@@ -60,7 +60,7 @@ def test_words_of_others_stay_on_the_line_of_their_record(written: Written, host
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
-def test_words_of_others_in_an_exception_forge_no_line(written: Written, hostile: str) -> None:
+def test_text_from_outside_in_an_exception_forges_no_line(written: Written, hostile: str) -> None:
     text = written("a defect", failed=raised(hostile))
     assert_is_one_record(text)
     assert "a defect" in text
@@ -80,14 +80,14 @@ def raised(text: str) -> BaseException:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
-def test_words_of_others_in_the_template_of_a_record_forge_no_line(written: Written, hostile: str) -> None:
+def test_text_from_outside_in_the_template_of_a_record_forges_no_line(written: Written, hostile: str) -> None:
     text = written(hostile)
     assert_is_one_record(text)
     assert "\n" not in text
 
 
 @given(st.text(), st.sampled_from(LogFormat))
-def test_any_words_are_one_line_that_a_terminal_and_a_file_can_take(words: str, chosen: LogFormat) -> None:
+def test_any_text_is_one_printable_line(words: str, chosen: LogFormat) -> None:
     record = logging.LogRecord("kproxy.test", logging.ERROR, __file__, 7, "it says: %s", (words,), None)
     text = formatter(chosen).format(record)
     assert text.isprintable()
@@ -96,7 +96,7 @@ def test_any_words_are_one_line_that_a_terminal_and_a_file_can_take(words: str, 
         assert text.endswith(f"it says: {words}")
 
 
-def test_program_that_quotes_its_input_has_its_lines_under_that_of_the_record(written: Written) -> None:
+def test_error_of_a_program_that_quotes_its_input_has_indented_lines(written: Written) -> None:
     failed = ProgramFailed("iptables-restore", 1, f"line 2 failed\n{FORGED}\x1b[2J", "1: *nat\n2: -A X")
     text = written("%s: not applied: %s", "IPv4", failed)
     assert_is_one_record(text)
@@ -106,12 +106,14 @@ def test_program_that_quotes_its_input_has_its_lines_under_that_of_the_record(wr
         assert text.endswith(f"\n    {FORGED}\\x1b[2J\n    1: *nat\n    2: -A X")
 
 
-def test_letters_of_every_script_stay_as_they_are() -> None:
+def test_letters_of_every_script_stay_unchanged() -> None:
     record = logging.LogRecord("kproxy.test", logging.INFO, __file__, 7, "größer 東京 ☂ ß", (), None)
     assert formatter(LogFormat.TEXT).format(record).endswith(" INFO kproxy.test: größer 東京 ☂ ß")
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
-def test_remark_at_the_terminal_has_no_controls(capsys: pytest.CaptureFixture[str], hostile: str) -> None:
+def test_remark_at_the_terminal_has_no_control_characters(
+    capsys: pytest.CaptureFixture[str], hostile: str
+) -> None:
     tell(f"{hostile} is ignored")
     assert_is_one_record(capsys.readouterr().err.removesuffix("\n"))

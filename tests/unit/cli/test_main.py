@@ -1,4 +1,4 @@
-"""The program as a process: exit codes, what goes to stderr, and what it imports."""
+"""The program as a process: its exit codes, its stderr, and its imports."""
 
 import os
 import signal
@@ -119,7 +119,7 @@ def test_manifests_without_rules_are_rendered_with_1_and_say_why(mode: str, fami
         assert words in done.stderr
 
 
-def test_service_of_the_other_family_is_no_reason_to_fail() -> None:
+def test_service_of_the_other_family_ends_with_0() -> None:
     done = kproxy("render", "-f", "-", "--node", "n", "--family", "ipv6", stdin=SERVED)
     assert 0 == done.returncode
     assert "Service default/web has no IPv6 address; --family ipv4 prints what there is" in done.stderr
@@ -139,7 +139,7 @@ def test_change_from_nothing_is_rendered(tmp_path: Path) -> None:
     assert "default/web" in done.stdout
 
 
-def test_thousands_of_silent_services_are_counted() -> None:
+def test_thousands_of_services_without_rules_are_counted() -> None:
     many = "---\n".join((SERVICE % "ports: [{port: 80}]").replace("web", f"web-{at}") for at in range(200))
     said = kproxy("render", "-f", "-", "--node", "n", stdin=many).stderr.splitlines()
     assert 102 == len(said)
@@ -167,7 +167,7 @@ AFFINITY = RECORDED.parent / "session-affinity" / "objects.json"
 
 @pytest.mark.parametrize("mode", ["iptables", "nftables"])
 @pytest.mark.parametrize("fault", ["{{ nosuch }}", "{{ 1 / 0 }}"])
-def test_service_for_which_a_template_fails_is_told_with_its_file_and_line_and_all_others_are_printed(
+def test_service_whose_template_fails_is_reported_with_file_and_line_and_all_others_are_printed(
     tmp_path: Path, mode: str, fault: str
 ) -> None:
     template = tmp_path / mode / "service-port.j2"
@@ -244,7 +244,7 @@ def test_stdout_that_is_open_for_reading_only_ends_with_3_and_one_sentence() -> 
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_file_that_may_grow_no_further_ends_with_3_and_one_sentence(tmp_path: Path, unbuffered: str) -> None:
+def test_file_at_its_size_limit_ends_with_3_and_one_sentence(tmp_path: Path, unbuffered: str) -> None:
     with (tmp_path / "rules").open("wb") as limited:
         done = subprocess.run(
             ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "kproxy", *RENDER],
@@ -267,10 +267,8 @@ def test_missing_stdout_is_no_error() -> None:
     assert (0, kproxy(*RENDER).stderr) == (done.returncode, done.stderr)
 
 
-def test_interrupt_ends_with_130_and_no_words() -> None:
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell ignores it for what runs behind
+def test_interrupt_ends_with_130_and_no_output() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
     with subprocess.Popen(
         [sys.executable, "-m", "kproxy", "render", "-f", "-"],
         stdin=subprocess.PIPE,
@@ -278,9 +276,9 @@ def test_interrupt_ends_with_130_and_no_words() -> None:
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdin
-        process.stdin.write(b"#" * 2**18)  # more than a pipe holds: it is written once kproxy reads
+        process.stdin.write(b"#" * 2**18)  # more than a pipe holds: the writing ends when kproxy reads
         process.send_signal(signal.SIGINT)
-        # closes stdin: Python looks at a signal that came just before read(2) only when that returns
+        # close stdin, because Python handles a signal that came just before read(2) only when read(2) returns
         said = process.communicate(timeout=60)
     signal.signal(signal.SIGINT, before)
     assert (130, (b"", b"")) == (process.returncode, tuple(part.strip() for part in said))

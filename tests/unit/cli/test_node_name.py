@@ -1,4 +1,4 @@
-"""The name of the node: kept, lowered or refused; and a state directory of another user."""
+"""The name of the node is kept, put in lower case, or refused. A state directory may belong to another user."""
 
 import os
 import subprocess
@@ -33,13 +33,13 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("given", "expected"), [("Node-9", "node-9"), (" node-1 ", "node-1"), ("a.b", "a.b")]
 )
-def test_node_name_is_in_lower_case_and_without_blanks_around_it(given: str, expected: str) -> None:
+def test_node_name_is_put_in_lower_case_without_surrounding_blanks(given: str, expected: str) -> None:
     assert expected == node_name(Configuration(), given)
     assert expected == node_name(Configuration(hostname_override=given))
 
 
 @pytest.mark.parametrize("given", ["", *REFUSED])
-def test_chosen_node_that_is_no_name_is_refused_with_a_reason(given: str) -> None:
+def test_chosen_node_with_an_invalid_name_is_refused_with_a_reason(given: str) -> None:
     with pytest.raises(
         InputError, match=r"^--node: .* is not a DNS subdomain.*; give the name of a Node"
     ) as refused:
@@ -51,7 +51,7 @@ def test_chosen_node_that_is_no_name_is_refused_with_a_reason(given: str) -> Non
 
 
 @pytest.mark.parametrize("given", REFUSED)
-def test_hostname_override_that_is_no_name_is_refused_with_a_reason(given: str) -> None:
+def test_hostname_override_with_an_invalid_name_is_refused_with_a_reason(given: str) -> None:
     with pytest.raises(InputError, match=r"^hostnameOverride: .* is not a DNS subdomain"):
         node_name(Configuration(hostname_override=given))
 
@@ -61,7 +61,9 @@ def test_empty_hostname_override_stands_for_the_hosts_name(monkeypatch: pytest.M
     assert "host-7" == node_name(Configuration(hostname_override=""))
 
 
-def test_host_whose_name_is_no_nodes_is_told_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_with_an_invalid_node_name_is_refused_with_the_flag_to_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "my_host")
     with pytest.raises(InputError, match=r"this host's name: 'my_host' .*--hostname-override or --node"):
         node_name(Configuration())
@@ -80,7 +82,7 @@ sys.exit(command.main(["--state-dir", {state!r}, "--version"], standalone_mode=F
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_state_directory_of_another_user_keeps_nobody_from_asking_the_version() -> None:
+def test_state_directory_of_another_user_does_not_prevent_version() -> None:
     with TemporaryDirectory() as state:
         script = PROGRAM.format(user=NOBODY, state=state)
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Client certificates that stand in a configuration or in files that others renew."""
+"""Client certificates, given in a configuration or in files that others renew."""
 
 import datetime as dt
 import time
@@ -42,17 +42,17 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def test_pair_of_data_is_given_as_it_is() -> None:
+def test_pair_of_data_is_used_unchanged() -> None:
     pair = CertificatePair(OLD.certificate.encode(), OLD.key.encode(), ORIGIN)
     assert (as_bytes(OLD), {}) == (pair.certificate(), pair.headers())
 
 
-def test_pair_may_be_of_data_and_file(files: Files) -> None:
+def test_pair_of_data_and_file_is_used(files: Files) -> None:
     assert as_bytes(OLD) == CertificatePair(OLD.certificate.encode(), files.key, ORIGIN).certificate()
     assert as_bytes(OLD) == CertificatePair(files.certificate, OLD.key.encode(), ORIGIN).certificate()
 
 
-def test_one_file_may_hold_both(tmp_path: Path) -> None:
+def test_pair_in_one_file_is_used(tmp_path: Path) -> None:
     both = tmp_path / "current.pem"
     both.write_text(OLD.certificate + OLD.key)
     pair = CertificatePair(both, both, ORIGIN).certificate()
@@ -60,7 +60,7 @@ def test_one_file_may_hold_both(tmp_path: Path) -> None:
     assert pair.certificate == both.read_bytes()
 
 
-def test_new_pair_counts_once_both_parts_fit(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_pair_is_used_once_both_parts_fit(files: Files, caplog: pytest.LogCaptureFixture) -> None:
     credentials = files.credentials()
     assert as_bytes(OLD) == credentials.certificate()
     files.certificate.write_text(NEW.certificate)
@@ -80,7 +80,7 @@ def test_new_pair_counts_once_both_parts_fit(files: Files, caplog: pytest.LogCap
         lambda files: files.certificate.write_text(NEW.certificate[:100]),
     ],
 )
-def test_files_that_go_bad_leave_the_pair_before_in_use_over_connections(
+def test_files_that_become_bad_leave_the_previous_pair_in_use_for_new_connections(
     files: Files, harm: Callable[[Files], object]
 ) -> None:
     files.credentials().certificate()
@@ -88,7 +88,7 @@ def test_files_that_go_bad_leave_the_pair_before_in_use_over_connections(
     assert as_bytes(OLD) == files.credentials().certificate()
 
 
-def test_missing_file_is_told(files: Files) -> None:
+def test_missing_file_is_reported(files: Files) -> None:
     files.key.unlink()
     with pytest.raises(EnvironmentLacking, match=f"the client key of {ORIGIN}, {files.key} cannot be read"):
         files.credentials().certificate()
@@ -112,7 +112,7 @@ def encrypted(key: str) -> str:
         Pair(OLD.certificate, encrypted(OLD.key)),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_without_a_question_and_without_their_text(pair: Pair) -> None:
+def test_parts_that_do_not_fit_are_refused_without_a_prompt_and_without_their_text(pair: Pair) -> None:
     with pytest.raises(InputError, match=f"the client (certificate|key) .*of {ORIGIN}") as refused:
         CertificatePair(pair.certificate.encode(), pair.key.encode(), ORIGIN).certificate()
     said = str(refused.value)
@@ -121,12 +121,12 @@ def test_parts_that_do_not_fit_are_refused_without_a_question_and_without_their_
     assert not any(line in said for line in pair.key.splitlines() if line)
 
 
-def test_key_is_in_no_representation() -> None:
+def test_key_is_not_shown_by_repr() -> None:
     pair = CertificatePair(OLD.certificate.encode(), OLD.key.encode(), ORIGIN)
     assert OLD.key.splitlines()[1] not in repr((pair, pair.certificate()))
 
 
-def test_validity_is_that_of_the_first_certificate() -> None:
+def test_validity_is_of_the_first_certificate() -> None:
     pair = make_pair(age=dt.timedelta(hours=5))
     span = validity(f"text\n{pair.certificate}{OLD.certificate}".encode())
     assert span is not None
@@ -137,5 +137,5 @@ def test_validity_is_that_of_the_first_certificate() -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
 )
-def test_validity_of_what_is_no_certificate_is_none(text: bytes) -> None:
+def test_validity_of_other_text_is_none(text: bytes) -> None:
     assert validity(text) is None

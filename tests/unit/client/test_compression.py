@@ -1,4 +1,4 @@
-"""Compressed bodies: unpacked in bounded pieces, or refused with the reason."""
+"""Compressed bodies are unpacked in bounded pieces, or refused with the reason."""
 
 import gzip
 import zlib
@@ -24,17 +24,17 @@ def test_gzip_of_any_members_is_one_body_wherever_it_is_cut(size: int, members: 
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
-def test_body_that_is_not_compressed_is_handed_on_as_it_comes(encoding: str) -> None:
+def test_body_that_is_not_compressed_is_passed_on_unchanged(encoding: str) -> None:
     assert [b"a", b"bc"] == list(unpacked([b"a", b"bc"], encoding))
 
 
-def test_what_unpacks_to_a_thousand_times_its_size_comes_in_pieces() -> None:
+def test_body_that_unpacks_to_a_thousand_times_its_size_comes_in_pieces() -> None:
     bomb = gzip.compress(b"\0" * (64 << 20))
     pieces = unpacked([bomb], "gzip")
     assert 1 << 18 >= max(len(next(pieces)) for _ in range(50))
 
 
-def test_event_of_a_compressed_stream_is_told_before_the_next_is_asked_for() -> None:
+def test_event_of_a_compressed_stream_is_yielded_before_the_next_is_read() -> None:
     packing = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
     first, second = (packing.compress(each) + packing.flush(zlib.Z_SYNC_FLUSH) for each in (b"one", b"two"))
     chunks = iter([first, second, packing.flush()])
@@ -62,7 +62,7 @@ def test_broken_gzip_is_refused(body: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "x\x1b[31m"])
-def test_compression_for_which_nobody_asked_is_refused_by_its_name(encoding: str) -> None:
+def test_compression_that_was_not_requested_is_refused_by_its_name(encoding: str) -> None:
     with pytest.raises(Malformed, match="and we did not ask for that") as refused:
         list(unpacked([MEMBER], encoding))
     assert str(refused.value).isprintable()

@@ -1,4 +1,4 @@
-"""What a person is told when there is no way to the cluster; and the ways that there are."""
+"""The ways to a cluster, and the messages if there is none."""
 
 import io
 import socketserver
@@ -105,7 +105,7 @@ def test_malformed_kubeconfig_is_named(tmp_path: Path, text: str) -> None:
         connect(path)
 
 
-def test_certificate_of_another_authority_is_said(api: StubApi, tmp_path: Path) -> None:
+def test_certificate_of_another_authority_is_reported(api: StubApi, tmp_path: Path) -> None:
     _, authority = server_context("127.0.0.1")
     path = api.write_kubeconfig(tmp_path / "kubeconfig", authority=authority)
     said = str(failure(connect(path)))
@@ -119,7 +119,7 @@ class WithoutTls(socketserver.BaseRequestHandler):
         self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 
 
-def test_server_without_tls_is_said(kubeconfig: Path) -> None:
+def test_server_without_tls_is_reported(kubeconfig: Path) -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), WithoutTls) as plain:
         plain.timeout = TIMEOUT_S
         thread = threading.Thread(target=plain.handle_request)
@@ -132,7 +132,7 @@ def test_server_without_tls_is_said(kubeconfig: Path) -> None:
     )
 
 
-def test_wrong_token_is_said(api: StubApi, tmp_path: Path) -> None:
+def test_wrong_token_is_reported(api: StubApi, tmp_path: Path) -> None:
     path = api.write_kubeconfig(tmp_path / "kubeconfig", token="stale")
     refused = failure(connect(path))
     assert 401 == refused.status
@@ -147,7 +147,7 @@ def test_forbidden_watch_names_verb_resource_and_role(api: StubApi, kubeconfig: 
     assert "ClusterRole system:node-proxier" in str(refused)
 
 
-def test_resource_that_is_not_served_is_said(kubeconfig: Path) -> None:
+def test_resource_that_is_not_served_is_reported(kubeconfig: Path) -> None:
     refused = failure(connect(kubeconfig), "/apis/discovery.k8s.io/v9/endpointslices")
     assert 404 == refused.status
     assert "it serves no endpointslices" in str(refused)
@@ -181,14 +181,14 @@ def test_retry_after_is_read(api: StubApi, kubeconfig: Path) -> None:
     assert 7 == failure(connect(kubeconfig)).retry_after_s
 
 
-def test_words_of_a_failed_transport_have_no_user_and_password() -> None:
+def test_message_of_a_failed_transport_has_no_user_and_password() -> None:
     error = OSError("no route to https://alice:sesame@gateway.example:3128 here")
     said = str(broken_transport(Peer("https://c.example", "the kubeconfig k"), error))
     assert "no route to https://gateway.example:3128 here" in said
     assert "sesame" not in said
 
 
-def test_password_that_a_server_says_back_is_masked() -> None:
+def test_password_that_a_server_repeats_is_masked() -> None:
     peer = Peer("https://c.example", "the kubeconfig k", secrets=frozenset({"sesame", "sesame-open"}))
     body = b'{"kind": "Status", "message": "token sesame-open is not sesame"}'
     response = urllib3.HTTPResponse(io.BytesIO(body), status=401, preload_content=False)

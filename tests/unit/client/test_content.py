@@ -1,4 +1,4 @@
-"""The header Accept, as client-go makes it from a configuration, and what is refused in one."""
+"""The header Accept, as client-go makes it from a configuration, and the values that are refused."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def test_header_is_what_client_go_sends(content_type: str, accept_content_types:
     assert header == accepted(content_type, accept_content_types)
 
 
-def test_default_is_kube_proxys() -> None:
+def test_default_equals_kube_proxys() -> None:
     assert f"{PROTOBUF}, */*" == ACCEPT
 
 
 @pytest.mark.parametrize("text", ["", JSON, PROTOBUF])
-def test_content_type_that_we_read_is_taken(text: str) -> None:
+def test_content_type_that_we_can_read_is_accepted(text: str) -> None:
     check_content_type(text)
 
 
@@ -44,7 +44,7 @@ def test_content_type_that_we_cannot_read_is_refused_by_its_name(text: str) -> N
     "text",
     ["", JSON, f"{PROTOBUF}, {JSON}", f"{PROTOBUF};q=1.0,{JSON} ; q=0.123, */*;q=0", "application/*"],
 )
-def test_list_of_types_that_we_read_is_taken(text: str) -> None:
+def test_list_of_types_that_we_can_read_is_accepted(text: str) -> None:
     check_accepted(text)
 
 
@@ -59,7 +59,7 @@ def test_list_of_types_that_we_read_is_taken(text: str) -> None:
         (f"{JSON};q=0.5\n", "is no preference"),
     ],
 )
-def test_list_with_anything_else_is_refused_with_the_part_that_is_wrong(text: str, reason: str) -> None:
+def test_list_with_another_part_is_refused_with_that_part(text: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason) as refused:
         check_accepted(text)
     assert str(refused.value).isprintable()

@@ -1,4 +1,4 @@
-"""From a kubeconfig with a plugin, files or impersonation to the requests that a real server gets over TLS."""
+"""Kubeconfigs with a plugin, files or impersonation, and the requests that a real server then gets over TLS."""
 
 import base64
 import json
@@ -61,7 +61,7 @@ def with_plugin(program: PluginProgram, server: str, authority_pem: bytes, **bes
 
 
 def ask(kubeconfig: Path, times: int = 1) -> int:
-    """The status of each of so many requests over one connection, which is the same for all."""
+    """The status of each of `count` requests over one connection, which must all be equal."""
     connection = connect(kubeconfig)
     statuses = {status_of(connection.get, PATH) for _ in range(times)}
     connection.close()
@@ -102,7 +102,7 @@ def test_five_connections_over_many_reconnections_run_the_plugin_once(
     assert 1 == program.runs
 
 
-def test_refused_token_is_had_anew_once_for_the_next_request(api: StubApi, program: PluginProgram) -> None:
+def test_refused_token_is_renewed_once_for_the_next_request(api: StubApi, program: PluginProgram) -> None:
     program.gives(token=api.token)
     kubeconfig = with_plugin(program, api.url, api.authority)
     connection = connect(kubeconfig)
@@ -114,7 +114,7 @@ def test_refused_token_is_had_anew_once_for_the_next_request(api: StubApi, progr
     assert 2 == program.runs
 
 
-def test_event_that_is_refused_has_the_token_renewed(api: StubApi, program: PluginProgram) -> None:
+def test_refused_event_renews_the_token(api: StubApi, program: PluginProgram) -> None:
     program.gives(token="stale")
     connection = connect(with_plugin(program, api.url, api.authority))
     with pytest.raises(ApiFailed):
@@ -125,7 +125,7 @@ def test_event_that_is_refused_has_the_token_renewed(api: StubApi, program: Plug
     assert ([{}], 2) == (api.created, program.runs)
 
 
-def test_token_that_expires_is_had_anew_before_the_request(api: StubApi, program: PluginProgram) -> None:
+def test_expired_token_is_renewed_before_the_request(api: StubApi, program: PluginProgram) -> None:
     program.gives(token=api.token, expirationTimestamp=in_seconds(0.5))
     kubeconfig = with_plugin(program, api.url, api.authority)
     assert 200 == ask(kubeconfig, times=3)
@@ -149,7 +149,7 @@ def test_token_that_expires_is_had_anew_before_the_request(api: StubApi, program
         "exec cat /dev/zero",
     ],
 )
-def test_nothing_is_sent_without_the_credentials_that_should_be_there(
+def test_request_without_its_configured_credentials_is_not_sent(
     script: str, program: PluginProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exec_plugin, "_PATIENCE_S", 0.5)
@@ -217,7 +217,7 @@ def test_plugin_is_not_run_beside_other_credentials(
     assert seen.requests[0][1]["Authorization"] in ("Bearer mine", "Basic dTpw")
 
 
-def test_plugin_learns_of_the_cluster_of_its_kubeconfig(program: PluginProgram) -> None:
+def test_plugin_gets_the_cluster_of_its_kubeconfig(program: PluginProgram) -> None:
     seen_file = program.folder / "seen"
     program.does(f"""printf %s "$KUBERNETES_EXEC_INFO" > {seen_file}; echo '{credential({"token": "t"})}'""")
     plugin = {"apiVersion": V1, "command": "./plugin", "interactiveMode": "Never", "provideClusterInfo": True}
@@ -231,7 +231,7 @@ def test_plugin_learns_of_the_cluster_of_its_kubeconfig(program: PluginProgram) 
     } == json.loads(seen_file.read_text())["spec"]["cluster"]
 
 
-def test_groups_and_extras_are_headers_of_their_own(tmp_path: Path) -> None:
+def test_groups_and_extras_each_have_a_header(tmp_path: Path) -> None:
     got: list[tuple[str, str]] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -258,7 +258,7 @@ def test_groups_and_extras_are_headers_of_their_own(tmp_path: Path) -> None:
     ] == [(name, value.encode("latin-1").decode()) for name, value in got]
 
 
-def test_token_file_that_changes_is_used_at_once_and_one_that_goes_leaves_the_one_before(
+def test_changed_token_file_is_used_at_once_and_a_removed_file_leaves_the_previous_token(
     api: StubApi, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -274,7 +274,7 @@ def test_token_file_that_changes_is_used_at_once_and_one_that_goes_leaves_the_on
     connection.close()
 
 
-def test_certificate_files_that_rotate_are_used_once_they_fit(tmp_path: Path) -> None:
+def test_rotated_certificate_files_are_used_once_they_fit(tmp_path: Path) -> None:
     old, new = signed_by(ROOT, common_name="old"), signed_by(ROOT, common_name="new")
     certificate, key = tmp_path / "c.crt", tmp_path / "c.key"
     certificate.write_bytes(old.pem)

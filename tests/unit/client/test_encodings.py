@@ -1,4 +1,4 @@
-"""What is asked for on the wire, and what comes back: encodings and compression, with a real server over TLS."""
+"""Encodings and compression: the headers of requests and the bodies of answers, with a real server over TLS."""
 
 import gzip
 import tracemalloc
@@ -37,7 +37,7 @@ WEB = protobuf.body(
 
 
 def answering(body: bytes, status: int = 200, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Each request with this body; a header's name has `_` for `-`."""
+    """Answer each request with this body; the name of a header has `_` in place of `-`."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -85,7 +85,7 @@ def test_watch_asks_for_no_compression() -> None:
         assert "identity" == sent(connection, seen, watch="true")["Accept-Encoding"]
 
 
-def test_list_asks_for_no_compression_where_a_kubeconfig_disables_it() -> None:
+def test_list_asks_for_no_compression_if_the_kubeconfig_disables_it() -> None:
     with connected(answering(WEB, Content_Type=PROTOBUF), takes_compressed=False) as (connection, seen):
         assert "identity" == sent(connection, seen)["Accept-Encoding"]
 
@@ -95,7 +95,7 @@ def test_configured_types_are_asked_for() -> None:
         assert f"{JSON};q=0.5" == sent(connection, seen)["Accept"]
 
 
-def test_event_is_posted_in_json_whatever_is_asked_for() -> None:
+def test_event_is_posted_in_json_whatever_the_accepted_types() -> None:
     bodies: list[bytes] = []
 
     def take(handler: BaseHTTPRequestHandler) -> None:
@@ -135,7 +135,7 @@ def test_page_of_a_proxy_is_refused_by_its_type() -> None:
         listed(connection)
 
 
-def test_type_that_no_terminal_should_see_is_escaped() -> None:
+def test_type_with_control_characters_is_escaped() -> None:
     with (
         connected(answering(b"x", Content_Type="a/\x1b[31mb")) as (connection, _),
         pytest.raises(ApiFailed) as refused,
@@ -163,7 +163,7 @@ def test_body_that_cannot_be_unpacked_is_refused_with_the_reason(
         listed(connection)
 
 
-def test_body_that_unpacks_without_end_is_given_up_before_it_costs_memory() -> None:
+def test_body_that_unpacks_without_end_is_abandoned_before_it_costs_memory() -> None:
     bomb = gzip.compress(b"\0" * (512 << 20), 1)
     with connected(answering(bomb, Content_Type=PROTOBUF, Content_Encoding="gzip")) as (connection, _):
         tracemalloc.start()
@@ -179,7 +179,7 @@ def test_body_that_unpacks_without_end_is_given_up_before_it_costs_memory() -> N
 
 
 @pytest.mark.parametrize(("told", "wish"), [(3, 3), (0, 0), (-3, 0), (-(1 << 31), 0)])
-def test_refusal_in_protobuf_is_told_in_its_words(told: int, wish: int) -> None:
+def test_refusal_in_protobuf_is_reported_with_its_message(told: int, wish: int) -> None:
     status = {
         "kind": "Status",
         "apiVersion": "v1",

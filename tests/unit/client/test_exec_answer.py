@@ -1,4 +1,4 @@
-"""Answers of credential plugins, as client-go's plugin/pkg/client/auth/exec/exec.go takes or refuses them."""
+"""Answers of credential plugins, which client-go's plugin/pkg/client/auth/exec/exec.go accepts or refuses."""
 
 import datetime as dt
 import json
@@ -19,12 +19,12 @@ TOKEN = {"token": "sesame-open"}
 
 
 @pytest.mark.parametrize("version", [V1, V1BETA1])
-def test_answer_in_the_version_asked_for_is_taken(version: str) -> None:
+def test_answer_in_the_requested_version_is_accepted(version: str) -> None:
     answer = decode_answer(credential(TOKEN, api_version=version).encode(), version, NAMED)
     assert ("sesame-open", None, None) == (answer.token, answer.certificate, answer.expires_at)
 
 
-def test_certificate_and_key_are_taken_with_and_without_a_token() -> None:
+def test_certificate_and_key_are_accepted_with_and_without_a_token() -> None:
     status = {"clientCertificateData": PAIR.certificate, "clientKeyData": PAIR.key}
     expected = ClientCertificate(PAIR.certificate.encode(), PAIR.key.encode())
     answer = decode_answer(credential(status).encode(), V1, NAMED)
@@ -65,7 +65,7 @@ def test_certificate_expires_at_its_own_end_too(token_ends_in_s: int | None, exp
     assert abs(expires_at - time.time() - expected_s) < 60
 
 
-def test_fields_that_nobody_knows_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     text = json.dumps(
         {
             "apiVersion": V1,
@@ -89,7 +89,7 @@ status:
 """
 
 
-def test_answer_in_yaml_is_taken_as_client_go_takes_it() -> None:
+def test_answer_in_yaml_is_read_as_by_client_go() -> None:
     answer = decode_answer(YAML.encode(), V1, NAMED)
     assert ("sesame-open", None) == (answer.token, answer.certificate)
     assert datetime(2026, 11, 27, 14, tzinfo=UTC).timestamp() == answer.expires_at
@@ -160,7 +160,7 @@ CERTIFICATE, KEY = {"clientCertificateData": PAIR.certificate}, {"clientKeyData"
         ("kind: &a [*a]\nstatus: {token: sesame-open}", "that are not an ExecCredential in JSON"),
     ],
 )
-def test_other_answer_is_refused_without_a_word_of_it(text: str, said: str) -> None:
+def test_other_answer_is_refused_without_repeating_it(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as refused:
         decode_answer(text.encode(), V1, NAMED)
     assert str(refused.value).startswith(NAMED) or NAMED in str(refused.value)
@@ -169,6 +169,6 @@ def test_other_answer_is_refused_without_a_word_of_it(text: str, said: str) -> N
     assert str(refused.value).isprintable()
 
 
-def test_answer_that_is_no_utf_8_is_refused() -> None:
+def test_answer_that_is_not_utf_8_is_refused() -> None:
     with pytest.raises(InputError, match="4 bytes that are not an ExecCredential"):
         decode_answer(b"\xff\xfe{}", V1, NAMED)

@@ -1,4 +1,4 @@
-"""Which `exec` blocks are refused, by the rules of client-go's tools/clientcmd/validation.go."""
+"""The `exec` blocks that client-go's tools/clientcmd/validation.go refuses."""
 
 from dataclasses import replace
 from typing import Any
@@ -54,16 +54,16 @@ def test_block_that_cannot_be_used_is_refused_with_place_and_fix(change: dict[st
 
 @pytest.mark.parametrize("version", [V1, V1BETA1])
 @pytest.mark.parametrize("mode", [*InteractiveMode])
-def test_block_with_each_version_and_mode_is_taken(version: str, mode: InteractiveMode) -> None:
+def test_block_with_each_version_and_mode_is_accepted(version: str, mode: InteractiveMode) -> None:
     ExecPlugin(replace(SOUND, api_version=version, interactive_mode=mode.value))
     assert mode == replace(SOUND, api_version=version, interactive_mode=mode.value).mode
 
 
-def test_mode_of_v1beta1_is_if_available_where_it_is_absent() -> None:
+def test_absent_mode_of_v1beta1_is_if_available() -> None:
     assert InteractiveMode.IF_AVAILABLE is replace(SOUND, api_version=V1BETA1, interactive_mode="").mode
 
 
-def test_secrets_are_in_no_representation() -> None:
+def test_secrets_are_not_shown_by_repr() -> None:
     cluster = ClusterInfo(
         "https://api", authority=b"sesame", proxy_url="http://u:sesame@proxy", extension='"sesame"'
     )

@@ -1,4 +1,4 @@
-"""Credential plugins as real processes: when one is run, what it gets, and what is said when it fails."""
+"""Credential plugins as real processes: when they run, their input, and the message if they fail."""
 
 import datetime as dt
 import json
@@ -62,7 +62,7 @@ def test_token_without_an_expiry_is_used_by_all_connections_until_it_is_refused(
     assert 1 == program.runs
     program.gives(token="second")
     for each in connections:
-        each.refused()  # each of them had the first one refused
+        each.refused()  # the first token of each was refused
     assert {"Bearer second"} == {bearer(ExecPlugin(program.config())) for _ in range(5)}
     assert 2 == program.runs
 
@@ -79,7 +79,7 @@ def test_token_is_used_until_it_expires_over_reconnections(program: PluginProgra
     assert 2 == program.runs
 
 
-def test_refusal_of_a_token_that_was_renewed_meanwhile_runs_nothing(program: PluginProgram) -> None:
+def test_refusal_of_a_token_that_was_renewed_meanwhile_runs_no_plugin(program: PluginProgram) -> None:
     program.gives(token="first")
     early, late = ExecPlugin(program.config()), ExecPlugin(program.config())
     bearer(early), bearer(late)
@@ -133,13 +133,13 @@ def test_connections_that_wait_share_the_failure(program: PluginProgram) -> None
     assert 2 == program.runs
 
 
-def test_plugins_of_other_configurations_are_others(program: PluginProgram) -> None:
+def test_plugins_of_different_configurations_are_not_shared(program: PluginProgram) -> None:
     program.does(f"""printf '{credential({"token": "for %s"})}' "$WHO" """)
     tokens = {bearer(ExecPlugin(program.config(env=(("WHO", who),)))) for who in ("a", "b")}
     assert {"Bearer for a", "Bearer for b"} == tokens
 
 
-def test_answer_that_comes_expired_serves_connections_that_begin_together_and_is_told(
+def test_answer_that_is_already_expired_serves_connections_that_begin_together_and_is_reported(
     program: PluginProgram, caplog: pytest.LogCaptureFixture
 ) -> None:
     program.gives(token="stale", expirationTimestamp=in_seconds(-60))
@@ -163,7 +163,7 @@ def test_answer_that_expires_is_not_used_when_the_plugin_fails(program: PluginPr
     assert "Bearer second" == bearer(ExecPlugin(program.config()))
 
 
-def test_certificate_of_a_plugin_is_given_and_its_rotation_noted(
+def test_certificate_of_a_plugin_is_used_and_its_rotation_noted(
     program: PluginProgram, facts: list[Fact]
 ) -> None:
     old, new = make_pair(age=dt.timedelta(hours=3)), make_pair()
@@ -199,7 +199,7 @@ def test_certificate_of_a_plugin_is_given_and_its_rotation_noted(
         ("printf '\\377' >&2; exit 1", "it failed with exit code 1: \ufffd", 1),
     ],
 )
-def test_plugin_that_fails_is_told_with_its_last_line(
+def test_plugin_that_fails_is_reported_with_its_last_line(
     script: str, said: str, called: int, program: PluginProgram, facts: list[Fact]
 ) -> None:
     program.does(script)
@@ -210,7 +210,7 @@ def test_plugin_that_fails_is_told_with_its_last_line(
 @pytest.mark.parametrize(
     "script", ["sleep 60", "sleep 60 & sleep 60", "trap '' TERM; echo waiting >&2; sleep 60"]
 )
-def test_plugin_that_hangs_is_ended_and_told(
+def test_plugin_that_hangs_is_ended_and_reported(
     script: str, program: PluginProgram, facts: list[Fact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exec_plugin, "_PATIENCE_S", 0.5)
@@ -219,7 +219,7 @@ def test_plugin_that_hangs_is_ended_and_told(
     assert [Called(-1, CallStatus.EXECUTION_ERROR)] == facts
 
 
-def test_plugin_that_never_stops_writing_is_ended_and_told(program: PluginProgram) -> None:
+def test_plugin_that_never_stops_writing_is_ended_and_reported(program: PluginProgram) -> None:
     program.does("exec cat /dev/zero")
     assert "it wrote more than 1024 KiB" in failure(program.config())
 
@@ -233,7 +233,7 @@ def test_plugin_whose_child_keeps_stdout_open_has_answered(program: PluginProgra
 
 @pytest.mark.parametrize("hint", ["", "apt-get install\nthe-plugin"])
 @pytest.mark.parametrize("command", ["no-such-plugin", "/nonexistent/plugin", "./no-such-plugin"])
-def test_missing_plugin_is_told_with_its_hint(
+def test_missing_plugin_is_reported_with_its_hint(
     command: str, hint: str, program: PluginProgram, facts: list[Fact]
 ) -> None:
     said = failure(replace(program.config(install_hint=hint), command=command))
@@ -243,11 +243,11 @@ def test_missing_plugin_is_told_with_its_hint(
 
 
 @pytest.mark.parametrize("command", ["/" + "x" * 5000, "x" * 5000, "/etc", "/etc/hosts/x"])
-def test_command_that_no_program_can_be_is_told(command: str, program: PluginProgram) -> None:
+def test_command_that_no_program_can_have_is_reported(command: str, program: PluginProgram) -> None:
     assert "is not a program that we may run" in failure(replace(program.config(), command=command))
 
 
-def test_command_that_holds_its_arguments_is_told(program: PluginProgram) -> None:
+def test_command_that_contains_its_arguments_is_reported(program: PluginProgram) -> None:
     said = failure(replace(program.config(), command="aws eks get-token"))
     assert said.endswith(
         "aws eks get-token is not a program that we may run; put its arguments into exec.args"
@@ -267,7 +267,7 @@ def test_command_with_a_slash_is_found_from_the_folder_of_the_kubeconfig(
 
 
 def credentials_by(command: str, folder: Path) -> Credentials:
-    """Those of a kubeconfig in this folder that names this command."""
+    """The credentials of a kubeconfig in this folder that names this command."""
     path = folder / "kubeconfig"
     plugin = {"apiVersion": V1, "command": command, "interactiveMode": "Never"}
     path.write_text(
@@ -296,14 +296,14 @@ def test_command_without_a_slash_is_found_by_path_alone(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
-def test_file_that_may_not_be_run_is_no_plugin(mode: int, program: PluginProgram) -> None:
+def test_file_that_may_not_be_run_is_not_used_as_a_plugin(mode: int, program: PluginProgram) -> None:
     program.gives(token="sesame")
     program.path.chmod(mode)
     assert "is not a program that we may run" in failure(program.config())
 
 
 def seen_by(program: PluginProgram, config: ExecConfig) -> dict[str, Any]:
-    """The KUBERNETES_EXEC_INFO that the plugin was given."""
+    """The KUBERNETES_EXEC_INFO that the plugin got."""
     seen = program.folder / "seen"
     program.does(f"""printf %s "$KUBERNETES_EXEC_INFO" > {seen}; echo '{credential({"token": "t"})}'""")
     ExecPlugin(config).headers()
@@ -311,12 +311,12 @@ def seen_by(program: PluginProgram, config: ExecConfig) -> dict[str, Any]:
     return found
 
 
-def test_plugin_is_told_its_version_and_that_nobody_is_there(program: PluginProgram) -> None:
+def test_plugin_gets_its_version_and_that_it_has_no_terminal(program: PluginProgram) -> None:
     expected = {"kind": "ExecCredential", "apiVersion": V1, "spec": {"interactive": False}}
     assert expected == seen_by(program, program.config(env=(("KUBERNETES_EXEC_INFO", "mine"),)))
 
 
-def test_plugin_that_wants_it_is_told_of_the_cluster(program: PluginProgram) -> None:
+def test_plugin_that_asks_for_the_cluster_gets_it(program: PluginProgram) -> None:
     cluster = ClusterInfo(
         "https://10.0.0.1:6443",
         tls_server_name="api",
@@ -337,12 +337,12 @@ def test_plugin_that_wants_it_is_told_of_the_cluster(program: PluginProgram) -> 
     } == seen_by(program, replace(program.config(), cluster=cluster))["spec"]["cluster"]
 
 
-def test_plugin_is_told_of_a_plain_cluster_by_its_address_alone(program: PluginProgram) -> None:
+def test_plugin_gets_only_the_address_of_a_plain_cluster(program: PluginProgram) -> None:
     config = replace(program.config(), cluster=ClusterInfo("https://10.0.0.1:6443"))
     assert {"server": "https://10.0.0.1:6443"} == seen_by(program, config)["spec"]["cluster"]
 
 
-def test_authority_that_is_too_large_for_an_environment_is_told(program: PluginProgram) -> None:
+def test_authority_that_is_too_large_for_an_environment_is_reported(program: PluginProgram) -> None:
     program.gives(token="t")
     config = replace(
         program.config(), cluster=ClusterInfo("https://10.0.0.1:6443", authority=b"x" * (1 << 18))
@@ -365,7 +365,7 @@ def test_environment_is_ours_with_the_files_in_order(
     assert "Bearer ours file second none" == bearer(ExecPlugin(program.config(env=env)))
 
 
-def test_arguments_reach_the_plugin_as_they_are(program: PluginProgram) -> None:
+def test_arguments_reach_the_plugin_unchanged(program: PluginProgram) -> None:
     program.does(f"""printf '{credential({"token": "%s|%s"})}' "$1" "$2" """)
     assert "Bearer a b|$(id)" == bearer(ExecPlugin(program.config(args=("a b", "$(id)"))))
 
@@ -473,7 +473,7 @@ def test_long_words_of_the_last_line_are_masked_and_others_kept(program: PluginP
 
 
 @pytest.mark.parametrize("version", [V1, V1BETA1])
-def test_garbage_is_refused_without_a_word_of_it(version: str, program: PluginProgram) -> None:
+def test_garbage_is_refused_without_repeating_it(version: str, program: PluginProgram) -> None:
     program.prints(f"Welcome! {SECRET}")
     said = failure(replace(program.config(), api_version=version))
     assert "answers with 25 bytes that are not an ExecCredential in JSON" in said

@@ -1,4 +1,4 @@
-"""Mistakes that people make with a server's address, certificate and credentials, and the sentence that each gets."""
+"""Mistakes that people make with a server's address, certificate and credentials, and the sentence for each mistake."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ TLS = TlsSettings(ROOT.pem)
 
 
 class Certified(NoCredentials):
-    """A client certificate and nothing else."""
+    """A client certificate and no other credentials."""
 
     def __init__(self, days: int) -> None:
         self._signed = signed_by(ROOT, days=days)
@@ -47,7 +47,7 @@ def said(server: str, tls: TlsSettings | None = TLS, credentials: NoCredentials 
 
 @contextmanager
 def raw_server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """The port of a server that takes one connection."""
+    """The port of a server that accepts one connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def once() -> None:
@@ -84,7 +84,7 @@ def refusing(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
     return answer
 
 
-def test_server_that_is_not_there_is_said_without_numbers_of_errors() -> None:
+def test_missing_server_is_reported_without_error_numbers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert "cannot be reached (Connection refused); check that an API server runs there" in said(
@@ -92,7 +92,7 @@ def test_server_that_is_not_there_is_said_without_numbers_of_errors() -> None:
     )
 
 
-def test_certificate_that_has_expired_is_to_be_renewed_or_the_clock_set() -> None:
+def test_expired_certificate_has_renewal_and_clock_as_advice() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1", days=-1)) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}")
     assert sentence.endswith(
@@ -101,7 +101,7 @@ def test_certificate_that_has_expired_is_to_be_renewed_or_the_clock_set() -> Non
     )
 
 
-def test_certificate_of_tomorrow_is_about_the_clock() -> None:
+def test_certificate_of_tomorrow_has_the_clock_as_advice() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1", days=5, begins_in_days=2)) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}")
     assert sentence.endswith(
@@ -110,7 +110,7 @@ def test_certificate_of_tomorrow_is_about_the_clock() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "kubernetes"])
-def test_certificate_without_our_name_is_about_the_address_and_the_name(name: str) -> None:
+def test_certificate_without_our_name_has_address_and_name_as_advice(name: str) -> None:
     with tls_server(signed_by(ROOT, "10.96.0.1")) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}", TlsSettings(ROOT.pem, server_name=name))
     assert (
@@ -120,13 +120,13 @@ def test_certificate_without_our_name_is_about_the_address_and_the_name(name: st
     assert f"certificate is not valid for '{name or '127.0.0.1'}'" in sentence
 
 
-def test_server_that_wants_a_client_certificate_says_so() -> None:
+def test_server_that_needs_a_client_certificate_is_reported() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}")
     assert "it needs a client certificate; name one for the user of the settings" in sentence
 
 
-def test_client_certificate_that_has_expired_is_to_be_renewed() -> None:
+def test_expired_client_certificate_has_renewal_as_advice() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}", TLS, Certified(-1))
     assert sentence.endswith(
@@ -134,7 +134,7 @@ def test_client_certificate_that_has_expired_is_to_be_renewed() -> None:
     )
 
 
-def test_server_that_speaks_something_else_than_tls_is_about_the_port() -> None:
+def test_server_without_tls_at_the_port_has_the_port_as_advice() -> None:
     with raw_server(greets_as_ssh_does) as port:
         sentence = said(f"https://127.0.0.1:{port}")
     assert (
@@ -143,7 +143,7 @@ def test_server_that_speaks_something_else_than_tls_is_about_the_port() -> None:
     )
 
 
-def test_server_that_hangs_up_amid_tls_is_said() -> None:
+def test_server_that_hangs_up_during_tls_is_reported() -> None:
     with raw_server(hangs_up) as port:
         sentence = said(f"https://127.0.0.1:{port}")
     assert (
@@ -153,7 +153,7 @@ def test_server_that_hangs_up_amid_tls_is_said() -> None:
 
 
 @pytest.mark.parametrize("serve", [answers_as_go_does_without_tls, hangs_up, greets_as_ssh_does])
-def test_server_without_tls_that_may_want_it_has_https_as_advice(
+def test_server_that_may_need_tls_has_https_as_advice(
     serve: Callable[[socket.socket], object],
 ) -> None:
     with raw_server(serve) as port:
@@ -175,7 +175,7 @@ def test_server_without_tls_that_may_want_it_has_https_as_advice(
     ],
     ids=["nothing", "ssh", "no-chunk", "in-a-chunk", "in-the-body"],
 )
-def test_connection_that_breaks_off_is_said_without_words_of_a_parser(answer: bytes, words: str) -> None:
+def test_connection_that_breaks_off_is_reported_without_words_of_a_parser(answer: bytes, words: str) -> None:
     def answers(connection: socket.socket) -> None:
         connection.recv(1 << 16)
         connection.sendall(answer)
@@ -189,14 +189,14 @@ def test_connection_that_breaks_off_is_said_without_words_of_a_parser(answer: by
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refusal_of_nobody_asks_for_credentials_and_not_for_rights(status: int) -> None:
+def test_refusal_of_a_request_without_credentials_has_credentials_as_advice(status: int) -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), answer=refusing(status)) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}")
     assert "it does not know who asks, since the settings has no credentials" in sentence
     assert "system:node-proxier" not in sentence
 
 
-def test_refusal_of_somebody_with_a_certificate_is_about_rights() -> None:
+def test_refusal_of_a_request_with_a_certificate_has_rights_as_advice() -> None:
     with tls_server(signed_by(ROOT, "127.0.0.1"), clients=ROOT.pem, answer=refusing(403)) as seen:
         sentence = said(f"https://127.0.0.1:{seen.port}", TLS, Certified(1))
     assert "ClusterRole system:node-proxier" in sentence
@@ -228,7 +228,7 @@ def test_refusal_without_tls_says_that_credentials_need_it() -> None:
         ({}, {"exec": {"command": "x", "apiversion": "x"}}, "exec.apiversion: "),
     ],
 )
-def test_field_with_a_slip_is_told_with_the_one_that_is_meant(
+def test_misspelled_field_is_reported_with_the_field_that_is_meant(
     cluster: dict[str, object],
     user: dict[str, object] | None,
     told: str,
@@ -245,9 +245,7 @@ def test_field_with_a_slip_is_told_with_the_one_that_is_meant(
     assert told in caplog.text
 
 
-def test_field_that_resembles_no_known_one_is_passed_over(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_field_unlike_all_known_fields_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "kubeconfig"
     path.write_bytes(text(kubeconfig({"x-vendor": 1, "color": "red"}, None, rancher="x")))
     connect(path).close()

@@ -88,7 +88,7 @@ def test_first_document_has_the_values_of_goyaml(text: str, value: object) -> No
         ),
     ],
 )
-def test_first_document_that_is_no_data_is_refused_with_its_place(text: str, reason: str) -> None:
+def test_first_document_that_cannot_be_read_is_refused_with_its_place(text: str, reason: str) -> None:
     with pytest.raises(InputError) as refused:
         first_document(text.encode())
     assert str(refused.value).startswith(reason)
@@ -103,7 +103,7 @@ def depth(data: object) -> int:
 
 
 @pytest.mark.parametrize(("levels", "kept"), [(99, 99), (100, 100), (101, 100), (10_000, 100)])
-def test_values_below_a_hundred_levels_count_as_null(levels: int, kept: int) -> None:
+def test_values_deeper_than_a_hundred_levels_are_null(levels: int, kept: int) -> None:
     text = b"[" * levels + b"a" + b"]" * levels
     document = first_document(b"[" + text[1:-1] + b", end]")
     assert kept == depth(document)
@@ -117,7 +117,7 @@ def test_more_than_ten_thousand_levels_are_refused() -> None:
 
 
 def repeated(times: int) -> bytes:
-    """A list of 9,999 values, and aliases of it."""
+    """A list of 9,999 values, and aliases of the list."""
     return b"[&a [" + b"x," * 9_999 + b"], " + b"*a, " * times + b"]"
 
 

@@ -1,4 +1,4 @@
-"""Headers that say who we are, as client-go's transport/round_trippers.go sends them."""
+"""Headers with credentials, as client-go's transport/round_trippers.go sends them."""
 
 import base64
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ def lines(headers: Mapping[str, str]) -> list[tuple[str, str]]:
         ("half", "\ud800", base64.b64encode(b"half:?").decode()),
     ],
 )
-def test_basic_auth_is_that_of_rfc_7617_in_utf_8(user: str, password: str, encoded: str) -> None:
+def test_basic_auth_follows_rfc_7617_in_utf_8(user: str, password: str, encoded: str) -> None:
     assert {"Authorization": f"Basic {encoded}"} == BasicAuth(user, password).headers()
 
 
-def test_impersonation_names_each_group_and_extra_in_a_header_of_its_own() -> None:
+def test_impersonation_has_a_header_for_each_group_and_extra() -> None:
     impersonation = Impersonation(
         "proxy",
         ORIGIN,
@@ -98,15 +98,15 @@ def test_combined_credentials_are_all_of_them() -> None:
     assert 1 == certified.times_refused
 
 
-def test_later_one_of_two_with_one_header_counts() -> None:
+def test_combined_credentials_with_one_header_send_the_later_one() -> None:
     assert {"Authorization": "Bearer b"} == dict(
         Combined(BearerToken("a", ORIGIN), BearerToken("b", ORIGIN)).headers()
     )
 
 
-def test_combination_of_nothing_is_no_credentials() -> None:
+def test_combination_of_nothing_sends_no_credentials() -> None:
     assert ([], None) == (lines(Combined().headers()), Combined().certificate())
 
 
-def test_password_is_in_no_representation() -> None:
+def test_password_is_not_shown_by_repr() -> None:
     assert "sesame" not in repr((BasicAuth("u", "sesame"), Combined(BasicAuth("u", "sesame"))))

@@ -1,4 +1,4 @@
-"""Values that outlive the connections that they were made for."""
+"""Values that live longer than the connections for which they were made."""
 
 from kproxy.client.credentials.cache import Kept
 
@@ -9,7 +9,7 @@ def test_equal_keys_have_one_value() -> None:
     assert kept.of(("a", 1)) is not kept.of(("a", 2))
 
 
-def test_keys_that_change_for_ever_take_no_memory() -> None:
+def test_keys_without_end_take_bounded_memory() -> None:
     made: list[int] = []
     kept: Kept[int, None] = Kept(made.append)
     for key in range(100):

@@ -1,4 +1,4 @@
-"""Kubeconfigs, and what client-go 1.36 makes of each; each row names the file and function that decides it.
+"""Kubeconfigs, and their meaning to client-go 1.36. Each row names the file and function that decides it.
 
 Files of client-go are named from `k8s.io/client-go`: `clientcmd` is tools/clientcmd. `json` is apimachinery's
 runtime/serializer/json with sigs.k8s.io/json, `yaml` is sigs.k8s.io/yaml with its goyaml.v2.
@@ -52,7 +52,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Row:
-    """`given` is a kubeconfig as data or text. `wanted` are the target's fields, or the words of a refusal."""
+    """`given` is a kubeconfig as data or text. `wanted` is the target's fields, or the words of a refusal."""
 
     name: str
     source: str
@@ -63,7 +63,7 @@ class Row:
 
 
 def seen(target: Target, names: set[str]) -> dict[str, object]:
-    """The named fields of a target, those of its TLS and its headers too."""
+    """The named fields of a target, including those of its TLS settings and its headers."""
     tls = target.tls
     known: dict[str, object] = {
         "server": target.server,
@@ -82,7 +82,7 @@ def seen(target: Target, names: set[str]) -> dict[str, object]:
 
 
 GOOD = [
-    # types, and what is passed over
+    # types, and ignored fields
     Row(
         "plain",
         "clientcmd/client_config.go ClientConfig",
@@ -468,7 +468,7 @@ GOOD = [
         {"authority": AUTHORITY},
     ),
     Row(
-        "empty data beside a file",
+        "empty data with a file",
         "transport/transport.go dataFromSliceOrFile",
         kubeconfig({"certificate-authority-data": "", "certificate-authority": "ca.crt"}),
         {"authority": AUTHORITY},
@@ -535,13 +535,13 @@ GOOD = [
         {"headers": BEARER},
     ),
     Row(
-        "token file beside a stale token",
+        "token file with a stale token",
         "transport/round_trippers.go NewBearerAuthWithRefreshRoundTripper",
         kubeconfig(user={"token": "stale", "tokenFile": "token"}),
         {"headers": BEARER},
     ),
     Row(
-        "token file beside an empty token",
+        "token file with an empty token",
         "transport/round_trippers.go NewBearerAuthWithRefreshRoundTripper",
         kubeconfig(user={"token": "", "tokenFile": "token"}),
         {"headers": BEARER},
@@ -565,7 +565,7 @@ GOOD = [
         {"headers": NOBODY},
     ),
     Row(
-        "token file beside a password alone",
+        "token file with a password alone",
         "transport/config.go HasBasicAuth",
         kubeconfig(user={"tokenFile": "token", "password": "x"}),
         {"headers": BEARER},
@@ -665,7 +665,7 @@ GOOD = [
     ),
     # plugins
     Row(
-        "plugin beside the file",
+        "plugin with the file",
         "clientcmd/loader.go GetAuthInfoFileReferences",
         kubeconfig(user={"exec": PLUGIN}),
         {"headers": BEARER},
@@ -677,25 +677,25 @@ GOOD = [
         {"server": SERVER},
     ),
     Row(
-        "plugin beside a token",
+        "plugin with a token",
         "auth/exec/exec.go UpdateTransportConfig",
         kubeconfig(user={"exec": MISSING_PLUGIN, "token": CANARY}),
         {"headers": BEARER},
     ),
     Row(
-        "plugin beside a token file",
+        "plugin with a token file",
         "auth/exec/exec.go UpdateTransportConfig",
         kubeconfig(user={"exec": MISSING_PLUGIN, "tokenFile": "token"}),
         {"headers": BEARER},
     ),
     Row(
-        "plugin beside a user",
+        "plugin with a user",
         "auth/exec/exec.go UpdateTransportConfig",
         kubeconfig(user={"exec": MISSING_PLUGIN, **LOGIN}),
         {"headers": BASIC},
     ),
     Row(
-        "plugin beside a certificate",
+        "plugin with a certificate",
         "auth/exec/exec.go UpdateTransportConfig",
         kubeconfig(
             user={"exec": MISSING_PLUGIN, "client-certificate": "client.crt", "client-key": "client.key"}
@@ -1245,7 +1245,7 @@ BAD = [
         r"users\[0\] 'admin': exec.command: it is missing",
     ),
     Row(
-        "plugin without a command, beside a token",
+        "plugin without a command, with a token",
         "clientcmd/validation.go validateAuthInfo",
         kubeconfig(user={"token": CANARY, "exec": {"apiVersion": V1}}),
         r"users\[0\] 'admin': exec.command: it is missing",
@@ -1399,7 +1399,7 @@ def test_kubeconfig_that_client_go_refuses_is_refused_with_its_place(row: Row, f
 
 
 def named_server(folder: Path, name: str, server: str, **top: object) -> Path:
-    """A file whose cluster, user and context have this name; its token is the name."""
+    """A file whose cluster, user and context have this name. Its token is the name."""
     given = {
         "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority": "ca.crt"}}],
         "users": [{"name": name, "user": {"token": name}}],
@@ -1415,7 +1415,7 @@ def listed(*paths: object) -> Path:
     return Path(":".join(map(str, paths)))
 
 
-def test_list_of_files_the_first_to_name_a_context_wins(folder: Path) -> None:
+def test_list_of_files_uses_the_first_current_context(folder: Path) -> None:
     one = named_server(folder, "one", "https://one")
     two = named_server(folder, "two", "https://two", current_context="two")
     three = named_server(folder, "three", "https://three", current_context="three")
@@ -1424,7 +1424,7 @@ def test_list_of_files_the_first_to_name_a_context_wins(folder: Path) -> None:
     assert f"the kubeconfig {one}:{two}:{three}" == target.origin
 
 
-def test_list_of_files_parts_of_several_are_joined(folder: Path) -> None:
+def test_list_of_files_joins_parts_of_several_files(folder: Path) -> None:
     parts = [
         written(folder, {part: kubeconfig()[part]}, part)
         for part in ("clusters", "users", "contexts", "current-context")
@@ -1433,15 +1433,15 @@ def test_list_of_files_parts_of_several_are_joined(folder: Path) -> None:
     assert (SERVER, BEARER) == (target.server, target.credentials.headers())
 
 
-def test_list_of_files_an_entry_is_merged_as_a_whole(folder: Path) -> None:
-    """clientcmd/loader_test.go TestConflictingCurrentContext and the comment of Load: no field of a later one joins."""
+def test_list_of_files_takes_each_entry_whole_from_one_file(folder: Path) -> None:
+    """clientcmd/loader_test.go TestConflictingCurrentContext: later files add no field to an entry."""
     bare = written(folder, {"clusters": [{"name": "home", "cluster": {"server": "https://first"}}]}, "bare")
     full = written(folder, kubeconfig({"insecure-skip-tls-verify": True}))
     target = find_target(listed(bare, full), "")
     assert ("https://first", True) == (target.server, bool(target.tls and target.tls.is_verified))
 
 
-def test_list_of_files_each_has_its_own_directory(folder: Path) -> None:
+def test_list_of_files_resolves_paths_from_the_directory_of_each_file(folder: Path) -> None:
     one = named_server(folder, "one", "https://one")
     two = named_server(folder, "two", "https://two", current_context="two")
     (folder / "one" / "ca.crt").unlink()
@@ -1449,19 +1449,19 @@ def test_list_of_files_each_has_its_own_directory(folder: Path) -> None:
     assert AUTHORITY == (target.tls and target.tls.authority)
 
 
-def test_list_of_files_missing_and_empty_names_are_passed_over(folder: Path) -> None:
+def test_list_of_files_ignores_missing_and_empty_names(folder: Path) -> None:
     path = written(folder, kubeconfig())
     for given in (f":{path}", f"{path}:", f"{folder}/missing:{path}", f"{path}::{path}"):
         assert SERVER == find_target(Path(given), "").server
 
 
-def test_list_of_files_of_which_one_is_wrong_is_refused(folder: Path) -> None:
+def test_list_of_files_with_a_wrong_file_is_refused(folder: Path) -> None:
     path, wrong = written(folder, kubeconfig()), written(folder, b"users: 7", "wrong")
     with pytest.raises(InputError, match=f"the kubeconfig {wrong} cannot be used: users: a list is expected"):
         find_target(listed(path, wrong), "")
 
 
-def test_list_of_files_the_place_of_an_entry_has_its_file(folder: Path) -> None:
+def test_list_of_files_names_the_file_of_each_entry(folder: Path) -> None:
     one = named_server(folder, "one", "https://one")
     two = named_server(folder, "two", "ftp://two", current_context="two")
     with pytest.raises(
@@ -1470,12 +1470,12 @@ def test_list_of_files_the_place_of_an_entry_has_its_file(folder: Path) -> None:
         find_target(listed(one, two), "")
 
 
-def test_list_that_is_longer_than_a_path_may_be_is_a_list(folder: Path) -> None:
+def test_list_longer_than_the_longest_path_is_read_as_a_list(folder: Path) -> None:
     missing = [folder / f"{number:0100}" for number in range(60)]
     assert SERVER == find_target(listed(*missing, written(folder, kubeconfig())), "").server
 
 
-def test_list_of_files_that_are_all_missing_is_named(folder: Path) -> None:
+def test_list_of_missing_files_is_reported_by_its_name(folder: Path) -> None:
     with pytest.raises(
         InputError, match=f"the kubeconfig {folder}/a:{folder}/b does not exist; name an existing file"
     ):
@@ -1486,7 +1486,9 @@ def test_file_with_a_colon_in_its_name_is_one_file(folder: Path) -> None:
     assert SERVER == find_target(written(folder, kubeconfig(), "a:b"), "").server
 
 
-def test_relative_kubeconfig_is_seen_from_where_we_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_kubeconfig_is_relative_to_the_current_directory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written(folder, kubeconfig({"certificate-authority": "../ca.crt"}), "x/kubeconfig")
     monkeypatch.chdir(folder / "x")
     target = find_target(Path("kubeconfig"), "")
@@ -1494,7 +1496,7 @@ def test_relative_kubeconfig_is_seen_from_where_we_are(folder: Path, monkeypatch
 
 
 def test_symbolic_link_does_not_move_relative_paths(folder: Path) -> None:
-    """clientcmd/loader.go ResolveLocalPaths takes the directory of the name, not of where it leads."""
+    """clientcmd/loader.go ResolveLocalPaths uses the directory of the given name, not that of the link's target."""
     (folder / "link").symlink_to(
         written(folder, kubeconfig({"certificate-authority": "ca.crt"}), "x/kubeconfig")
     )
@@ -1511,7 +1513,7 @@ def test_symbolic_link_does_not_move_relative_paths(folder: Path) -> None:
         ("https://h", {"token": CANARY}, ""),
     ],
 )
-def test_server_without_tls_is_told_where_it_costs_credentials(
+def test_server_without_tls_is_reported_if_credentials_are_not_sent(
     folder: Path, server: str, user: dict[str, str], addition: str
 ) -> None:
     path = written(folder, kubeconfig({"server": server}, user))
@@ -1542,7 +1544,7 @@ def test_unreadable_kubeconfig_says_why(folder: Path, name: str, reason: str) ->
         find_target(folder / name, "")
 
 
-def test_pipe_that_somebody_fills_is_read(folder: Path) -> None:
+def test_pipe_with_content_is_read(folder: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, text(kubeconfig()))
     threading.Timer(0.05, os.close, (writing,)).start()
@@ -1550,7 +1552,7 @@ def test_pipe_that_somebody_fills_is_read(folder: Path) -> None:
     os.close(reading)
 
 
-def test_pipe_that_nobody_ends_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_without_end_is_abandoned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kproxy.client.files._LONGEST_WAIT_S", 0.05)
     os.mkfifo(folder / "pipe")
     writing = os.open(folder / "pipe", os.O_RDWR)
@@ -1559,7 +1561,7 @@ def test_pipe_that_nobody_ends_is_given_up(folder: Path, monkeypatch: pytest.Mon
     os.close(writing)
 
 
-def test_pipe_that_nobody_ends_is_given_up_when_this_process_ends(
+def test_pipe_without_end_is_abandoned_when_this_process_ends(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(folder / "pipe")
@@ -1572,7 +1574,7 @@ def test_pipe_that_nobody_ends_is_given_up_when_this_process_ends(
 
 @pytest.fixture
 def pod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The service account's directory of a pod of ours, with a token and an authority."""
+    """The service account's directory of a test pod, with a token and an authority."""
     from kubernetes.config import incluster_config
 
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
@@ -1613,10 +1615,10 @@ def test_pod_with_a_renewed_token_sends_the_new_one(pod: Path) -> None:
         (b"x", "it holds no certificate"),
     ],
 )
-def test_pod_without_an_authority_asks_those_of_the_system(
+def test_pod_without_an_authority_trusts_those_of_the_system(
     pod: Path, caplog: pytest.LogCaptureFixture, content: bytes | None, reason: str
 ) -> None:
-    """rest/config.go InClusterConfig logs that and goes on."""
+    """rest/config.go InClusterConfig logs the missing authority and continues."""
     (pod / "ca.crt").unlink()
     if content is not None:
         (pod / "ca.crt").write_bytes(content)
@@ -1635,7 +1637,9 @@ def test_pod_without_a_token_is_told_to_mount_it(pod: Path, content: bytes | Non
 
 
 @pytest.mark.parametrize("name", ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"])
-def test_pod_without_its_variables_is_none(pod: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pod_without_its_variables_is_not_a_pod(
+    pod: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "")
     with pytest.raises(EnvironmentLacking, match=r"this is not a pod .* name a kubeconfig with --kubeconfig"):
         find_target(None, "")
@@ -1661,8 +1665,8 @@ def test_pod_with_a_wrong_kubeconfig_is_not_used(pod: Path, given: object, reaso
         find_target(written(pod, given), "")
 
 
-def test_pod_with_master_alone_sends_nobody_its_token(pod: Path) -> None:
-    """clientcmd/merged_client_builder.go ClientConfig: no kubeconfig, so nobody says who we are."""
+def test_pod_with_master_alone_sends_no_token(pod: Path) -> None:
+    """clientcmd/merged_client_builder.go ClientConfig: without a kubeconfig there are no credentials."""
     target = find_target(None, "https://other:1")
     assert ("https://other:1", NOBODY, "--master") == (
         target.server,
@@ -1686,14 +1690,14 @@ def test_master_alone_with_a_password_does_not_show_it() -> None:
     assert CANARY not in str(refused.value)
 
 
-def test_user_and_password_of_master_are_those_we_send_with_tls() -> None:
-    """net/http Client.send: those of a URL stand in each request, unless a header says who we are."""
+def test_user_and_password_of_master_are_sent_with_tls() -> None:
+    """net/http Client.send: a URL's user and password are sent unless a header has credentials."""
     assert BASIC == find_target(None, f"https://me:{CANARY}@h:1").credentials.headers()
     assert NOBODY == find_target(None, f"http://me:{CANARY}@h:1").credentials.headers()
 
 
 def test_plugin_gets_the_cluster_that_it_asks_for(folder: Path) -> None:
-    """rest/exec.go ConfigToExecCluster, with the cluster's extension of the name client.authentication.k8s.io/exec."""
+    """rest/exec.go ConfigToExecCluster, with the cluster's extension named client.authentication.k8s.io/exec."""
     PluginProgram(folder).does(
         f'printf %s "$KUBERNETES_EXEC_INFO" > {folder}/info\n'
         f"""printf %s '{{"apiVersion": "{V1}", "kind": "ExecCredential", "status": {{"token": "{CANARY}"}}}}'"""
@@ -1757,7 +1761,7 @@ def test_plugin_gets_its_arguments_and_environment(folder: Path) -> None:
     ],
     ids=["not of one pair", "bad certificate", "bad key", "missing key", "directory as a key"],
 )
-def test_certificate_that_cannot_be_used_is_told_before_a_request(
+def test_certificate_that_cannot_be_used_is_reported_before_a_request(
     folder: Path, user: dict[str, str], reason: str
 ) -> None:
     path = written(folder, kubeconfig(user=user))
@@ -1792,7 +1796,7 @@ def test_fields_of_a_kubeconfig_show_no_secret(folder: Path, shown: Callable[[ob
 
 
 def test_kubeconfig_is_read_without_the_kubernetes_package(folder: Path) -> None:
-    """Its import takes half a second and 16 MB."""
+    """The import of that package takes half a second and 16 MB."""
     path = written(folder, kubeconfig(CA))
     program = (
         "import pathlib, sys; from kproxy.client.connection import connect; "

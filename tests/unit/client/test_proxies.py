@@ -1,4 +1,4 @@
-"""Which proxy a server is reached by: the documented cases of golang.org/x/net/http/httpproxy, and their neighbours."""
+"""The proxy for a server: the documented cases of golang.org/x/net/http/httpproxy, and cases near them."""
 
 import logging
 
@@ -12,7 +12,7 @@ SECRET = "hunter2"
 
 
 def chosen(server: str, proxy_url: str = "", **environment: str) -> str:
-    """The proxy's URL without user; empty for none."""
+    """The proxy's URL without user; empty for no proxy."""
     found = proxy_for(server, proxy_url, "the kubeconfig x", environment)
     return found.url if found else ""
 
@@ -69,7 +69,7 @@ def test_variable_is_read_as_a_url_or_as_host_and_port(value: str, proxy: str, s
         (HTTPS, {}, ""),
     ],
 )
-def test_variable_of_the_servers_scheme_counts(server: str, environment: dict[str, str], proxy: str) -> None:
+def test_variable_of_the_servers_scheme_is_used(server: str, environment: dict[str, str], proxy: str) -> None:
     assert proxy == chosen(server, **environment)
 
 
@@ -251,7 +251,9 @@ def test_proxy_url_that_cannot_be_used_is_refused_without_its_password(url: str,
 
 @pytest.mark.parametrize("value", ["ftp://proxy", " ", "http://", "//proxy", "proxy:70000", "http:x"])
 @pytest.mark.parametrize("server", ["https://127.0.0.1:6443", "https://[::1]", "https://localhost", HTTPS])
-def test_variable_that_cannot_be_used_is_no_matter_where_none_is_asked_for(value: str, server: str) -> None:
+def test_variable_that_cannot_be_used_does_not_matter_without_a_proxied_server(
+    value: str, server: str
+) -> None:
     host = server.partition("://")[2].partition(":")[0]
     assert not chosen(server, HTTPS_PROXY=value, NO_PROXY=f"{host},.example")
 
@@ -290,7 +292,7 @@ def test_variable_that_cannot_be_used_is_named_without_its_password(value: str, 
     "value",
     ["http://alice:hunter2%zz@proxy", " http://alice:hunter2@proxy", "[fd00::1", "pro xy:1", "\x1bproxy"],
 )
-def test_variable_that_is_no_url_at_all_is_passed_over_and_told(
+def test_variable_that_is_not_a_url_is_ignored_and_reported(
     value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     _warn_once.cache_clear()

@@ -1,4 +1,7 @@
-"""The pace of requests: client-go's token bucket, shared by all connections, and left at once when the agent ends."""
+"""The rate of requests: client-go's token bucket, shared by all connections.
+
+A wait ends at once when the agent ends.
+"""
 
 import threading
 import time
@@ -38,7 +41,7 @@ def listed(connection: Connection, **query: str) -> None:
             answer.body(1 << 20)
 
 
-def test_burst_goes_at_once_and_more_at_the_rate() -> None:
+def test_burst_is_sent_at_once_and_the_rest_at_the_rate() -> None:
     limiter = RateLimiter(5.0, 10, clock=Clock())
     assert [0.0] * 10 == [limiter.reserve_s() for _ in range(10)]
     assert [0.2, 0.4, 0.6] == pytest.approx([limiter.reserve_s() for _ in range(3)])
@@ -72,14 +75,14 @@ def test_clock_that_steps_back_takes_no_tokens_away() -> None:
         (3.4028234663852886e38, 1, [0.0] * 100),
     ],
 )
-def test_settings_mean_what_they_mean_in_client_go(qps: float, burst: int, waits: list[float]) -> None:
+def test_settings_have_client_gos_meanings(qps: float, burst: int, waits: list[float]) -> None:
     limiter = rate_limiter(qps, burst)
     assert limiter is not None
     assert waits == pytest.approx([limiter.reserve_s() for _ in waits], abs=0.01)
 
 
 @pytest.mark.parametrize("qps", [-1.0, -0.001, float("-inf"), float("inf")])
-def test_rate_below_zero_or_without_end_is_no_limit(qps: float) -> None:
+def test_rate_below_zero_or_infinite_means_no_limit(qps: float) -> None:
     assert rate_limiter(qps, 10) is None
 
 
@@ -119,7 +122,7 @@ def test_limit_holds_for_all_connections_together(api: StubApi, tmp_path: Path) 
     assert sum(waits) <= time.monotonic() - began_at
 
 
-def test_watch_waits_for_nobody(api: StubApi, tmp_path: Path) -> None:
+def test_watch_does_not_wait_for_the_limit(api: StubApi, tmp_path: Path) -> None:
     limiter = RateLimiter(0.001, 1)
     noted: list[Noted] = []
     connection = connect(api.write_kubeconfig(tmp_path / "kubeconfig"), "", noted.append, limiter=limiter)
@@ -146,7 +149,7 @@ def test_wait_that_is_cut_short_sends_nothing(api: StubApi, tmp_path: Path) -> N
     assert 1 == len(api.requests)
 
 
-def test_request_that_waits_long_is_told(
+def test_request_that_waits_long_is_reported(
     api: StubApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection = connect(

@@ -1,4 +1,4 @@
-"""A server or a proxy that says back what we told it of who we are: no error has a word of it."""
+"""A server or a proxy repeats the secrets that we sent. No error contains any of them."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ CANARY = "c4n4ry-S3cr3t"
 ENCODED = base64.b64encode(f"me:{CANARY}".encode()).decode()
 CREDENTIALS = [BearerToken(CANARY, "the settings"), BasicAuth("me", CANARY)]
 LONG = "x" * 60
-"""Messages show no more than 64 characters of some texts."""
+"""Messages show at most 64 characters of some texts."""
 
 
 def failure(server: str, credentials: Credentials, proxy_url: str = "") -> str:
@@ -63,7 +63,7 @@ def assert_hidden(said: str) -> None:
     ],
 )
 @pytest.mark.parametrize("secret", [CANARY, ENCODED])
-def test_server_that_says_a_secret_back_has_it_in_no_error(
+def test_secret_that_a_server_repeats_is_in_no_error(
     head: str, secret: str, credentials: Credentials
 ) -> None:
     def say_back(handler: BaseHTTPRequestHandler) -> None:
@@ -86,7 +86,7 @@ def says_back(answer: str) -> Callable[[socket.socket, Proxied], None]:
 
 
 @pytest.mark.parametrize("answer", ["HTTP/1.1 502 ", "HTTP/1.1 ", "", "HTTP/1.1 407 "])
-def test_proxy_that_says_a_secret_back_has_it_in_no_error(answer: str) -> None:
+def test_secret_that_a_proxy_repeats_is_in_no_error(answer: str) -> None:
     with proxy(says_back(answer)) as proxied:
         said = failure(
             "https://api.test:6443", CREDENTIALS[0], f"http://me:{CANARY}@127.0.0.1:{proxied.port}"

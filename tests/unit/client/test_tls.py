@@ -1,4 +1,4 @@
-"""TLS as Go does it, against real servers; keys and secrets of sessions never reach a file."""
+"""TLS as Go does it, against real servers. Keys and secrets of sessions never reach a file."""
 
 import os
 import pty
@@ -47,7 +47,7 @@ class Proof:
 def asked(
     seen: Seen, tls: TlsSettings | None, proof: Proof | None = None, host: str = "127.0.0.1", path: str = ""
 ) -> bytes:
-    """The body of an answer; ApiFailed where there is none."""
+    """The body of an answer. ApiFailed if there is none."""
     scheme = "http" if tls is None else "https"
     connection = Connection(
         Target(f"{scheme}://{host}:{seen.port}{path}", "the settings", tls, proof or Proof())
@@ -160,8 +160,8 @@ def test_any_certificate_of_the_authority_ends_a_chain() -> None:
             assert b"ok" == asked(seen, TlsSettings(trusted))
 
 
-def test_blanks_after_the_first_line_of_a_certificate_count_for_nothing() -> None:
-    """Go's encoding/pem."""
+def test_blanks_after_the_first_line_of_a_certificate_are_ignored() -> None:
+    """As in Go's encoding/pem."""
     text = ROOT.pem.replace(b"BEGIN CERTIFICATE-----", b"BEGIN CERTIFICATE----- \t")
     with tls_server(signed_by(ROOT, "127.0.0.1")) as seen:
         assert b"ok" == asked(seen, TlsSettings(text))
@@ -188,7 +188,7 @@ def test_ciphers_of_go_are_known(ciphers: str) -> None:
 @pytest.mark.parametrize("has_key_ids", [True, False])
 @pytest.mark.parametrize("right", range(3))
 def test_each_authority_of_one_name_is_tried(right: int, has_key_ids: bool) -> None:
-    """As after a rotation; OpenSSL alone would try the first."""
+    """Two authorities have one name after a rotation. OpenSSL alone would try only the first."""
     roots = [authority("kubernetes", has_key_ids=has_key_ids) for _ in range(3)]
     bundle = b"".join(root.pem for root in [authority("another"), *roots])
     identity = signed_by(roots[right], "127.0.0.1", has_key_ids=has_key_ids)
@@ -197,7 +197,7 @@ def test_each_authority_of_one_name_is_tried(right: int, has_key_ids: bool) -> N
     assert 1 == len(seen.requests)
 
 
-def test_server_that_none_of_the_authorities_of_one_name_signed_gets_nothing() -> None:
+def test_server_not_signed_by_any_authority_of_one_name_gets_nothing() -> None:
     roots = [authority("kubernetes", has_key_ids=False) for _ in range(3)]
     bundle = b"".join(root.pem for root in roots[1:])
     with (
@@ -345,13 +345,15 @@ def test_encrypted_key_asks_nothing_on_the_terminal(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_client_certificate_that_cannot_be_used_is_said(certificate: bytes, key: bytes, fault: str) -> None:
+def test_client_certificate_that_cannot_be_used_is_reported(
+    certificate: bytes, key: bytes, fault: str
+) -> None:
     with pytest.raises(InputError, match=fault) as caught:
         client_context(TlsSettings(ROOT.pem), ClientCertificate(certificate, key), "the settings")
     assert "c2VjcmV0" not in str(caught.value)
 
 
-def test_lack_of_descriptors_is_said() -> None:
+def test_lack_of_descriptors_is_reported() -> None:
     pair = proof_of(signed_by(ROOT))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))

@@ -1,4 +1,4 @@
-"""Tokens that stand in a configuration or in a file that others renew."""
+"""Tokens, given in a configuration or in a file that others renew."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_token_that_no_header_can_hold_is_refused_and_not_printed(token: str) ->
     assert token not in str(refused.value)
 
 
-def test_file_counts_over_the_token_beside_it(path: Path) -> None:
+def test_token_file_is_used_before_the_token_in_the_configuration(path: Path) -> None:
     path.write_text("new\n")
     assert {"Authorization": "Bearer new"} == TokenFile(path, ORIGIN, "stale").headers()
 
@@ -52,7 +52,7 @@ def test_file_that_changes_is_read_again_for_the_next_request(path: Path, connec
     credentials = [TokenFile(path, ORIGIN) for _ in range(connections)]
     for number in range(3):
         path.write_text(f"token-{number}")
-        os.utime(path, (0, 0))  # also where its time and size stay
+        os.utime(path, (0, 0))  # even if the file's time and size stay equal
         seen += [each.headers()["Authorization"] for each in credentials]
     assert [f"Bearer token-{number}" for number in range(3) for _ in range(connections)] == seen
 
@@ -60,7 +60,7 @@ def test_file_that_changes_is_read_again_for_the_next_request(path: Path, connec
 @pytest.mark.parametrize(
     "harm", [Path.unlink, lambda path: path.write_text(""), lambda path: path.write_text("\0\n")]
 )
-def test_file_that_goes_bad_leaves_the_token_before_in_use_over_connections(
+def test_file_that_becomes_bad_leaves_the_previous_token_in_use_for_new_connections(
     path: Path, harm: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text("good")
@@ -74,7 +74,7 @@ def test_file_that_goes_bad_leaves_the_token_before_in_use_over_connections(
     assert "Bearer better" == TokenFile(path, ORIGIN).headers()["Authorization"]
 
 
-def test_missing_file_is_told_with_place_and_fix(path: Path) -> None:
+def test_missing_file_is_reported_with_place_and_fix(path: Path) -> None:
     with pytest.raises(EnvironmentLacking) as lacking:
         TokenFile(path, ORIGIN).headers()
     assert str(lacking.value) == (
@@ -82,7 +82,7 @@ def test_missing_file_is_told_with_place_and_fix(path: Path) -> None:
     )
 
 
-def test_missing_file_leaves_the_token_beside_it_until_it_comes(path: Path) -> None:
+def test_missing_file_leaves_the_configured_token_in_use_until_it_appears(path: Path) -> None:
     credentials = TokenFile(path, ORIGIN, "beside")
     assert {"Authorization": "Bearer beside"} == credentials.headers()
     path.write_text("file")
@@ -104,7 +104,7 @@ def test_file_that_holds_no_token_is_refused_and_not_printed(path: Path, content
     assert "ses" not in str(refused.value)
 
 
-def test_file_that_is_no_file_is_not_waited_for(path: Path) -> None:
+def test_pipe_or_device_is_refused_without_waiting(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(InputError, match="is not a regular file"):
         TokenFile(path, ORIGIN).headers()
@@ -126,6 +126,6 @@ def test_name_that_no_file_has_is_refused_on_one_line() -> None:
     assert str(lacking.value).isprintable()
 
 
-def test_secrets_are_in_no_representation(path: Path) -> None:
+def test_secrets_are_not_shown_by_repr(path: Path) -> None:
     credentials = TokenFile(path, ORIGIN, "sesame"), BearerToken("sesame", ORIGIN)
     assert "sesame" not in repr(credentials) + str(credentials)

@@ -1,4 +1,4 @@
-"""The way to a server through real proxies, and what a person is told where there is none."""
+"""The way to a server through real proxies, and the message if there is no way."""
 
 import socket
 import ssl
@@ -23,7 +23,7 @@ from tlsservers import Seen, tls_server, welcome
 ROOT = authority("root")
 TRUSTING = TlsSettings(ROOT.pem)
 NAME = "kubernetes.test"
-"""Nobody but a proxy can resolve it."""
+"""A name that only a proxy can resolve."""
 SECRET = "hunter2"
 BEARER = "Bearer sesame-open"
 TIMEOUT_S = 5.0
@@ -99,7 +99,7 @@ def test_name_beyond_ascii_is_asked_for_as_dns_has_it() -> None:
 
 
 @pytest.mark.parametrize(("scheme", "serve"), [("http", http()), ("socks5", socks())])
-def test_name_with_a_last_dot_is_expected_without_it(api: Seen, scheme: str, serve: Serve) -> None:
+def test_name_with_a_final_dot_is_expected_without_the_dot(api: Seen, scheme: str, serve: Serve) -> None:
     with proxy(serve) as proxied:
         assert b"ok" == asked(f"https://{NAME}.:{api.port}", f"{scheme}://127.0.0.1:{proxied.port}")
     assert [NAME] == api.server_names
@@ -193,7 +193,7 @@ def test_proxy_of_a_foreign_authority_is_refused(api: Seen) -> None:
     assert [] == proxied.asked
 
 
-def test_proxy_without_tls_where_it_is_expected_is_said(api: Seen) -> None:
+def test_proxy_without_the_expected_tls_is_reported(api: Seen) -> None:
     def without_tls(connection: socket.socket, _: Proxied) -> None:
         connection.recv(1)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -218,19 +218,19 @@ def unused_port() -> int:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
-def test_proxy_that_is_not_there_is_said(scheme: str) -> None:
+def test_missing_proxy_is_reported(scheme: str) -> None:
     said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@127.0.0.1:{unused_port()}")
     assert "cannot be reached (Connection refused); check that a proxy runs there" in said
     assert "or correct proxy-url in the kubeconfig x" in said
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_proxy_whose_name_is_unknown_is_said(scheme: str) -> None:
+def test_proxy_with_an_unknown_name_is_reported(scheme: str) -> None:
     said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@proxy.invalid:3128")
     assert f"the name of the proxy {scheme}://proxy.invalid:3128 cannot be resolved" in said
 
 
-def test_proxy_that_cannot_reach_the_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_that_cannot_reach_the_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy(http()) as proxied:
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxied.port}")
         said = refusal(f"https://{NAME}:{unused_port()}")
@@ -240,7 +240,7 @@ def test_proxy_that_cannot_reach_the_server_is_said(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("code", "words"), [(1, "General"), (2, "not allowed"), (5, "refused"), (99, "99")])
-def test_refusal_of_a_socks_proxy_is_said(api: Seen, code: int, words: str) -> None:
+def test_refusal_of_a_socks_proxy_is_reported(api: Seen, code: int, words: str) -> None:
     with proxy(socks(refusal=code)) as proxied:
         said = refusal(f"https://{NAME}:{api.port}", f"socks5://127.0.0.1:{proxied.port}")
     assert f"does not lead to https://{NAME}:{api.port}" in said
@@ -254,7 +254,7 @@ def endless(connection: socket.socket, _: Proxied) -> None:
         connection.sendall(b"X: y\r\n")
 
 
-def test_proxy_whose_answer_has_no_end_is_given_up(api: Seen) -> None:
+def test_proxy_whose_answer_has_no_end_is_abandoned(api: Seen) -> None:
     with proxy(endless) as proxied:
         said = refusal(f"https://{NAME}:{api.port}", f"http://127.0.0.1:{proxied.port}")
     assert "more than 100 headers" in said
@@ -270,7 +270,7 @@ def prattles(connection: socket.socket, _: Proxied) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 @pytest.mark.parametrize("serve", [closes, prattles])
-def test_proxy_that_talks_something_else_is_said(api: Seen, scheme: str, serve: Serve) -> None:
+def test_proxy_with_another_protocol_is_reported(api: Seen, scheme: str, serve: Serve) -> None:
     with proxy(serve) as proxied:
         said = refusal_of_anything(f"https://{NAME}:{api.port}", f"{scheme}://127.0.0.1:{proxied.port}")
     assert f"the proxy {scheme}://127.0.0.1:{proxied.port} does not lead to" in said
@@ -284,7 +284,7 @@ def refusal_of_anything(server: str, proxy_url: str) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
-def test_silent_proxy_is_given_up(api: Seen, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_proxy_is_abandoned(api: Seen, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kproxy.client.connection._CONNECT_TIMEOUT_S", 0.3)
     with proxy(silent) as proxied:
         said = refusal(f"https://{NAME}:{api.port}", f"{scheme}://alice:hunter2@127.0.0.1:{proxied.port}")
@@ -292,7 +292,7 @@ def test_silent_proxy_is_given_up(api: Seen, scheme: str, monkeypatch: pytest.Mo
 
 
 def drips_in_the_handshake(connection: socket.socket, _: Proxied) -> None:
-    """The head of a TLS record of 16 kB, and then a byte now and then."""
+    """Send the head of a TLS record of 16 kB, and then single bytes with pauses."""
     connection.recv(1 << 16)
     drips(connection, b"\x16\x03\x03\x3f\xff")
 
@@ -312,7 +312,7 @@ def drips(connection: socket.socket, head: bytes) -> None:
 @pytest.mark.parametrize(
     ("scheme", "serve"), [("https", drips_in_the_handshake), ("http", drips_in_the_tunnel)]
 )
-def test_proxy_that_is_never_ready_is_given_up(
+def test_proxy_that_is_never_ready_is_abandoned(
     scheme: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "LONGEST_GREETING_S", 0.3)
@@ -326,7 +326,7 @@ def open_descriptors() -> int:
 
 
 @pytest.mark.parametrize("through", ["", "http", "socks5"])
-def test_server_that_is_never_ready_is_given_up(through: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_is_never_ready_is_abandoned(through: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "LONGEST_GREETING_S", 0.3)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with (
@@ -338,12 +338,12 @@ def test_server_that_is_never_ready_is_given_up(through: str, monkeypatch: pytes
     assert f"https://127.0.0.1:{server.port} does not answer" in said
     until = time.monotonic() + TIMEOUT_S
     while before < open_descriptors() and time.monotonic() < until:
-        time.sleep(0.02)  # the other side's end
+        time.sleep(0.02)  # the descriptor of the server's side
     assert before >= open_descriptors()
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
-def test_lack_of_threads_is_said(api: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_threads_is_reported(api: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Timer) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -388,7 +388,7 @@ def test_server_without_tls_is_reached_over_socks() -> None:
 @pytest.mark.parametrize(
     "reply", [b"\5\0\5\0\0\3\4\xff\xff\xff\xff\0\0", b"\5\0\5\0\0\7", b"\4\0", b"\5\0\5\0\1"]
 )
-def test_socks_proxy_that_answers_anything_is_said(reply: bytes) -> None:
+def test_socks_proxy_with_any_answer_is_reported(reply: bytes) -> None:
     def serve(connection: socket.socket, _: Proxied) -> None:
         connection.recv(1 << 16)
         connection.sendall(reply[:2])
@@ -401,12 +401,12 @@ def test_socks_proxy_that_answers_anything_is_said(reply: bytes) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_name_that_dns_cannot_hold_is_said(scheme: str) -> None:
+def test_name_that_dns_cannot_have_is_reported(scheme: str) -> None:
     said = refusal(f"https://{NAME}", f"{scheme}://alice:hunter2@{'a' * 70}.test")
     assert "a" * 70 in said
 
 
-def test_wrong_login_for_a_server_without_tls_is_said() -> None:
+def test_wrong_login_for_a_server_without_tls_is_reported() -> None:
     with tls_server(None) as api, proxy(http("alice:other")) as proxied:
         said = refusal(f"http://{NAME}:{api.port}", f"http://alice:hunter2@127.0.0.1:{proxied.port}", None)
     assert "does not accept our user and password" in said
@@ -474,7 +474,7 @@ def long_chunk_size(handler: BaseHTTPRequestHandler) -> None:
     "answer",
     [endless_headers, long_header, long_status, no_http, bad_length, long_trailer, long_chunk_size],
 )
-def test_answer_without_measure_is_given_up(answer: object) -> None:
+def test_answer_without_bounds_is_abandoned(answer: object) -> None:
     assert callable(answer)
 
     def then_end(handler: BaseHTTPRequestHandler) -> None:
@@ -487,7 +487,7 @@ def test_answer_without_measure_is_given_up(answer: object) -> None:
 
 @pytest.mark.parametrize("code", [b"100 Continue", b"102 Processing", b"103 Early Hints", b"199 Later"])
 def test_informational_answers_come_before_the_answer(code: bytes) -> None:
-    """Go's net/http passes over all of them but 101."""
+    """Go's net/http ignores all informational answers except 101."""
 
     def early(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write((b"HTTP/1.1 " + code + b"\r\nLink: </a>\r\n\r\n") * 3)
@@ -498,7 +498,7 @@ def test_informational_answers_come_before_the_answer(code: bytes) -> None:
     assert 1 == api.connections
 
 
-def test_informational_answers_without_an_end_are_given_up() -> None:
+def test_informational_answers_without_an_end_are_abandoned() -> None:
     def early(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000)
         handler.close_connection = True

@@ -1,4 +1,4 @@
-"""Requests to a real server without TLS, and to one whose address has no scheme: who gets credentials."""
+"""Requests to a server without TLS, or with an address without a scheme: which of them carry credentials."""
 
 import threading
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ class Refusing(BaseHTTPRequestHandler):
         self.send_error(401)
 
     def log_message(self, *_: object) -> None:
-        """What it was asked stands in `seen`."""
+        """No log: the requests are in `seen`."""
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ SCHEMES = ("http://", "", f"http://me:{CANARY}@")
         pytest.param(scheme, user, id=f"{scheme.partition(':')[0]}-{'-'.join(user)}")
         for scheme in SCHEMES
         for user in SECRET_PLACES
-        if scheme or "client-key-data" not in user  # which makes it https
+        if scheme or "client-key-data" not in user  # makes the scheme https
     ],
 )
 def test_server_without_tls_gets_no_credentials(

@@ -1,4 +1,4 @@
-"""Whatever a configuration file holds: it is a configuration, or it is refused as input."""
+"""Any content of a configuration file gives a configuration or an InputError."""
 
 from contextlib import suppress
 from typing import Any
@@ -55,11 +55,11 @@ def test_any_data_is_a_configuration_or_an_input_error(
 
 @given(VALUES)
 def test_any_document_is_a_configuration_or_an_input_error(document: object) -> None:
-    with pytest.raises(InputError):  # none has the header
+    with pytest.raises(InputError):  # none of the documents has the header
         decode_configuration(document)
 
 
-def test_data_nested_beyond_what_python_recurses_is_refused_by_its_path() -> None:
+def test_data_nested_deeper_than_pythons_recursion_limit_is_refused_by_its_path() -> None:
     deep: object = "x"
     for _ in range(100_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""KubeProxyConfiguration: what a file may say, what it stands for, and what is refused."""
+"""KubeProxyConfiguration: the allowed fields of a file, their meaning, and the values that are refused."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -150,11 +150,11 @@ def test_every_field_that_kubeadm_writes_is_known_and_its_zeros_stand_for_the_de
         {"bindAddress": "", "healthzBindAddress": "", "metricsBindAddress": ""},
     ],
 )
-def test_zero_that_says_nothing_stands_for_the_default(fields: dict[str, Any]) -> None:
+def test_zero_without_a_meaning_of_its_own_is_the_default(fields: dict[str, Any]) -> None:
     assert Configuration() == decoded(**fields)
 
 
-def test_zero_where_it_says_something_is_kept() -> None:
+def test_zero_with_a_meaning_is_kept() -> None:
     configuration = decoded(
         conntrack={"maxPerCore": 0, "tcpEstablishedTimeout": "0s"},
         iptables={"masqueradeBit": 0},
@@ -200,7 +200,7 @@ def test_fields_are_typed_and_in_seconds() -> None:
         ("fd00::/48,10.128.0.0/9", ("fd00::/48", "10.128.0.0/9")),
     ],
 )
-def test_cluster_cidr_is_none_or_one_for_each_family(text: str, expected: tuple[str, ...]) -> None:
+def test_cluster_cidr_has_at_most_one_network_of_each_family(text: str, expected: tuple[str, ...]) -> None:
     assert expected == decoded(clusterCIDR=text).cluster_cidrs
 
 
@@ -257,9 +257,7 @@ def test_unknown_fields_in_a_list_and_beside_a_null_are_named_too() -> None:
 
 @pytest.mark.parametrize("zero", ["0", "0s", "0m", "0h0m0s", "+0s", None])
 @pytest.mark.parametrize("section", ["iptables", "nftables"])
-def test_time_of_zero_in_a_file_stands_for_the_default_however_it_is_written(
-    section: str, zero: str | None
-) -> None:
+def test_time_of_zero_in_a_file_is_the_default_in_each_notation(section: str, zero: str | None) -> None:
     configuration = decoded(
         **{"mode": section, section: {"syncPeriod": zero, "minSyncPeriod": zero}, "configSyncPeriod": zero}
     )
@@ -349,7 +347,7 @@ def test_wrong_value_is_refused_by_its_path_with_what_is_allowed(
 
 
 @pytest.mark.parametrize("content_type", ["application/yaml", "application/cbor", "protobuf", "a/b\n"])
-def test_content_type_that_no_answer_is_read_in_is_refused(content_type: str) -> None:
+def test_content_type_that_cannot_be_read_is_refused(content_type: str) -> None:
     with pytest.raises(InvalidField, match="is not one of application/json, application/vnd") as refused:
         decoded(clientConnection={"contentType": content_type})
     assert "clientConnection.contentType" == refused.value.field
@@ -361,7 +359,7 @@ def test_content_type_that_no_answer_is_read_in_is_refused(content_type: str) ->
     assert "--kube-api-content-type" == refused.value.field
 
 
-def test_content_type_is_protobuf_unless_something_else_is_said() -> None:
+def test_content_type_is_protobuf_unless_another_is_configured() -> None:
     protobuf = "application/vnd.kubernetes.protobuf"
     assert protobuf == decoded(clientConnection={"contentType": ""}).client_connection.content_type
     assert protobuf == decode_flags({}).client_connection.content_type
@@ -376,29 +374,29 @@ def test_content_type_is_protobuf_unless_something_else_is_said() -> None:
     ("mode", "field"),
     [("BridgeInterface", "bridgeInterface"), ("InterfaceNamePrefix", "interfaceNamePrefix")],
 )
-def test_interface_name_that_a_rule_cannot_carry_is_refused(mode: str, field: str, name: str) -> None:
+def test_interface_name_that_no_rule_can_have_is_refused(mode: str, field: str, name: str) -> None:
     with pytest.raises(InvalidField) as refused:
         decoded(detectLocalMode=mode, detectLocal={field: name})
     assert f"detectLocal.{field}" == refused.value.field
 
 
-def test_interface_names_may_be_as_long_as_iptables_takes_them() -> None:
+def test_interface_name_of_the_longest_length_for_iptables_is_accepted() -> None:
     bridge = decoded(detectLocalMode="BridgeInterface", detectLocal={"bridgeInterface": "b" * 15})
     prefix = decoded(detectLocalMode="InterfaceNamePrefix", detectLocal={"interfaceNamePrefix": "p" * 14})
     assert ("b" * 15, "p" * 14) == (
         bridge.detect_local.bridge_interface,
         prefix.detect_local.interface_name_prefix,
     )
-    with pytest.raises(InvalidField):  # with the + that follows it would have 16 characters
+    with pytest.raises(InvalidField):  # with the + at its end, the name would have 16 characters
         decoded(detectLocalMode="InterfaceNamePrefix", detectLocal={"interfaceNamePrefix": "p" * 15})
 
 
-def test_names_that_the_mode_does_not_use_are_no_error() -> None:
+def test_interface_names_that_the_mode_does_not_use_are_not_checked() -> None:
     assert "two words" == decoded(detectLocal={"bridgeInterface": "two words"}).detect_local.bridge_interface
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 3])
-def test_document_that_is_no_mapping_is_refused(document: object) -> None:
+def test_document_that_is_not_a_mapping_is_refused(document: object) -> None:
     with pytest.raises(InputError, match="mapping"):
         decode_configuration(document)
 
@@ -436,7 +434,9 @@ def test_document_that_is_no_mapping_is_refused(document: object) -> None:
         ),
     ],
 )
-def test_whole_config_map_is_refused_with_the_way_to_its_configuration(config_map: object, told: str) -> None:
+def test_whole_config_map_is_refused_with_the_command_for_its_configuration(
+    config_map: object, told: str
+) -> None:
     with pytest.raises(InputError) as refused:
         decode_configuration(config_map)
     assert told == str(refused.value)

@@ -21,7 +21,7 @@ VMODULE = {"logging": {"vmodule": [{"filePattern": "loop", "verbosity": 4}]}}
 
 
 def shape(value: object) -> object:
-    """The names in their order, and JSON's types; a whole number and a fraction are two types."""
+    """The names in their order, with JSON's types. A whole number and a fraction count as two types."""
     match value:
         case dict():
             return [(name, shape(each)) for name, each in value.items()]
@@ -37,12 +37,12 @@ def encoded(fields: dict[str, Any]) -> dict[str, Any]:
     return encode_configuration(configuration)
 
 
-def test_document_of_no_fields_has_the_shape_of_kube_proxys() -> None:
+def test_document_of_defaults_has_the_shape_of_kube_proxys() -> None:
     assert shape(RECORDED) == shape(encoded({}))
 
 
-def test_document_of_kube_proxys_fields_is_kube_proxys() -> None:
-    """A period of 0 in a file is the default here in each mode; kube-proxy leaves it alone in modes that do not run."""
+def test_document_of_kube_proxys_fields_equals_kube_proxys() -> None:
+    """A period of 0 in a file means the default in each mode here; kube-proxy leaves it 0 in modes that do not run."""
     fields = encoded(RECORDED)
     assert shape(RECORDED) == shape(fields)
     periods = {"syncPeriod": "30s", "minSyncPeriod": "1s"}
@@ -103,12 +103,12 @@ def test_every_field_that_kproxy_reads_is_in_the_document() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, GATES, VMODULE, RECORDED, {"clientConnection": {"qps": 2.5}}])
-def test_document_is_read_as_the_configuration_that_it_was_made_of(fields: dict[str, Any]) -> None:
+def test_document_is_decoded_to_the_encoded_configuration(fields: dict[str, Any]) -> None:
     configuration, _ = decode_configuration(HEADER | fields)
     assert (configuration, []) == decode_configuration(encode_configuration(configuration))
 
 
-def test_flag_of_a_list_or_mapping_is_written_as_the_flag_is_given() -> None:
+def test_flag_of_a_list_or_mapping_is_written_in_the_flags_notation() -> None:
     flags = {
         "feature-gates": {"One": True, "Two": False},
         "nodeport-addresses": ["10.0.0.0/8", "primary"],

@@ -1,4 +1,4 @@
-"""What of the configuration reaches the rules, and what flags say."""
+"""The settings for the rules, from the configuration and from flags."""
 
 from typing import Any
 
@@ -80,13 +80,13 @@ def test_settings_follow_the_flags_and_their_mode(flags: dict[str, Any], expecte
     assert expected == settings_of(flags)
 
 
-def test_what_the_kernel_has_reaches_the_settings() -> None:
+def test_settings_have_the_facts_of_the_kernel() -> None:
     configuration, _ = decode_configuration(flags_to_data({}))
     settings = rule_settings(configuration, accounting=True, conntrack_tcp_be_liberal=True)
     assert Settings(accounting=True, conntrack_tcp_be_liberal=True) == settings
 
 
-def test_nftables_section_decides_in_its_mode() -> None:
+def test_nftables_section_is_used_in_its_mode() -> None:
     configuration = Configuration(
         mode=Mode.NFTABLES,
         iptables=IptablesOptions(masquerade_bit=3),
@@ -96,7 +96,7 @@ def test_nftables_section_decides_in_its_mode() -> None:
     assert (20, True) == (settings.masquerade_bit, settings.masquerade_all)
 
 
-def test_time_flags_mean_the_mode_that_runs() -> None:
+def test_time_flags_concern_the_running_mode() -> None:
     flags = {"iptables-sync-period": "2s", "iptables-min-sync-period": "1ms"}
     iptables, nftables = decode_flags(flags), decode_flags(flags | {"proxy-mode": "nftables"})
     assert (2.0, 0.001) == (iptables.iptables.sync_period_s, iptables.iptables.min_sync_period_s)
@@ -142,7 +142,7 @@ def test_wrong_flag_is_refused_by_its_name(flags: dict[str, Any], flag: str, say
     assert says in refused.value.reason
 
 
-def test_flags_that_count_beside_a_file_change_no_rule() -> None:
+def test_flags_that_override_a_file_change_no_rule() -> None:
     assert {"hostname-override", "master", "v", "cleanup"} <= FLAGS_BESIDE_CONFIG
     assert not {"cluster-cidr", "kubeconfig", "proxy-mode", "feature-gates"} & FLAGS_BESIDE_CONFIG
 

@@ -1,4 +1,4 @@
-"""Templates: ours, someone else's, and wrong ones."""
+"""Templates: our own, templates of users, and wrong templates."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def with_node_template(directory: Path, text: str) -> dict[Chain, str]:
     return node_chains(a_view(), Settings(), rule_templates(directory))
 
 
-def test_template_of_the_users_wins_over_ours(tmp_path: Path) -> None:
+def test_template_of_the_user_replaces_ours(tmp_path: Path) -> None:
     chains = with_node_template(tmp_path, "*nat\n-A KUBE-MINE -m mark --mark {{ mark }} -j RETURN\n")
     assert {Chain("nat", "KUBE-MINE"): "-A KUBE-MINE -m mark --mark 0x4000 -j RETURN\n"} == chains
 
@@ -66,27 +66,27 @@ class Short:
         raise MemoryError
 
 
-def test_shortage_of_memory_is_no_fault_of_our_templates() -> None:
+def test_shortage_of_memory_is_not_blamed_on_our_templates() -> None:
     with pytest.raises(MemoryError):
         rule_templates()("iptables/dispatch.j2", {"chain": Short(), "jumps": (), "rules": ("-j RETURN",)})
 
 
-def test_template_of_the_users_that_takes_all_memory_is_refused_by_name(tmp_path: Path) -> None:
+def test_template_of_the_user_that_takes_all_memory_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "iptables").mkdir()
     (tmp_path / "iptables" / "dispatch.j2").write_text("\n{{ chain }}")
     with pytest.raises(InputError, match=r"/dispatch\.j2, line 2: MemoryError"):
         rule_templates(tmp_path)("iptables/dispatch.j2", {"chain": Short()})
 
 
-def test_template_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+def test_template_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "iptables").mkdir()
     (tmp_path / "iptables" / "node.j2").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"/node\.j2: UnicodeDecodeError"):
         node_chains(a_view(), Settings(), rule_templates(tmp_path))
 
 
-def test_value_of_ours_is_out_of_reach_of_a_template_of_others(tmp_path: Path) -> None:
-    """As is every name that leads out of the values, to Python."""
+def test_template_of_the_user_cannot_change_our_values(tmp_path: Path) -> None:
+    """The template cannot reach Python through any name either."""
     (tmp_path / "iptables").mkdir()
     for text in (
         "{{ cycler.__init__.__globals__ }}",
@@ -101,7 +101,7 @@ def test_value_of_ours_is_out_of_reach_of_a_template_of_others(tmp_path: Path) -
             node_chains(a_view(), Settings(), rule_templates(tmp_path))
 
 
-def test_directory_that_overrides_nothing_is_refused_with_the_names_that_would(tmp_path: Path) -> None:
+def test_directory_that_overrides_nothing_is_refused_with_the_names_of_templates(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=rf"{re.escape(str(tmp_path))} overrides nothing.* iptables/node\.j2"
     ):
@@ -191,7 +191,7 @@ def test_link_to_templates_that_others_may_write_is_refused(tmp_path: Path) -> N
 
 @pytest.mark.netns
 def test_templates_on_a_file_system_that_is_mounted_read_only_may_have_any_mode(tmp_path: Path) -> None:
-    """As the volume of a ConfigMap, in which everybody may write as far as its permissions say."""
+    """A ConfigMap's volume gives everybody the permission to write, but is mounted read-only."""
     template = overriding(tmp_path)
     template.parents[1].chmod(0o777)
     volume = tmp_path / "mine"

@@ -1,4 +1,4 @@
-"""Requests of a loop, of which another thread may end all."""
+"""Requests of one loop, which another thread may end."""
 
 import time
 from contextlib import suppress

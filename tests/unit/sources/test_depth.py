@@ -1,4 +1,4 @@
-"""A parser goes through depths by itself while a list is read, and at no other time."""
+"""A parser reads deep JSON by itself while a list is read, and at no other time."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def deep_service(name: str, levels: int) -> str:
 
 
 @pytest.mark.parametrize("levels", [10, 1_000, 3_000])
-def test_list_of_deep_objects_is_parsed_without_a_scan_for_depths(
+def test_list_of_deep_objects_is_parsed_without_cutting_depths(
     levels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(text: bytes) -> bytes:
@@ -44,14 +44,14 @@ def test_list_of_deep_objects_is_parsed_without_a_scan_for_depths(
     assert (decode(Kind.SERVICE, json.dumps(service("web")).encode()),) == listed.objects
 
 
-def test_object_that_is_deeper_than_there_is_room_for_is_used_all_the_same() -> None:
+def test_object_deeper_than_the_room_is_still_used() -> None:
     items = [deep_service("deep", 50_000), json.dumps(service("web"))]
     listed, _ = list_resource(lambda _: answer(page(*items)), SERVICES, 500)
     assert ["deep", "web"] == [thing.key.name for thing in listed.objects]
 
 
 def test_deepest_page_of_an_api_server_is_parsed_with_a_megabyte_of_stack() -> None:
-    """A thread has eight where nobody limits it."""
+    """A thread has eight megabytes unless somebody limits it."""
     found: list[int] = []
 
     def parse() -> None:
@@ -84,13 +84,13 @@ thread.join()
 
 
 @pytest.mark.parametrize("stack_kb", [256, 2_048])
-def test_deepest_page_ends_no_process_whose_threads_have_a_small_stack(stack_kb: int) -> None:
+def test_deepest_page_does_not_end_a_process_with_small_stacks(stack_kb: int) -> None:
     command = ["prlimit", f"--stack={stack_kb << 10}", sys.executable, "-c", PARSED_IN_A_THREAD]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (0, "1\n") == (ended.returncode, ended.stdout), ended.stderr
 
 
-def test_limit_of_recursion_is_the_usual_one_before_and_after_and_when_several_leave_one_by_one() -> None:
+def test_recursion_limit_is_restored_after_the_last_of_several_users() -> None:
     usual = sys.getrecursionlimit()
     with room_for_depth:
         with room_for_depth:
@@ -99,7 +99,7 @@ def test_limit_of_recursion_is_the_usual_one_before_and_after_and_when_several_l
     assert usual == sys.getrecursionlimit()
 
 
-def test_limit_of_recursion_is_the_usual_one_after_a_page_that_is_none() -> None:
+def test_recursion_limit_is_restored_after_a_page_that_cannot_be_parsed() -> None:
     usual = sys.getrecursionlimit()
     with pytest.raises(Malformed), room_for_depth:
         JSON.page(b"{")

@@ -1,4 +1,4 @@
-"""The pauses between attempts, with a random source that the test holds."""
+"""The pauses between attempts, with random numbers that the test chooses."""
 
 from collections.abc import Callable
 
@@ -22,13 +22,13 @@ def test_pause_is_never_shorter_than_the_base() -> None:
 
 
 @pytest.mark.parametrize(("worked_s", "expected"), [(119.0, 15.0), (120.0, 5.0), (5_000.0, 5.0)])
-def test_failure_of_what_worked_long_is_a_first_one(worked_s: float, expected: float) -> None:
+def test_failure_after_a_long_success_counts_as_the_first(worked_s: float, expected: float) -> None:
     pauses = backoff()
     pauses.next_pause_s()
     assert expected == pauses.next_pause_s(worked_s=worked_s)
 
 
-def test_server_wish_lengthens_one_pause_only() -> None:
+def test_server_wish_lengthens_only_one_pause() -> None:
     pauses = backoff(min)
     assert 60.0 == pauses.next_pause_s(at_least_s=60.0)
     assert 1.0 == pauses.next_pause_s()

@@ -1,4 +1,4 @@
-"""Watch lines out of chunks that know nothing of lines, and the envelopes in them."""
+"""Watch lines from chunks that are cut anywhere, and the envelopes in the lines."""
 
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ def test_line_that_breaks_off_is_left_out() -> None:
     assert [b"whole"] == list(split_lines([b"whole\nbro", b"ken"], 1 << 20))
 
 
-def test_lines_are_told_before_the_next_chunk_is_asked_for() -> None:
+def test_lines_are_yielded_before_the_next_chunk_is_read() -> None:
     chunks = iter([b"one\ntwo", b"\nthree\n"])
     lines = split_lines(chunks, 1 << 20)
     assert b"one" == next(lines)
@@ -43,5 +43,5 @@ def test_event_keeps_its_object_as_bytes() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"text"', b"\xff"])
-def test_anything_but_a_status_is_an_empty_one(body: bytes) -> None:
+def test_anything_but_a_status_gives_an_empty_status(body: bytes) -> None:
     assert Status() == JSON.status(body)

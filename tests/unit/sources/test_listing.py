@@ -1,4 +1,4 @@
-"""Lists: a bad item costs itself, a page that is too large is asked for in pieces, and nothing is held without bound."""
+"""Lists: a bad item affects only itself, a page that is too large is fetched in parts, and memory is bounded."""
 
 import json
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def test_bad_items_are_left_out_alone_each_with_its_reason() -> None:
     assert "7" == version
 
 
-def test_slices_that_no_service_can_use_are_passed_over_without_a_word() -> None:
+def test_slices_that_no_service_can_use_are_ignored_silently() -> None:
     names = {**endpoint_slice("names", "web", "example.org"), "addressType": "FQDN"}
     nobodys = endpoint_slice("nobodys", "web", "10.128.1.5")
     nobodys["metadata"]["labels"] = None
@@ -47,7 +47,7 @@ def test_slices_that_no_service_can_use_are_passed_over_without_a_word() -> None
 
 
 @pytest.mark.parametrize("version", [None, 7, {}, [], ""])
-def test_list_without_a_resource_version_is_used_all_the_same(version: object) -> None:
+def test_list_without_a_resource_version_is_still_used(version: object) -> None:
     listed, found = list_resource(
         lambda _: answer(page([service("web")], resourceVersion=version)), SERVICES, 500
     )
@@ -66,8 +66,8 @@ NO_LISTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", NO_LISTS, ids=lambda body: str(body.get("kind")))
-def test_answer_that_is_no_list_of_the_kind_is_not_taken_for_an_empty_one(body: dict[str, Any]) -> None:
-    """All Services would go from the node."""
+def test_answer_that_is_not_a_list_of_the_kind_is_refused(body: dict[str, Any]) -> None:
+    """Otherwise all Services would disappear from the node."""
     with pytest.raises(ApiFailed, match="the list of services cannot be understood"):
         list_resource(lambda _: answer(json.dumps(body).encode()), SERVICES, 500)
 
@@ -80,13 +80,13 @@ def test_list_may_be_empty_and_leave_out_its_kind(kind: str | None, items: list[
     assert ((), "7") == (listed.objects, version)
 
 
-def test_list_that_does_not_say_whether_it_goes_on_is_not_taken_for_complete() -> None:
+def test_list_with_an_unreadable_continue_token_is_refused() -> None:
     body = page([service("web")], **{"continue": 7})
     with pytest.raises(ApiFailed, match="the list of services cannot be understood"):
         list_resource(lambda _: answer(body), SERVICES, 500)
 
 
-def test_page_that_is_too_large_is_asked_for_in_smaller_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_that_is_too_large_is_fetched_in_smaller_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MOST_BYTES", 4_000)
     things = [service(f"web-{number:02}") for number in range(40)]
     asked: list[str] = []
@@ -102,7 +102,7 @@ def test_page_that_is_too_large_is_asked_for_in_smaller_ones(monkeypatch: pytest
     assert ["100", *["5"] * 8] == asked
 
 
-def test_object_that_is_larger_than_any_is_no_reason_to_ask_without_end(
+def test_object_larger_than_the_bound_does_not_cause_endless_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(listing, "MOST_BYTES", 100)

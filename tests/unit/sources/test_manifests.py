@@ -1,4 +1,4 @@
-"""Files and directories of manifests: what is taken, what is left out and why, and what a watched directory tells."""
+"""Files and directories of manifests: the objects that are used, the reasons for others, and a watched directory."""
 
 import logging
 import os
@@ -46,7 +46,7 @@ def read_text(text: str) -> Manifests:
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda cluster: f"{cluster.parent.name}/{cluster.name}")
-def test_recorded_cluster_is_read_whole(cluster: Path) -> None:
+def test_recorded_cluster_is_read_completely(cluster: Path) -> None:
     found = read([cluster / "objects.json"])
     items = msgspec.json.decode((cluster / "objects.json").read_bytes())["items"]
     assert () == found.rejections
@@ -74,7 +74,7 @@ def test_objects_of_documents_lists_and_json_are_all_found() -> None:
 
 
 @pytest.mark.parametrize("between", ["", "\n", " \r\n\n", "\n---\n"])
-def test_json_values_one_after_the_other_are_all_found(between: str) -> None:
+def test_json_values_in_a_row_are_all_found(between: str) -> None:
     one = '{"apiVersion": "v1",\n "kind": "Service", "metadata": {"name": "%s"}, "spec": {}}'
     found = read_text(one % "a" + between + one % "b" + between + one % "B")
     assert ["default/a", "default/b"] == names(found)
@@ -163,7 +163,7 @@ def test_unknown_kinds_are_counted_with_their_group() -> None:
         ),
     ],
 )
-def test_what_cannot_be_used_is_told_with_place_field_and_reason(text: str, told: str) -> None:
+def test_unusable_object_is_reported_with_place_field_and_reason(text: str, told: str) -> None:
     assert [told] == [str(rejection) for rejection in read_text(text).rejections]
 
 
@@ -195,7 +195,7 @@ def test_directory_stands_for_its_manifests_in_name_order(tmp_path: Path) -> Non
     assert ["default/a", "default/b", "default/c"] == names(read([tmp_path]))
 
 
-def test_directory_passes_over_what_editors_hide_and_what_is_no_file(tmp_path: Path) -> None:
+def test_directory_ignores_hidden_files_and_other_things_than_files(tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(service())
     (tmp_path / "._web.yaml").write_bytes(b"\x00\x05\x16\x07")
     (tmp_path / ".#web.yaml").symlink_to("somebody@somewhere.1234")
@@ -295,7 +295,7 @@ def test_service_in_a_file_has_the_defaults_of_the_api(spec: str, field: str, ex
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n---\n", "null\n"])
-def test_text_without_an_object_is_told(text: str) -> None:
+def test_text_without_an_object_is_reported(text: str) -> None:
     found = read_text(text)
     assert found.is_nothing
     assert ["stdin: this holds no object"] == found.sentences()
@@ -310,13 +310,13 @@ def test_text_without_an_object_is_told(text: str) -> None:
         ("kind: List\nitems:\n- {kind: List, items: []}\n", "stdin, document 1, items[0]"),
     ],
 )
-def test_list_without_items_is_told_as_nothing(text: str, place: str) -> None:
+def test_list_without_items_is_reported_as_empty(text: str, place: str) -> None:
     found = read_text(text)
     assert found.is_nothing
     assert [f"{place}: this List has no items"] == found.sentences()
 
 
-def test_directory_without_a_manifest_is_told(tmp_path: Path) -> None:
+def test_directory_without_a_manifest_is_reported(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     found = read([tmp_path])
     assert found.is_nothing
@@ -328,7 +328,7 @@ def test_directory_without_a_manifest_is_told(tmp_path: Path) -> None:
     ] == found.sentences()
 
 
-def test_one_empty_file_beside_others_is_told_and_costs_nothing(tmp_path: Path) -> None:
+def test_empty_file_among_others_is_reported_and_has_no_effect(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("")
     (tmp_path / "b.yaml").write_text(service())
     found = read([tmp_path])
@@ -365,7 +365,7 @@ def test_name_of_a_file_is_fit_for_a_terminal(tmp_path: Path, monkeypatch: pytes
     assert r"'here/e\x1b[31m\n.yaml'" == second
 
 
-def test_json_that_is_not_utf_8_is_told_so() -> None:
+def test_json_that_is_not_utf_8_is_reported() -> None:
     found = read([], stdin=b'{"kind": "Service",\n "metadata": {"name": "caf\xe9"}')
     assert ["line 2: the text is not UTF-8: it has the byte 0xe9; save it as UTF-8"] == [
         rejection.reason for rejection in found.rejections
@@ -373,7 +373,7 @@ def test_json_that_is_not_utf_8_is_told_so() -> None:
 
 
 class Watched:
-    """A directory under watch, and what was told of it."""
+    """A watched directory, and the events that it emitted."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -404,14 +404,14 @@ def told(listed: Listed) -> list[str]:
     return [str(thing.key) for thing in listed.objects]
 
 
-def test_watched_directory_tells_only_the_kind_that_changed(watched: Watched) -> None:
+def test_watched_directory_emits_only_the_changed_kind(watched: Watched) -> None:
     watched.write("other.yaml", service("other"))
     assert (Kind.SERVICE, ["default/other", "default/web"]) == ((listed := watched.next()).kind, told(listed))
     watched.write("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: n}\n")
     assert (Kind.NODE, ["n"]) == ((listed := watched.next()).kind, told(listed))
 
 
-def test_watched_files_that_are_removed_one_after_the_other_take_their_objects_along(
+def test_watched_files_removed_one_after_the_other_remove_their_objects(
     watched: Watched,
 ) -> None:
     for name in ("b", "c"):
@@ -426,7 +426,7 @@ def test_watched_files_that_are_removed_one_after_the_other_take_their_objects_a
 
 
 @pytest.mark.parametrize("broken", ["kind: [", "", '{"kind": "Serv'])
-def test_watched_file_that_breaks_keeps_its_last_good_contents_and_is_told(
+def test_watched_file_that_breaks_keeps_its_last_good_contents_and_is_reported(
     watched: Watched, broken: str
 ) -> None:
     watched.write("web.yaml", broken)
@@ -443,7 +443,7 @@ def test_watched_file_that_breaks_keeps_its_last_good_contents_and_is_told(
 
 
 @pytest.mark.parametrize("broken", ["kind: [", "# nothing\n", "a: 1\na: 2\n"])
-def test_watched_file_that_never_held_an_object_is_not_said_to_keep_one(
+def test_watched_file_that_never_had_an_object_is_reported_without_kept_contents(
     watched: Watched, broken: str
 ) -> None:
     for text in (broken, broken + "#"):
@@ -456,7 +456,7 @@ def test_watched_file_that_never_held_an_object_is_not_said_to_keep_one(
         assert () == watched.next().rejections
 
 
-def test_watched_file_with_a_document_that_cannot_be_read_has_its_other_documents_in_force(
+def test_watched_file_with_an_unreadable_document_keeps_its_other_documents_in_force(
     watched: Watched,
 ) -> None:
     watched.write("other.yaml", f"{service('a')}---\nkind: [\n---\n{service('b')}")
@@ -493,7 +493,7 @@ def complaint_in(caplog: pytest.LogCaptureFixture, words: str) -> str:
 
 
 @pytest.mark.parametrize("files", [1, 3])
-def test_directory_that_turns_empty_at_once_keeps_what_is_known_and_is_told(
+def test_directory_that_becomes_empty_at_once_keeps_its_objects_and_is_reported(
     watched: Watched, caplog: pytest.LogCaptureFixture, files: int
 ) -> None:
     for name in ("b", "c")[: files - 1]:
@@ -511,13 +511,13 @@ def test_directory_that_turns_empty_at_once_keeps_what_is_known_and_is_told(
     assert f"{watched.path} holds manifests again" == complaint_in(caplog, "again")
 
 
-def test_list_without_items_takes_everything_away(watched: Watched) -> None:
+def test_list_without_items_removes_all_objects(watched: Watched) -> None:
     watched.write("web.yaml", "apiVersion: v1\nkind: List\nitems: []\n")
     assert [] == told(watched.next())
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing yet\n", "kind: [\n"])
-def test_directory_without_a_readable_manifest_at_start_tells_nothing_until_there_is_one(
+def test_directory_without_a_readable_manifest_at_start_emits_nothing_until_there_is_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | None
 ) -> None:
     watched = Watched(tmp_path)
@@ -552,7 +552,7 @@ def test_watched_file_replaced_by_renaming_is_noticed(watched: Watched) -> None:
     assert ["default/new"] == told(watched.next())
 
 
-def test_directory_that_vanishes_keeps_what_is_known_and_is_told_once(
+def test_directory_that_vanishes_keeps_its_objects_and_is_reported_once(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     aside = watched.path.with_name(f"{watched.path.name}-aside")

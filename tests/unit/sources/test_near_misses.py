@@ -1,4 +1,4 @@
-"""Slips of fields, kinds, versions and labels in files: named with their place, and with what may be meant."""
+"""Misspelled fields, kinds, versions and labels in files are reported with their place and a suggestion."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("fields", "path", "meant"), FIELDS)
-def test_field_that_does_not_exist_is_told_with_the_one_that_may_be_meant(
+def test_unknown_field_is_reported_with_the_field_that_may_be_meant(
     fields: str, path: str, meant: str
 ) -> None:
     hint = f"; did you mean {meant}?" if meant else ""
@@ -86,22 +86,22 @@ def test_field_that_does_not_exist_is_told_with_the_one_that_may_be_meant(
         ),
     ],
 )
-def test_slip_in_any_kind_is_told(text: str, told: str) -> None:
+def test_misspelled_field_of_any_kind_is_reported(text: str, told: str) -> None:
     assert [f"stdin, document 1: {told}"] == sentences(text)
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda cluster: f"{cluster.parent.name}/{cluster.name}")
-def test_what_api_servers_and_tools_print_has_no_slip(cluster: Path) -> None:
+def test_output_of_api_servers_and_tools_has_no_unknown_field(cluster: Path) -> None:
     assert [] == read([cluster / "objects.json"]).sentences()
 
 
-def test_slips_of_an_object_that_is_left_out_are_told_too() -> None:
+def test_unknown_fields_of_a_rejected_object_are_reported_too() -> None:
     found = read([], stdin=service("spec: {clusterIp: 10.96.0.1, ports: [{port: 0}]}").encode())
     assert ["spec.ports[0].port"] == [rejection.field for rejection in found.rejections]
     assert ["there is no such field" in sentence for sentence in found.sentences()]
 
 
-def test_thousands_of_fields_that_do_not_exist_are_counted() -> None:
+def test_thousands_of_unknown_fields_are_counted() -> None:
     told = sentences(service("spec: {" + ", ".join(f"zzz{at}: 1" for at in range(5000)) + "}"))
     assert 11 == len(told)
     assert (
@@ -110,7 +110,7 @@ def test_thousands_of_fields_that_do_not_exist_are_counted() -> None:
     )
 
 
-def test_field_that_no_terminal_should_see_is_escaped() -> None:
+def test_field_with_control_characters_is_escaped() -> None:
     (told,) = sentences(
         '{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "x\\u001b[31m": 1}, "spec": {}}'
     )
@@ -139,9 +139,7 @@ def test_field_that_no_terminal_should_see_is_escaped() -> None:
         ("apiVersion: core/v1, kind: Node", "Node.core", "apiVersion: v1"),
     ],
 )
-def test_kind_or_group_that_is_nearly_one_of_ours_is_told_with_its_place(
-    head: str, kind: str, meant: str
-) -> None:
+def test_misspelled_kind_or_group_is_reported_with_its_place(head: str, kind: str, meant: str) -> None:
     told = f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
     assert [f"stdin, document 1: {told}"] == sentences(f"{{{head}, metadata: {{name: web}}}}")
 
@@ -156,7 +154,7 @@ def test_kind_or_group_that_is_nearly_one_of_ours_is_told_with_its_place(
         ("apiVersion: metrics.k8s.io/v1, kind: NodeMetrics", "NodeMetrics.metrics.k8s.io"),
     ],
 )
-def test_kind_of_others_is_passed_over_with_its_first_place(head: str, kind: str) -> None:
+def test_other_kind_is_ignored_with_its_first_place(head: str, kind: str) -> None:
     told = f"2 of kind {kind} passed over: they decide no rule; the first is stdin, document 1"
     assert [told] == sentences(f"{{{head}}}\n---\n{{{head}}}\n")
 
@@ -174,12 +172,12 @@ def test_kind_of_others_is_passed_over_with_its_first_place(head: str, kind: str
         ),
     ],
 )
-def test_slip_in_the_head_of_an_object_is_told(text: str, told: str) -> None:
+def test_misspelled_kind_or_api_version_field_is_reported(text: str, told: str) -> None:
     assert [told] == [str(rejection) for rejection in read([], stdin=text.encode()).rejections]
 
 
 @pytest.mark.parametrize("label", ["service-name", "kubernetes.io/servicename", "k8s.io/service-name"])
-def test_slice_whose_label_is_nearly_the_one_that_names_its_service_is_told(label: str) -> None:
+def test_slice_with_a_misspelled_service_label_is_reported(label: str) -> None:
     text = (
         f"{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a, labels: {{{label}: web}}}}, "
         "addressType: IPv4}"

@@ -1,4 +1,4 @@
-"""What a loop needs next, by what it knows and by what it was refused: as client-go's reflector decides it."""
+"""The next request of a loop, from its position and the last refusal, as client-go's reflector decides it."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_first_list_may_be_any_and_the_first_stream_is_the_newest() -> None:
     assert (Next.LIST, FROM_CACHE, "") == (first.next, first.oldest_list, first.oldest_stream)
 
 
-def test_list_and_events_move_it_on() -> None:
+def test_list_and_events_advance_the_position() -> None:
     at = position("9")
     assert (Next.WATCH, "9") == (at.next, at.resource_version)
     at.moved("12")
@@ -26,7 +26,7 @@ def test_list_and_events_move_it_on() -> None:
     assert (Next.WATCH, "12") == (at.next, at.resource_version)
 
 
-def test_list_without_a_version_leaves_nothing_to_go_on_from() -> None:
+def test_list_without_a_version_requires_the_newest_list() -> None:
     at = position("")
     assert (Next.NEWEST_LIST, "", "") == (at.next, at.oldest_list, at.oldest_stream)
 
@@ -46,7 +46,7 @@ def test_list_without_a_version_leaves_nothing_to_go_on_from() -> None:
         (ApiFailed("x", status=504, is_ahead=True), Next.NEWEST_LIST, Next.NEWEST_LIST),
     ],
 )
-def test_refusal_decides_what_is_needed(
+def test_refusal_decides_the_next_request(
     failure: ApiFailed, after_a_request: Next, after_an_event: Next
 ) -> None:
     at = position()
@@ -58,7 +58,7 @@ def test_refusal_decides_what_is_needed(
     assert "9" == at.resource_version, "a list may still be no older than that"
 
 
-def test_doubt_outlives_a_refusal_of_the_list_that_should_end_it() -> None:
+def test_lost_position_still_needs_the_newest_list_after_a_refusal() -> None:
     at = position()
     at.lost()
     for status in (410, 429, 500):
@@ -81,7 +81,7 @@ def test_doubt_outlives_a_refusal_of_the_list_that_should_end_it() -> None:
         ("18446744073709551615", "18446744073709551614", True),
     ],
 )
-def test_version_goes_back_only_where_both_are_numbers(known: str, new: str, *, back: bool) -> None:
+def test_version_goes_back_only_if_both_are_numbers(known: str, new: str, *, back: bool) -> None:
     assert back == position(known).would_go_back(new)
 
 
@@ -89,9 +89,9 @@ def test_version_goes_back_only_where_both_are_numbers(known: str, new: str, *, 
     ("version", "told"),
     [("28500", "28500"), ("", "''"), ("1\x1b[2J\nx", r"'1\x1b[2J\nx'"), ("a b", "'a b'"), ("٣", "'٣'")],
 )
-def test_version_is_told_on_one_line(version: str, told: str) -> None:
+def test_version_is_logged_on_one_line(version: str, told: str) -> None:
     assert told == as_logged(version)
 
 
-def test_version_of_any_length_is_told_in_short() -> None:
+def test_version_of_any_length_is_logged_shortened() -> None:
     assert 1_000 > len(as_logged("9" * 1_000_000))

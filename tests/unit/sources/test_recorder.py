@@ -1,4 +1,4 @@
-"""Events are posted in the background: never too many, never twice, and nobody waits for them."""
+"""Events are posted in the background: not too many, none twice, and no caller waits for them."""
 
 import json
 import time
@@ -15,7 +15,7 @@ WEB = NamespacedName("default", "web")
 
 
 class Server:
-    """Takes posts, as a Connection does; `refusal` is raised instead as long as it is set."""
+    """Takes posts, as a Connection does. If `refusal` is set, it is raised instead."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, dict[str, object]]] = []
@@ -30,7 +30,7 @@ class Server:
         self.taken.append((path, json.loads(body)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """A test server has nothing to close."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def server() -> Server:
 
 
 def recorder(server: Server, clock: Callable[[], float] = time.monotonic) -> EventRecorder:
-    connect: Callable[[], object] = lambda: server  # noqa: E731 # what a connection can do, no more
+    connect: Callable[[], object] = lambda: server  # noqa: E731 # only the used part of a connection
     return EventRecorder(connect, "node-1", clock=clock, pause_s=0.0)  # type: ignore[arg-type]
 
 
@@ -47,7 +47,7 @@ def reasons(server: Server) -> list[object]:
     return [event["reason"] for _, event in server.taken]
 
 
-def test_event_goes_to_the_namespace_of_what_it_concerns(server: Server) -> None:
+def test_event_is_posted_to_the_namespace_of_its_object(server: Server) -> None:
     recording = recorder(server)
     recording.start()
     recording.record(Happening("Starting", "StartKubeProxy", warning=False))
@@ -60,7 +60,7 @@ def test_event_goes_to_the_namespace_of_what_it_concerns(server: Server) -> None
     assert 1024 == len(str(server.taken[1][1]["note"]))
 
 
-def test_same_thing_is_told_again_only_after_five_minutes(server: Server) -> None:
+def test_equal_event_is_posted_again_only_after_five_minutes(server: Server) -> None:
     now = [0.0]
     recording = recorder(server, lambda: now[0])
     for at_s in (0.0, 299.0, 300.0):
@@ -72,7 +72,7 @@ def test_same_thing_is_told_again_only_after_five_minutes(server: Server) -> Non
     assert 2 + 3 == len(server.taken)
 
 
-def test_what_finds_too_many_waiting_is_dropped_and_never_blocks(server: Server) -> None:
+def test_event_behind_too_many_others_is_dropped_and_never_blocks(server: Server) -> None:
     recording = recorder(server)
     for number in range(1000):
         recording.record(Happening("Failed", "Listen", about=NamespacedName("default", f"s{number}")))
@@ -82,7 +82,7 @@ def test_what_finds_too_many_waiting_is_dropped_and_never_blocks(server: Server)
 
 
 @pytest.mark.parametrize(("status", "tries"), [(0, 3), (500, 3), (403, 1)])
-def test_what_cannot_be_posted_is_given_up(server: Server, status: int, tries: int) -> None:
+def test_event_that_cannot_be_posted_is_abandoned(server: Server, status: int, tries: int) -> None:
     server.refusal = ApiFailed("refused", status=status)
     recording = recorder(server)
     recording.record(Happening("Starting", "StartKubeProxy"))
@@ -90,7 +90,7 @@ def test_what_cannot_be_posted_is_given_up(server: Server, status: int, tries: i
     assert (tries, []) == (server.asked, server.taken)
 
 
-def test_defect_costs_one_event_and_not_those_after_it(server: Server) -> None:
+def test_defect_loses_one_event_and_not_the_next_ones(server: Server) -> None:
     server.refusal = ValueError("a defect")
     recording = recorder(server)
     recording.start()

@@ -1,4 +1,4 @@
-"""A list that comes as a stream: what changes meanwhile, what is wrong in it, and when it is given up."""
+"""A list as a stream: changes while it arrives, bad objects in it, and the reasons to abandon it."""
 
 import json
 from typing import Any
@@ -44,14 +44,14 @@ class Stream:
         return [each.key.name for each in self.initial.listed().objects]
 
 
-def test_list_is_complete_with_the_bookmark_that_says_so() -> None:
+def test_list_is_complete_with_its_final_bookmark() -> None:
     stream = Stream()
     assert [None, None] == [stream.take("ADDED", service(name)) for name in ("a", "b")]
     assert "7" == stream.take("BOOKMARK", END)
     assert ["a", "b"] == stream.names
 
 
-def test_what_changes_while_the_list_is_on_its_way_counts() -> None:
+def test_change_during_the_list_is_applied() -> None:
     stream = Stream()
     for name in ("a", "b", "c"):
         stream.take("ADDED", service(name))
@@ -62,7 +62,7 @@ def test_what_changes_while_the_list_is_on_its_way_counts() -> None:
     assert 81 == next(each.ports[0].port for each in stream.initial.listed().objects if each.key.name == "a")  # type: ignore[union-attr]
 
 
-def test_change_that_takes_all_rules_from_an_object_takes_it_from_the_list() -> None:
+def test_object_that_becomes_irrelevant_during_the_list_is_removed() -> None:
     stream = Stream(ENDPOINT_SLICES)
     stream.take("ADDED", endpoint_slice("web-a", "web", "10.128.1.5"))
     names = {**endpoint_slice("web-a", "web", "example.org"), "addressType": "FQDN"}
@@ -87,7 +87,7 @@ def test_bad_objects_are_left_out_alone_each_with_its_reason() -> None:
     ] == [(each.name, each.place, each.cost) for each in stream.initial.listed().rejections]
 
 
-def test_bad_object_that_is_mended_or_deleted_meanwhile_is_none() -> None:
+def test_bad_object_that_is_repaired_or_deleted_meanwhile_is_not_reported() -> None:
     stream = Stream()
     for name in ("a", "b"):
         stream.take("ADDED", service(name, port=0))
@@ -114,7 +114,7 @@ def test_bad_object_that_is_mended_or_deleted_meanwhile_is_none() -> None:
         ("\x1b[2J", service("a")),
     ],
 )
-def test_event_that_no_such_stream_has_gives_it_up(kind: str, thing: Any) -> None:
+def test_event_that_is_not_allowed_in_a_stream_abandons_it(kind: str, thing: Any) -> None:
     stream = Stream()
     stream.take("ADDED", service("a"))
     with pytest.raises(NoStream) as caught:
@@ -122,17 +122,17 @@ def test_event_that_no_such_stream_has_gives_it_up(kind: str, thing: Any) -> Non
     assert str(caught.value).isprintable()
 
 
-def test_frame_that_is_no_event_gives_it_up() -> None:
+def test_frame_that_is_not_an_event_abandons_the_stream() -> None:
     with pytest.raises(NoStream, match="cannot be understood"):
         Stream().initial.take(JSON, b"{", lambda _: ApiFailed("x"))
 
 
-def test_error_event_is_what_the_caller_makes_of_it() -> None:
+def test_error_event_raises_the_callers_error() -> None:
     with pytest.raises(ApiFailed, match=r"^too old$"):
         Stream().take("ERROR", {"kind": "Status", "message": "too old", "code": 410})
 
 
-def test_stream_without_end_is_given_up_for_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_without_end_is_abandoned_for_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streamed, "MOST_BYTES", 2_000)
     stream = Stream()
     for number in range(len(frame("ADDED", service("s0"))), 2_000, 400):
@@ -141,7 +141,7 @@ def test_stream_without_end_is_given_up_for_its_size(monkeypatch: pytest.MonkeyP
         stream.take("ADDED", service("last", annotations={"note": "n" * 2_000}))
 
 
-def test_stream_without_end_is_given_up_for_its_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_without_end_is_abandoned_for_its_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MOST_OBJECTS", 3)
     stream = Stream()
     for thing in (service("a"), 7, service("b")):
@@ -150,7 +150,7 @@ def test_stream_without_end_is_given_up_for_its_objects(monkeypatch: pytest.Monk
         stream.take("ADDED", service("c"))
 
 
-def test_stream_without_end_is_given_up_for_its_time() -> None:
+def test_stream_without_end_is_abandoned_for_its_time() -> None:
     stream = Stream()
     while stream.now + IDLE_S <= streamed.LONGEST_S:
         stream.now += IDLE_S
@@ -160,8 +160,8 @@ def test_stream_without_end_is_given_up_for_its_time() -> None:
         stream.take("ADDED", service("a"))
 
 
-def test_stream_of_changes_alone_is_given_up() -> None:
-    """A server that takes it for a watch tells what changes, and never that this was all."""
+def test_stream_of_only_changes_is_abandoned() -> None:
+    """A server that answers with an ordinary watch sends changes, and never the end of the list."""
     stream = Stream()
     stream.take("ADDED", service("a"))
     stream.now = IDLE_S
@@ -174,7 +174,7 @@ def test_stream_of_changes_alone_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("status", "begun", "at_once", "next_time"),
     [
-        # no answer: before the stream began nothing is known; one that breaks off may do so again
+        # no answer: before the stream began, nothing is known about the cause; a stream that breaks off may do so again
         (0, False, False, False),
         (0, True, False, True),
         (400, False, True, True),
@@ -202,7 +202,7 @@ def test_refusal_leads_to_an_ordinary_list(
 
 
 @pytest.mark.parametrize("status", [400, 403, 422, 500])
-def test_refusal_in_kubernetes_words_counts_whatever_its_status(status: int) -> None:
+def test_refusal_with_kubernetes_phrases_is_recognized_with_any_status(status: int) -> None:
     failure = ApiFailed("answers 403 (sendInitialEvents is forbidden for watch)", status=status)
     assert says_no_streams(failure, begun=False)
 
@@ -228,7 +228,7 @@ def test_gate_of_the_configuration_decides_before_the_environment(said: str, *, 
 
 
 @pytest.mark.parametrize("said", ["no", "fAlse", " false", "2", "off"])
-def test_word_that_go_does_not_know_is_named_and_changes_nothing(
+def test_value_that_go_does_not_know_is_named_and_ignored(
     said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert lists_are_streamed({streamed.GATE: said})

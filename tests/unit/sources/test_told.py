@@ -1,4 +1,4 @@
-"""An outage in the log: one line for all kinds, and one when the server is back."""
+"""An outage in the log: one line for all kinds, and one line per kind when the server is back."""
 
 import logging
 import time
@@ -34,7 +34,7 @@ def refused(status: int, text: str = "") -> ApiFailed:
         (refused(429, "to list services"), refused(429, "to list nodes"), True),
     ],
 )
-def test_cause_that_another_kind_has_just_told_is_no_news(
+def test_cause_that_another_kind_has_just_logged_is_not_new(
     first: Exception, second: Exception, *, is_news: bool
 ) -> None:
     told = Told(lambda: 0.0)
@@ -42,7 +42,7 @@ def test_cause_that_another_kind_has_just_told_is_no_news(
     assert is_news == told.is_news("nodes", second)
 
 
-def test_cause_is_news_to_who_told_it_first_and_to_all_once_it_is_old() -> None:
+def test_cause_is_new_to_its_first_kind_and_to_all_once_it_is_old() -> None:
     now_s = [0.0]
     told = Told(lambda: now_s[0])
     away = ApiFailed("it is away")
@@ -67,7 +67,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_outage_is_told_by_one_kind_and_its_end_by_each(
+def test_outage_is_logged_by_one_kind_and_its_end_by_each(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "kproxy")

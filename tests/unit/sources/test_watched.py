@@ -1,4 +1,4 @@
-"""Events of a watch: one about another kind than was asked for changes nothing that is known."""
+"""Events of a watch: an event about another kind than the requested kind changes no object."""
 
 import json
 from typing import Any
@@ -27,19 +27,19 @@ def told(encoding: Encoding, event_type: str, manifest: dict[str, Any]) -> objec
 
 @pytest.mark.parametrize("encoding", [JSON, PROTOBUF], ids=["json", "protobuf"])
 @pytest.mark.parametrize("event_type", ["ADDED", "MODIFIED", "DELETED"])
-def test_event_about_another_kind_is_not_taken_for_one_of_ours(encoding: Encoding, event_type: str) -> None:
+def test_event_about_another_kind_is_refused(encoding: Encoding, event_type: str) -> None:
     node = {"kind": "Node", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "default"}}
     with pytest.raises(Malformed, match="an object of the kind 'Node'"):
         told(encoding, event_type, node)
 
 
 @pytest.mark.parametrize("encoding", [JSON, PROTOBUF], ids=["json", "protobuf"])
-def test_event_about_our_kind_is_told(encoding: Encoding) -> None:
+def test_event_about_our_kind_is_returned(encoding: Encoding) -> None:
     web = {"kind": "Service", "apiVersion": "v1", **service("web")}
     assert isinstance(told(encoding, "ADDED", web), Changed)
     assert isinstance(told(encoding, "DELETED", web), Deleted)
 
 
 @pytest.mark.parametrize("kind", [None, "", 7])
-def test_kind_may_be_left_out_in_json(kind: object) -> None:
+def test_event_in_json_without_a_kind_is_accepted(kind: object) -> None:
     assert isinstance(told(JSON, "DELETED", {**service("web"), "kind": kind}), Deleted)

@@ -1,4 +1,4 @@
-"""What YAML text means to us, and how its traps end: as text, or refused with line and column."""
+"""The meaning of YAML text, and its traps: they end as text, or are refused with line and column."""
 
 import time
 
@@ -23,11 +23,11 @@ LOOK_LIKE_DATES_OR_ADDRESSES = "2024-01-01 2024-01-01T00:00:00Z 10.96.0.10 1.2.3
 
 
 @pytest.mark.parametrize("text", f"{LOOK_LIKE_NUMBERS} {LOOK_LIKE_DATES_OR_ADDRESSES}".split())
-def test_plain_text_that_only_looks_like_another_type_stays_text(text: str) -> None:
+def test_plain_text_that_looks_like_another_type_stays_text(text: str) -> None:
     assert {"v": text} == value_of(f'"{text}"') == value_of(text)
 
 
-def test_number_too_long_to_be_one_stays_text() -> None:
+def test_number_that_is_too_long_stays_text() -> None:
     assert {"v": "9" * 5000} == value_of("9" * 5000)
 
 
@@ -145,7 +145,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_document_that_cannot_be_read_costs_only_itself(fault: str, encoding: str) -> None:
+def test_document_that_cannot_be_read_affects_only_itself(fault: str, encoding: str) -> None:
     text = f"before: 1\n---\n{FAULTS[fault]}\n---\nafter: 2\n--- # and\nlast: 3\n"
     before, bad, *behind = read_documents(text.encode(encoding))
     lines = FAULTS[fault].count("\n")
@@ -154,14 +154,14 @@ def test_document_that_cannot_be_read_costs_only_itself(fault: str, encoding: st
     assert [Document(lines + 5, {"after": 2}), Document(lines + 7, {"last": 3})] == behind
 
 
-def test_document_that_is_not_utf_8_costs_only_itself() -> None:
+def test_document_that_is_not_utf_8_affects_only_itself() -> None:
     bad = Unreadable("line 3, column 6: the text is not UTF-8: it has the byte 0xe9; save it as UTF-8")
     assert [Document(1, {"a": 1}), bad, Document(5, {"c": 3})] == read_documents(
         b"a: 1\n---\nb: caf\xe9\n---\nc: 3\n".replace(b"caf", b"ca")
     )
 
 
-def test_directive_that_cannot_be_read_costs_the_document_behind_it() -> None:
+def test_directive_that_cannot_be_read_affects_only_its_document() -> None:
     text = b"a: 1\n...\n%YAML 3.0\n# for the next\n---\nb: 2\n...\n---\nc: 3\n"
     assert [
         Document(1, {"a": 1}),
@@ -172,7 +172,7 @@ def test_directive_that_cannot_be_read_costs_the_document_behind_it() -> None:
 
 @pytest.mark.parametrize("levels", [101, 150, 1000, 5000])
 @pytest.mark.parametrize("brackets", ["[]", "{a: }", "- "])
-def test_value_nested_too_deep_counts_as_null(levels: int, brackets: str) -> None:
+def test_value_nested_too_deep_is_null(levels: int, brackets: str) -> None:
     if brackets == "- ":
         deep = "\n  " + "- " * levels + "x"
     else:

@@ -145,7 +145,7 @@ def test_slice_that_no_service_can_use_is_irrelevant(
         ),
     ],
 )
-def test_bad_part_of_a_slice_costs_only_itself(
+def test_bad_part_of_a_slice_affects_only_itself(
     fields: dict[str, Any], endpoints: list[str], ports: int, field: str, part_of_reason: str
 ) -> None:
     flaws: list[InvalidField] = []
@@ -156,7 +156,7 @@ def test_bad_part_of_a_slice_costs_only_itself(
     assert part_of_reason in flaws[0].reason
 
 
-def test_endpoint_keeps_hints_that_no_zone_or_node_can_have_and_is_on_no_such_node() -> None:
+def test_endpoint_keeps_impossible_hints_and_drops_an_impossible_node_name() -> None:
     hints = {"forZones": [{"name": "a b"}], "forNodes": [{"name": "-j"}]}
     flaws: list[InvalidField] = []
     (endpoint,) = decoded_slice(flaws, endpoints=[{**ADDRESS, "nodeName": "-j", "hints": hints}]).endpoints
@@ -194,7 +194,7 @@ def test_endpoints_become_one_slice_for_each_subset_and_family() -> None:
     assert (False, False) == (not_ready.ready, not_ready.serving)
 
 
-def test_endpoints_go_without_an_address_that_is_none() -> None:
+def test_endpoints_leave_out_an_invalid_address() -> None:
     manifest = {
         "metadata": {"name": "web", "namespace": "default"},
         "subsets": [{}, {"addresses": [{"ip": "x"}, {"ip": "10.128.1.5"}], "ports": [{"port": 80}]}],
@@ -206,7 +206,7 @@ def test_endpoints_go_without_an_address_that_is_none() -> None:
     assert ["subsets[1].addresses[0].ip"] == [flaw.field for flaw in flaws]
 
 
-def test_node_goes_without_what_is_odd_in_it() -> None:
+def test_node_leaves_out_its_invalid_fields() -> None:
     manifest = {
         "metadata": {"name": "node-1", "labels": {"topology.kubernetes.io/zone": "zone a"}},
         "spec": {"podCIDRs": ["x", "10.128.1.0/24"]},
@@ -228,7 +228,7 @@ def test_node_goes_without_what_is_odd_in_it() -> None:
     ] == [flaw.field for flaw in flaws]
 
 
-def test_nulls_and_addresses_without_a_type_cost_a_node_nothing_else() -> None:
+def test_nulls_and_addresses_without_a_type_affect_nothing_else_of_a_node() -> None:
     manifest = {
         "metadata": {"name": "node-1"},
         "spec": {"podCIDRs": [None, "10.128.1.0/24"], "taints": [None, {"key": None}, {"key": "a/b"}]},
@@ -253,7 +253,7 @@ def test_nulls_and_addresses_without_a_type_cost_a_node_nothing_else() -> None:
     ] == [flaw.field for flaw in flaws]
 
 
-def test_nulls_cost_a_slice_and_endpoints_nothing_else() -> None:
+def test_nulls_affect_nothing_else_of_a_slice_and_endpoints() -> None:
     flaws: list[InvalidField] = []
     hinted = {**ADDRESS, "hints": {"forZones": [None, {"name": None}, {"name": "zone-a"}]}}
     found = decoded_slice(
@@ -264,7 +264,7 @@ def test_nulls_cost_a_slice_and_endpoints_nothing_else() -> None:
     assert {"ports[0]", "endpoints[0]", "endpoints[1].addresses[0]"} == {flaw.field for flaw in flaws}
 
 
-def test_pod_and_service_cidr_go_without_what_is_odd_in_them() -> None:
+def test_pod_and_service_cidr_leave_out_their_invalid_fields() -> None:
     pod = {
         "metadata": {"name": "web-1", "namespace": "default"},
         "spec": {"nodeName": "-"},

@@ -116,7 +116,7 @@ def test_service_spec_with_valid_field_decodes_to_fact(
         (None, ()),
     ],
 )
-def test_ingress_addresses_count_as_vips_unless_in_proxy_mode(ingress: object, expected: object) -> None:
+def test_ingress_addresses_are_vips_unless_in_proxy_mode(ingress: object, expected: object) -> None:
     assert expected == decoded(status={"loadBalancer": {"ingress": ingress}}).load_balancer_vips
 
 
@@ -158,7 +158,7 @@ def test_only_the_proxy_name_label_opts_a_service_out(labels: object, expected: 
         ),
     ],
 )
-def test_service_of_which_nothing_can_be_used_is_refused_with_its_path(
+def test_service_without_a_usable_part_is_refused_with_its_path(
     spec: dict[str, Any], field: str, part_of_reason: str
 ) -> None:
     with pytest.raises(InvalidField) as refused:
@@ -252,7 +252,7 @@ GOOD = Service(
         ),
     ],
 )
-def test_bad_field_costs_only_itself(
+def test_bad_field_affects_only_itself(
     spec: dict[str, Any], used: dict[str, Any], field: str, part_of_reason: str
 ) -> None:
     flaws: list[InvalidField] = []
@@ -275,7 +275,7 @@ def test_bad_field_costs_only_itself(
         ),
     ],
 )
-def test_null_in_a_list_costs_only_itself(spec: dict[str, Any], used: dict[str, Any], field: str) -> None:
+def test_null_in_a_list_affects_only_itself(spec: dict[str, Any], used: dict[str, Any], field: str) -> None:
     flaws: list[InvalidField] = []
     found = decoded(flaws, **spec)
     assert msgspec.structs.replace(GOOD, **used) == found
@@ -295,7 +295,7 @@ def test_null_in_a_list_costs_only_itself(spec: dict[str, Any], used: dict[str, 
         (["x", "10.0.0.0/8"], ("10.0.0.0/8",)),
     ],
 )
-def test_load_balancer_none_of_whose_source_ranges_can_be_read_is_closed(
+def test_load_balancer_without_a_readable_source_range_is_closed(
     ranges: list[str | None], expected: tuple[str, ...]
 ) -> None:
     flaws: list[InvalidField] = []
@@ -315,9 +315,7 @@ def test_load_balancer_none_of_whose_source_ranges_can_be_read_is_closed(
         ("64:ff9b::192.0.2.033", "64:ff9b::c000:221"),
     ],
 )
-def test_address_that_was_stored_before_validation_was_strict_is_read_as_kubernetes_reads_it(
-    text: str, expected: str
-) -> None:
+def test_address_from_before_strict_validation_is_read_as_by_kubernetes(text: str, expected: str) -> None:
     flaws: list[InvalidField] = []
     ingress = {"status": {"loadBalancer": {"ingress": [{"ip": text}]}}}
     service = decoded(flaws, clusterIP=text, externalIPs=[text], **ingress)
@@ -351,14 +349,14 @@ def test_address_that_was_stored_before_validation_was_strict_is_read_as_kuberne
         ),
     ],
 )
-def test_bytes_that_are_no_service_are_refused(raw: bytes, field: str, part_of_reason: str) -> None:
+def test_bytes_that_are_not_a_service_are_refused(raw: bytes, field: str, part_of_reason: str) -> None:
     with pytest.raises(InvalidField) as refused:
         decode(Kind.SERVICE, raw)
     assert field == refused.value.field
     assert part_of_reason in refused.value.reason
 
 
-def test_service_without_namespace_stands_in_the_one_given() -> None:
+def test_service_without_namespace_gets_the_given_namespace() -> None:
     raw = b'{"metadata":{"name":"a"},"spec":{}}'
     assert NamespacedName("apps", "a") == decode(Kind.SERVICE, raw, namespace="apps").key
 
@@ -400,7 +398,7 @@ def test_null_metadata_counts_as_absent() -> None:
         (Kind.SERVICE, b"[]", None),
     ],
 )
-def test_object_is_identified_whatever_else_is_wrong_with_it(
+def test_object_with_other_faults_is_identified(
     kind: Kind, raw: bytes, expected: NamespacedName | None
 ) -> None:
     assert expected == identify(kind, raw, namespace="default")

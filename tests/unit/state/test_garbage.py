@@ -1,4 +1,4 @@
-"""What a refused object leaves behind is gone at once: Python need not look for it among a cluster's objects."""
+"""A refused object leaves no garbage: Python need not search for cycles among a cluster's objects."""
 
 import gc
 import json
@@ -46,7 +46,7 @@ def test_bad_service_leaves_no_cycle_of_references(spec: dict[str, Any]) -> None
 
 
 def _is_ours(thing: object) -> bool:
-    """Threads that other tests have left may leave garbage of their own at any moment."""
+    """Whether the garbage is from this test: threads of other tests may leave garbage at any moment."""
     if isinstance(thing, FrameType):
         return str(thing.f_globals.get("__name__")).startswith("kproxy.state")
     return type(thing).__module__.startswith(("kproxy.state", "kproxy.errors"))

@@ -1,4 +1,4 @@
-"""JSON whose depths are gone is the same JSON above them."""
+"""Deep parts are cut out of JSON, and the rest of the JSON stays equal."""
 
 import json
 from typing import Any
@@ -24,13 +24,13 @@ def nested(levels: int, innermost: str = "1") -> str:
 
 
 @given(DATA)
-def test_json_that_is_shallow_stays_as_it_is(data: object) -> None:
+def test_shallow_json_stays_unchanged(data: object) -> None:
     text = json.dumps(data).encode()
     assert text == shallow(text)
 
 
 @given(above=DATA, beside=DATA, below=DATA, levels=st.integers(DEEPEST_LEVEL, 5_000))
-def test_only_what_is_deep_becomes_null(above: object, beside: object, below: object, levels: int) -> None:
+def test_only_deep_parts_become_null(above: object, beside: object, below: object, levels: int) -> None:
     deep = nested(2 * levels, json.dumps(below))
     text = f'{{"above": {json.dumps(above)}, "deep": {deep}, "beside": [{json.dumps(beside)}, {deep}]}}'
     found = json.loads(shallow(text.encode()))
@@ -45,7 +45,7 @@ def innermost(found: Any) -> Any:
 
 
 @pytest.mark.parametrize("text", [b"", b"[" * 100_000, b"]" * 10, b'"' * 9, b'{"a":"\\', b"]}" + b"[" * 70])
-def test_text_that_is_no_json_stays_none(text: bytes) -> None:
+def test_text_that_is_not_json_does_not_become_json(text: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, RecursionError)):
         msgspec.json.decode(shallow(text))
 

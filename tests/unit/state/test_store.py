@@ -1,4 +1,4 @@
-"""Events to state: what is newest, what is dirty, what was refused."""
+"""Events change the state: the newest objects, the dirty Services, and the refused objects."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def test_slice_that_moves_to_another_service_makes_both_dirty() -> None:
     assert () == store.slices_of(WEB)
 
 
-def test_new_list_drops_what_it_does_not_hold() -> None:
+def test_new_list_drops_objects_that_it_lacks() -> None:
     store = Store()
     store.apply(Changed(a_service("old")))
     store.take_dirty()
@@ -77,7 +77,7 @@ def test_refused_object_that_was_never_known_is_remembered() -> None:
     assert ({}, [refusal()]) == (store.services, store.rejections)
 
 
-def test_flawed_object_is_used_and_remembered_until_it_is_mended() -> None:
+def test_flawed_object_is_used_and_remembered_until_it_is_repaired() -> None:
     told = replace(refusal(), cost=Cost.FIELD)
     for flawed in (Changed(a_service(), told), Listed(Kind.SERVICE, (a_service(),), (told,))):
         store = Store()
@@ -102,7 +102,7 @@ def test_objects_without_a_key_are_each_remembered() -> None:
     assert odd == store.rejections
 
 
-def test_refused_object_is_forgiven_when_it_is_mended_or_gone() -> None:
+def test_refused_object_is_forgotten_when_it_is_repaired_or_gone() -> None:
     for mended in (Changed(a_service()), Deleted(Kind.SERVICE, WEB), Listed(Kind.SERVICE, ())):
         store = Store()
         store.apply(Refused(Kind.SERVICE, refusal()))
@@ -110,7 +110,7 @@ def test_refused_object_is_forgiven_when_it_is_mended_or_gone() -> None:
         assert [] == store.rejections
 
 
-def test_old_endpoints_count_only_where_the_service_has_no_slice() -> None:
+def test_old_endpoints_are_used_only_if_the_service_has_no_slice() -> None:
     old = a_slice(an_endpoint("10.128.9.9"), name="web")
     store = Store()
     store.apply(Changed(Endpoints(key=WEB, slices=(old,))))

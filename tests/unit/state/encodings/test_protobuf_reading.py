@@ -1,4 +1,4 @@
-"""Protobuf that is not as it should be: each object is refused by the field that is wrong, and still has its name."""
+"""Faulty protobuf: each object is refused with the field that is wrong, and still has its name."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -85,7 +85,7 @@ def test_unknown_fields_of_every_wire_type_are_skipped() -> None:
     assert plain == extended
 
 
-def test_bad_address_costs_its_endpoint_alone_as_in_json() -> None:
+def test_bad_address_affects_only_its_endpoint_as_in_json() -> None:
     flaws: list[InvalidField] = []
     found = PROTOBUF.fact(Kind.ENDPOINT_SLICE, slice_bytes("10.128.1.5", "x", "10.128.1.7"), flaws)
     assert isinstance(found, EndpointSlice)
@@ -93,7 +93,7 @@ def test_bad_address_costs_its_endpoint_alone_as_in_json() -> None:
     assert ["endpoints[1].addresses[0]"] == [each.field for each in flaws]
 
 
-def test_port_that_is_absent_is_not_one_that_is_empty() -> None:
+def test_absent_port_differs_from_an_empty_port() -> None:
     ports = [{"name": "", "port": 80}, {"port": 81}, {"name": "a"}]
     found = PROTOBUF.fact(Kind.ENDPOINT_SLICE, slice_bytes("10.128.1.5", ports=ports), [])
     assert isinstance(found, EndpointSlice)
@@ -108,7 +108,7 @@ def test_port_that_is_absent_is_not_one_that_is_empty() -> None:
         ({"serving": False, "terminating": True}, (True, False, True)),
     ],
 )
-def test_condition_that_is_absent_is_not_false(
+def test_absent_condition_differs_from_false(
     conditions: dict[str, bool], expected: tuple[bool, bool, bool]
 ) -> None:
     endpoint = {"addresses": ["10.128.1.5"], "conditions": conditions, "nodeName": "node-1"}
@@ -124,7 +124,7 @@ def test_negative_port_is_refused_as_in_json() -> None:
         PROTOBUF.fact(Kind.SERVICE, protobuf.encode(service), [])
 
 
-def test_last_value_of_a_field_counts_and_maps_are_joined() -> None:
+def test_last_value_of_a_field_wins_and_maps_are_joined() -> None:
     raw = NAMED + field(2, field(3, b"10.96.0.1") + field(2, field(1, b"a") + field(2, b"1")))
     again = field(2, field(3, b"10.96.0.2") + field(2, field(2, b"2") + field(1, b"b")))
     found = PROTOBUF.fact(Kind.SERVICE, raw + again, [])
@@ -132,8 +132,8 @@ def test_last_value_of_a_field_counts_and_maps_are_joined() -> None:
     assert (("10.96.0.2",), (("a", "1"), ("b", "2"))) == (found.cluster_ips, found.selector)
 
 
-def test_message_in_several_parts_has_the_fields_of_all() -> None:
-    """gogo/protobuf reads each part into the message that it has already."""
+def test_message_in_several_parts_has_the_fields_of_all_parts() -> None:
+    """gogo/protobuf adds each part to the message that it already has."""
     raw = field(1, field(1, b"web")) + field(2, field(3, b"10.96.0.1") + field(4, b"NodePort"))
     again = field(1, field(3, b"default")) + field(2, field(1, b"\x18\x50"))
     found = PROTOBUF.fact(Kind.SERVICE, raw + again, [])
@@ -152,7 +152,7 @@ def test_message_in_very_many_parts_takes_time_in_proportion() -> None:
     assert "web" == found.name
 
 
-def test_conditions_in_several_parts_have_the_fields_of_all() -> None:
+def test_conditions_in_several_parts_have_the_fields_of_all_parts() -> None:
     meta = slice_bytes()
     parts = field(1, b"10.128.1.5") + field(2, b"\x08\x00") + field(2, b"\x18\x01")
     found = PROTOBUF.fact(Kind.ENDPOINT_SLICE, meta + field(2, parts), [])
@@ -165,7 +165,7 @@ def test_conditions_in_several_parts_have_the_fields_of_all() -> None:
     ("deleted_at", "expected"),
     [(None, False), ("2026-11-27T09:23:04Z", True), ("1969-12-31T23:59:59Z", True)],
 )
-def test_node_that_is_being_deleted_is_known(deleted_at: str | None, expected: bool) -> None:
+def test_node_that_is_being_deleted_is_recognized(deleted_at: str | None, expected: bool) -> None:
     node = manifests.node("node-1")
     node["metadata"]["deletionTimestamp"] = deleted_at
     found = PROTOBUF.fact(Kind.NODE, protobuf.encode(node), [])
@@ -187,7 +187,7 @@ def test_node_that_is_being_deleted_is_known(deleted_at: str | None, expected: b
         (0, None),
     ],
 )
-def test_time_is_written_as_json_has_it(seconds: int, text: str | None) -> None:
+def test_time_is_written_as_in_json(seconds: int, text: str | None) -> None:
     assert text == rfc3339(seconds)
 
 
@@ -203,13 +203,13 @@ def test_time_is_written_as_json_has_it(seconds: int, text: str | None) -> None:
         protobuf.body({"apiVersion": "v1", "kind": "Status", "message": "busy", "code": 200}),
     ],
 )
-def test_body_that_is_no_list_is_refused(body: bytes) -> None:
+def test_body_that_is_not_a_list_is_refused(body: bytes) -> None:
     with pytest.raises(Malformed):
         PROTOBUF.page(body)
 
 
 @pytest.mark.parametrize("read", [PROTOBUF.event, PROTOBUF.meta])
-def test_nothing_is_no_event_and_has_no_metadata(read: Callable[[bytes], object]) -> None:
+def test_empty_frame_is_refused_as_event_and_as_object(read: Callable[[bytes], object]) -> None:
     with pytest.raises(Malformed):
         read(b"")
 
@@ -224,11 +224,11 @@ def test_nothing_is_no_event_and_has_no_metadata(read: Callable[[bytes], object]
         protobuf.body({"apiVersion": "v1", "kind": "ServiceList", "items": []}),
     ],
 )
-def test_anything_but_a_status_is_an_empty_one(body: bytes) -> None:
+def test_anything_but_a_status_gives_an_empty_status(body: bytes) -> None:
     assert Status() == PROTOBUF.status(body)
 
 
-def test_status_says_when_to_come_back() -> None:
+def test_status_has_the_pause_that_the_server_asks_for() -> None:
     busy = {"apiVersion": "v1", "kind": "Status", "code": 429, "details": {"retryAfterSeconds": 7}}
     details = PROTOBUF.status(protobuf.body(busy)).details
     assert details is not None
@@ -268,14 +268,14 @@ def test_frames_are_the_same_wherever_the_chunks_are_cut_and_a_torn_one_is_left_
     assert sent == list(split_frames(chunks, 1 << 10))
 
 
-def test_frame_is_told_before_the_next_chunk_is_asked_for() -> None:
+def test_frame_is_yielded_before_the_next_chunk_is_read() -> None:
     chunks = iter([protobuf.framed(b"one") + protobuf.framed(b"two")[:3], protobuf.framed(b"two")[3:]])
     frames = split_frames(chunks, 1 << 10)
     assert b"one" == next(frames)
     assert protobuf.framed(b"two")[3:] == next(chunks)
 
 
-def test_frame_that_is_longer_than_any_is_not_waited_for() -> None:
+def test_frame_longer_than_the_bound_is_refused_at_once() -> None:
     def endless() -> Any:
         yield b"\xff\xff\xff\xff"
         pytest.fail("nothing more is asked for")
@@ -290,7 +290,7 @@ def test_message_of_a_megabyte_in_small_chunks_costs_no_more_than_its_size() -> 
     assert [8 << 20] == [len(each) for each in split_frames(chunks, 32 << 20)]
 
 
-def test_page_leaves_each_item_to_itself() -> None:
+def test_page_leaves_its_items_undecoded() -> None:
     page = message_of("ServiceList")
     page.metadata.resourceVersion = "9"
     raw = page.SerializeToString() + field(2, NAMED + b"\xff") + field(2, NAMED)

@@ -1,4 +1,4 @@
-"""What a real API server says in JSON and in protobuf is the same to us."""
+"""The JSON and the protobuf of a real API server give equal facts."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def page_of(name: str) -> Page:
 
 
 def facts_of(name: str, kind: Kind) -> list[tuple[Object | str, list[str], Meta]]:
-    """Of each object the fact or the reason why there is none, its flaws, and its metadata."""
+    """For each object: the fact or the reason why there is none, its flaws, and its metadata."""
     encoding = encoding_of(recorded(name).content_type)
     found = []
     for raw in page_of(name).items:
@@ -45,7 +45,7 @@ def test_list_gives_equal_facts_in_both_encodings(name: str, kind: Kind) -> None
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_list_gives_the_same_place_to_go_on_in_both_encodings(name: str) -> None:
+def test_list_gives_equal_resource_versions_in_both_encodings(name: str) -> None:
     in_json, in_protobuf = (page_of(f"{name}-{each}") for each in ("json", "protobuf"))
     assert ("1054", "") == (in_json.resource_version, in_json.continue_token)
     assert ("1054", "") == (in_protobuf.resource_version, in_protobuf.continue_token)
@@ -72,7 +72,7 @@ def events_of(name: str) -> list[tuple[str, Meta, Object | str]]:
     return found
 
 
-def test_watch_tells_the_same_in_both_encodings() -> None:
+def test_watch_gives_equal_events_in_both_encodings() -> None:
     in_json, in_protobuf = events_of("services-watch-json"), events_of("services-watch-protobuf")
     assert [each for each, _, _ in in_json] == [each for each, _, _ in in_protobuf]
     for (event, json_meta, json_fact), (_, meta, fact) in zip(in_json, in_protobuf, strict=True):

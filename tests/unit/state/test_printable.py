@@ -1,12 +1,12 @@
-"""How messages show text that others wrote."""
+"""Messages show text that others wrote in a safe form."""
 
 import pytest
 
-from kproxy.state.validate import quoted
+from kproxy.state.printable import quoted
 
 
 @pytest.mark.parametrize("text", ["web", "café", "服务", "служба", "خدمة", "naïve-🐙"])
-def test_letters_of_every_script_are_shown_as_they_are(text: str) -> None:
+def test_letters_of_every_script_are_shown_unchanged(text: str) -> None:
     assert f"'{text}'" == quoted(text)
 
 
@@ -28,12 +28,12 @@ def test_letters_of_every_script_are_shown_as_they_are(text: str) -> None:
         "half of a pair": "\ud800",
     }.items(),
 )
-def test_characters_that_no_terminal_should_see_are_escaped(name: str, character: str) -> None:
+def test_characters_that_could_harm_a_terminal_are_escaped(name: str, character: str) -> None:
     shown = quoted(f"é{character}x")
     assert character not in shown, name
     assert shown.isprintable()
     assert shown.startswith("'é\\")
 
 
-def test_long_text_is_cut_and_its_length_told() -> None:
+def test_long_text_is_cut_and_its_length_shown() -> None:
     assert f"'{'é' * 80}'... (81 characters)" == quoted("é" * 81)
