@@ -32,7 +32,7 @@ KUBEADM = Path(__file__).with_name("kubeadm-config.yaml")
 
 
 def written(tmp_path: Path, *flags: str) -> tuple[dict[str, Any], str]:
-    """What --write-config-to writes, and what stderr says."""
+    """The file that --write-config-to writes, and the text on stderr."""
     file = tmp_path / "written.yaml"
     done = CliRunner().invoke(command, [*flags, f"--write-config-to={file}"], standalone_mode=False)
     if done.exception:
