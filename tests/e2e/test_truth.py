@@ -405,7 +405,7 @@ def test_many_health_check_ports_take_no_descriptor_that_programs_need(
 
 @contextmanager
 def hangup_is(handler: signal.Handlers) -> Iterator[None]:
-    """What a program that starts inherits, whatever these tests run under."""
+    """A program that starts inherits these limits, whatever limits the tests run under."""
     before = signal.signal(signal.SIGHUP, handler)
     try:
         yield

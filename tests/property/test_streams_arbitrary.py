@@ -267,7 +267,7 @@ def hearing(name: str) -> Iterator[list[logging.LogRecord]]:
 
 
 def told_by(server: Server, *, streams: bool = False) -> list[Event]:
-    """What a loop tells of the answers; it ends, and logs no defect and nothing that is not one printable line."""
+    """The events that a loop emits for the answers. It ends, logs no defect, and each line of its log is printable."""
     events: list[Event] = []
     ticks = count()
     pace = Pace(
