@@ -67,9 +67,17 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     metavar="ADDRESS",
     help="An address of the node; replaces the addresses in the Node object.",
 )
-@click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option(
-    "--mode", type=click.Choice([*map(str, Mode)]), help="[default: the configuration's, else iptables]"
+    "--family",
+    type=click.Choice(list(_FAMILY)),
+    default="ipv4",
+    show_default=True,
+    help="The address family of the rules.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice([*map(str, Mode)]),
+    help="The proxy mode.  [default: the configuration's, else iptables]",
 )
 @dispatch_option
 @click.option(

@@ -47,7 +47,7 @@ def _is_fixed(folder: str) -> bool:
     return Path(folder).is_absolute()
 
 
-def passed_over(program: str) -> str:
+def unused_program_note(program: str) -> str:
     """A note for a message if the program exists only at an empty or relative element of PATH; otherwise empty."""
     for folder in _folders():
         if not _is_fixed(folder) and shutil.which(program, path=folder or os.curdir):
@@ -121,7 +121,7 @@ def _started(
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
-            f"{command[0]} is not installed{passed_over(command[0])}; "
+            f"{command[0]} is not installed{unused_program_note(command[0])}; "
             "on Debian: apt-get install iptables nftables iproute2"
         )
     try:

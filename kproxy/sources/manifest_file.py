@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kproxy.errors import InputError
-from kproxy.sources.contents import Found, Held, Malformed, Nothing, contents_of
+from kproxy.sources.content import Content, Malformed, NoDocument, Usable
+from kproxy.sources.contents import contents_of
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import KIND_OF
 from kproxy.state.printable import printable
@@ -58,24 +59,24 @@ class File:
     """
 
     signature: Signature
-    contents: tuple[Found, ...] = ()
+    contents: tuple[Content, ...] = ()
     problem: Rejection | None = None
     is_whole: bool = True
     again_at: float = float("inf")
     pause_s: float = 0.0
 
     @property
-    def found(self) -> tuple[Found, ...]:
+    def found(self) -> tuple[Content, ...]:
         return (*self.contents, self.problem) if self.problem else self.contents
 
     @property
     def says_something(self) -> bool:
         """Whether the file has at least one document that could be read."""
-        return any(not isinstance(one, Nothing | Malformed) for one in self.contents)
+        return any(not isinstance(one, NoDocument | Malformed) for one in self.contents)
 
     @property
-    def objects(self) -> tuple[Held, ...]:
-        return tuple(one for one in self.contents if isinstance(one, Held))
+    def objects(self) -> tuple[Usable, ...]:
+        return tuple(one for one in self.contents if isinstance(one, Usable))
 
 
 def newer(path: Path, signature: Signature, known: File | None) -> File:
@@ -116,20 +117,20 @@ def _read_again(path: Path, signature: Signature, known: File | None, defect: Ex
     )
 
 
-def _problem(contents: Sequence[Found]) -> str:
+def _problem(contents: Sequence[Content]) -> str:
     """Why the contents may be less than their author wants in force; empty if they are complete."""
     for one in contents:
         match one:
             case Malformed(reason=reason):
                 return reason
-            case Nothing():
+            case NoDocument():
                 return "the file is empty; remove it if its objects are to go"
             case _:
                 pass
     return ""
 
 
-def _missing(contents: Sequence[Found], earlier: Sequence[Held]) -> list[Held]:
+def _missing(contents: Sequence[Content], earlier: Sequence[Usable]) -> list[Usable]:
     """The earlier objects that the contents lack. They may be in a document that cannot be read."""
-    here = {(KIND_OF[type(one.object)], one.object.key) for one in contents if isinstance(one, Held)}
-    return [held for held in earlier if (KIND_OF[type(held.object)], held.object.key) not in here]
+    here = {(KIND_OF[type(one.object)], one.object.key) for one in contents if isinstance(one, Usable)}
+    return [usable for usable in earlier if (KIND_OF[type(usable.object)], usable.object.key) not in here]

@@ -41,3 +41,7 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.uniform
     wait: Callable[[threading.Event, float], object] = threading.Event.wait
+
+    def watch_lifetime_s(self) -> int:
+        """A new lifetime for a watch, drawn so that not all watches end at once."""
+        return int(self.uniform(self.watch_min_s, self.watch_max_s))

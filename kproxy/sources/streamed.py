@@ -13,7 +13,7 @@ from functools import cache
 from http import HTTPStatus
 
 from kproxy.errors import ApiFailed, Malformed
-from kproxy.sources.listing import Found, Resource
+from kproxy.sources.listing import ListBuilder, Resource
 from kproxy.sources.pace import Pace
 from kproxy.sources.position import OVERLOADED
 from kproxy.state.encodings import Encoding
@@ -155,7 +155,7 @@ class InitialEvents:
         self._idle_s = idle_s
         self._ends_at = clock() + LONGEST_S
         self._due_at = clock() + idle_s
-        self._found = Found(resource)
+        self._found = ListBuilder(resource)
         self._bytes = 0
 
     def take(self, encoding: Encoding, frame: bytes, refused: Callable[[Raw], ApiFailed]) -> Meta | None:

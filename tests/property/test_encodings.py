@@ -354,7 +354,7 @@ class Watched:
         )
 
     def take(self, frame: bytes) -> None:
-        self.loop._open = lambda *_: answer(protobuf.framed(frame), STREAMED)  # type: ignore[method-assign] # noqa: SLF001
+        self.loop._asker.get = lambda *_: answer(protobuf.framed(frame), STREAMED)  # type: ignore[method-assign] # noqa: SLF001
         self.loop._position.listed("9")  # noqa: SLF001
         with suppress(ApiFailed):
             self.loop._watch()  # noqa: SLF001

@@ -231,7 +231,7 @@ class Watched:
 
     def take(self, line: bytes) -> None:
         answers = iter([line])
-        self.loop._open = lambda *_: answer(b"".join(answers) + b"\n")  # type: ignore[method-assign] # noqa: SLF001
+        self.loop._asker.get = lambda *_: answer(b"".join(answers) + b"\n")  # type: ignore[method-assign] # noqa: SLF001
         self.loop._position.listed("9")  # noqa: SLF001
         with suppress(ApiFailed):
             self.loop._watch()  # noqa: SLF001
