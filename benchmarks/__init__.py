@@ -1,1 +1,1 @@
-"""What a change costs, against the least it could cost and against the usual way: `scripts/bench`."""
+"""The cost of a change, against the least that it could cost and against the usual way: `scripts/bench`."""

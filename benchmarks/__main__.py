@@ -41,10 +41,14 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
     show_default=True,
     multiple=True,
     type=click.IntRange(1, 50_000),
-    help="How many; may be given again.",
+    help="How many Services; may be given several times.",
 )
 @click.option(
-    "--endpoints", default=10, show_default=True, type=click.IntRange(1, 100), help="Of each Service."
+    "--endpoints",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Endpoints of each Service.",
 )
 @click.option(
     "--mode",
@@ -53,14 +57,14 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
     multiple=True,
     default=[str(Mode.IPTABLES)],
     show_default=True,
-    help="May be given again.",
+    help="May be given several times.",
 )
 @click.option(
     "--backend",
     "variants",
     type=click.Choice([*map(str, Variant)]),
     multiple=True,
-    help="Of iptables mode.  [default: both]",
+    help="The variant of iptables mode.  [default: both]",
 )
 @click.option(
     "--dispatch",
@@ -75,7 +79,9 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
     "--case", "cases", type=click.Choice(list(CASES)), multiple=True, help="[default: all but agent]"
 )
 @click.option("--agent", "with_agent", is_flag=True, help="Also through a real agent and API server.")
-@click.option("--runs", default=30, show_default=True, type=click.IntRange(1), help="Of each case, at most.")
+@click.option(
+    "--runs", default=30, show_default=True, type=click.IntRange(1), help="The most runs of each case."
+)
 @click.option(
     "--seconds", default=30.0, show_default=True, help="For each case; the run that is under way is ended."
 )
@@ -104,7 +110,7 @@ def main(
     as_json: bool,
     plot: Path | None,
 ) -> None:
-    """Time what changes cost, against the least that they could cost, in network namespaces. Needs root."""
+    """Time the cost of changes, against the least that they could cost, in network namespaces. Needs root."""
     require_net_admin()
     _end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     chosen = {*(cases or CASES.keys() - {AGENT}), *([AGENT] if with_agent else [])}
@@ -125,7 +131,7 @@ def main(
             for each in measured(subjects, sizes, chosen, Pace(runs, seconds, progress)):
                 progress.console.print(report.line(each), highlight=False, soft_wrap=True)
                 figures.append(each)
-    finally:  # what an hour has told is not lost when something fails, or somebody has enough
+    finally:  # the figures of an hour are not lost when a case fails, or somebody stops the program
         _tell(figures, as_json=as_json)
     if plot:
         from benchmarks.plot import draw
@@ -145,7 +151,7 @@ def _tell(figures: list[Figures], *, as_json: bool) -> None:
 
 
 def _end_as_if_interrupted(*signals: signal.Signals) -> None:
-    """So that namespaces and the agent go when this is killed."""
+    """End in order when this process is killed, so that namespaces and the agent go."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)

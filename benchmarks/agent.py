@@ -1,4 +1,4 @@
-"""A real `kproxy agent` process that is fed by the stub API server, and what it says and uses."""
+"""A real `kproxy agent` process that is fed by the stub API server, with its log and its resources."""
 
 import os
 import re
@@ -34,7 +34,7 @@ class Synced(NamedTuple):
 
 
 class Agent:
-    """The process; `synced` is what it has told so far."""
+    """The process; `synced` has the syncs that it has logged so far."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -48,7 +48,7 @@ class Agent:
         return self._process.pid
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        """RuntimeError with the end of the log if that does not come about, or the agent ends."""
+        """RuntimeError with the end of the log if this does not happen, or the agent ends."""
         give_up_at = time.monotonic() + _LONGEST_S
         while not holds():
             if self._process.poll() is not None or time.monotonic() > give_up_at:
@@ -56,12 +56,12 @@ class Agent:
             time.sleep(_POLL_S)
 
     def wait_for_sync(self, family: str = "IPv4", count: int = 1) -> Synced:
-        """Until the log tells of so many syncs of a family; the last of them."""
+        """Wait until the log has this many syncs of a family; returns the last of them."""
         self.wait_until(lambda: len(self._told(family)) >= count)
         return self._told(family)[count - 1]
 
     def cpu_s(self) -> float:
-        """Of the process and of the programs that it ran."""
+        """Processor seconds of the process and of the programs that it ran."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / _TICKS
 

@@ -1,4 +1,4 @@
-"""A cluster of any size, the same at every run: Services of one port, each with as many endpoints."""
+"""A cluster of any size, the same at every run: Services of one port, each with the same number of endpoints."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, cast
@@ -15,7 +15,7 @@ from kproxy.values import Address, Family, NamespacedName
 from stubapi import manifests
 
 CIDR = "10.128.0.0/9"
-"""Where all endpoints are from."""
+"""The network of all endpoints."""
 
 _NODE = "node-1"
 _NODE_ADDRESSES = (Address("127.0.0.1"), Address("10.199.0.2"))
@@ -30,7 +30,7 @@ class Size(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One Service with its endpoints, as the decoders give them."""
+    """One Service with its endpoints, as the decoders return them."""
 
     service: Service
     slice: EndpointSlice
@@ -54,7 +54,7 @@ def service_manifest(number: int) -> dict[str, object]:
 def slice_manifest(
     number: int, endpoints: int, *, generation: int = 0, replaced: int = 1
 ) -> dict[str, object]:
-    """The slice of a Service whose first endpoints, `replaced` of them, are of this generation."""
+    """The slice of a Service; its first `replaced` endpoints are of this generation."""
     addresses = (_address(number, at, generation if at < replaced else 0) for at in range(endpoints))
     return manifests.endpoint_slice(f"{_name(number)}-a", _name(number), *addresses)
 
@@ -80,7 +80,7 @@ def filled_store(size: Size) -> Store:
 
 
 def node_view(settings: Settings) -> NodeView:
-    """The node that the rules are for; none of the endpoints is there."""
+    """The node that the rules are for; it has none of the endpoints."""
     return view_node(_NODE, None, _NODE_ADDRESSES, settings, Family.IPV4)
 
 

@@ -1,4 +1,4 @@
-"""One case as it is measured: our samples, and those of each rival."""
+"""One case during its measurement: kproxy's samples, and those of each rival."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ from benchmarks.sample import Baseline, Figures, Sample, cpu_s, percentiles
 from benchmarks.subject import Rival
 
 _ENOUGH_S = 10.0
-"""What a rival may take in all rounds together: a slow one shall not leave ours with few."""
+"""The time of a rival in all rounds together: a slow rival must not leave kproxy with few samples."""
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class Comparison:
     notes: dict[str, str] = field(default_factory=dict)
 
     def race(self, ours: Callable[[], Sample], rivals: Iterable[Rival]) -> None:
-        """One round, in which ours and the rivals take turns in going first."""
+        """One round; from round to round, kproxy and the rivals take turns in going first."""
         if len(self.samples) % 2:
             self.run(rivals)
         self.samples.append(ours())
@@ -29,7 +29,7 @@ class Comparison:
             self.run(rivals)
 
     def run(self, rivals: Iterable[Rival]) -> None:
-        """Each rival once, but those that had their time already."""
+        """Each rival once, except those that have used up their time."""
         for rival in rivals:
             if sum(sample.wall_s for sample in self.rivals.get(rival.name, ())) < _ENOUGH_S:
                 self.enter(rival.name, timed(rival), rival.note)
@@ -62,7 +62,7 @@ class Comparison:
         )
 
     def _baseline(self, name: str) -> Baseline:
-        """Ours and theirs in turn in the same run, since a shared machine's speed drifts: pairs are compared."""
+        """Compared pair by pair, because the speed of a shared machine changes during a run."""
         pairs = list(zip(self.samples, self.rivals[name], strict=False))
         return Baseline(
             p50_ms=statistics.median(other.wall_s for _, other in pairs) * 1000,

@@ -63,11 +63,11 @@ class Listed(msgspec.Struct):
 
 
 Pages = dict[str, list[bytes]]
-"""By content type."""
+"""The forms, by content type."""
 
 
 def pages(size: Size, *, with_pods: bool) -> Pages:
-    """Of `PAGE_SIZE` slices each; with references to pods, as slices have that are not written by hand."""
+    """Pages of `PAGE_SIZE` slices each; with references to pods, as in slices that a controller wrote."""
     found: Pages = {JSON: [], PROTOBUF: []}
     for begin in range(0, size.services, PAGE_SIZE):
         end = min(begin + PAGE_SIZE, size.services)
@@ -146,13 +146,13 @@ def _uid(number: int) -> str:
 
 
 def packed(body: bytes) -> bytes:
-    """As an API server compresses it."""
+    """The bytes as an API server compresses them."""
     return gzip.compress(body, 1)
 
 
 @contextmanager
 def served(of: Pages) -> Iterator[tuple[int, bytes]]:
-    """A server of these pages in a process of its own; its port and authority. It answers in the form that is asked for."""
+    """A server of these pages in its own process; its port and authority. It answers in the form that is asked for."""
     bodies = {
         form: [packed(page) if form.is_compressed else page for page in of[form.content_type]]
         for form in FORMS
@@ -180,7 +180,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Log nothing: nobody reads it."""
 
     context, authority = server_context("127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -195,7 +195,7 @@ def served(of: Pages) -> Iterator[tuple[int, bytes]]:
 
 
 def listed(at: tuple[int, bytes], form: Form) -> Listed:
-    """In a process of its own, which has listed nothing before."""
+    """Run the list in its own process, which has listed nothing before."""
     port, authority = at
     asked = [str(port), form.content_type, str(int(form.is_compressed))]
     command = [sys.executable, "-m", "benchmarks.encoded", *asked]
@@ -217,7 +217,7 @@ def _list(port: int, authority: bytes, form: Form) -> Listed:
     def get(query: Any) -> Any:
         return connection.get(ENDPOINT_SLICES.path, query, read_timeout_s=_TIMEOUT_S)
 
-    with get({"limit": "1"}) as answer:  # the handshake, and what is imported for it, are no part of a list
+    with get({"limit": "1"}) as answer:  # the handshake, and the imports for it, are not a part of the list
         for _ in answer.chunks():
             pass
     gc.collect()

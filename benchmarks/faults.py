@@ -1,4 +1,4 @@
-"""Objects that break one rule each, as a cluster may hold them, and lists in which they stand."""
+"""Objects that break one rule each, as a cluster may hold them, and lists that contain them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from stubapi import manifests
 
 Manifest = dict[str, Any]
 Lists = dict[Kind, list[bytes]]
-"""Of each kind, the pages of its list as the bytes of an API server's answers."""
+"""For each kind, the pages of its list as the bytes of an API server's answers."""
 
 PAGE_SIZE = 500
 _LEVELS = 1_000
@@ -27,7 +27,7 @@ _FIELDS: Manifest = {"f:spec": {"f:ports": {".": {}, 'k:{"port":80}': {".": {}, 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to be bad. `replaces`: the object is used without its bad part, and stands where a good one would."""
+    """One way to be bad. `replaces`: the object is used without its bad part, so it takes the place of a good one."""
 
     name: str
     kind: Kind
@@ -72,7 +72,7 @@ FAULTS = (
         replaces=True,
     ),
 )
-"""A list has as many of each."""
+"""A list has the same number of each kind."""
 
 
 def good_lists(size: Size, node: str) -> Lists:
@@ -80,7 +80,7 @@ def good_lists(size: Size, node: str) -> Lists:
 
 
 def lists_with_bad(size: Size, bad: int, node: str) -> Lists:
-    """The good objects with `bad` more or less of them spoilt: some stand beside the good ones, others are those."""
+    """The good objects and `bad` bad ones: some are added to the good ones, others replace good ones."""
     faults = {number: FAULTS[number % len(FAULTS)] for number in range(bad)}
     return _lists(size, node, faults)
 

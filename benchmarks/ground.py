@@ -1,4 +1,4 @@
-"""A kernel of its own with a cluster's rules in it, and the proxy that put them there."""
+"""A network namespace with a cluster's rules in its kernel, and the proxy that wrote them."""
 
 import os
 import tempfile
@@ -37,7 +37,7 @@ class Ground:
         self.first = self.sync(verify=True)
 
     def restart(self) -> Sample:
-        """Another proxy takes over, which knows only what the one before left in its directory."""
+        """Another proxy takes over, which knows only the files that the one before left in its directory."""
         self.close()
         began, cpu_before = time.perf_counter(), cpu_s()
         self._proxy, self.close = self._new_proxy()
@@ -45,7 +45,7 @@ class Ground:
         return self._synced(began, cpu_before, verify=True)
 
     def sync(self, *events: Event, verify: bool = False) -> Sample:
-        """One sync, timed from when the events come in."""
+        """One sync, timed from the moment when the events come in."""
         self._stages.clear()
         began, cpu_before = time.perf_counter(), cpu_s()
         for event in events:
@@ -112,7 +112,7 @@ def changed_from_now_on() -> Callable[[], bool]:
 
 @contextmanager
 def own_lock() -> Iterator[None]:
-    """Programs of iptables-legacy wait for each other, in whatever namespace they are; not for those of others now."""
+    """Programs of iptables-legacy wait for each other in all namespaces; here they do not wait for those of others."""
     with directory() as place:
         os.environ[_LOCK] = str(place / "xtables.lock")
         try:
@@ -123,7 +123,7 @@ def own_lock() -> Iterator[None]:
 
 @contextmanager
 def synced(subject: Subject, size: Size) -> Iterator[Ground]:
-    """The rules of a whole cluster are in the kernel; `first` tells what that took."""
+    """The rules of a whole cluster are in the kernel; `first` has the time that this took."""
     with empty_kernel() as namespace, directory() as state:
         ground = Ground(subject, size, namespace, state)
         try:

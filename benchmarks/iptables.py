@@ -1,7 +1,8 @@
 """iptables mode: kproxy with the program and the templates under a stopwatch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,12 @@ from benchmarks.cluster import CIDR, Size, node_view
 from benchmarks.ground import changed_from_now_on
 from benchmarks.iptables_baselines import IptablesBaselines
 from benchmarks.stages import RESTORE, Stages, watched_templates
-from kproxy.agent.applied import Rules  # noqa: TC001 # it would have to be quoted
 from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_legacy import SavedRules
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_kernel import KernelChains  # noqa: TC001 # it would have to be quoted
+from kproxy.observed.iptables_legacy import LegacyChains
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.layout import LAYOUTS
@@ -27,18 +28,21 @@ class _WatchedIptables(Iptables):
         super().__init__(variant, Family.IPV4)
         self._stages = stages
 
-    def restore(self, sections: Iterable[str]) -> None:
-        with self._stages.timed(RESTORE):
-            super().restore(self._watched(sections))
-
-    def _watched(self, sections: Iterable[str]) -> Iterator[str]:
-        """Making them is not the program's time, though it works meanwhile."""
-        began = time.perf_counter()
-        for section in sections:
-            self._stages.seconds[RESTORE] -= time.perf_counter() - began
-            self._stages.hands_over(partial(int, len(section)))
-            yield section
+    @contextmanager
+    def restoring(self) -> Iterator[Callable[[str], None]]:
+        """The time that the caller takes between two sections does not count as the program's time."""
+        with self._stages.timed(RESTORE), super().restoring() as write:
             began = time.perf_counter()
+
+            def watched(text: str) -> None:
+                nonlocal began
+                self._stages.seconds[RESTORE] -= time.perf_counter() - began
+                self._stages.hands_over(partial(int, len(text)))
+                write(text)
+                began = time.perf_counter()
+
+            yield watched
+            self._stages.seconds[RESTORE] -= time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,10 @@ class IptablesSubject:
         iptables = _WatchedIptables(self.variant, stages)
         render = watched_templates(stages)
         if self.variant is Variant.LEGACY:
-            rules: Rules = SavedRules(Family.IPV4)
+            rules: KernelChains = LegacyChains(Family.IPV4)
             return IptablesProxy(iptables, rules, render), lambda: None
         record = Record(state / "iptables-nft.sqlite")
-        return IptablesProxy(iptables, RecordedRules(Family.IPV4, record), render), record.close
+        return IptablesProxy(iptables, NftChains(Family.IPV4, record), render), record.close
 
     def baselines(self, size: Size) -> IptablesBaselines:
         return IptablesBaselines(self.variant, size, self.circumstances)

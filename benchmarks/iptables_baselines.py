@@ -1,8 +1,8 @@
-"""What iptables mode is held against: the least that iptables-restore can be given, and kube-proxy's usual way.
+"""The rivals of iptables mode: the smallest input for iptables-restore, and kube-proxy's usual way.
 
-`bare` restores the Service's own chains, all of them and nothing else; where a Service comes or goes, also the
-dispatch chains that change, or its rule alone where the dispatch is flat. `least` leaves out those of its chains
-that stay as they were. `usual` reads the table by iptables-save and writes all of KUBE-SERVICES anew.
+`bare` restores the Service's own chains, all of them and nothing else. If a Service comes or goes, it also restores the
+dispatch chains that change, or the Service's rule alone if the dispatch is flat. `least` leaves out the chains that do
+not change. `usual` reads the table by iptables-save and writes all of KUBE-SERVICES again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ from kproxy.transaction.iptables.transaction import Section
 
 _DISPATCH = Chain("nat", "KUBE-SERVICES")
 _USUAL = Chain("nat", "KUBE-USUAL")
-"""Stands in for KUBE-SERVICES, which is not to be spoilt for ours."""
+"""Takes the place of KUBE-SERVICES, which must stay correct for kproxy."""
 
 _READABLE_CHAINS = 3000
-"""In one table; iptables-nft-save 1.8.9 is quadratic: 0.1 s up to here, over 240 s for a hundred thousand."""
+"""Chains in one table. iptables-nft-save 1.8.9 is quadratic: 0.1 s for these, over 240 s for a hundred thousand."""
 
 _SECTION_SIZES = (100, 200, 300, 500, 1000)
 
@@ -50,7 +50,7 @@ class IptablesBaselines:
         changes: Sequence[Change],
         beside: Sequence[Entry] = (),  # noqa: ARG002 # no chain that changes is theirs
     ) -> list[Rival]:
-        """Services replaced; or one alone that comes or goes."""
+        """Services whose endpoints change; or one Service that comes or goes."""
         old = self._own(before for before, _ in changes)
         new = self._own(after for _, after in changes)
         gone = [chain for chain in old if chain not in new]
@@ -84,7 +84,7 @@ class IptablesBaselines:
         ]
 
     def of_restart(self) -> list[Rival]:
-        """Ours writes nothing, and less cannot be written."""
+        """None: kproxy writes nothing, and nobody can write less."""
         return []
 
     def _dispatched(self, changes: Sequence[Change]) -> DispatchChange:
@@ -99,7 +99,7 @@ class IptablesBaselines:
         return Rival(name, partial(self._restore, text), note=note)
 
     def _usual(self, own: Mapping[Chain, str], gone: Sequence[Chain]) -> Rival:
-        """As much of it as can be waited for: iptables-nft-save is quadratic in the chains."""
+        """Part of the usual way that does not take too long: iptables-nft-save is quadratic in the chains."""
         saves = self._variant is Variant.LEGACY or self._chain_count <= _READABLE_CHAINS
         rules = self._dispatch.all_rules.replace(f"-A {_DISPATCH.name} ", f"-A {_USUAL.name} ")
         text = str(Section("nat", {**own, _USUAL: rules}, deleted=tuple(gone)))
@@ -134,7 +134,7 @@ class IptablesBaselines:
         return found
 
     def _sections(self, own: Mapping[Chain, str], dispatch: DispatchChange, gone: Sequence[Chain]) -> str:
-        """One section, unless there are more chains than are good for one."""
+        """One section, unless there are too many chains for one."""
         size = self._variant.section_size(self._chain_count)
         if size is None or len(own) + len(gone) <= size:
             written = {**own, **dispatch.written}

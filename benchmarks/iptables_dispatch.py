@@ -35,11 +35,11 @@ class Dispatch:
 
     @property
     def all_rules(self) -> str:
-        """What the chain holds where the dispatch is flat."""
+        """The rules of the chain if the dispatch is flat."""
         return "".join(rules for _, rules in sorted(self._rules.items()))
 
     def replace(self, key: NamespacedName, new: str) -> DispatchChange:
-        """One Service's rules instead of those it had: its line alone in the root, whole chains below."""
+        """New rules of one Service: only its line in the root, whole chains below the root."""
         old = self._rules.pop(key, "")
         if new:
             self._rules[key] = new
@@ -59,5 +59,5 @@ class Dispatch:
 
 
 def _insertion(line: str) -> str:
-    """At the head, where iptables need not count rules."""
+    """At the head of the chain, where iptables does not have to count rules."""
     return f"-I{line.removeprefix('-A')}"

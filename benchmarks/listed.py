@@ -1,4 +1,4 @@
-"""kproxy's own path in this process from the bytes of lists: decoding, the agent's loop with all its observers, the kernel."""
+"""kproxy's own path in this process from the bytes of lists: decoding, the agent's loop with all observers, the kernel."""
 
 import gc
 import io
@@ -21,7 +21,7 @@ from benchmarks.sample import Sample, cpu_s
 from benchmarks.stages import RENDER, RESTORE, WAIT, Stages
 from benchmarks.subject import Subject
 from kproxy.agent.background import make_background, make_metrics
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.loop import Agent
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.agent.options import Options
@@ -46,7 +46,7 @@ _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Listing(NamedTuple):
-    """The cost of one list of everything: from the bytes until all that follows is done, and of the sync within that."""
+    """The cost of one list of everything: from the bytes until every observer is done, and the sync's part of it."""
 
     whole: Sample
     sync: Sample
@@ -54,7 +54,7 @@ class Listing(NamedTuple):
 
 
 class _Finish(Observer):
-    """Notes when a sync has been told to everybody before it, and how many events it had."""
+    """Notes when all observers before it know of a sync, and how many events the sync had."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -73,7 +73,7 @@ class _Finish(Observer):
         self._finished.put((self._taken, time.perf_counter(), cpu_s(), report))
 
     def wait_for(self, taken: int) -> tuple[float, float, SyncReport]:
-        """When the sync ended that had so many events, the processor time then, and its report."""
+        """When the sync with this many events ended, the processor time at that moment, and its report."""
         while True:
             found, at, cpu, report = self._finished.get(timeout=_LONGEST_S)
             if report is None:
@@ -109,7 +109,7 @@ class ListedAgent:
         return self._background.quarantine.page()
 
     def _run(self, subject: Subject, state: Path) -> None:
-        """In the agent's thread, to which its record of the kernel belongs."""
+        """Runs in the agent's thread, to which its record of the kernel belongs."""
         proxy, close = subject.proxy(state, self._stages)
         agent = Agent(
             [proxy],
@@ -126,7 +126,7 @@ class ListedAgent:
         close()
 
     def list(self, lists: Lists) -> Listing:
-        """All lists come in, and the agent has done what follows from them."""
+        """All lists come in, and the agent has finished the sync that follows."""
         self._settle()
         gc.collect()
         self._stages.clear()
@@ -187,7 +187,7 @@ def _answer(pages: list[bytes], query: Mapping[str, str]) -> Answer:
 
 @contextmanager
 def listed_agent(subject: Subject) -> Iterator[ListedAgent]:
-    """An agent before an empty kernel; it logs into a file, as far as an agent does without -v."""
+    """An agent with an empty kernel; it logs into a file, as an agent without -v does."""
     with empty_kernel(), directory() as state, _logging_into(state / "log"):
         agent = ListedAgent(subject, state, state / "log")
         try:

@@ -54,7 +54,7 @@ class NftablesSubject:
         return ["--proxy-mode", self.mode]
 
     def proxy(self, state: Path, stages: Stages) -> tuple[NftablesProxy, Callable[[], None]]:  # noqa: ARG002
-        """It keeps nothing in the directory, and has nothing to close."""
+        """A proxy; it keeps nothing in the directory, and has nothing to close."""
         return NftablesProxy(_WatchedTable(stages), watched_templates(stages), Commits()), lambda: None
 
     def baselines(self, size: Size) -> NftablesBaselines:

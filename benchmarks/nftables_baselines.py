@@ -1,4 +1,4 @@
-"""What nftables mode is held against: `bare`, one `nft -f` of the elements that differ, and of the shared chains if any do.
+"""The rival of nftables mode: `bare`, one `nft -f` of the elements that differ, and of the shared chains that differ.
 
 For a first sync and a restart, in which ours writes everything, it is one of everything.
 """
@@ -14,6 +14,7 @@ from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.whole import replace_all, whole_table
 from kproxy.values import Family
 
@@ -33,17 +34,18 @@ class NftablesBaselines:
         return [_bare(self.text_of_change(changes, beside))]
 
     def text_of_change(self, changes: Sequence[Change], beside: Sequence[Entry] = ()) -> str:
-        """The change of a small table, in which one Service stands for all that have as many endpoints."""
+        """The change of a small table, in which one Service represents all with the same number of endpoints."""
         stands_for_all = entry(self._size.services + 1, self._size.endpoints)
-        table = DesiredTable(self._render, self._circumstances)
+        delta = TableDelta()
+        table = DesiredTable(self._render, self._circumstances, delta.desired)
         self._place(table, [stands_for_all, *beside])
         self._place(table, (before for before, _ in changes))
-        table.settle()
+        delta.settle()
         for before, after in changes:
             if before and not after:
                 table.place(before.service.key, ())
         self._place(table, (after for _, after in changes))
-        return str(change(_FAMILY, table.blocks, table.changes()))
+        return str(change(_FAMILY, table.blocks, delta.change()))
 
     def of_first_sync(self) -> list[Rival]:
         table = self._whole()

@@ -9,14 +9,14 @@ from rich.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At most `runs` rounds of each case; none is begun after `enough_s` seconds but the first."""
+    """At most `runs` rounds of each case; after `enough_s` seconds no round begins, except the first."""
 
     runs: int
     enough_s: float
     progress: Progress
 
     def rounds(self, what: str, most: int | None = None) -> Iterator[int]:
-        """1, 2, ... up to `most`, or `runs`."""
+        """The numbers of the rounds: 1, 2, ... up to `most`, or `runs`."""
         began = time.monotonic()
         most = most or self.runs
         task = self.progress.add_task(what, total=most)

@@ -1,4 +1,4 @@
-"""Figures as a picture: what each case takes as the cluster grows, ours and its rivals."""
+"""Figures as a picture: the time of each case as the cluster grows, kproxy's and the rivals'."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _LINES: dict[str, Any] = {
 
 
 def draw(figures: Sequence[Figures], file: Path) -> None:
-    """One panel a case, one colour for each way to program the kernel; the suffix tells the format."""
+    """One panel for each case, one colour for each way to program the kernel; the file's suffix decides the format."""
     panels: dict[str, list[Figures]] = defaultdict(list)
     for each in figures:
         panels[each.case].append(each)

@@ -1,4 +1,4 @@
-"""Figures as tables that stand in a terminal and in a Markdown file alike."""
+"""Figures as tables, for a terminal and for a Markdown file alike."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,25 +14,28 @@ _CPU_OF = ("bare", "good alone", "JSON")
 
 
 def tables(figures: Sequence[Figures]) -> Iterator[tuple[str, Table]]:
-    """Two for each way to program the kernel, with what they tell; what a case is at other sizes stands below it."""
+    """Two tables for each way to program the kernel, with a title; the sizes of one case follow each other."""
     cases = list(dict.fromkeys(each.case for each in figures))
     for subject in dict.fromkeys(each.subject for each in figures):
         found = sorted(
             (each for each in figures if each.subject == subject),
             key=lambda each: (cases.index(each.case), each.services),
         )
-        yield f"{subject}: what it takes, and how many times what each rival takes", _against_baselines(found)
-        yield f"{subject}: where the time goes, and what is written", _by_stage(found)
+        yield (
+            f"{subject}: the time of each case, and how many times the time of each rival",
+            _against_baselines(found),
+        )
+        yield f"{subject}: the time by stage, and the amount that is written", _by_stage(found)
 
 
 def line(figures: Figures) -> str:
-    """Short, for someone who waits."""
+    """One short line, for a person who waits."""
     ratios = "".join(f", {each.ratio:.2f} x {name}" for name, each in figures.baselines.items())
     return f"{figures.subject}, {_size(figures)}: {figures.case}: {_time(figures.p50_ms)}{ratios}"
 
 
 def notes(figures: Sequence[Figures]) -> list[str]:
-    """What a reader must know of the baselines."""
+    """Notes that a reader needs to understand the baselines."""
     return [
         f"{each.subject}, {_size(each)}, {each.case}: {name} {baseline.note}"
         for each in figures
@@ -66,7 +69,7 @@ def _by_stage(figures: Sequence[Figures]) -> Table:
 
 
 def _table(columns: dict[str, Callable[[Figures], str]], figures: Sequence[Figures]) -> Table:
-    """Columns that would be empty are left out."""
+    """A table without its empty columns."""
     cells = {heading: [cell(each) for each in figures] for heading, cell in columns.items()}
     filled = {heading: column for heading, column in cells.items() if any(column)}
     table = Table(box=MARKDOWN)

@@ -1,4 +1,4 @@
-"""From what is asked for to figures, case by case."""
+"""From the command line's choices to figures, case by case."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -47,13 +47,13 @@ CASES = {
     name: (sys.modules[measure.__module__].__doc__ or "").partition("\n")[0]
     for name, measure in _MODULES.items()
 }
-"""What each case measures."""
+"""One sentence on each case."""
 
 
 def measured(
     subjects: Sequence[Subject], sizes: Sequence[Size], cases: Collection[str], pace: Pace
 ) -> Iterator[Figures]:
-    """The figures of each case as soon as they are there."""
+    """The figures of each case, as soon as they exist."""
     for size in sizes:
         if ENCODINGS in cases:
             for listing, most_mb in encodings.measure(size, pace):

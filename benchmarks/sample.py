@@ -1,4 +1,4 @@
-"""One measurement, and many of them summed up."""
+"""One measurement, and the summary of many."""
 
 import re
 import resource
@@ -12,7 +12,7 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sync: seconds until all is in the kernel, by stage, and of the processors (with programs that it started)."""
+    """One sync: seconds until everything is in the kernel, by stage; and processor seconds, with programs."""
 
     wall_s: float
     cpu_s: float = 0.0
@@ -23,7 +23,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What else does the same; ratios are medians of ours to it, pair by pair, of times and of CPU."""
+    """A rival's figures; ratios are medians of kproxy's time and CPU to the rival's, pair by pair."""
 
     p50_ms: float
     ratio: float
@@ -34,7 +34,10 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A case summed up. Times are milliseconds; stages, bytes and rules are medians, CPU a mean: the kernel counts it in ticks."""
+    """The summary of a case. Times are milliseconds.
+
+    Stages, bytes and rules are medians. CPU is a mean, because the kernel counts it in ticks.
+    """
 
     subject: str
     services: int
@@ -53,7 +56,7 @@ class Figures:
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
-    """The 50th and the 99th; of few values the latter is next to the greatest."""
+    """The 50th and the 99th percentile; of few values the 99th is near the greatest."""
     if len(values) == 1:
         return values[0], values[0]
     return statistics.median(values), statistics.quantiles(values, n=100, method="inclusive")[98]

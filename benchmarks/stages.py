@@ -1,4 +1,4 @@
-"""Where the time of one sync goes, and what it hands to the kernel."""
+"""The time of each stage of one sync, and the bytes that it gives to the kernel."""
 
 import time
 from collections import defaultdict
@@ -12,7 +12,7 @@ RENDER, RESTORE, WAIT = "render", "restore", "wait"
 
 
 class Stages:
-    """Since `clear`: seconds by stage, bytes, and when the last stage of each name ended."""
+    """Counts since `clear`: seconds by stage, bytes, and the time when the last stage of each name ended."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -25,7 +25,7 @@ class Stages:
         self._sizes.clear()
 
     def hands_over(self, size: Callable[[], int]) -> None:
-        """So many bytes; they are counted when nothing is timed any more."""
+        """Note this text; its bytes are counted when nothing is timed any more."""
         self._sizes.append(size)
 
     @property

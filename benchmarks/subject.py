@@ -1,4 +1,4 @@
-"""What is measured: one way of programming a kernel, and what it is held against."""
+"""The subject of a measurement: one way to program a kernel, and its rivals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kproxy.ruleset.inputs import Circumstances
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rival:
-    """Another way to do what ours just did. `afterwards` cleans up, and is not timed."""
+    """Another way to make the change that kproxy just made. `afterwards` cleans up, and is not timed."""
 
     name: str
     work: Callable[[], object]
@@ -22,18 +22,18 @@ class Rival:
 
 
 Change = tuple[Entry | None, Entry | None]
-"""A Service before and after; None where it does not exist."""
+"""A Service before and after a change; None if it does not exist."""
 
 
 class Baselines(Protocol):
     """Rivals for each kind of work, in this thread's network namespace."""
 
     def of_change(self, changes: Sequence[Change], beside: Sequence[Entry] = ()) -> list[Rival]:
-        """`beside` are Services that the cluster was given besides, and that stay as they are."""
+        """`beside` are further Services of the cluster, which do not change."""
         ...
 
     def of_first_sync(self) -> list[Rival]:
-        """Each of them wants a namespace without rules; the fastest counts."""
+        """Each of them needs a namespace without rules; the fastest one counts."""
         ...
 
     def of_restart(self) -> list[Rival]: ...
@@ -46,12 +46,12 @@ class Subject(Protocol):
     def name(self) -> str: ...
     @property
     def starts_afresh(self) -> bool:
-        """Whether an agent that starts again writes all rules anew."""
+        """Whether an agent that starts again writes all rules again."""
         ...
 
     @property
     def shares_by_count(self) -> bool:
-        """Whether Services that have as many endpoints share rules, which the first brings and the last takes away."""
+        """Whether Services with the same number of endpoints share rules; these go with the last Service."""
         ...
 
     @property
@@ -59,7 +59,7 @@ class Subject(Protocol):
     @property
     def agent_flags(self) -> Sequence[str]: ...
     def proxy(self, state: Path, stages: Stages) -> tuple[Proxy, Callable[[], None]]:
-        """A proxy that knows no more than what is kept in the directory `state`, and how to close it."""
+        """A proxy that knows only the contents of the directory `state`, and a function that closes it."""
         ...
 
     def baselines(self, size: Size) -> Baselines: ...

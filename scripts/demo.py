@@ -1,4 +1,4 @@
-"""Shows the main job: an agent on a node, Services that answer, and a rolling update that nobody notices.
+"""Shows the main job: an agent on a node, Services that answer, and a rolling update that no client notices.
 
 Everything happens in network namespaces that are removed at the end, also on Ctrl-C.
 """
@@ -35,7 +35,7 @@ GRACE_S = 0.5
 console = Console(highlight=False, soft_wrap=True)
 
 
-class Unexpected(Exception):  # what it is called is what the demo says
+class Unexpected(Exception):  # the demo prints it in its own words
     """Something that the demo promised did not happen."""
 
 
@@ -74,7 +74,8 @@ def show_cluster_ip(lab: Lab) -> None:
     counts = answers(lab.ask("pod-3", CLUSTER_IP, 80, count=1500))
     console.print(table_of(counts, 1 / 3))
     expect(
-        set(counts) == {"pod-1", "pod-2", "far-1"}, f"not each pod answered, or not only they: {dict(counts)}"
+        set(counts) == {"pod-1", "pod-2", "far-1"},
+        f"the pods that answered are not the three expected ones: {dict(counts)}",
     )
 
 
@@ -98,7 +99,7 @@ def show_outside(lab: Lab) -> None:
 
 def show_rolling_update(lab: Lab, manifests: Path, running: RunningAgent) -> None:
     heading(
-        "A rolling update: each of the three pods is replaced and ended while a client asks without a pause"
+        "A rolling update: each of the three pods is replaced and ended while a client sends requests without a pause"
     )
     gathered: list[Outcome] = []
     stop = threading.Event()
@@ -122,13 +123,13 @@ def show_rolling_update(lab: Lab, manifests: Path, running: RunningAgent) -> Non
     console.print(
         f"{len(gathered)} requests, [bold]{len(failed)} failed[/bold]; answered by {dict(sorted(answers(gathered).items()))}"
     )
-    console.print("what the agent said of each step:")
+    console.print("the agent's line for each step:")
     for line in [line for line in running.log.read_text().splitlines() if "IPv4: synced" in line][
         -len(REPLACEMENTS) :
     ]:
         console.print(f"  {line.partition('kproxy.agent.loop: ')[2]}")
     expect(not failed, f"{len(failed)} requests failed: {Counter(map(str, failed))}")
-    expect(len(gathered) > 300, "the client did not come to ask")
+    expect(len(gathered) > 300, "the client sent too few requests")
 
 
 def is_asked(lab: Lab, address: str) -> Callable[[], bool]:
@@ -148,7 +149,7 @@ def chain(lab: Lab, prefix: str) -> str:
 
 
 def show_rules(lab: Lab) -> None:
-    heading("The rules of demo/web at the end: who is asked, and with what probability")
+    heading("The rules of demo/web at the end: the endpoints, and the probability of each")
     rules = chain(lab, names.CLUSTER_POLICY)
     first_backend = rules.splitlines()[-1].rpartition(" ")[2]
     command = lab.program(NODE, "iptables-nft", "-t", "nat", "-S", first_backend)
@@ -159,12 +160,14 @@ def show_rules(lab: Lab) -> None:
 
 @click.command()
 def main() -> None:
-    """Show kproxy at work in network namespaces; exit code 0 if all that it shows held."""
+    """Show kproxy at work in network namespaces; exit code 0 if everything was as expected."""
     if os.geteuid() != 0:
-        console.print("the demo makes network namespaces and needs root: sudo scripts/demo")
+        console.print("the demo makes network namespaces, so it needs root: sudo scripts/demo")
         sys.exit(3)
     began = time.monotonic()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs come with it ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell starts background jobs with SIGINT ignored
     try:
         with tempfile.TemporaryDirectory(prefix="kproxy-demo-") as directory, Lab() as lab:
             manifests = Path(directory, "manifests")
@@ -183,10 +186,10 @@ def main() -> None:
         console.print(f"[bold]This is not as it should be:[/bold] {failure}")
         sys.exit(1)
     except KeyboardInterrupt:
-        console.print("\nstopped; everything is cleaned up")
+        console.print("\nstopped; everything is removed")
         sys.exit(130)
     console.print(
-        f"[bold]All as it should be[/bold], in {time.monotonic() - began:.0f} s; everything is cleaned up."
+        f"[bold]Everything is as it should be[/bold], in {time.monotonic() - began:.0f} s; everything is removed."
     )
 
 

@@ -1,4 +1,4 @@
-"""What an agent holds after many changes and faults, in namespaces of its own; a table of figures at the end."""
+"""Measures the memory, threads and files of an agent after many changes and faults, in its own namespaces."""
 
 import random
 import signal
@@ -18,9 +18,11 @@ _MOMENTS = ("at first", "after half", "after all")
 
 
 @click.command()
-@click.option("--changes", default=2000, show_default=True, help="In each mode, of one object each.")
-@click.option("--changes-per-s", default=40.0, show_default=True)
-@click.option("--seed", type=int, help="[default: drawn, and printed]")
+@click.option(
+    "--changes", default=2000, show_default=True, help="Changes in each mode; each change is of one object."
+)
+@click.option("--changes-per-s", default=40.0, show_default=True, help="Changes in a second.")
+@click.option("--seed", type=int, help="[default: a random one, which is printed]")
 @click.option(
     "modes",
     "--mode",
@@ -32,9 +34,9 @@ _MOMENTS = ("at first", "after half", "after all")
 def main(changes: int, changes_per_s: float, seed: int | None, modes: tuple[str, ...]) -> None:
     """Random changes of Services, slices, the Node and ServiceCIDRs, through an API server with faults.
 
-    Two thousand changes are what a cluster of some hundred Services does in an hour. At two moments the kernel has to
-    hold what `kproxy render` prints; then the first objects come back, and what the agent holds is counted. Exit code 1 says
-    that the kernel differs, or that memory, threads or file descriptors grew from one moment to the other.
+    A cluster of some hundred Services makes two thousand changes in an hour. At two moments the kernel has to
+    hold the rules that `kproxy render` prints; then the first objects come back, and the agent's memory, threads and
+    files are counted. Exit code 1 means that the kernel differs, or that one of them grew between the two moments.
     """
     end_as_if_interrupted(signal.SIGTERM, signal.SIGHUP)
     seed = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
@@ -48,7 +50,7 @@ def main(changes: int, changes_per_s: float, seed: int | None, modes: tuple[str,
             continue
         click.echo(_table(figures))
         broken += [f"{mode}: {sentence}" for sentence in figures.broken]
-    click.echo("\n".join(broken) or "no bound is broken, and the kernel was as it should be each time")
+    click.echo("\n".join(broken) or "no bound is broken, and the kernel was right each time")
     sys.exit(1 if broken else 0)
 
 

@@ -1,6 +1,6 @@
 """Arbitrary input for every decoder and parser, target after target and seed after seed, for a given time.
 
-A target is a test module that draws its input. A turn that has begun is finished, so that nothing found is lost.
+A target is a test module that draws random input. A turn that has begun is always finished, so no finding is lost.
 """
 
 import random
@@ -20,7 +20,7 @@ LONGEST_TEST_S = 900
 
 
 def _name(module: Path) -> str:
-    """Of the module, or of its directory where the module says only that its input is arbitrary."""
+    """The name of the module, or of its directory if the module's name says only that its input is arbitrary."""
     stem = module.stem.removeprefix("test_")
     return module.parent.name if stem == "arbitrary" else stem.removesuffix("_arbitrary")
 
@@ -32,11 +32,13 @@ TARGETS = {
 
 @click.command()
 @click.argument("names", metavar="[TARGET]...", nargs=-1, type=click.Choice(sorted(TARGETS)))
-@click.option("--minutes", default=5.0, show_default=True, help="How long, all targets together.")
-@click.option("--seed", type=int, help="Of the first round.  [default: drawn, and printed]")
+@click.option("--minutes", default=5.0, show_default=True, help="The time of all targets together.")
+@click.option(
+    "--seed", type=int, help="The seed of the first round.  [default: a random one, which is printed]"
+)
 @click.option("--list", "only_list", is_flag=True, help="Print the targets.")
 def main(names: Sequence[str], minutes: float, seed: int | None, *, only_list: bool) -> None:
-    """Search for input that breaks a target, or all of them; print the first found and how to repeat it."""
+    """Search for input that breaks a target; print the first such input, and how to repeat it."""
     if only_list:
         click.echo("\n".join(sorted(TARGETS)))
         return
@@ -53,7 +55,7 @@ def main(names: Sequence[str], minutes: float, seed: int | None, *, only_list: b
 
 
 def _turns(names: Sequence[str], first: int, for_s: float) -> Iterator[tuple[str, int]]:
-    """Every name with one seed, then with the next, until the time is up."""
+    """Every name with one seed, then every name with the next seed, until the time is up."""
     ends_at = time.monotonic() + for_s
     for seed in count(first):
         for name in names:

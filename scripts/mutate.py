@@ -1,7 +1,7 @@
 """Mutation check: would the tests notice if one decision, or one word of a template, were wrong?
 
-Each mutant is tried in a copy of the checkout, against the tests that judge rules by what they do to packets. Unless
-these are asked for alone, unit tests and kube-proxy's recorded rules come first, because they take two seconds.
+Each mutant is tried in a copy of the checkout, with the tests that judge rules by their effect on packets. Unit tests
+and kube-proxy's recorded rules come first, because they take two seconds, unless only packets are asked for.
 """
 
 import ast
@@ -52,14 +52,14 @@ STAGES = (
         ],
     ),
 )
-"""The cheapest first: a mutant goes no further than to the first that notices."""
+"""The cheapest stage first: a mutant goes no further than the first stage that notices it."""
 
 ONLY_IPTABLES = ("recorded", PACKETS[0])
-"""Stages that notice nothing where nftables mode is broken."""
+"""Stages that notice nothing if nftables mode is broken."""
 
 
 class Mutant(NamedTuple):
-    """One change of one line. `key` names it whatever its line number."""
+    """One change of one line. `key` names the mutant, also if its line number changes."""
 
     path: str
     line: int
@@ -98,7 +98,7 @@ _TWINS = {
 
 
 def python_mutants(path: str, text: str) -> Iterator[Mutant]:
-    """One for each decision that stands on one line."""
+    """One mutant for each decision that is on one line."""
     lines = text.splitlines()
 
     def replaced(node: ast.expr, by: str) -> Mutant:
@@ -133,7 +133,7 @@ def python_mutants(path: str, text: str) -> Iterator[Mutant]:
 
 
 def _decorators(tree: ast.Module) -> set[ast.AST]:
-    """All that stands in decorators: that a class has slots or is frozen decides nothing about packets."""
+    """Everything in decorators: whether a class has slots or is frozen decides nothing about packets."""
     return {
         inner
         for node in ast.walk(tree)
@@ -188,7 +188,7 @@ _TEMPLATE_SWAPS = (
 
 
 _DECLARATIONS = ("\ttypeof", "\tcomment", "\tsize")
-"""Lines of nftables that are no rules; without them nothing can be loaded, or nothing is different."""
+"""Lines of nftables that are not rules: without them nothing can be loaded, or nothing differs."""
 
 
 def template_mutants(path: str, text: str) -> Iterator[Mutant]:
@@ -222,7 +222,7 @@ def copy_checkout(to: Path) -> None:
 
 
 def passes(copy: Path, tests: list[str]) -> bool:
-    """Whether the tests notice nothing; one that takes too long has noticed."""
+    """Whether the tests notice nothing. A test that takes too long has noticed the mutant."""
     command = [
         sys.executable,
         "-m",
@@ -272,10 +272,14 @@ def catcher(copy: Path, mutant: Mutant, stages: Stages) -> str:
 
 @click.command(help=__doc__)
 @click.option("--count", default=80, show_default=True, help="How many mutants; 0 for all.")
-@click.option("--seed", type=int, help="Which are chosen; a new one each time by default, and printed.")
-@click.option("--only", default="", metavar="TEXT", help="Mutants of files whose path holds this.")
+@click.option(
+    "--seed", type=int, help="Decides which mutants are chosen.  [default: a random one, which is printed]"
+)
+@click.option(
+    "--only", default="", metavar="TEXT", help="Only mutants of files with this text in their path."
+)
 @click.option("--packets-only", is_flag=True, help="Judge by packets alone: no unit test, no recorded rule.")
-@click.option("--list", "only_list", is_flag=True, help="Print the mutants and try none.")
+@click.option("--list", "only_list", is_flag=True, help="Print the mutants, and try none.")
 def main(count: int, seed: int | None, only: str, packets_only: bool, only_list: bool) -> None:
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     mutants = [mutant for mutant in all_mutants() if only in mutant.path]

@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 
 from namespaces import fresh_namespace
 from seeds import DRAWN_SEED
+from shares import Rank, in_shares
 from turns import turn
 
 # The same examples at each run of CI, so that a failure there is the change's; new ones at each run elsewhere.
@@ -60,10 +61,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(map(str, lines)))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order of a run in several processes; one process runs the tests in the order of their files."""
+    if worker := getattr(config, "workerinput", None):  # which pytest-xdist gives to each process
+        items[:] = in_shares(items, worker["workercount"], _rank)
+
+
+def _rank(item: pytest.Item) -> Rank:
+    ranks = {"alone": Rank.ALONE, "long": Rank.LONG, "netns": Rank.IN_A_NAMESPACE}
+    return next((rank for name, rank in ranks.items() if item.get_closest_marker(name)), Rank.SHORT)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Before the timeout begins: a test waits for its turn where others run in other processes."""
-    if not hasattr(item.config, "workerinput"):  # which pytest-xdist gives them
+    if not hasattr(item.config, "workerinput"):
         return (yield)
     with turn(alone=item.get_closest_marker("alone") is not None):
         return (yield)

@@ -3,11 +3,15 @@
 A document holds a drawing between `<!-- drawn: NAME -->` and `<!-- end -->`.
 """
 
+import ast
+import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from kproxy.observed import states
 from kproxy.observed.states import TRANSITIONS, Event, State
 
 ROOT = Path(__file__).parents[1]
@@ -73,12 +77,40 @@ def _draw_state_diagram() -> str:
     return "```mermaid\n" + "\n".join(lines) + "\n```\n"
 
 
+def _draw_state_words() -> str:
+    """Each state with its meaning, from the docstring of the module."""
+    told = re.findall(
+        r"^- ([A-Z]+): (.*?)(?=\n- |\n\n)", inspect.getdoc(states) or "", re.MULTILINE | re.DOTALL
+    )
+    meanings = {State[name]: _sentence(text) for name, text in told}
+    return "".join(_table(["state", "means"], [[f"`{state}`", meanings[state]] for state in State]))
+
+
+def _sentence(text: str) -> str:
+    return " ".join((text[0].upper() + text[1:]).split())
+
+
+def _draw_event_words() -> str:
+    """Each event with its meaning, from the text that follows it in the class."""
+    (shape,) = ast.parse(inspect.getsource(Event)).body
+    assert isinstance(shape, ast.ClassDef)
+    meanings = {
+        name.targets[0].id: _sentence(str(text.value.value))
+        for name, text in pairwise(shape.body)
+        if isinstance(name, ast.Assign) and isinstance(name.targets[0], ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+    return "".join(_table(["event", "means"], [[f"`{event}`", meanings[event.name]] for event in Event]))
+
+
 def _draw_decisions() -> str:
     """Each decision record by its number, with its title as a link."""
     rows = []
     for path in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
-        number, title = path.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
-        assert int(number) == int(path.name[:4]), f"{path.name} has the number {number} in its title"
+        head = path.read_text().splitlines()[0]
+        number = str(int(path.name[:4]))
+        assert head.startswith(f"# {number}. "), f"{path.name} must begin with '# {number}. ' and its title"
+        title = head.removeprefix(f"# {number}. ")
         rows.append([number, f"[{title}]({path.name})"])
     return "".join(_table(["number", "decision"], rows))
 
@@ -91,6 +123,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 _DRAWINGS: dict[str, Callable[[], str]] = {
     "layers": _draw_layers,
     "states": _draw_states,
+    "state_words": _draw_state_words,
+    "event_words": _draw_event_words,
     "state_diagram": _draw_state_diagram,
     "decisions": _draw_decisions,
 }

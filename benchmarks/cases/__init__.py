@@ -1,1 +1,1 @@
-"""What is measured, one case a module."""
+"""The cases of the benchmark, one in each module."""

@@ -1,4 +1,4 @@
-"""The same through a real agent: from the API server's event to the rule in the kernel, and what the process uses."""
+"""One change through a real agent: from the API server's event to the kernel, and the process's resources."""
 
 import time
 
@@ -13,13 +13,13 @@ from stubapi import StubApi
 from stubapi.manifests import node
 
 _QUIET_S = 0.2
-"""Between changes, so that none waits for the agent's least interval between syncs."""
+"""The pause between changes, so that no change waits for the agent's shortest interval between syncs."""
 
 _TIMING = ("--iptables-min-sync-period", "50ms", "--iptables-sync-period", "1h")
-"""The agent shall not repair what the rivals write meanwhile."""
+"""The agent must not repair the rules that the rivals write meanwhile."""
 
 Case = tuple[Comparison, tuple[float, float]]
-"""With the agent's resident memory, now and at most."""
+"""Times each change, and reads the agent's resident memory, now and at most."""
 
 
 def measure(subject: Subject, size: Size, pace: Pace) -> list[Case]:
@@ -73,7 +73,7 @@ def _endpoints_replaced(subject: Subject, size: Size, pace: Pace, api: StubApi, 
 
 
 def _replaced(subject: Subject, api: StubApi, agent: Agent, manifest: dict[str, object]) -> Sample:
-    """To the kernel's own word that something changed, or else to the agent's line."""
+    """Seconds until the kernel reports a change, or else until the agent logs its line."""
     told = len([each for each in agent.synced if each.family == "IPv4"])
     changed = subject.watch_kernel()
     cpu_before = agent.cpu_s()

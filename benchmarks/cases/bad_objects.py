@@ -1,4 +1,4 @@
-"""The first sync and a second list of a cluster in which half as many objects as Services are bad."""
+"""The first sync and a second list of a cluster with one bad object for every two Services."""
 
 from benchmarks.cluster import Size
 from benchmarks.comparison import Comparison
@@ -12,7 +12,7 @@ _RIVAL = "good alone"
 
 
 def measure(subject: Subject, size: Size, pace: Pace) -> list[Comparison]:
-    """Against the good objects alone, in turn; each list is taken in twice by an agent that began without rules."""
+    """In turn with the good objects alone; an agent that began without rules takes each list in twice."""
     bad = max(size.services // 2, 1)
     cases = [
         Comparison(f"{name}, {bad:,} bad")

@@ -12,7 +12,7 @@ _OURS = Form(PROTOBUF, is_compressed=True)
 
 
 def measure(size: Size, pace: Pace) -> Iterator[tuple[Comparison, float]]:
-    """The form that an agent asks for against the other forms, in turn; and the MiB that it takes at most."""
+    """The form that an agent asks for and the other forms, in turn; and the most MiB that each takes."""
     for with_pods in (False, True):
         yield _measure(size, pace, with_pods=with_pods)
 

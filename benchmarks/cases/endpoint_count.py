@@ -1,4 +1,4 @@
-"""One Service gets an endpoint more, and loses it again."""
+"""One Service gets one more endpoint, and loses it again."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from kproxy.state.events import Changed
 
 
 def measure(ground: Ground, pace: Pace) -> list[Comparison]:
-    """While another has as many; and as the first and the last of its count, where that has rules of its own."""
+    """First while another Service has the same count; then without one, if each count has rules of its own."""
     services, endpoints = ground.size
     alone = []
     if ground.subject.shares_by_count:
@@ -27,7 +27,7 @@ def measure(ground: Ground, pace: Pace) -> list[Comparison]:
 def _measured(
     ground: Ground, pace: Pace, grows: str, shrinks: str, beside: Sequence[Entry] = ()
 ) -> list[Comparison]:
-    """The rivals do it to a Service half the cluster away, so that each finds the rules as its own."""
+    """The rivals change another Service, half the cluster away, so that each rival finds the rules that it wrote."""
     added, removed = Comparison(grows), Comparison(shrinks)
 
     def ours(small: Entry, large: Entry) -> None:

@@ -1,4 +1,4 @@
-"""The first packet of a connection to the last of all Services, against that to the only one."""
+"""The first packet of a connection to the last of all Services, against the first packet to the only one."""
 
 import socket
 import statistics
@@ -17,11 +17,11 @@ _TRIES = 200
 _PORT = 8080
 _CLIENT = "10.128.0.1"
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: closed by a reset, so that no port waits for what may still come."""
+"""SO_LINGER: a reset closes the connection, so no port waits for late packets."""
 
 
 def measure(ground: Ground, pace: Pace) -> list[Comparison]:
-    """TCP connects on loopback, where every address of the cluster is at home; each run is the median of many."""
+    """TCP connects on loopback, where every address of the cluster is local; each run is the median of many."""
     found = Comparison("first packet to the last service")
     with synced(ground.subject, Size(1, ground.size.endpoints)) as alone:
         with inside(ground.namespace):

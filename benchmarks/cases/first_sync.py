@@ -1,4 +1,4 @@
-"""All rules into a kernel that has none."""
+"""All rules are written into a kernel that has none."""
 
 from benchmarks.comparison import Comparison, timed
 from benchmarks.ground import Ground, empty_kernel, synced
@@ -6,7 +6,7 @@ from benchmarks.pace import Pace
 
 
 def measure(ground: Ground, pace: Pace) -> list[Comparison]:
-    """Against the best of the bare ways to write the same rules, such as sections of several sizes."""
+    """In turn with several bare ways to write the same rules, of which the fastest counts."""
     found = Comparison("first sync")
     rivals = ground.baselines.of_first_sync()
     for number in pace.rounds(found.case):

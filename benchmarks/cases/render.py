@@ -17,7 +17,7 @@ _KIB = 1024
 
 
 def measure(mode: str, size: Size, pace: Pace) -> tuple[Comparison, float]:
-    """And its resident memory at most, in MiB."""
+    """Times the process, and reads its largest resident memory, in MiB."""
     found = Comparison("render")
     most_mb = 0.0
     with tempfile.NamedTemporaryFile(suffix=".json") as manifests:

@@ -7,7 +7,7 @@ from benchmarks.pace import Pace
 
 
 def measure(ground: Ground, pace: Pace) -> list[Comparison]:
-    """The rivals do it to a Service half the cluster away, so that each finds the rules as its own."""
+    """The rivals change another Service, half the cluster away, so that each rival finds the rules that it wrote."""
     removed, added = Comparison("service removed"), Comparison("service added")
 
     def ours(service: Entry) -> None:

@@ -24,7 +24,7 @@ def _list(context: click.Context, _option: click.Parameter, value: bool) -> None
     "policies",
     multiple=True,
     type=click.Choice([*map(str, Policy)]),
-    help="Whose way back.  [default: all]",
+    help="The policy by which agents come back.  [default: all]",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print figures, not a table.")

@@ -1,4 +1,4 @@
-"""Agents of a cluster, the API servers that they share, and the lists that these have."""
+"""The agents of a cluster, the API servers that they share, and the lists of these servers."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ the bytes, is computed. Seats are those of kube-apiserver's estimate for lists o
 """
 
 WATCH_WORK = Work(1, 0.001)
-"""The beginning of a watch that goes on from a resourceVersion; it keeps no seat."""
+"""The work of a watch that continues from a resourceVersion; it keeps no seat."""
 
 
 _CONNECTING_S = 0.005, 0.3
@@ -37,7 +37,7 @@ _CONNECTING_S = 0.005, 0.3
 
 
 class Fleet:
-    """Shared by the clients of a simulation. A load balancer in front of the servers chooses one that is there."""
+    """The servers and clients of a simulation. A load balancer chooses a server that is there."""
 
     def __init__(self, world: World, agents: int, servers: int) -> None:
         self.world = world

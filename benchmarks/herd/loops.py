@@ -70,10 +70,10 @@ class _Answer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
+        """Nothing to do: the connection holds nothing."""
 
     def sever(self) -> None:
-        """No loop of a simulation is asked to stop."""
+        """Nothing to do: no loop of a simulation is asked to stop."""
 
 
 class _Page(_Answer):
@@ -85,7 +85,7 @@ class _Page(_Answer):
 
 
 def _page(served: Served, query: Mapping[str, str], server: ApiServer) -> _Page:
-    """Part of a list; the API server heeds `limit` only where its cache does not serve the list."""
+    """Part of a list; the API server uses `limit` only if its cache does not serve the list."""
     limit = int(query.get("limit", "0"))
     if not limit or "resourceVersion" in query:
         limit = served.objects

@@ -1,4 +1,4 @@
-"""Outcomes as a picture: requests by the second after each event, one line a policy."""
+"""Outcomes as a picture: requests in each second after an event, one line for each policy."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from benchmarks.herd.scenarios import SCENARIOS, Outcome, Policy
 _COLUMNS = 3
 _PANEL_INCHES = 3.6, 2.4
 _SHOWN_S = 180
-"""After the event's end; later there is no more to see."""
+"""Seconds that are drawn after the event's end; later nothing happens."""
 
 _COLOURS = {Policy.KPROXY: "C0", Policy.CLIENT_GO: "C1", Policy.NO_JITTER: "C7"}
 
 
 def draw(outcomes: Sequence[Outcome], file: Path) -> None:
-    """One panel a scenario; the suffix tells the format."""
+    """One panel for each scenario; the file's suffix decides the format."""
     panels: dict[str, list[Outcome]] = defaultdict(list)
     for each in outcomes:
         panels[each.scenario].append(each)

@@ -1,10 +1,14 @@
 """client-go's way back to an API server, as a second policy for the same servers.
 
-Facts, from k8s.io/client-go `tools/cache/reflector.go`, `rest/with_retry.go` and `rest/request.go`: pauses of 0.8 s, 1.6 s
-and so on up to 30 s, each prolonged by up to as much again, from 0.8 s anew after two minutes without one; a watch that
-ends in any way is asked for again at once; a watch that cannot reach its server, or is refused with 429, is tried again
-from where it was; lists are streamed, and watched on in the same answer; a Retry-After is waited for exactly, up to ten
-times. All kinds share one HTTP/2 connection, whose health check notices a silent server after 45 s at most.
+These facts are from k8s.io/client-go, `tools/cache/reflector.go`, `rest/with_retry.go` and `rest/request.go`:
+
+- Pauses are 0.8 s, 1.6 s and so on up to 30 s. A random time of at most its length is added to each pause. After two
+  minutes without a pause, the next one is 0.8 s again.
+- A watch that ends in any way is asked for again at once. A watch that cannot reach its server, or is refused with 429,
+  is tried again from the same resourceVersion.
+- Lists are streamed, and the watch continues in the same answer. The pause of a Retry-After is exactly as long as the
+  server says, up to ten times.
+- All kinds share one HTTP/2 connection. Its health check notices a silent server after 45 s at most.
 """
 
 from benchmarks.herd.fleet import SERVED, WATCH_WORK, Fleet, Served
@@ -45,7 +49,7 @@ class _Channel:
         self._noticed_at = 0.0
 
     def server(self) -> ApiServer:
-        """Once the connection stands; the first loop that needs it makes it."""
+        """Wait for the connection; the first loop that needs it makes it."""
         world = self._fleet.world
         server = self._server
         if server is None or server.born != self._born or not server.is_there:
@@ -56,7 +60,7 @@ class _Channel:
         return server
 
     def notice_silence(self) -> None:
-        """Wait until the health check of the connection has failed, at one time for all kinds."""
+        """Wait until the health check of the connection has failed, at the same time for all kinds."""
         world = self._fleet.world
         if self._noticed_at < world.now:
             self._noticed_at = world.now + world.random.uniform(*_NOTICED_AFTER_S)
@@ -91,7 +95,7 @@ class _Reflector:
             self._backoff.pause()
 
     def _watch_on(self) -> None:
-        """Watch after watch, until one asks for a list."""
+        """Run one watch after the other, until one of them needs a list."""
         while True:
             try:
                 server = self._asked(is_list=False)

@@ -13,14 +13,14 @@ from benchmarks.herd.world import World
 from kproxy.sources.pace import Pace
 
 _EVENT_S = 1_200.0
-"""By then the agents, which started one after another in ten minutes, are in no step with each other."""
+"""The agents start one after another in ten minutes; by then their watches end at different times."""
 
 _SPREAD_S = 600.0
 _BACK_SHARE = 0.99
 
 
 class Policy(StrEnum):
-    """Whose way back."""
+    """The policy by which agents come back."""
 
     KPROXY = "kproxy"
     CLIENT_GO = "client-go"
@@ -29,14 +29,14 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Something that happens `_EVENT_S` after the start, and is over `away_s` later."""
+    """An event that happens `_EVENT_S` after the start, and is over `away_s` later."""
 
     text: str
     happens: Callable[[Fleet], None] = lambda _: None
     is_over: Callable[[Fleet], None] = lambda _: None
     away_s: float = 0.0
     watched_s: float = 900.0
-    """How long it is looked at afterwards."""
+    """How long the agents are watched afterwards."""
     servers: int = 1
     starts_together: bool = False
 

@@ -1,8 +1,8 @@
-"""A model of an API server: how much it does at once, what it refuses, when it is away.
+"""A model of an API server: how much it does at once, which requests it refuses, when it is away.
 
-Its numbers are kube-apiserver's defaults: API Priority and Fairness gives the level workload-high, where the service
-accounts of kube-system are, 98 of its 600 seats; one flow, as all service proxies of a cluster are one, may have 6
-queues of 50 requests wait; what is more gets 429, with a Retry-After that doubles while that goes on, up to 32 s.
+Its numbers are kube-apiserver's defaults. API Priority and Fairness gives 98 of its 600 seats to the level
+workload-high, which has the service accounts of kube-system. All service proxies of a cluster are one flow, of which 6
+queues of 50 requests may wait. Further requests get 429, with a Retry-After that doubles meanwhile, up to 32 s.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from benchmarks.herd.world import Turn, World
 from kproxy.errors import ApiFailed
 
 BOOKMARK_S = 60.0
-"""A watch hears of the newest resourceVersion that often."""
+"""How often a watch gets the newest resourceVersion."""
 
 CONNECT_TIMEOUT_S = 10.0
 """How long a client waits for an answer to its SYN."""
@@ -22,7 +22,7 @@ CONNECT_TIMEOUT_S = 10.0
 _SEATS = 98
 _QUEUED = 300
 _QUEUED_FOR_S = 15.0
-"""A quarter of the bound of a request, which is a minute."""
+"""A quarter of the time limit of a request, which is a minute."""
 
 _RETRY_AFTER_CAP_S = 32
 
@@ -56,7 +56,7 @@ class RetryAfter:
         self._raised_at = 0
 
     def refused(self, now: float) -> int:
-        """Count one that is refused now; what it is told."""
+        """Count one refusal now; returns the Retry-After for it."""
         told = self.seconds
         if int(now) == self._second:
             self._count += 1
@@ -78,7 +78,7 @@ class RetryAfter:
 
 
 class ApiServer:
-    """One server of a cluster. What a client does costs it simulated time, in the greenlet of that client."""
+    """One server of a cluster. Each action of a client takes simulated time, in the greenlet of that client."""
 
     def __init__(self, world: World, tally: Tally) -> None:
         self._world = world
@@ -89,22 +89,22 @@ class ApiServer:
         self._retry_after = RetryAfter()
         self._told_s = 0
         self.born = 0
-        """How often it has ended; connections from before are broken."""
+        """How often the server has ended; connections from before are broken."""
         self._oldest = 0
         self.condition = Condition.UP
 
     @property
     def revision(self) -> int:
-        """The cluster's, which Leases alone move on at any moment."""
+        """The cluster's resourceVersion; Leases alone increase it at any moment."""
         return int(self._world.now) + 1
 
     @property
     def is_there(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server takes connections."""
         return self.condition in (Condition.UP, Condition.OVERLOADED)
 
     def end(self, condition: Condition) -> None:
-        """Go away, and cut all watches, or leave them without another word."""
+        """Go away, and cut all watches, or leave them open and silent."""
         self.condition = condition
         self.born += 1
         self._free = _SEATS
@@ -120,7 +120,7 @@ class ApiServer:
         self._watches.clear()
 
     def begin(self, *, forgets: bool) -> None:
-        """Be there again. One that `forgets` cannot serve watches from before: its cache begins now."""
+        """Come back. A server that `forgets` cannot serve watches from before: its cache begins now."""
         self.condition = Condition.UP
         self._retry_after = RetryAfter()
         if forgets:
@@ -154,7 +154,7 @@ class ApiServer:
         self._stand_up(work.seats)
 
     def watch(self, seconds: float) -> Condition:
-        """Hold a watch open until its time is up, or until something becomes of this server."""
+        """Hold a watch open until its time is up, or until this server goes away."""
         turn = self._world.turn()
         self._watches[turn] = None
         word = self._world.park(turn, seconds)

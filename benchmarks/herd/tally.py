@@ -1,17 +1,17 @@
-"""Counts by the second, of which a scenario's figures are made."""
+"""Counts for each second, from which a scenario's figures are made."""
 
 from collections import Counter
 from enum import StrEnum
 
 
 class Seen(StrEnum):
-    """A thing that an API server sees of its clients."""
+    """An action of a client that an API server counts."""
 
     REQUEST = "requests"
     LIST = "lists"
     REFUSAL = "429"
     KNOCK = "knocks"
-    """At a server that is not there."""
+    """A connect to a server that is away."""
     CONNECTION = "connections"
 
 
@@ -41,7 +41,7 @@ class Tally:
         self._open[agent] -= 1
 
     def peak(self, seen: Seen, since_s: float) -> int:
-        """The most in one second."""
+        """The largest count in one second."""
         return max(self.series(seen, since_s), default=0)
 
     def total(self, seen: Seen, since_s: float) -> int:
@@ -53,7 +53,7 @@ class Tally:
         return [counts[second] for second in range(int(since_s), max(counts, default=-1) + 1)]
 
     def complete_after_s(self, since_s: float, share: float) -> float | None:
-        """How long after this time so many agents watched all their kinds again; None if they never did."""
+        """Seconds from this time until this many agents watched all their kinds again; None if they never did."""
         wanted = share * len(self._open)
         before = [count for at, count in self._complete_at if at <= since_s][-1]
         if before >= wanted:

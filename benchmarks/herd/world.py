@@ -1,4 +1,4 @@
-"""Simulated time: what waits is a greenlet, and the clock jumps to the next one that is due.
+"""Simulated time: each waiting thing is a greenlet, and the clock jumps to the next one that is due.
 
 Code that blocks runs as it is, as long as it waits by `World.park`. Nothing runs at the same time, so that a seed
 decides everything.
@@ -14,7 +14,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 
 class Turn:
-    """A wait that ends at its time, or before it by `World.wake`."""
+    """A wait that ends at its time, or earlier by `World.wake`."""
 
     __slots__ = ("_waiting", "word")
 
@@ -27,7 +27,7 @@ class Turn:
         return self._waiting is None
 
     def take(self) -> greenlet | None:
-        """The greenlet, once."""
+        """The greenlet on the first call, None on later ones."""
         waiting, self._waiting = self._waiting, None
         return waiting
 
@@ -60,11 +60,11 @@ class World:
         self.sleep(seconds)
 
     def turn(self) -> Turn:
-        """A wait of who asks, for `park`; others may hold it, to wake."""
+        """A wait of the caller, for `park`; others may keep it, to wake the caller."""
         return Turn(getcurrent())
 
     def park(self, turn: Turn, seconds: float) -> str:
-        """Wait; the word of who woke this, empty where the time was up."""
+        """Wait; returns the word from `wake`, or an empty text if the time was up."""
         self._schedule(self.now + seconds, turn)
         self._hub.switch()
         return turn.word
@@ -77,7 +77,7 @@ class World:
             self._schedule(self.now, Turn(waiting))
 
     def run(self, until_s: float) -> None:
-        """Let time pass."""
+        """Let time pass in the simulation."""
         while self._due and self._due[0][0] <= until_s:
             self.now, _, turn = heapq.heappop(self._due)
             waiting = turn.take()

@@ -11,23 +11,23 @@ CLUSTERS = (100, 1_000), (1_000, 5_000), (5_000, 10_000), (5_000, 50_000)
 NODES = 5_000
 KINDS = 4
 WATCH_S = 450.0
-"""How long a watch lasts, on average."""
+"""The average time of a watch."""
 
 BOOKMARKS_PER_HOUR = 60
 REPLACED_PER_DAY = 1
-"""Each endpoint, by rolling updates and restarts."""
+"""Replacements of each endpoint, by rolling updates and restarts."""
 
 CHANGES_PER_REPLACEMENT = 3
-"""Of its slice: the new pod is there, it is ready and the old one ends, the old one is gone."""
+"""Changes of its slice: the new pod exists; it is ready and the old pod ends; the old pod is gone."""
 
 _DAY_S = 86_400
 _HOUR_S = 3_600
 _MEASURED_S = {"JSON": 0.50, "JSON, gzip": 0.26, "protobuf": 0.11, "protobuf, gzip": 0.08}
-"""Of a Kubernetes 1.36 API server, for a list of 5,000 slices with 10 endpoints."""
+"""Seconds of a Kubernetes 1.36 API server for a list of 5,000 slices with 10 endpoints."""
 
 _MEASURED_SLICES = 5_000
 _SERVICE_TO_SLICE = 1 / 3
-"""Bytes of a Service to those of its slice."""
+"""The bytes of a Service, divided by those of its slice."""
 
 
 def main() -> None:
@@ -128,13 +128,13 @@ def _churn(sizes: Sizes) -> list[Sequence[str]]:
 
 
 def _number(value: float) -> str:
-    """Two digits that mean something."""
+    """The number with two significant digits."""
     rounded = float(f"{value:.2g}")
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"  # noqa: PLR2004
 
 
 def _print(rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as they need, figures to the right."""
+    """Columns as wide as needed, figures on the right."""
     rows = list(rows)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for first, *others in rows:

@@ -1,4 +1,4 @@
-"""Objects of the size that they have in a cluster: with labels, managedFields and all that controllers write."""
+"""Objects as large as in a cluster: with labels, managedFields and everything that controllers write."""
 
 import random
 import uuid
@@ -10,7 +10,7 @@ _TIME = "2026-11-27T09:23:04Z"
 
 
 class Writer:
-    """Makes objects whose names, addresses and UIDs are a seed's."""
+    """Makes objects; a seed decides their names, addresses and UIDs."""
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)  # noqa: S311 # names, no secrets

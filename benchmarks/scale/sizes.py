@@ -9,20 +9,20 @@ from benchmarks.scale.objects import Object, Writer, bookmark
 from stubapi import protobuf
 
 _GZIP_LEVEL = 1
-"""kube-apiserver's."""
+"""The compression level of kube-apiserver."""
 
 _SAMPLE = 1_000
-"""So many Services and slices are encoded; a list of more has more bytes in proportion."""
+"""The number of Services and slices that are encoded; the bytes of a longer list are in proportion."""
 
 ENDPOINTS = 10
-"""Of each Service, in one slice."""
+"""Endpoints of each Service, in one slice."""
 
 ENCODINGS = "JSON", "JSON, gzip", "protobuf", "protobuf, gzip"
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes by encoding: `lists` for each Service with its slice, events each."""
+    """Bytes by encoding: `lists` for each Service with its slice; the other fields for one event."""
 
     lists: dict[str, float]
     slice_event: dict[str, int]
@@ -67,7 +67,7 @@ def _list_sizes(kind: str, api_version: str, items: Sequence[Object]) -> dict[st
 
 
 def _event_sizes(thing: Object) -> dict[str, int]:
-    """Events are never compressed."""
+    """Bytes of one event, which is never compressed."""
     plain = len(_json({"type": "MODIFIED", "object": thing})) + 1
     packed = len(protobuf.frame("MODIFIED", thing))
     return dict(zip(ENCODINGS, (plain, plain, packed, packed), strict=True))

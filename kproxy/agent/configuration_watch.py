@@ -1,4 +1,4 @@
-"""Ends the agent when its configuration file changes, so that what started it starts it with the new one."""
+"""Ends the agent when its configuration file changes, so that it is started again with the new configuration."""
 
 import logging
 import threading
@@ -14,17 +14,17 @@ _LOOK_EVERY_S = 1.0
 
 
 class ConfigurationFile(NamedTuple):
-    """`text` is what was read when the configuration was."""
+    """`text` is the content from which the configuration was read."""
 
     path: Path
     text: bytes
 
 
 class ConfigurationWatch:
-    """Calls `changed` once when the file holds something else than was read; a file that is away or empty does not count.
+    """Calls `changed` once when the file has another content. A file that is missing or empty is no change.
 
-    A ConfigMap is mounted as a link that is replaced, and a moment without it means nothing; nor does one between
-    truncating and writing.
+    A ConfigMap is mounted as a link that is replaced, so the file may be missing for a moment. An editor may truncate
+    the file before it writes.
     """
 
     def __init__(self, file: ConfigurationFile, changed: Callable[[], None]) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
 
-from kproxy.agent.applied import AppliedChains
+from kproxy.agent.iptables_write import planned, writing
 from kproxy.agent.progress import Progress, Stage
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import OperationFailed, ProgramFailed
+from kproxy.observed.iptables_chains import ObservedChains
+from kproxy.observed.iptables_kernel import IptablesProgram
+from kproxy.observed.states import State
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.transaction.culprits import Refusal, find_culprits
@@ -30,12 +33,14 @@ class Culprits:
 
     def __init__(
         self,
-        applied: AppliedChains,
+        iptables: IptablesProgram,
+        observed: ObservedChains,
         desired: DesiredRuleset,
         suspects: Suspects,
         clock: Callable[[], float],
     ) -> None:
-        self._applied = applied
+        self._iptables = iptables
+        self._observed = observed
         self._desired = desired
         self._suspects = suspects
         self._clock = clock
@@ -51,7 +56,7 @@ class Culprits:
 
         Returns a refusal if some are untried also after that.
         """
-        self._applied.unsettled |= self._desired.withdraw(keys)
+        self._desired.withdraw(keys)
         progress.enter(Stage.APPLY)
         groups, self._untried = [*self._untried, sorted(keys - self.untried)], []
         failed = self._suspects.not_computed_now
@@ -65,10 +70,10 @@ class Culprits:
         Returns a refusal if some Services are untried; raises `failed` if no Service is at fault.
         """
         refused = progress.refused
-        if may_have_been_others or refused is None or self._applied.known is None:
+        if may_have_been_others or refused is None or self._observed.state is State.UNREAD:
             self._look_anew(progress)
         else:
-            self._applied.take_stock(progress)
+            self._take_stock()
         progress.enter(Stage.APPLY)
         if may_have_been_others or refused is None or refused.deleted:
             try:
@@ -78,21 +83,29 @@ class Culprits:
                     raise
                 failed = again
             else:
-                self._applied.settle(self._desired.changed)
+                self._desired.settle(self._desired.changed)
                 return None
         return self._blame(failed, progress)
 
     def _look_anew(self, progress: Progress) -> None:
         progress.enter(Stage.OBSERVE)
-        self._applied.look_anew(progress)
-        self._desired.reopen(self._applied.known or {})
+        self._observed.look_anew(self._desired.jumps)
+        self._desired.reopen(self._observed.delta.observed)
+
+    def _take_stock(self) -> None:
+        """The kernel was read in this sync, and the commits since then are known; catch up on what they interrupted."""
+        if self._observed.missing_jumps is None:
+            self._observed.look_at_jumps(self._desired.jumps)
+        self._observed.disown()
 
     def _commit_rest(self, progress: Progress, probes: Iterable[Section] = ()) -> None:
         """Write what the kernel lacks. Chains that cannot be deleted, as others use them, wait for the next sync."""
-        if self._applied.known is None:
+        if self._observed.state is State.UNREAD:
             self._look_anew(progress)
         try:
-            self._applied.commit_rest(progress, probes)
+            with writing(self._iptables, self._observed, progress) as write:
+                write.commit(planned(self._iptables, self._observed, deletes_apart=True))
+                write.commit(probes)
         except ProgramFailed as failed:
             if not (progress.refused and progress.refused.only_deletes):
                 raise
@@ -102,7 +115,7 @@ class Culprits:
         """Chains of the node, written as they are: a kernel that refuses even these takes nothing at all."""
         for chain in _PROBED:
             rules = self._desired.chains.get(chain)
-            if rules is not None and chain not in self._applied.unsettled:
+            if rules is not None and chain not in self._observed.delta.pending:
                 yield Section(chain.table, {chain: rules})
 
     def _blame(self, failed: ProgramFailed, progress: Progress) -> ProgramFailed | None:
@@ -111,12 +124,12 @@ class Culprits:
         if not changed:
             raise failed
         refusal = Refusal(failed, self._desired.owner(progress.refused_line))
-        self._applied.unsettled |= self._desired.withdraw(changed)
+        self._desired.withdraw(changed)
         if refusal.named is None:
             try:
                 self._commit_rest(progress, self._probes())
             except OperationFailed:
-                self._applied.unsettled |= self._desired.admit(changed)
+                self._desired.admit(changed)
                 raise failed from None
         # a lone Service is tried again: the reason of the failure may be over
         is_certain = refusal.named is not None or len(changed) > 1
@@ -148,24 +161,24 @@ class Culprits:
         try:
             found = find_culprits(groups, attempt, limited(self._clock))
         except BaseException:
-            self._applied.unsettled |= self._desired.admit(changed)  # the next sync begins anew
+            self._desired.admit(changed)  # the next sync tries all of them again
             raise
         self._suspects.refuse(found.culprits)
         self._untried += found.untried
         self._desired.settle([*found.culprits, *chain_up.from_iterable(found.untried)])
         self._commit_rest(progress)  # refused tries may have left chains behind
-        self._applied.settle(changed)
+        self._desired.settle(changed)
         return last if found.untried else None
 
     def _attempt(self, group: _Group, progress: Progress) -> _Refusal | None:
-        self._applied.unsettled |= self._desired.admit(group)
+        self._desired.admit(group)
         try:
             self._commit_rest(progress)
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
             refusal = Refusal(failed, self._desired.owner(progress.refused_line))
-            self._applied.unsettled |= self._desired.withdraw(group)
+            self._desired.withdraw(group)
             return refusal
-        self._applied.settle(group)
+        self._desired.settle(group)
         return None

@@ -1,24 +1,28 @@
-"""One family's rules: what they should be, what the kernel is known to hold, and the way there."""
+"""One family's rules in iptables mode: what is desired, what the kernel holds, and the way there."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from kproxy.agent.applied import AppliedChains, Rules, only
 from kproxy.agent.culprits import Culprits
+from kproxy.agent.iptables_write import Write, planned, writing
 from kproxy.agent.progress import Progress, Stage, TimedRender
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import Suspects
 from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
-from kproxy.kernel.programs.iptables import Iptables
+from kproxy.observed.iptables_chains import REMEMBERED, ObservedChains
+from kproxy.observed.iptables_kernel import IptablesProgram, KernelChains
+from kproxy.observed.states import State
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.inputs import Circumstances, Render
+from kproxy.ruleset.iptables.chains import Ruleset
 from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.state.store import Store
-from kproxy.transaction.iptables.early_sections import early_sections
+from kproxy.transaction.delta import Delta
+from kproxy.transaction.iptables.early_sections import EarlySections
 from kproxy.transaction.iptables.transaction import Section
 from kproxy.transaction.refusal import is_refusal, named_rule
 from kproxy.values import NamespacedName
@@ -32,40 +36,46 @@ _MOST_REFUSALS_OF_COUNTERS = 2
 class IptablesProxy:
     """Keeps one family's rules at the newest state.
 
-    Level-triggered: each sync compares what is wanted with what is known to be in the kernel, for every
-    chain that may differ, so a failed apply loses nothing. The order that keeps every state in between harmless rests
-    on what is there, so where that is not known after a failure, the kernel is looked at anew.
+    Each sync is *update, observe, plan, apply, settle*: compute what is desired, see what the kernel holds where that is
+    not known, find the sections that make up the difference, write them, and let go of what was kept for a failure.
+
+    Level-triggered: the difference is that of all chains, so a failed apply loses nothing. The order that keeps every
+    state in between harmless rests on what is there, so where that is not known after a failure, the kernel is read.
 
     If some Services are at fault when rules are refused, they keep those that they had, and all others get theirs.
     """
 
     def __init__(
         self,
-        iptables: Iptables,
-        rules: Rules,
+        iptables: IptablesProgram,
+        kernel: KernelChains,
         render: Render,
         clock: Callable[[], float] = time.monotonic,
         ensure_counters: Callable[[], bool] = ensure_counters,
     ) -> None:
         self.family = iptables.family
         self._iptables = iptables
-        self._rules = rules
         self._clock = clock
         self._ensure_counters = ensure_counters
         self._render = TimedRender(render, clock)
-        self._desired = DesiredRuleset(self._render)
-        self._applied = AppliedChains(iptables, rules, self._desired)
+        delta = Delta[Chain, str]()
+        self._desired = DesiredRuleset(self._render, delta.desired)
+        self._observed = ObservedChains(iptables, kernel, delta)
         self._suspects = Suspects(self.family, clock)
-        self._culprits = Culprits(self._applied, self._desired, self._suspects, self._worked_s)
+        self._culprits = Culprits(iptables, self._observed, self._desired, self._suspects, self._worked_s)
         self._pending: set[NamespacedName] = set()
-        self._updates: Iterator[set[Chain]] = iter(())
         self._failed_before = False
         self._refusals_of_counters = 0
 
     @property
     def desired(self) -> DesiredRuleset:
-        """What the kernel should hold, as of the last sync."""
+        """The rules that the kernel should hold, as of the last sync."""
         return self._desired
+
+    @property
+    def observed(self) -> ObservedChains:
+        """The rules that the kernel holds, as far as they are known."""
+        return self._observed
 
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
@@ -75,23 +85,28 @@ class IptablesProxy:
         `record` is to be called soon after.
         """
         progress, waited_s = Progress(self._worked_s), self._iptables.lock_waited_s
-        self._applied.drifted = 0
+        self._observed.begin_sync()
         rendered_s = self._render.spent_s
         self._pending |= dirty
         try:
             error: OperationFailed | None = self._bring_counted(store, circumstances, progress, verify=verify)
             error = error or progress.not_deleted
             if progress.not_deleted:
-                self._applied.forget()
+                self._observed.forget()
         except BaseException as failed:
-            self._applied.forget()  # the next sync compares all
+            self._observed.forget()  # the next sync compares all
             if not isinstance(failed, OperationFailed):
                 self._desired.forget_circumstances()
                 raise
             error = failed
         self._failed_before = error is not None
-        transaction = progress.transaction
         lock_wait_s = self._iptables.lock_waited_s - waited_s
+        return self._report(progress, error, self._render.spent_s - rendered_s, lock_wait_s)
+
+    def _report(
+        self, progress: Progress, error: OperationFailed | None, render_s: float, lock_wait_s: float
+    ) -> SyncReport:
+        transaction = progress.transaction
         observe_s = progress.spent_s(Stage.OBSERVE)
         return SyncReport(
             services=self._desired.service_ports,
@@ -101,8 +116,8 @@ class IptablesProxy:
             compute_s=progress.spent_s(Stage.COMPUTE),
             apply_s=observe_s + progress.spent_s(Stage.APPLY) + lock_wait_s,
             error=error,
-            drifted=self._applied.drifted,
-            render_s=self._render.spent_s - rendered_s,
+            drifted=self._observed.drifted,
+            render_s=render_s,
             observe_s=observe_s,
             lock_wait_s=lock_wait_s,
             rules_by_table=transaction.rules_by_table,
@@ -112,9 +127,9 @@ class IptablesProxy:
     def record(self) -> None:
         """Note what the last sync applied; reading the kernel back takes a tenth of what a large apply took.
 
-        KernelRefused if the kernel cannot be read; an agent that starts again then writes those chains anew.
+        KernelRefused if the kernel cannot be read; an agent that starts again then writes those chains again.
         """
-        self._applied.record()
+        self._observed.record()
 
     def _worked_s(self) -> float:
         """A clock that stands while we wait for the lock."""
@@ -138,7 +153,7 @@ class IptablesProxy:
         else:
             self._refusals_of_counters = 0
             return error
-        self._applied.forget()
+        self._observed.forget()
         error = self._bring(store, uncounted, progress, verify=verify)
         self._refusals_of_counters += 1
         return error
@@ -157,15 +172,34 @@ class IptablesProxy:
         untried = self._culprits.untried
         refused, due = suspects.refused | untried, suspects.due | untried
         first = (self._pending | due) - refused
-        self._updates = self._computed(store, first, circumstances, kept=refused)
-        error = self._bring_most(progress, verify=verify)
+        error = self._bring_most(
+            self._computed(store, first, circumstances, kept=refused), progress, verify=verify
+        )
         second = due & refused
         if error is not None or not second:
             return error
         progress.enter(Stage.COMPUTE)
-        self._updates = self._computed(store, second, circumstances, kept=refused - second)
-        self._compute_rest()
+        _exhaust(self._computed(store, second, circumstances, kept=refused - second))
         return self._culprits.try_again(second, progress)
+
+    def _bring_most(
+        self, parts: Iterator[AbstractSet[Chain]], progress: Progress, *, verify: bool
+    ) -> ProgramFailed | None:
+        """Bring the kernel to what the parts compute, in five steps."""
+        was_remembered = self._observed.state in REMEMBERED
+        try:
+            with writing(self._iptables, self._observed, progress) as write:
+                ahead = self._update(parts, write, progress)
+                self._observe(progress, verify=verify)
+                self._apply(self._plan(ahead, progress), write)
+        except ProgramFailed as failed:
+            if not is_refusal(failed):
+                raise
+            progress.enter(Stage.COMPUTE)
+            _exhaust(parts)
+            return self._culprits.recover(failed, progress, may_have_been_others=was_remembered)
+        self._settle()
+        return None
 
     def _computed(
         self,
@@ -173,50 +207,55 @@ class IptablesProxy:
         keys: AbstractSet[NamespacedName],
         circumstances: Circumstances,
         kept: AbstractSet[NamespacedName],
-    ) -> Iterator[set[Chain]]:
-        """The chains that change, some Services at a time."""
-        for changed in self._desired.update_in_parts(store, keys, circumstances, kept):
-            self._applied.unsettled |= changed
-            yield changed
+    ) -> Iterator[AbstractSet[Chain]]:
+        """Compute the newest rules of these Services part by part; the chains that each part changes."""
+        yield from self._desired.update_in_parts(store, keys, circumstances, kept)
         self._suspects.computed(keys, self._desired.take_not_computed())
         self._pending.clear()
 
-    def _compute_rest(self) -> None:
-        for _ in self._updates:
-            pass
-
-    def _bring_most(self, progress: Progress, *, verify: bool) -> ProgramFailed | None:
-        was_known = self._applied.known is not None
-        try:
-            self._applied.commit(self._sections(progress, verify=verify), progress)
-        except ProgramFailed as failed:
-            if not is_refusal(failed):
-                raise
-            progress.enter(Stage.COMPUTE)
-            self._compute_rest()
-            return self._culprits.recover(failed, progress, may_have_been_others=was_known)
-        self._applied.settle(self._desired.changed)
-        return None
-
-    def _sections(self, progress: Progress, *, verify: bool) -> Iterator[Section]:
-        """What is to be committed; on a kernel that holds none of it, new chains while the rest is still computed."""
-        applied = self._applied
-        looks_at_jumps = verify or applied.known is None
-        held: dict[Chain, str | None] | None = None
-        if applied.known is None and self._rules.may_write_ahead():
-            held = dict(self._rules.look({}))
-            progress.known = dict(held)
-            parts = (only(self._desired.chains, changed) for changed in self._updates)
-            for section in early_sections(parts, held, self._iptables.variant.section_size_ahead):
+    def _update(self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress) -> Ruleset:
+        """Compute all parts. On a node that holds no Service, new chains are written meanwhile; returns these."""
+        if self._observed.state in REMEMBERED or not self._observed.find_no_service():
+            _exhaust(parts)
+            return {}
+        variant = self._iptables.variant
+        early = EarlySections(frozenset(self._observed.delta.observed), variant.section_size_ahead)
+        for changed in parts:
+            chains = self._desired.chains
+            due = early.due({chain: chains[chain] for chain in changed if chain in chains})
+            if due:
                 progress.enter(Stage.APPLY)
-                yield section
+                write.commit(due)
                 progress.enter(Stage.COMPUTE)
-        else:
-            self._compute_rest()
+        return early.written
+
+    def _observe(self, progress: Progress, *, verify: bool) -> None:
+        """Look at the kernel where nothing is known, or where it is to be verified."""
         progress.enter(Stage.OBSERVE)
-        progress.missing_jumps = applied.missing_jumps() if looks_at_jumps else {}
-        known = applied.observed(held, verify=verify)
-        if held is None:
-            progress.known = known
+        observed = self._observed
+        if verify or observed.state not in REMEMBERED:
+            observed.look_at_jumps(self._desired.jumps)
+        if observed.state is State.ABSENT:
+            observed.disown()
+        elif observed.state not in REMEMBERED:
+            observed.look()
+        elif verify:
+            observed.verify()
+
+    def _plan(self, ahead: Ruleset, progress: Progress) -> Sequence[Section]:
+        """The sections that make up the difference, in an order that is harmless at each COMMIT."""
         progress.enter(Stage.APPLY)
-        yield from applied.rest(progress, deletes_apart=self._failed_before)
+        return planned(self._iptables, self._observed, ahead=ahead, deletes_apart=self._failed_before)
+
+    @staticmethod
+    def _apply(sections: Sequence[Section], write: Write) -> None:
+        write.commit(sections)
+
+    def _settle(self) -> None:
+        """All Services have their newest rules in the kernel, so nothing is kept of those that they had."""
+        self._desired.settle(self._desired.changed)
+
+
+def _exhaust(parts: Iterator[object]) -> None:
+    for _ in parts:
+        pass

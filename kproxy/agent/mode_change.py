@@ -1,4 +1,4 @@
-"""A change of mode or backend: the new rules come first, then those of the other mode or backend are removed."""
+"""A change of mode or variant: the new rules come first, then those of the other mode or variant are removed."""
 
 import logging
 from collections.abc import Callable
@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 
 
 class ModeChange:
-    """A proxy whose first success ends the rules of its predecessors: `remove` is then called in the background.
+    """A proxy that removes the rules of other modes: its first success calls `remove` in the background.
 
-    It takes seconds where there were thousands of Services, and changes should not wait for that. If it fails, it is
-    tried again with each sync that verifies.
+    The removal of thousands of Services takes seconds, and changes should not wait for it. If it fails, each sync that
+    verifies tries it again.
     """
 
     def __init__(self, proxy: Proxy, remove: Callable[[Family], object]) -> None:
@@ -34,7 +34,7 @@ class ModeChange:
     ) -> SyncReport:
         report = self._proxy.sync(store, dirty, circumstances, verify=verify)
         if report.error is None and self._is_due(verify=verify):
-            self._end_in_background()
+            self._remove_in_background()
         return report
 
     def record(self) -> None:
@@ -45,8 +45,8 @@ class ModeChange:
             return True
         return verify and not self._has_removed and not self._removal.is_alive()
 
-    def _end_in_background(self) -> None:
-        removal = KeptThread(f"end-other-mode-{self.family}", self._end_predecessors, Need.REPORTS)
+    def _remove_in_background(self) -> None:
+        removal = KeptThread(f"end-other-mode-{self.family}", self._remove_others, Need.REPORTS)
         try:
             removal.start()
         except EnvironmentLacking as lacking:
@@ -55,7 +55,7 @@ class ModeChange:
             return
         self._removal = removal
 
-    def _end_predecessors(self) -> None:
+    def _remove_others(self) -> None:
         try:
             self._remove(self.family)
         except KproxyError as failed:
@@ -66,7 +66,7 @@ class ModeChange:
             self._has_removed = True
 
     def _tell(self, reason: str, *, is_defect: bool) -> None:
-        """Once for each reason in a row."""
+        """Log the reason, unless it was the last one too."""
         if reason != self._told:
             self._told = reason
             _log.warning(

@@ -1,29 +1,33 @@
-"""One family's rules in nftables mode: what the table should be, what the kernel holds, and the way there."""
+"""One family's rules in nftables mode: a sync updates, observes, plans, applies and settles, in that order."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain as chain_up
 
+from kproxy.agent.nftables_culprits import TableCulprits
+from kproxy.agent.nftables_plans import plans, refusal
+from kproxy.agent.progress import Stage
 from kproxy.agent.proxy import SyncReport
-from kproxy.agent.suspects import Suspects, limited
+from kproxy.agent.stopwatch import Stopwatch
+from kproxy.agent.suspects import Suspects
 from kproxy.errors import OperationFailed, ProgramFailed
-from kproxy.kernel.programs.nft import DoesNotFit, NftTable
-from kproxy.model.plan import Plans
-from kproxy.observed.nftables import AppliedTable, Commits
+from kproxy.kernel.programs.nft import DoesNotFit
+from kproxy.observed.nftables import Commits, ObservedTable
+from kproxy.observed.nftables_kernel import KernelTable
+from kproxy.observed.states import State
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.state.store import Store
-from kproxy.transaction.culprits import Findings, Refusal, find_culprits
-from kproxy.transaction.nftables.change import change
-from kproxy.transaction.nftables.endpoint_chains import endpoint_chains
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.transaction import Transaction
-from kproxy.transaction.nftables.whole import install, refill, replace_all
 from kproxy.transaction.refusal import is_refusal
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
+
+_MOST_PLANS = 5
+"""In one sync: a change, the table as somebody else left it, all in steps; and two more if others do not stop."""
 
 
 class NftablesProxy:
@@ -34,219 +38,164 @@ class NftablesProxy:
     """
 
     def __init__(
-        self, kernel: NftTable, render: Render, ours: Commits, clock: Callable[[], float] = time.monotonic
+        self, kernel: KernelTable, render: Render, ours: Commits, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.family = kernel.family
-        self._kernel = kernel
-        self._render = render
         self._clock = clock
-        self._applied = AppliedTable(kernel, ours)
+        delta = TableDelta()
+        self._desired = DesiredTable(render, parts=delta.desired)
+        self._observed = ObservedTable(kernel, ours, delta)
         self._suspects = Suspects(kernel.family, clock)
-        self._table: DesiredTable | None = None
+        self._culprits = TableCulprits(self._desired, self._suspects, self._refusal, clock)
         self._pending: set[NamespacedName] = set()
-        self._were: dict[NamespacedName, Plans] = {}
-        self._untried: list[list[NamespacedName]] = []
-        self._keeps_clients = True
+        self._watch = Stopwatch(clock)
+        self._done: list[Transaction] = []
+        """The transactions of the present sync that took effect."""
 
     def sync(
         self, store: Store, dirty: AbstractSet[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport:
         """Bring the kernel to the newest state; with `verify`, mend also what somebody else did to our table."""
-        began = self._clock()
-        self._pending |= dirty
-        table = self._table or DesiredTable(self._render, circumstances)
-        if self._table is None:
-            self._table = table
+        self._watch, self._done = Stopwatch(self._clock), []
+        self._observed.begin_sync()
+        self._pending |= dirty | self._culprits.interrupted
+        self._culprits.interrupted.clear()
+        if self._desired.is_new:
             self._pending |= store.services.keys()
-        laid_out = observed = computed = self._clock()
-        done, drifted = list[Transaction](), 0
         error: OperationFailed | None = None
         try:
-            if verify and table.is_settled:
-                drifted = self._applied.look(table)
-            observed = self._clock()
-            second = self._take_in(table, store, circumstances)
-            computed = self._clock()
-            error = self._bring(table, done)
-            if second and error is None:
-                self._place(table, store, second)
-                groups, self._untried = self._untried, []
-                error = self._bring(table, done, groups)
+            refused_before = self._update(store, circumstances)
+            error = self._bring(verify=verify)
+            if refused_before and error is None:
+                groups = self._update_refused(store, refused_before)
+                error = self._bring(groups)
         except OperationFailed as failed:
             error = failed
+        return self._report(error)
+
+    def record(self) -> None:
+        """An agent that starts again writes all of the table, so there is nothing to note."""
+
+    def _report(self, error: OperationFailed | None) -> SyncReport:
+        observe_s = self._watch.spent_s(Stage.OBSERVE)
         return SyncReport(
-            services=table.service_ports,
-            chains_written=sum(len(each.written) for each in done),
-            chains_deleted=sum(len(each.deleted) for each in done),
-            rules_written=sum(each.line_count for each in done),
-            compute_s=computed - observed + laid_out - began,
-            apply_s=self._clock() - computed + observed - laid_out,
+            services=self._desired.service_ports,
+            chains_written=sum(len(each.written) for each in self._done),
+            chains_deleted=sum(len(each.deleted) for each in self._done),
+            rules_written=sum(each.line_count for each in self._done),
+            compute_s=self._watch.spent_s(Stage.COMPUTE),
+            apply_s=observe_s + self._watch.spent_s(Stage.APPLY),
             error=error,
-            drifted=drifted,
-            observe_s=observed - laid_out,
-            left_something=error is None and not self._applied.in_place,
+            drifted=self._observed.drifted,
+            observe_s=observe_s,
+            left_something=error is None and self._observed.state is State.UNREAD,
             quarantined=self._suspects.rejections,
         )
 
-    def record(self) -> None:
-        """An agent that starts again writes the table anew, so there is nothing to note."""
-
-    def _take_in(
-        self, table: DesiredTable, store: Store, circumstances: Circumstances
-    ) -> AbstractSet[NamespacedName]:
-        """Place all Services except the refused ones; returns the refused ones that are due."""
-        if table.adopt(circumstances):
-            self._suspects.reconsider_all()
-        self._suspects.reconsider(self._pending)
-        untried = set(chain_up.from_iterable(self._untried))
-        refused, due = self._suspects.refused | untried, self._suspects.due | untried
-        stale = table.stale - self._suspects.waiting
-        self._place(table, store, (self._pending | stale | due) - refused)
+    def _update(self, store: Store, circumstances: Circumstances) -> AbstractSet[NamespacedName]:
+        """Compute the newest plans of all Services except the refused ones; returns the refused ones that are due."""
+        desired, suspects = self._desired, self._suspects
+        if desired.adopt(circumstances):
+            suspects.reconsider_all()
+        suspects.reconsider(self._pending)
+        untried = self._culprits.untried
+        refused, due = suspects.refused | untried, suspects.due | untried
+        stale = desired.stale - suspects.waiting
+        self._culprits.place(store, (self._pending | stale | due) - refused)
         self._pending.clear()
         return due & refused
 
-    def _place(self, table: DesiredTable, store: Store, keys: AbstractSet[NamespacedName]) -> None:
-        # as API and memory have them: in the order of a set they take a tenth longer
-        for key in sorted(keys):
-            self._were.setdefault(key, table.plans_of(key))
-            table.place_newest(store, key)
-        self._suspects.computed(keys, table.take_not_computed())
+    def _update_refused(
+        self, store: Store, keys: AbstractSet[NamespacedName]
+    ) -> Sequence[Sequence[NamespacedName]]:
+        """Compute the newest plans of refused Services that are due; returns the groups in which to try them first."""
+        self._watch.enter(Stage.COMPUTE)
+        self._culprits.place(store, keys)
+        return self._culprits.take_untried()
 
     def _bring(
-        self,
-        table: DesiredTable,
-        done: list[Transaction],
-        groups: Sequence[Sequence[NamespacedName]] = (),
+        self, groups: Sequence[Sequence[NamespacedName]] = (), *, verify: bool = False
     ) -> ProgramFailed | None:
-        """Apply the change, and add it to `done`; returns a refusal if no tries were left for some Services.
+        """Bring the kernel to what is desired, without Services at fault; returns a refusal if some are untried.
 
         Each of the groups was refused by an earlier search, which had no more tries for its parts.
         """
-        transaction = self._transaction(table)
-        was_in_place = self._applied.in_place
-        try:
-            self._apply(table, transaction)
-        except DoesNotFit as failed:
-            self._bring_in_steps(table, failed, done)
+        refused = self._write(verify=verify)
+        if refused is None:
+            self._culprits.release()
+            self._culprits.settle()
             return None
-        except ProgramFailed as failed:
-            if not is_refusal(failed):
-                raise
-            if was_in_place and not self._applied.in_place:
-                return self._bring(table, done, groups)
-            return self._recover(table, failed, done, groups)
-        self._took_effect(transaction, done)
+        are_all_tried = self._culprits.search(refused, groups)
+        again = self._write()
+        if again is not None:
+            raise again
+        self._culprits.settle()
+        return None if are_all_tried else refused
+
+    def _write(self, *, verify: bool = False) -> ProgramFailed | None:
+        """Observe, plan, apply and settle, until the kernel holds what is desired.
+
+        Returns a refusal for which nothing but Services can be at fault. After any other refusal the state of the table
+        is another one, or doubted; so the table is observed, and the next plan is for the new state.
+        """
+        refused: ProgramFailed | None = None
+        for _ in range(_MOST_PLANS):
+            self._observe(verify=verify or refused is not None)
+            planned_for = self._observed.state
+            for transaction in self._plan():
+                refused = self._apply(transaction)
+                if refused is None:
+                    return None
+                if self._observed.state is not planned_for:
+                    break
+            else:
+                if planned_for is not State.DOUBTED:
+                    return refused
+        if refused is not None:
+            raise refused
         return None
 
-    def _took_effect(self, transaction: Transaction, done: list[Transaction]) -> None:
-        """All Services have their newest rules, as far as these could be computed."""
-        self._suspects.release(self._were.keys() - self._suspects.not_computed_now)
-        self._were.clear()
-        done.append(transaction)
+    def _observe(self, *, verify: bool) -> None:
+        """Hear whether others committed; look at a table of which nothing is known, or with `verify` at one in doubt."""
+        self._watch.enter(Stage.OBSERVE)
+        if verify:
+            self._observed.verify()
+        else:
+            self._observed.listen()
+        self._watch.enter(Stage.APPLY)
+        if self._observed.state is State.UNREAD:
+            self._observed.look()
 
-    def _bring_in_steps(self, table: DesiredTable, failed: DoesNotFit, done: list[Transaction]) -> None:
-        """Write our table anew in steps, since the change is too large for the sockets of `nft`.
+    def _plan(self) -> Iterator[Transaction]:
+        """The transactions that would do, the gentlest first."""
+        return plans(self.family, self._observed, self._desired)
 
-        Raises `failed` on a node without our table, where this is what was tried.
-        """
-        if not self._applied.found():
-            raise failed
+    def _apply(self, transaction: Transaction) -> ProgramFailed | None:
+        """Let the transaction take effect, and settle; returns a refusal. Any other OperationFailed is raised."""
+        planned_for = self._observed.state
+        try:
+            self._observed.apply(transaction)
+        except DoesNotFit as failed:
+            if planned_for is State.ABSENT:
+                raise
+            self._make_room(failed)
+            return failed
+        except OperationFailed as failed:
+            if not is_refusal(failed):
+                raise
+            return failed
+        self._done.append(transaction)
+        return None
+
+    def _make_room(self, failed: DoesNotFit) -> None:
+        """Remove our table, which then goes in in steps, because the change is too large for the sockets of `nft`."""
         _log.warning(
             "%s: our table is removed and written in steps, and new connections find no Services meanwhile: %s",
             self.family,
             failed,
         )
-        self._applied.remove()
-        transaction = install(self.family, table.blocks, table.contents())
-        self._apply(table, transaction)
-        self._took_effect(transaction, done)
+        self._observed.remove()
 
-    def _recover(
-        self,
-        table: DesiredTable,
-        failed: ProgramFailed,
-        done: list[Transaction],
-        groups: Sequence[Sequence[NamespacedName]],
-    ) -> ProgramFailed | None:
-        """After a refusal: is it what others did to the table, the table as a whole, or some Services?"""
-        if self._applied.in_place and self._applied.is_uncertain:
-            _log.warning(
-                "%s: our table, which somebody may have changed, is written anew: %s", self.family, failed
-            )
-            self._applied.in_place = False
-            return self._bring(table, done, groups)
-        if not self._applied.in_place and self._keeps_clients:
-            self._keeps_clients = False
-            if not self._refusal(table):
-                return self._bring(table, done, groups)
-            self._keeps_clients = True
-        found = self._culprits(table, failed, groups)
-        left = {*found.culprits, *chain_up.from_iterable(found.untried)}
-        self._suspects.release(self._were.keys() - left - self._suspects.not_computed_now)
-        self._suspects.refuse(found.culprits)
-        self._untried += found.untried
-        transaction = self._transaction(table)
-        self._apply(table, transaction)
-        self._were.clear()
-        done.append(transaction)
-        return failed if found.untried else None
-
-    def _culprits(
-        self, table: DesiredTable, failed: ProgramFailed, groups: Sequence[Sequence[NamespacedName]]
-    ) -> Findings[NamespacedName, ProgramFailed]:
-        """The Services whose newest plans the kernel refuses; these have their old plans afterwards.
-
-        Raises `failed`, and changes no plan, if the kernel refuses the table also without all of the newest plans.
-        """
-        wanted = {key: table.plans_of(key) for key in sorted(self._were)}
-
-        def attempt(group: Sequence[NamespacedName]) -> Refusal[NamespacedName, ProgramFailed] | None:
-            self._place_all(table, {key: wanted[key] for key in group})
-            refused = self._refusal(table)
-            if refused is None:
-                return None
-            self._place_all(table, {key: self._were[key] for key in group})
-            return Refusal(refused)
-
-        others = wanted.keys() - set(chain_up.from_iterable(groups))
-        try:
-            self._place_all(table, self._were)
-            if not self._refusal(table):
-                return find_culprits([*groups, sorted(others)], attempt, limited(self._clock))
-        except BaseException:
-            self._pending |= wanted.keys()  # in case that placing them fails too
-            self._place_all(table, wanted)
-            raise
-        self._place_all(table, wanted)
-        raise failed
-
-    @staticmethod
-    def _place_all(table: DesiredTable, plans_of: Mapping[NamespacedName, Plans]) -> None:
-        for key, plans in plans_of.items():
-            table.place(key, plans)
-
-    def _refusal(self, table: DesiredTable) -> ProgramFailed | None:
-        try:
-            self._kernel.check(self._transaction(table).refusable)
-        except ProgramFailed as refused:
-            if not is_refusal(refused):
-                raise
-            return refused
-        return None
-
-    def _transaction(self, table: DesiredTable) -> Transaction:
-        if self._applied.in_place:
-            return change(self.family, table.blocks, table.changes())
-        found = self._applied.found()
-        if not found:
-            return install(self.family, table.blocks, table.contents())
-        if self._keeps_clients:
-            intact = self._applied.intact(found & endpoint_chains(table.blocks).keys(), table.blocks)
-            return refill(self.family, found, table.blocks, table.contents(), intact)
-        return replace_all(self.family, table.blocks, table.contents())
-
-    def _apply(self, table: DesiredTable, transaction: Transaction) -> None:
-        if transaction:
-            self._applied.apply(transaction)
-            self._keeps_clients = True
-        table.settle()
+    def _refusal(self) -> ProgramFailed | None:
+        """Why the kernel would take no plan for what is desired now; None if it would take one."""
+        return refusal(self.family, self._observed, self._desired)

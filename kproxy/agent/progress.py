@@ -4,7 +4,6 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from kproxy.errors import ProgramFailed
-from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.inputs import Render
 from kproxy.transaction.iptables.transaction import Section, Transaction
 
@@ -32,11 +31,10 @@ class Stage(Enum):
 
 
 class Progress:
-    """Of one sync of one family: the sections that were committed so far, and what was known before the last ones.
+    """Of one sync of one family: the sections that were committed so far, and how long each stage took.
 
-    `refused` is the section that was not taken, if the last commit failed and told, and `refused_line` the line that it
-    told. `missing_jumps` are rules that built-in chains still lack, by table; None before they were looked at.
-    `not_deleted` says why chains that nothing leads to are still there.
+    `refused` is the section that was not taken, if the last write failed and told, and `refused_line` the line that it
+    told. `not_deleted` says why chains that nothing leads to are still there.
     """
 
     not_deleted: ProgramFailed | None = None
@@ -47,8 +45,6 @@ class Progress:
         self._since = clock()
         self._spent_s = dict.fromkeys(Stage, 0.0)
         self.sections: list[Section] = []
-        self.known = dict[Chain, str | None]()
-        self.missing_jumps: dict[str, list[str]] | None = None
         self.refused: Section | None = None
         self.refused_line = ""
 

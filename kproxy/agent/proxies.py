@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from kproxy.agent.applied import Rules
 from kproxy.agent.iptables_proxy import IptablesProxy
 from kproxy.agent.mode_change import ModeChange
 from kproxy.agent.nftables_proxy import NftablesProxy
@@ -13,8 +12,9 @@ from kproxy.cleanup.clean_up import end_iptables_mode, end_other_variant_and_nft
 from kproxy.errors import EnvironmentLacking
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.kernel.programs.nft import NftTable
-from kproxy.observed.iptables_legacy import SavedRules
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_kernel import KernelChains
+from kproxy.observed.iptables_legacy import LegacyChains
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.nftables import Commits
 from kproxy.observed.record import Record
 from kproxy.ruleset.inputs import Render
@@ -53,6 +53,6 @@ def open_record(directory: Path) -> Record:
         return Record(None)
 
 
-def _rules(family: Family, record: Record | None) -> Rules:
+def _rules(family: Family, record: Record | None) -> KernelChains:
     """The reader of a family's rules in the kernel."""
-    return RecordedRules(family, record) if record else SavedRules(family)
+    return NftChains(family, record) if record else LegacyChains(family)

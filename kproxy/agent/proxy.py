@@ -1,4 +1,4 @@
-"""The interface of each mode: keep the rules of one family at the newest state, and report on it."""
+"""The interface of both modes: a proxy keeps the rules of one family up to date, and reports each sync."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -14,12 +14,12 @@ from kproxy.values import Family, NamespacedName
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What one sync of one family did. Times are seconds; `error` is None if it took effect.
+    """The report of one sync of one family. Times are seconds; `error` is None if it took effect.
 
     `drifted` counts chains and jumps of ours that somebody else had changed. `observe_s` and `lock_wait_s` are parts
     of `apply_s`, and `render_s` of `compute_s`; `rules_by_table` is `rules_written` by table. `left_something` says
-    that what nothing leads to any more could not be removed. `quarantined` has every Service whose newest rules cannot
-    be rendered or are refused by the kernel, whether this sync found it or one before.
+    that chains which nothing leads to any more could not be removed. `quarantined` has every Service whose newest
+    rules cannot be rendered or are refused by the kernel, whether this sync found it or an earlier one.
     """
 
     services: int
@@ -43,7 +43,7 @@ class SyncReport:
 
     @property
     def stages_s(self) -> Mapping[str, float]:
-        """What took how long; `observe` is looking at the kernel, `apply` writing to it, both without `lock_wait`."""
+        """The seconds of each stage: `observe` reads the kernel, `apply` writes to it, both without `lock_wait`."""
         return {
             "compute": self.compute_s - self.render_s,
             "render": self.render_s,
@@ -54,7 +54,7 @@ class SyncReport:
 
 
 class Proxy(Protocol):
-    """Keeps one family's rules at the newest state, in any mode."""
+    """Keeps one family's rules up to date, in any mode."""
 
     @property
     def family(self) -> Family: ...

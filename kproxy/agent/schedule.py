@@ -1,4 +1,4 @@
-"""When to sync: soon after a change, never too often, and now and then without any."""
+"""The time of the next sync: soon after a change, never too often, and sometimes without a change."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ _MOST_DOUBLINGS = 20
 
 @dataclass(slots=True)
 class Schedule:
-    """Decides from times that it is given; it never looks at a clock, and never sleeps.
+    """Decides from the times that it is given; it has no clock, and never sleeps.
 
-    Times are seconds on any clock that only goes forward. A sync is due `min_interval_s` after the
-    last one ended if a change asks for it, `max_interval_s` after it in any case. After a failure it is tried
-    again at growing intervals; changes are not held up by that, since what failed may be one family only.
+    Times are seconds on any clock that only goes forward. A sync is due `min_interval_s` after the end of the last one
+    if a change asks for it, and `max_interval_s` after it in any case. A failed sync is tried again at growing
+    intervals. Changes do not wait for that, since only one family may have failed.
     """
 
     min_interval_s: float
@@ -26,11 +26,11 @@ class Schedule:
         self._requested = True
 
     def wait_s(self, now: float) -> float:
-        """How long until the next sync is due; 0 if it is."""
+        """The seconds until the next sync is due; 0 if it is due now."""
         return max(self._due_at() - now, 0.0)
 
     def began(self) -> None:
-        """A sync begins: changes from here on ask for another."""
+        """A sync begins: changes from now on ask for another one."""
         self._requested = False
 
     def ended(self, now: float, *, failed: bool) -> None:

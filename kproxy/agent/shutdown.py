@@ -1,4 +1,4 @@
-"""How the agent ends when it is asked to: soon, whatever hangs."""
+"""The end of the agent when a signal asks for it: soon, whatever hangs."""
 
 import faulthandler
 import logging
@@ -14,19 +14,17 @@ from kproxy.threads import KeptThread, Need
 _log = logging.getLogger(__name__)
 
 _PATIENCE_S = 3.0
-"""How long a program may still work."""
+"""The time that a running program still has."""
 
 _LONGEST_S = 20.0
-"""How long everything else may take after that, such as recording what a very large sync applied."""
+"""The time that everything else has after that, such as recording what a very large sync applied."""
 
 
 def end_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     """Call `stop` at SIGTERM, SIGINT or SIGHUP, and end this process if `stop` does not.
 
-    To be called before any thread starts.
-
-    Its rules stay in any case, and an agent that starts again knows which were written to the end. The function that
-    is returned does the same without a signal.
+    To be called before any thread starts. The rules stay in any case, and an agent that starts again knows which of
+    them are complete. The function that is returned does the same without a signal.
     """
     signals = _signals()
     # A thread waits for them: a handler runs in the main thread alone, which sleeps on if another one was interrupted.
@@ -48,18 +46,18 @@ def end_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
             end()
 
     KeptThread("signals", wait_for_signal, Need.RULES).start()
-    KeptThread("ending", lambda: _see_to_it(asked), Need.RULES).start()
+    KeptThread("ending", lambda: _end_in_any_case(asked), Need.RULES).start()
     return end
 
 
 def _signals() -> tuple[signal.Signals, ...]:
-    """SIGHUP, with which a terminal or a session ends, is among them unless it is to be ignored, as under nohup."""
+    """The signals that end the agent. SIGHUP, which a terminal sends when it closes, is one unless nohup ignores it."""
     asked_to_end = signal.SIGTERM, signal.SIGINT
     ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return asked_to_end if ignores_hangup else (*asked_to_end, signal.SIGHUP)
 
 
-def _see_to_it(asked: threading.Event) -> None:
+def _end_in_any_case(asked: threading.Event) -> None:
     asked.wait()
     time.sleep(_PATIENCE_S)
     process.end_all()

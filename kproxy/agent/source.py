@@ -65,7 +65,10 @@ def make_connector(options: Options, metrics: Metrics) -> Callable[[], Connectio
 
 
 def started(source: Source) -> bool:
-    """Start it; False where this process was asked to end while the source waited for a file. Raises as `start` does."""
+    """Start the source; False if this process was asked to end while the source waited for a file.
+
+    Raises as `start` does.
+    """
     try:
         source.start()
     except InputError:

@@ -1,4 +1,4 @@
-"""Settings of the kernel and of this process that kube-proxy takes care of besides the rules."""
+"""The settings of the kernel and of this process that kube-proxy makes besides the rules."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ from kproxy.values import Family
 _log = logging.getLogger(__name__)
 
 _MOST_SCALED = 1 << 20
-"""kube-proxy 1.36 lets cores raise the limit no further."""
+"""The highest limit that the number of cores can give (kube-proxy 1.36)."""
 
 _ENTRIES_A_BUCKET = 4
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 def set_up_conntrack(conntrack: Conntrack) -> None:
-    """Set what is configured; what cannot be set is a warning that says what follows, and no more."""
+    """Set the configured values; a value that cannot be set is a warning that names the consequence."""
     wanted = conntrack_limit(conntrack, os.cpu_count() or 1)
     if wanted and _raise_limit(wanted):
         _grow_hash(wanted // _ENTRIES_A_BUCKET)
@@ -43,7 +43,7 @@ def set_up_conntrack(conntrack: Conntrack) -> None:
 
 
 def _raise_limit(wanted: int) -> bool:
-    """Whether the kernel tracks at least so many connections; a higher limit is the host's own choice, and stays."""
+    """Let the kernel track at least so many connections; whether it does. A higher limit of the host stays."""
     held = sysctl.read(sysctl.CONNTRACK_MAX) or ""
     if held.isdecimal() and int(held) >= wanted:
         return True
@@ -53,7 +53,7 @@ def _raise_limit(wanted: int) -> bool:
 
 
 def conntrack_limit(conntrack: Conntrack, cores: int) -> int:
-    """How many connections the kernel should track; 0 leaves its limit alone."""
+    """The number of connections that the kernel should track; 0 leaves its limit alone."""
     if not conntrack.max_per_core:
         return 0
     scaled = conntrack.max_per_core * cores
@@ -61,13 +61,13 @@ def conntrack_limit(conntrack: Conntrack, cores: int) -> int:
 
 
 def open_localhost(settings: Settings) -> None:
-    """Let packets to 127.0.0.1 be sent on, where node ports answer there."""
+    """Let the kernel forward packets to 127.0.0.1, if node ports are to answer there."""
     if node_port_dispatch(settings, None, (), Family.IPV4).on_localhost:
         _set(sysctl.ROUTE_LOCALNET, 1, "node ports do not answer on 127.0.0.1, all else works")
 
 
 def set_oom_score(score: int) -> None:
-    """How willingly the kernel ends this process when memory runs out."""
+    """Set how early the kernel ends this process when memory runs out."""
     try:
         _OOM_SCORE.write_text(str(score), encoding="ascii")
     except OSError as failed:
@@ -79,7 +79,7 @@ def set_oom_score(score: int) -> None:
 
 
 def _grow_hash(buckets: int) -> None:
-    """A long chain in a bucket costs every packet time."""
+    """Give conntrack at least so many buckets: each packet searches one bucket, flow by flow."""
     held = sysctl.hash_size()
     if held is None or held >= buckets:
         return

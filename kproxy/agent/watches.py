@@ -1,4 +1,4 @@
-"""How long the cluster has not been understood, and whether that is our own fault."""
+"""The time since the answers of the cluster were last understood, and whether kproxy is at fault."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from kproxy.state.objects import Kind
 
 _LONGEST_SILENCE_S = 300.0
-"""A watch that is silent for 150 s is given up and begun anew; twice that is more than an unlucky moment."""
+"""A watch that is silent for 150 s is closed and opened again; twice that time is no accident."""
 
 _LONGEST_MISUNDERSTANDING_S = 300.0
-"""The server answers, and no answer can be used: ten lists fail in that time. A restart helps if the fault is in this
-process. It comes late, so that a server that starts is not asked for the lists of every node as well."""
+"""The server answers, and no answer can be used: ten lists fail in that time. A restart helps if this process is at
+fault. It comes late, so that the agents of all nodes do not ask a server that has just started for lists as well."""
 
 
 class _Misunderstanding(NamedTuple):
-    """Since `since` the server has said something newer than what was understood at `understood_at`."""
+    """Since `since` no answer of the server was understood; the last one that was came at `understood_at`."""
 
     understood_at: float | None
     since: float
 
 
 class Watches:
-    """Judges the list/watch loops by the times that they leave behind; may be asked from any thread."""
+    """Judges the list/watch loops by the times that they note; may be asked from any thread."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Watches:
         self._misunderstandings: dict[Kind, _Misunderstanding] = {}
 
     def stuck(self) -> tuple[str, ...]:
-        """Loops that neither hear nor try, or hear and do not understand: defects that a restart may end."""
+        """A sentence for each loop that does nothing, or understands no answer: defects that a restart may end."""
         hung = self._old(
             "the watch of {} has hung for {:.0f} s; restart the agent",
             lambda each: each.tried_at,
@@ -48,7 +48,7 @@ class Watches:
         return (*hung, *self._misunderstood())
 
     def outdated(self) -> tuple[str, ...]:
-        """A sentence for each kind of which nothing was understood yet, or for long, and those of the source."""
+        """A sentence for each kind of which nothing was understood yet, or for long, and the source's sentences."""
         now = self._clock()
         sentences = []
         for each in self._freshness():
@@ -72,12 +72,12 @@ class Watches:
         return (*sentences, *self._source_outdated())
 
     def ages_s(self) -> Mapping[str, float]:
-        """By kind, how long ago the last word came; since the start, if none came yet."""
+        """By kind, the seconds since the last answer; since the start, if none came yet."""
         now = self._clock()
         return {str(each.kind): self._age_s(each.heard_at, now) for each in self._freshness()}
 
     def _misunderstood(self) -> tuple[str, ...]:
-        """A sentence for each kind whose answers are not understood. A silent server ends that: no defect of ours."""
+        """A sentence for each kind whose answers are not understood; none for a silent server, which is not our defect."""
         now = self._clock()
         sentences = []
         for each in self._freshness():

@@ -117,7 +117,7 @@ def _says_in_use(iptables: Iptables, failed: ProgramFailed) -> bool:
 
 
 def _delete_marking(iptables: Iptables) -> bool:
-    """Delete the chain that marks packets, which the kernel refuses if rules of others lead to it; whether it is gone."""
+    """Delete the chain that marks packets; whether it is gone. It stays if rules of others lead to it."""
     try:
         iptables.restore([str(MARKING_REMOVAL)])
     except ProgramFailed as failed:

@@ -50,7 +50,10 @@ def iptables_part(variant: Variant, family: Family) -> Part:
 
 
 def nftables_part(family: Family, tables: Sequence[str] = TABLES) -> Part:
-    """These tables of nftables mode, by netlink alone: a table of somebody else may keep `nft` from working."""
+    """These tables of nftables mode, by netlink alone: a table of somebody else may keep `nft` from working.
+
+    The kernel is asked for each of them by name, and for no table of others.
+    """
     name = f"nftables, {family}"
 
     def find() -> Removal:

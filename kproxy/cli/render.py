@@ -21,10 +21,12 @@ from kproxy.configuration import Mode
 from kproxy.configuration.rules import rule_settings
 from kproxy.errors import InputError
 from kproxy.kernel.netlink.accounting import have_counters
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.model.node import view_node
 from kproxy.model.plan import is_proxied
 from kproxy.model.silent import silences, yields_rules
 from kproxy.render.templates import rule_templates
+from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.failures import place_of, why
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.iptables.desired import DesiredRuleset
@@ -33,8 +35,10 @@ from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import Node
 from kproxy.state.store import Store
+from kproxy.transaction.delta import Delta
 from kproxy.transaction.iptables.plan import clean_node, plan
 from kproxy.transaction.nftables.change import change
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, NamespacedName, family_of, parse_address
 
@@ -81,7 +85,18 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
 )
 @dispatch_option
 @click.option(
-    "--before", multiple=True, metavar="FILE|DIR|-", help="Print only the change from these manifests."
+    "--before",
+    multiple=True,
+    metavar="FILE|DIR|-",
+    help="Print only what an agent would write after a change from these manifests.",
+)
+@click.option(
+    "--iptables-backend",
+    "variant",
+    type=click.Choice([*map(str, Variant)]),
+    default=str(Variant.NFT),
+    show_default=True,
+    help="With --before, print the sections that an agent would write for this iptables.",
 )
 @click.option(
     "--nfacct",
@@ -106,6 +121,7 @@ def command(
     mode: str | None,
     dispatch: str,
     before: tuple[str, ...],
+    variant: str,
     nfacct: str,
     templates: Path | None,
 ) -> None:
@@ -141,16 +157,27 @@ def command(
         else store_from_files(files)
     )
     known = store_from_files(before, may_be_nothing=True) if before else None
-    rules, not_computed = (_nftables if nftables else _iptables)(store, known, circumstances, render)
+    rules, not_computed = (
+        _nftables(store, known, circumstances, render)
+        if nftables
+        else _iptables(store, known, circumstances, render, Variant(variant))
+    )
     _print(rules)
-    for key, failed in sorted(not_computed.items()):
-        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
-        tell(Rejection(place_of(_FAMILY[family]), "Service", str(key), *why(failed), key, cost))
+    _tell_not_computed(not_computed, known, _FAMILY[family])
     for remark in (*_remarks(store, name, _FAMILY[family]), *_silences(store, is_cluster=use_cluster)):
         tell(remark)
     is_left_out = bool(store.rejections or not_computed or (known and known.rejections))
     if is_left_out or (not use_cluster and _is_bare(store)):
         raise click.exceptions.Exit(1)
+
+
+def _tell_not_computed(
+    not_computed: Mapping[NamespacedName, Exception], known: Store | None, family: Family
+) -> None:
+    """Name the Services whose rules could not be computed; with `known`, one of its Services keeps its last rules."""
+    for key, failed in sorted(not_computed.items()):
+        cost = Cost.CHANGE if known and key in known.services else Cost.OBJECT
+        tell(Rejection(place_of(family), "Service", str(key), *why(failed), key, cost))
 
 
 def _print(text: str) -> None:
@@ -179,27 +206,33 @@ _Rendered = tuple[str, Mapping[NamespacedName, Exception]]
 """The rules, and the Services whose rules are missing or old, each with the reason."""
 
 
-def _iptables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
-    ruleset = DesiredRuleset(render)
+def _iptables(
+    store: Store, before: Store | None, depend: _Depend, render: Render, variant: Variant
+) -> _Rendered:
+    chains = Delta[Chain, str]()
+    ruleset = DesiredRuleset(render, chains.desired)
     if before is None:
         ruleset.update(store, store.services, depend(store))
         return clean_node(ruleset.chains, ruleset.jumps), ruleset.take_not_computed()
     ruleset.update(before, before.services, depend(before))
-    known = dict(ruleset.chains)
+    chains.settle()
     ruleset.update(store, {*store.services, *before.services}, depend(store))
-    return str(plan(known, ruleset.chains, {}, section_size=None)), ruleset.take_not_computed()
+    size = variant.section_size(len(chains.observed))
+    planned = plan(chains.unwanted, chains.wanted, {}, section_size=size)
+    return planned.marked, ruleset.take_not_computed()
 
 
 def _nftables(store: Store, before: Store | None, depend: _Depend, render: Render) -> _Rendered:
     first = store if before is None else before
-    table = DesiredTable(render, depend(first))
+    delta = TableDelta()
+    table = DesiredTable(render, depend(first), delta.desired)
     table.update(first, first.services, depend(first))
     family = depend(store).node.family
     if before is None:
         return str(whole_table(family, table.blocks, table.contents())), table.take_not_computed()
-    table.settle()
+    delta.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return str(change(family, table.blocks, table.changes())), table.take_not_computed()
+    return change(family, table.blocks, delta.change()).marked, table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

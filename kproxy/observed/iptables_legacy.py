@@ -1,46 +1,56 @@
 """The rules of iptables-legacy, as iptables-save prints them: one read of a table costs less than a write."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from kproxy import process
+from kproxy.observed.iptables_kernel import Differences
 from kproxy.ruleset.chain import Chain
-from kproxy.ruleset.iptables.chains import Ruleset, parse_chains
+from kproxy.ruleset.iptables.chains import TABLES, Ruleset, parse_chains
 from kproxy.ruleset.iptables.ownership import PREFIX
 from kproxy.transaction.iptables.plan import Known
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
-TABLES = ("filter", "nat")
-
 _LONGEST_S = 600.0
 _OURS = ("*", f":{PREFIX}", f"-A {PREFIX}")
 
 
-class SavedRules:
-    """What the kernel holds of one family in the legacy tables, in this thread's network namespace."""
+class LegacyChains:
+    """One family's chains in the legacy tables, in this thread's network namespace; see `KernelChains`.
 
-    def __init__(self, family: Family) -> None:
-        self._program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
+    Nobody counts commits there, so nothing can be relied on: each look and each verification reads all.
+    """
 
-    def look(self, _desired: Ruleset) -> Known:
-        """Every chain named KUBE-... with its rules."""
-        return saved_chains(self._program, TABLES)
+    def __init__(self, family: Family, saved: Callable[[], Ruleset] | None = None) -> None:
+        """`saved` reads all chains named KUBE-... in place of iptables-legacy-save."""
+        program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
+        self._saved = saved or partial(saved_chains, program, TABLES)
 
-    def look_again(self, _known: Known) -> Known:
-        return saved_chains(self._program, TABLES)
-
-    def may_write_ahead(self) -> bool:
-        """Each COMMIT replaces a whole table."""
+    def holds_no_service(self) -> bool:
+        """Each COMMIT replaces a whole table, so it does not help to know."""
         return False
 
-    def begins(self) -> None:
+    def look(self, _desired: Ruleset) -> Known:
+        return self._saved()
+
+    def verify(self, observed: Known) -> Differences:
+        saved = self._saved()
+        otherwise = {
+            chain: rules
+            for chain, rules in saved.items()
+            if chain not in observed or observed[chain] != rules
+        }
+        return Differences(otherwise, {chain for chain in observed if chain not in saved}, is_complete=True)
+
+    def begin(self) -> None:
         """Nothing is remembered that could become wrong."""
 
-    def before(self, section: Section) -> None:
-        """The same."""
+    def about_to_write(self, section: Section) -> None:
+        """Nothing is remembered of its chains."""
 
-    def took_effect(self, transaction: Transaction) -> None:
-        """Nothing need be counted."""
+    def wrote(self, transaction: Transaction) -> None:
+        """Nobody counts commits."""
 
     def record(self, transaction: Transaction) -> None:
         """Nothing need be remembered."""

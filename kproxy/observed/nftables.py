@@ -1,104 +1,205 @@
-"""What the kernel holds of one family's nftables table: known by what was applied, looked at when others wrote too."""
+"""One family's nftables table as the kernel holds it: known from what was applied, and read where others committed too."""
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 
-from kproxy.errors import OperationFailed, ProgramFailed
+from kproxy.errors import OperationFailed
 from kproxy.kernel.netlink.elements import RawElement, raw
-from kproxy.kernel.programs.nft import DoesNotFit, NftTable
+from kproxy.kernel.programs.nft import DoesNotFit
+from kproxy.observed.nftables_kernel import KernelTable
+from kproxy.observed.nftables_rules import RememberedRules, intact_chains
+from kproxy.observed.states import Event, Knowledge, State
 from kproxy.ruleset.nftables.compiler import remembered
-from kproxy.ruleset.nftables.desired import DesiredTable
-from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Role
-from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains
 from kproxy.transaction.nftables.run import Run
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.transaction import Transaction
 
 _log = logging.getLogger(__name__)
+
+REMEMBERED = frozenset({State.SURE, State.DOUBTED})
+"""The table is known from what was applied; in all other states a change would not fit."""
 
 _FEWEST_TO_CHECK = 2
 """One run takes effect at once or not at all, so it needs no check before."""
 
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
-"""What the kernel takes for busy, it is asked to remove again after these."""
+"""The kernel is asked again after these to remove what it takes for busy."""
+
+_MOST_NAMED = 5
+"""So many altered blocks are named in the log; somebody who flushes a large table alters thousands."""
 
 
 class Commits:
-    """How many of this network namespace's commits are surely ours, be it of one family or the other."""
+    """How many commits of this network namespace are surely ours; both families share it."""
 
     def __init__(self) -> None:
         self.count = 0
 
 
-class AppliedTable:
-    """Whether the kernel still holds what was last applied: `in_place`.
+class ObservedTable:
+    """Keeps the observed side of a delta true; see `Observed` for when to look.
 
-    The kernel counts transactions, whoever makes them. As long as the count says that all were `ours`, nothing is
-    read; else our table is, and only ours.
+    The kernel counts commits, whoever makes them. As long as that count says that all were ours, the table holds what
+    was applied, and nothing is read. Else our table is read, and no other one.
     """
 
-    def __init__(self, kernel: NftTable, ours: Commits) -> None:
-        self.kernel = kernel
-        self.in_place = False
+    def __init__(self, kernel: KernelTable, ours: Commits, delta: TableDelta) -> None:
+        self._kernel = kernel
         self._ours = ours
-        self._seen = -1
-        self._found_at = -1
-        self._digests: dict[str, bytes] = {}
-        """Of every chain in the table."""
-        self._unsure: set[str] = set()
-        """Chains that somebody else may have changed before we read what the kernel made of ours."""
+        self._knowledge = Knowledge()
+        self._others = -1
+        """How many commits of others there were when we last listened."""
+        self._rules = RememberedRules(kernel)
+        self.delta = delta
+        self.found: AbstractSet[Block] = frozenset()
+        """The blocks in the table, where the last look ended in the state ABSENT or FOREIGN."""
+        self.drifted = 0
+        """How many blocks others were found to have changed, in this sync."""
 
-    def found(self) -> set[Block]:
-        """What is in the table now, be it ours or not: what is to be written in its place follows from it."""
-        self._found_at = self._count_others()
-        return set(self.kernel.blocks())
+    @property
+    def state(self) -> State:
+        return self._knowledge.state
 
-    def remove(self) -> None:
-        """Delete the table with all that is in it, also if others put it there."""
-        self.in_place = False
-        before = self.kernel.commits
-        self.kernel.delete()
-        self._ours.count += self.kernel.commits - before
-        self._found_at = self._count_others()
+    # reading
+
+    def begin_sync(self) -> None:
+        """Count drift from 0."""
+        self.drifted = 0
+
+    def listen(self) -> None:
+        """Ask the kernel for its commit count, and note whether somebody else has committed since the last time.
+
+        Called before each plan. OperationFailed if the kernel gives no answer; the state stays then.
+        """
+        others = self._count_others()
+        if others != self._others:
+            self._knowledge.note(Event.OTHERS_COMMITTED)
+        self._others = others
+
+    def look(self) -> None:
+        """As `Observed`: which blocks are in the table. Their rules are not read, as all are to be written again."""
+        self.forget()
+        self._others = self._count_others()
+        self.found = frozenset(self._kernel.blocks())
+        self._knowledge.note(Event.FOUND_CHANGED if self.found else Event.FOUND_NOTHING)
+
+    def verify(self) -> int:
+        """As `Observed`. Chains that others may have changed before we first read them become pending."""
+        self.listen()
+        if self.state is not State.DOUBTED:
+            return 0
+        with self._counting():
+            found = frozenset(self._kernel.blocks())
+            altered = self._altered(found)
+        if not altered:
+            self._knowledge.note(Event.VERIFIED)
+            self.delta.doubt(self._rules.unsure)
+            return 0
+        self.found = found
+        self._knowledge.note(Event.FOUND_CHANGED if found else Event.FOUND_NOTHING)
+        self.drifted += len(altered)
+        _log.warning(
+            "%s: somebody else changed our table (%s); it is written again",
+            self._kernel.family,
+            ", ".join(altered[:_MOST_NAMED]),
+        )
+        return len(altered)
+
+    def intact_endpoint_chains(self, blocks: Blocks) -> set[Block]:
+        """The endpoint chains that were found in the table, with the rules that nft makes of these blocks.
+
+        Called in the state FOREIGN. These chains may stay, and with them the maps that packets on their way ask.
+        """
+        with self._counting():
+            return intact_chains(self._kernel, self.found & endpoint_chains(blocks).keys(), blocks)
+
+    def _altered(self, found: AbstractSet[Block]) -> list[str]:
+        """The blocks that are not what was applied, in words; and whether the table sleeps."""
+        blocks = self.delta.observed_blocks
+        altered = (found ^ blocks.keys()) | self._rules.altered(blocks)
+        wanted: dict[str, set[RawElement]] = {}
+        for element in self.delta.observed_elements():
+            wanted.setdefault(element.holder, set()).add(raw(element))
+        for block in found:
+            body = blocks.get(block)
+            is_told = not block.is_chain and body is not None and body.role is not Role.CLIENTS
+            if is_told and self._kernel.elements(block.name) != wanted.get(block.name, set()):
+                altered.add(block)
+        asleep = [f"table {TABLE}, which is dormant"] if self._kernel.is_dormant() else []
+        return [*asleep, *(f"{block.kind} {block.name}" for block in sorted(altered))]
+
+    def _count_others(self) -> int:
+        return self._kernel.generation() - self._ours.count
+
+    # writing
+
+    def forget(self) -> None:
+        self._knowledge.note(Event.DISTRUSTED)
+
+    def check(self, transaction: Transaction) -> None:
+        """Let the kernel look at the runs that a Service may be to blame for; ProgramFailed if it would refuse them."""
+        if text := transaction.refusable:
+            self._kernel.check(text)
 
     def apply(self, transaction: Transaction) -> None:
-        """Run it; afterwards the table is in place. What is refused at once changed nothing; later, it is in place no more."""
-        if self.in_place:
-            self._check(transaction)
-        by_others = self._count_others() if self.in_place else self._found_at
-        is_known = by_others == self._seen or not self.in_place
-        was_in_place, self.in_place = self.in_place, False
-        is_clean = True
-        for number, run in enumerate(transaction.runs):
-            if run.waits_for_packets:
-                self.kernel.let_packets_pass()
-            try:
-                if run.may_be_busy:
-                    is_clean = self._removes(run)
-                else:
-                    self._run_or_divide(run)
-            except OperationFailed as failed:
-                self.in_place = was_in_place and not number and failed.is_verdict
-                raise
-        self._forget(transaction.deleted)
-        if not was_in_place:
-            self._digests.clear()
-            self._unsure.clear()
-        for name in transaction.deleted:
-            self._digests.pop(name, None)
-            self._unsure.discard(name)
-        self._digests |= self.kernel.digests(transaction.written)
-        if self._count_others() != by_others:
-            self._unsure.update(transaction.written)
-        else:
-            self._unsure.difference_update(transaction.written)
-            self._seen = by_others if is_known else self._seen
-        self.in_place = is_clean
+        """Run a transaction that was planned for the present state, and settle the delta.
 
-    def _check(self, transaction: Transaction) -> None:
-        """Nothing may be done by half: what may be refused is tried first, if it is more than one run.
+        OperationFailed if a run is refused or its fate is unknown. The state tells what that means: it stays if the
+        kernel took nothing, and is UNREAD otherwise. It is UNREAD also if nothing but the removal of the last, which
+        nothing leads to any more, failed.
+        """
+        was_remembered = self.state in REMEMBERED
+        if was_remembered:
+            self._check_before(transaction)
+        before = self._kernel.commits
+        try:
+            with self._counting():
+                is_clean = all(self._take(run) for run in transaction.runs)
+                self._forget_clients(transaction.deleted)
+            if not was_remembered:
+                self._rules.forget()
+            self._rules.remember(transaction.written, transaction.deleted)
+            others = self._count_others()
+        except OperationFailed as failed:
+            took_nothing = failed.is_verdict and self._kernel.commits == before
+            self._knowledge.note(Event.REFUSED if took_nothing else Event.FAILED_MIDWAY)
+            raise
+        except BaseException:
+            self._knowledge.note(Event.FAILED_MIDWAY)
+            raise
+        self._settle(transaction, others)
+        if not is_clean:
+            self._knowledge.note(Event.FAILED_MIDWAY)
+
+    def remove(self) -> None:
+        """Delete the table with everything in it, whoever put it there; the state is ABSENT then.
+
+        KernelRefused, as where a running program owns the table; the state stays then.
+        """
+        with self._counting():
+            self._kernel.delete()
+        self._others = self._count_others()
+        self.found = frozenset()
+        self._knowledge.note(Event.FOUND_NOTHING)
+
+    def _settle(self, transaction: Transaction, others: int) -> None:
+        """All of the transaction is in effect, and `others` is how many commits of others there were after it."""
+        self.delta.settle()
+        self._knowledge.note(Event.APPLIED)
+        if others != self._others:
+            self._knowledge.note(Event.OTHERS_COMMITTED)
+            self._rules.unsure.update(transaction.written)
+        else:
+            self._rules.unsure.difference_update(transaction.written)
+        self._others = others
+
+    def _check_before(self, transaction: Transaction) -> None:
+        """Nothing may take effect by half: if more than one run may be refused, these are checked first.
 
         An nft that crashes, or whose socket is too small, does not hinder a change that needs no nft.
         """
@@ -106,113 +207,62 @@ class AppliedTable:
         if len(runs) < _FEWEST_TO_CHECK:
             return
         try:
-            self.kernel.check(transaction.refusable)
-        except ProgramFailed as failed:
+            self.check(transaction)
+        except OperationFailed as failed:
             if failed.is_verdict or not all(run.commands for run in runs):
+                self._knowledge.note(Event.REFUSED)
                 raise
 
-    def _run_or_divide(self, run: Run) -> None:
+    def _take(self, run: Run) -> bool:
+        """Let a run take effect; whether it did. OperationFailed, but not for a removal: False tells that one failed."""
+        if run.waits_for_packets:
+            self._kernel.let_packets_pass()
+        if run.may_be_busy:
+            return self._remove_when_idle(run)
+        self._apply_or_divide(run)
+        return True
+
+    def _apply_or_divide(self, run: Run) -> None:
         """In as few runs as the sockets of `nft` take; a run without parts in one."""
         try:
-            self._run(run)
+            self._kernel.apply(run)
         except DoesNotFit:
             halves = [*run.divided()]
             if not halves:
                 raise
             for half in halves:
-                self._run_or_divide(half)
+                self._apply_or_divide(half)
 
-    def _run(self, run: Run) -> None:
-        before = self.kernel.commits
-        try:
-            self.kernel.apply(run)
-        finally:
-            self._ours.count += self.kernel.commits - before
-
-    def _count_others(self) -> int:
-        return self.kernel.generation() - self._ours.count
-
-    def _removes(self, run: Run) -> bool:
-        """Whether that is gone which nothing leads to any more, as far as the kernel has noticed."""
+    def _remove_when_idle(self, run: Run) -> bool:
+        """Whether everything is gone that nothing leads to any more, as soon as the kernel has noticed."""
         for pause_s in _PAUSES_S:
             time.sleep(pause_s)
             try:
-                self._run_or_divide(run)
+                self._apply_or_divide(run)
             except OperationFailed as failed:
                 refused = failed
                 if "busy" not in failed.said:
                     break
             else:
                 return True
-        _log.warning("%s: our table is written anew with the next sync: %s", self.kernel.family, refused)
+        _log.warning("%s: our table is written again with the next sync: %s", self._kernel.family, refused)
         return False
 
-    def _forget(self, chains: Iterable[str]) -> None:
-        """Let clients not go back when an endpoint does that they stayed with: they have another one by then."""
+    def _forget_clients(self, chains: Iterable[str]) -> None:
+        """Clients of an endpoint that went do not go back when it comes back: they have another endpoint by then."""
         for clients, endpoints in remembered(chains).items():
             try:
-                self._ours.count += self.kernel.forget(clients, endpoints)
+                self._ours.count += self._kernel.forget(clients, endpoints)
             except OperationFailed as failed:
-                _log.warning("%s: clients may go back to endpoints that went: %s", self.kernel.family, failed)
+                _log.warning(
+                    "%s: clients may go back to endpoints that went: %s", self._kernel.family, failed
+                )
 
-    @property
-    def is_uncertain(self) -> bool:
-        """Whether somebody else may have changed the table since it was last looked at."""
-        return self._count_others() != self._seen
-
-    def look(self, applied: DesiredTable) -> int:
-        """How many chains, sets and maps somebody else changed; `applied` is what should be in the table.
-
-        Chains of which that cannot be told become changes of `applied`, though they should be what they were; those of
-        `picks`, for which it cannot be, are compared with what nft makes of them.
-        """
-        by_others = self._count_others()
-        if not self.in_place or by_others == self._seen:
-            return 0
-        altered = self._altered(applied)
-        if altered:
-            _log.warning(
-                "%s: somebody else changed our table (%s); it is written anew",
-                self.kernel.family,
-                ", ".join(altered[:5]),
-            )
-            self.in_place = False
-        else:
-            self._seen = by_others
-            applied.doubt(self._unsure)
-        return len(altered)
-
-    def intact(self, chains: AbstractSet[Block], blocks: Blocks) -> set[Block]:
-        """Those of these `picks` that the kernel has as nft makes them of the blocks."""
-        if not chains:
-            return set()
-        made, gone = reference_table(self.kernel.family, chains, blocks)
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Commits that we make in this block are ours."""
+        before = self._kernel.commits
         try:
-            self._run(made)
-            wanted = self.kernel.expressions(REFERENCE_TABLE, chains)
-            self._run(gone)
-        except OperationFailed:
-            return set()
-        held = self.kernel.expressions(TABLE, chains)
-        return {chain for chain in chains if held[chain] == wanted[chain]}
-
-    def _altered(self, applied: DesiredTable) -> list[str]:
-        found = set(self.kernel.blocks())
-        different = found ^ applied.blocks.keys()
-        held = self.kernel.digests(self._digests.keys() - self._unsure)
-        altered = {Block("chain", name) for name, digest in held.items() if digest != self._digests[name]}
-        doubtful = {chain for chain in endpoint_chains(applied.blocks) if chain.name in self._unsure}
-        self._digests |= self.kernel.digests([chain.name for chain in doubtful])
-        intact = self.intact(doubtful, applied.blocks)
-        self._unsure.difference_update(chain.name for chain in intact)
-        altered |= doubtful - intact
-        wanted: dict[str, set[RawElement]] = {}
-        for element in applied.elements():
-            wanted.setdefault(element.holder, set()).add(raw(element))
-        for block in found:
-            body = applied.blocks.get(block)
-            is_told = not block.is_chain and body is not None and body.role is not Role.CLIENTS
-            if is_told and self.kernel.elements(block.name) != wanted.get(block.name, set()):
-                altered.add(block)
-        asleep = [f"table {TABLE}, which is dormant"] if self.kernel.is_dormant() else []
-        return [*asleep, *(f"{block.kind} {block.name}" for block in sorted(different | altered))]
+            yield
+        finally:
+            self._ours.count += self._kernel.commits - before

@@ -26,9 +26,9 @@ class Observed(Protocol):
     def verify(self) -> int:
         """Look for changes by others, where somebody else has committed; how many of our things they changed.
 
-        Called in any state but UNREAD. 0 where nobody has committed since the last look, without reading any rule, and
-        0 where nothing of ours is there. What differs is known afterwards, and pending. OperationFailed if the kernel
-        cannot be read; the state stays then.
+        Called where rules are remembered, that is in the states SURE and DOUBTED. 0 where nobody has committed since
+        the last look, without reading any rule, and 0 where nothing of ours is there. What differs is known
+        afterwards, and pending. OperationFailed if the kernel cannot be read; the state stays then.
         """
 
     def forget(self) -> None:

@@ -6,7 +6,8 @@ that it applied, and this table says how far it may trust its memory:
 - UNREAD: nobody has looked, or nobody can tell any more. The next sync looks.
 - ABSENT: the kernel holds no rule of ours. No packet meets a rule of ours before the change is complete, so the change
   may be written in any order.
-- FOREIGN: the kernel holds rules in our place that are not the ones that we applied. The next change replaces them.
+- FOREIGN: the kernel holds rules in our place that are not the ones that belong there: others wrote them, or the first
+  change of all took effect in part. The next change replaces them.
 - SURE: the kernel holds the rules that were applied last.
 - DOUBTED: it held them, and somebody else has committed since. The next sync that verifies looks, and so does one whose
   change is refused: the reason may be what somebody else did.
@@ -75,7 +76,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
         **_READ,
         **_LOST,
         Event.APPLIED: State.SURE,
-        Event.APPLIED_IN_PART: State.SURE,
+        Event.APPLIED_IN_PART: State.FOREIGN,
         Event.REFUSED: State.ABSENT,
         Event.OTHERS_COMMITTED: State.UNREAD,
     },

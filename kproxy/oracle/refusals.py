@@ -1,4 +1,4 @@
-"""What becomes of a packet for which no claim has a backend: rejected, dropped, or let go.
+"""The fate of a packet for which no claim has a backend: rejected, dropped, or let go.
 
 Sources: "Service" in the Kubernetes documentation for Services without endpoints. Addresses of the service network are
 refused as by the chain `cluster-ips-check` of kube-proxy's nftables mode. The rest is what its two modes are seen to

@@ -1,7 +1,7 @@
 """The only package that starts programs: programs that act on the system, and programs that answer a question."""
 
 from kproxy.process import acting
-from kproxy.process.acting import feed, find, run, running, unused_program_note
+from kproxy.process.acting import feeding, find, run, running, unused_program_note
 from kproxy.process.asking import Answer, ask, end_asked, is_ending
 from kproxy.process.pipes import NotStarted
 
@@ -11,7 +11,7 @@ __all__ = [
     "ask",
     "end_all",
     "end_asked",
-    "feed",
+    "feeding",
     "find",
     "is_ending",
     "run",

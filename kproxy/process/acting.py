@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
@@ -70,22 +70,36 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
     return _text(output)
 
 
-def feed(command: Sequence[str], pieces: Iterable[str], *, timeout_s: float) -> None:
-    """Run a program that acts on its input while it reads.
+class _StoppedReadingError(Exception):
+    """The program reads no more; how it ended is told where the `with` block ends."""
 
-    The next pieces are made while it works on the previous pieces.
 
-    Raises the errors of `run`; then no more pieces are requested. An exception from `pieces` ends the program.
+@contextmanager
+def feeding(command: Sequence[str], *, timeout_s: float) -> Iterator[Callable[[str], None]]:
+    """Run a program that acts on its input as it reads: the block gets a function that writes text to it.
+
+    The function waits while the pipe is full, at most until `timeout_s` is over, counted from the beginning of the
+    block. Where the program reads no more, the function leaves the block. At the end of the block, the input ends, and
+    the program is waited for. Raises as `run`. An exception of the block itself ends the program, and goes on.
     """
     ends_at = time.monotonic() + timeout_s
     fed = _Recent()
+    has_read_all = True
     in_memory = os.memfd_create("complaints")  # a container may have no place for files
     with os.fdopen(in_memory, "w+b") as complaints:
         with _started(command, subprocess.DEVNULL, complaints) as started:
             pipe = cast("IO[bytes]", started.stdin)
             _widen(pipe.fileno())
-            has_read_all = all(_write(pipe.fileno(), fed.add(piece), ends_at) for piece in pieces)
-            if has_read_all:
+
+            def write(piece: str) -> None:
+                if not _write(pipe.fileno(), fed.add(piece), ends_at):
+                    raise _StoppedReadingError
+
+            try:
+                yield write
+            except _StoppedReadingError:
+                has_read_all = False
+            else:
                 pipe.close()
             if not _ends(started, ends_at):
                 _kill(started)

@@ -1,4 +1,4 @@
-"""What both modes make rules from, beside Services: the circumstances of the node, and a function that renders."""
+"""The inputs of both modes besides Services: the circumstances of the node, and a function that renders."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from kproxy.ruleset.layout import FLAT, Layout
 from kproxy.values import Network
 
 Render = Callable[[str, dict[str, object]], str]
-"""Renders the template of a name with these values; comes in from the edge that owns Jinja2."""
+"""Renders the named template with these values; the package that imports Jinja2 passes it in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What all rules depend on; when it changes, every Service is looked at again."""
+    """The facts that all rules depend on; when one changes, every Service is computed again."""
 
     node: NodeView
     settings: Settings
     layout: Layout = FLAT
     service_networks: tuple[Network, ...] = ()
-    """Where cluster IPs are from, in nftables mode, which drops what is sent to those that no Service holds."""
+    """The networks of cluster IPs, for nftables mode, which drops packets to cluster IPs that no Service has."""

@@ -1,4 +1,4 @@
-"""How large a chain may become before it is split, in iptables mode: kube-proxy's own chains, or trees of small ones."""
+"""The largest chains of iptables mode: as kube-proxy has them, or split into trees of small chains."""
 
 import math
 from typing import NamedTuple
@@ -7,8 +7,8 @@ from typing import NamedTuple
 class Layout(NamedTuple):
     """When a chain becomes a tree.
 
-    A dispatch chain is split that has more than `root_rules` rules, and a chain below it with more than
-    `chain_rules`; a chain that picks one of more than `picks` backends picks a group of them first.
+    A dispatch chain with more than `root_rules` rules is split, and so is a chain below it with more than
+    `chain_rules`. A chain that picks one of more than `picks` backends picks a group of them first.
     """
 
     root_rules: float
@@ -22,6 +22,6 @@ FLAT = Layout(math.inf, math.inf, math.inf)
 TREE = Layout(64, 64, 64)
 
 AUTO = Layout(256, 64, 64)
-"""Like kube-proxy's in a small cluster."""
+"""As in kube-proxy while the cluster is small."""
 
 LAYOUTS = {"flat": FLAT, "tree": TREE, "auto": AUTO}

@@ -1,12 +1,12 @@
-"""The owners that a chain, or a table of nftables, can have; the modules `ownership` of both modes find the owner."""
+"""The owners that a chain of iptables can have; `kproxy.ruleset.iptables.ownership` finds the owner."""
 
 from enum import Enum
 
 
 class Owner(Enum):
-    """Who made a chain or table, judged by its name alone.
+    """The program that makes a chain, and the reason for it, judged by the chain's table and name alone.
 
-    `reason` is one sentence for people. `source` is the place that gives these names, in kproxy or in another project.
+    `reason` is one sentence for people. `source` is the place that gives these names, in kproxy or in Kubernetes.
     """
 
     SERVICE = (
@@ -18,10 +18,6 @@ class Owner(Enum):
         "pkg/proxy/iptables/proxier.go",
     )
     IPVS = ("kube-proxy makes it in its mode ipvs", "pkg/proxy/ipvs/proxier.go")
-    NFTABLES = (
-        "kproxy or kube-proxy makes the whole table in nftables mode",
-        "pkg/proxy/nftables/proxier.go; kproxy/ruleset/nftables/table.py",
-    )
     SHARED_WITH_PLUGINS = (
         "kproxy and kube-proxy make it, and plugins that open host ports may send packets there",
         "pkg/proxy/iptables/proxier.go; externalSetMarkChain of the CNI plugin portmap",

@@ -50,7 +50,7 @@ class Delta(Generic[Key, Value]):
     def __init__(self) -> None:
         self._differing: dict[Key, _Observed[Value]] = {}
         """The observed side of each pending key."""
-        self.desired: MutableMapping[Key, Value] = _Desired(self._differing)
+        self.desired: dict[Key, Value] = _Desired(self._differing)
         self.observed: Mapping[Key, Value | None] = _ObservedView(self.desired, self._differing)
 
     @property
@@ -143,9 +143,20 @@ class _Desired(dict[Key, Value]):
         del self[key]
         return value
 
+    def popitem(self) -> tuple[Key, Value]:
+        for key in reversed(
+            self
+        ):  # the last one, as of any dictionary; to find the first takes longer each time
+            value = self[key]
+            del self[key]
+            return key, value
+        raise KeyError("there is no key")
+
+    def clear(self) -> None:
+        for key in tuple(self):
+            del self[key]
+
     # those of dict do not call __setitem__ and __delitem__
-    popitem = MutableMapping.popitem
-    clear = MutableMapping.clear
     update = MutableMapping.update
     setdefault = MutableMapping.setdefault
 

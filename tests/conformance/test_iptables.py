@@ -17,7 +17,7 @@ from kproxy.configuration.rules import rule_settings
 from kproxy.kernel.netlink.accounting import ensure_counters
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.node import view_node
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.inputs import Circumstances
@@ -95,7 +95,7 @@ def test_rules_after_everything_went_and_came_back_in_another_order_equal_kube_p
     shuffled = random.Random(cluster.name)
     with inside(node), closing(Record(None)) as record:
         process.run([f"{program(Variant.NFT, family)}-restore"], stdin=EMPTY)
-        proxy = IptablesProxy(Iptables(Variant.NFT, family), RecordedRules(family, record), rule_templates())
+        proxy = IptablesProxy(Iptables(Variant.NFT, family), NftChains(family, record), rule_templates())
         store = Store()
         for round_of_events in (
             added(objects),

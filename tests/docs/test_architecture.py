@@ -7,7 +7,7 @@ import grimp
 import pytest
 
 from drawings import DOCUMENTS, layers, pure, redrawn
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.pages.metrics_pages import metrics_pages
 from kproxy.configuration import Configuration
 from transcripts import ROOT
@@ -16,7 +16,10 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 MOST_STATIONS = 20
 SHARED, IPTABLES, NFTABLES = (
     re.findall(r"^\| \d+ \| `(.*?)` \| .+ \|$", part, re.MULTILINE)
-    for part in re.split(r"mode it goes on here|And in nftables mode", ARCHITECTURE)
+    for part in re.split(
+        r"### The rest of the way in \w+ mode",
+        ARCHITECTURE.partition("## The way of a Service")[2].partition("\n## ")[0],
+    )
 )
 WAYS = pytest.mark.parametrize("way", [SHARED + IPTABLES, SHARED + NFTABLES], ids=["iptables", "nftables"])
 
@@ -74,6 +77,16 @@ def test_change_table_has_enough_rows() -> None:
     table = ARCHITECTURE.partition("| to change | open |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| [^-].* \| .*`.+` ?.*\|$", table, re.MULTILINE)
     assert len(rows) >= 20
+
+
+def test_names_that_a_row_places_in_a_file_are_defined_there() -> None:
+    placed = re.findall(r"`(\w+)` in `(kproxy/[\w/]+\.py)`", ARCHITECTURE)
+    assert placed
+    assert [] == [
+        f"{path} defines no {name}"
+        for name, path in placed
+        if not re.search(rf"^(def|class) {name}\b|^{name}\b.* =", (ROOT / path).read_text(), re.MULTILINE)
+    ]
 
 
 def test_pages_to_inspect_are_answered() -> None:

@@ -347,7 +347,9 @@ def test_agent_killed_at_any_moment_and_started_again_ends_in_the_same_rules(
         assert comparable(survived) == comparable(rules())
 
 
-@pytest.mark.parametrize(("flags", "lines"), [((), 0), (("-v=3",), 1), (("--vmodule", "silent=4"), 1)])
+@pytest.mark.parametrize(
+    ("flags", "lines"), [((), 0), (("-v=3",), 1), (("--vmodule", "silent_services=4"), 1)]
+)
 def test_service_of_a_cluster_that_yields_no_rule_is_told_once_and_only_by_verbose_logs(
     api: StubApi, by_kubeconfig: tuple[str, str], log: Path, flags: tuple[str, ...], lines: int
 ) -> None:

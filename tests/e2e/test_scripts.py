@@ -35,7 +35,7 @@ def test_demo_shows_that_all_held_and_cleans_up() -> None:
     said, _ = running.communicate(timeout=BOUND_S)
     assert 0 == running.returncode, said
     assert "0 failed" in said
-    assert "All as it should be" in said
+    assert "Everything is as it should be" in said
     assert [] == leftovers_of(running.pid)
 
 
@@ -94,7 +94,7 @@ def test_setup_leaves_the_environment_of_another_user_alone_and_says_how_to_go_o
     done = set_up(checkout, user)
     assert 3 == done.returncode
     assert (
-        f"setup: .venv must be made anew, but {foreign} belongs to {owner}, and you are {user}: run this as {owner}, "
+        f"setup: .venv must be made again, but {foreign} belongs to {owner}, and you are {user}: run this as {owner}, "
         f"or remove it first: sudo rm -r {checkout}/.venv\n"
     ) == done.stderr
     assert module.exists()

@@ -97,6 +97,8 @@ class FakeTable:
             return self._elements(holder)
 
     def digests(self, chains: Collection[str]) -> dict[str, bytes]:
+        if not chains:
+            return {}
         with self._reading("digests"):
             table = self._table() or Table()
             return {name: _digest(table.chains.get(name)) for name in chains}
@@ -127,6 +129,19 @@ class FakeTable:
 
     def let_packets_pass(self) -> None:
         self.passed_after.append(len(self.applied))
+
+    def listing(self) -> dict[str, list[str]]:
+        """All of the table in words, for comparison: rules in their order, elements sorted, and no handles."""
+        table = self._table() or Table()
+        listed = {
+            f"chain {name}": [chain.place, *(rule.text for rule in chain.rules)]
+            for name, chain in table.chains.items()
+        }
+        for kind, holders in (("set", table.sets), ("map", table.maps)):
+            for name, holder in holders.items():
+                held = sorted(f"{key.hex()} : {value.hex()}" for key, value in holder.elements.items())
+                listed[f"{kind} {name}"] = [holder.declared, *held]
+        return listed
 
     @property
     def _faults(self) -> Faults:

@@ -6,15 +6,13 @@ cannot be deleted. It does not know what rules mean, so it takes any text for a 
 
 import re
 import struct
-import sys
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import TypeVar
 
-from kproxy.kernel.netlink.elements import RawElement, raw
-from kproxy.ruleset.nftables.table import Block, Element
+from kproxy.kernel.netlink.elements import RawElement
+from kproxy.ruleset.nftables.table import Block
 
 EXISTS, MISSING, BUSY = "File exists", "No such file or directory", "Device or resource busy"
 
@@ -31,7 +29,8 @@ _POLICY = re.compile(r"policy \w+")
 _CLIENTS = "affinity/"
 """Sets of this prefix hold clients, each with the number of its endpoint."""
 
-_GOTO_CODE = struct.pack(">i", -4)
+_DROP_CODE, _GOTO_CODE = struct.pack(">i", 0), struct.pack(">i", -4)
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
 class NotTaken(Exception):
@@ -43,7 +42,7 @@ class NotTaken(Exception):
         self.said = said
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Two rules with one text are told from each other by their handles."""
 
@@ -79,6 +78,15 @@ class Table:
     chains: dict[str, Chain] = field(default_factory=dict)
     sets: dict[str, Holder] = field(default_factory=dict)
     maps: dict[str, Holder] = field(default_factory=dict)
+
+    def copy(self) -> "Table":
+        """Another one that changes by itself; rules are shared, as they never change."""
+        chains = {name: Chain(chain.place, [*chain.rules]) for name, chain in self.chains.items()}
+        sets, maps = (
+            {name: Holder(holder.declared, {**holder.elements}) for name, holder in held.items()}
+            for held in (self.sets, self.maps)
+        )
+        return Table(self.is_dormant, self.handles, chains, sets, maps)
 
     def next_handle(self) -> int:
         self.handles += 1
@@ -117,7 +125,8 @@ class Ruleset:
 
     def after(self, text: str) -> tuple["Ruleset", bool]:
         """The ruleset after these commands, and whether they changed anything; NotTaken, and this one stays as it is."""
-        reader = _Reader(deepcopy(self), text)
+        tables = {name: table.copy() for name, table in self.tables.items()}
+        reader = _Reader(Ruleset(tables), text)
         reader.run()
         return reader.ruleset, reader.has_changed
 
@@ -323,12 +332,30 @@ class _Reader:
 
 
 def _raw(name: str, text: str, line: int) -> RawElement:
+    """An element as the kernel holds it: each part in whole words of 32 bits, a verdict as its code and chain."""
     key, _, value = text.partition(" : ")
     try:
         if name.startswith(_CLIENTS):
             client, _, number = key.partition(" . ")
-            family = AF_INET6 if ":" in client else AF_INET
-            return RawElement(inet_pton(family, client) + int(number).to_bytes(4, sys.byteorder), b"")
-        return raw(Element(name, key, value))
-    except (OSError, ValueError, struct.error) as failed:
+            return RawElement(_packed(client) + struct.pack("=I", int(number)), b"")
+        verb, _, chain = value.partition("goto ")
+        if value == "drop":
+            return RawElement(_packed(key), _DROP_CODE)
+        return RawElement(_packed(key), _packed(value) if verb or not chain else _GOTO_CODE + chain.encode())
+    except (OSError, struct.error) as failed:
         raise NotTaken(line, f"{text} is no element: {failed}") from failed
+
+
+def _packed(text: str) -> bytes:
+    """Addresses, protocols and ports in network order; a number behind a port in the order of this machine."""
+    packed = b""
+    has_port = False
+    for part in text.split(" . ") if text else ():
+        if part.isdecimal():
+            packed += struct.pack("=I" if has_port else ">Hxx", int(part))
+            has_port = True
+        elif part in _PROTOCOLS:
+            packed += struct.pack("Bxxx", _PROTOCOLS[part])
+        else:
+            packed += inet_pton(AF_INET6 if ":" in part else AF_INET, part)
+    return packed

@@ -1,7 +1,7 @@
 """Services whose rules cannot be rendered or are refused, in a real kernel: found, left out alone, tried again."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from kproxy.kernel.netlink.accounting import COUNTERS, ensure_counters, have_cou
 from kproxy.kernel.netlink.nfnetlink import NFPROTO_UNSPEC, Netlink, text_attribute
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_legacy import SavedRules
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_legacy import LegacyChains
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chain import Chain
@@ -32,6 +32,7 @@ from kproxy.state.objects import Kind, ServicePort
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, NamespacedName, Protocol, ServicePortName
 from namespaces import fresh_namespace, inside
+from restores import restore, restoring_by
 
 pytestmark = pytest.mark.netns
 
@@ -86,9 +87,9 @@ class Node:
 
     def restart(self, render: Render, counters: Callable[[], bool] = ensure_counters) -> None:
         rules = (
-            SavedRules(Family.IPV4)
+            LegacyChains(Family.IPV4)
             if self.variant is Variant.LEGACY
-            else RecordedRules(Family.IPV4, self.record)
+            else NftChains(Family.IPV4, self.record)
         )
         self.iptables = Counting(self.variant, Family.IPV4)
         self.proxy = IptablesProxy(self.iptables, rules, render, lambda: self.now_s, counters)
@@ -163,9 +164,11 @@ class Counting(Iptables):
 
     restores = 0
 
-    def restore(self, sections: Iterable[str]) -> None:
+    @contextmanager
+    def restoring(self) -> Iterator[Callable[[str], None]]:
         self.restores += 1
-        super().restore(sections)
+        with super().restoring() as write:
+            yield write
 
 
 def key(name: str) -> NamespacedName:
@@ -326,7 +329,9 @@ def test_culprit_is_tried_again_after_pauses_that_grow_until_the_kernel_takes_it
     assert node.is_as_of(render)
 
 
-def test_retry_that_is_refused_holds_up_no_change_of_others(node: Node, tmp_path: Path) -> None:
+def test_retry_that_is_refused_holds_up_no_change_of_others(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node.restart(against_bad(tmp_path, BY_KERNEL))
     node.serve("api")
     node.serve("culprit", port=BAD)
@@ -334,30 +339,32 @@ def test_retry_that_is_refused_holds_up_no_change_of_others(node: Node, tmp_path
     node.now_s += FIRST_PAUSE_S
     node.serve("late")
     seen: list[dict[str, int]] = []
-    restore = node.iptables.restore
 
-    def look_and_restore(sections: Iterable[str]) -> None:
+    def look_and_restore(iptables: Iptables, sections: Sequence[str]) -> None:
         seen.append(node.serves())
-        restore(sections)
+        restore(iptables, sections)
 
-    node.iptables.restore = look_and_restore  # type: ignore[method-assign]
+    monkeypatch.setattr(Counting, "restoring", restoring_by(look_and_restore))
     assert ["culprit"] == node.quarantined()
     assert ["late" in serves for serves in seen] == [False, *[True] * (len(seen) - 1)]
     assert len(seen) > 1
 
 
+@pytest.mark.parametrize("is_told", [True, False])
 def test_rules_that_are_refused_without_any_service_at_fault_blame_none(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch, is_told: bool
 ) -> None:
+    """The refused line is the first COMMIT, or one that was never written."""
     node.serve("api", "web")
     node.sync()
     node.endpoint("web", "10.128.9.9")
 
-    def refuse(_iptables: Iptables, _sections: Iterable[str]) -> None:
-        raise ProgramFailed("iptables-restore", 1, "iptables-restore: line 7 failed", line=7)
+    def refuse(_iptables: Iptables, sections: Sequence[str]) -> None:
+        line = sections[0].count("\n") if is_told else 1_000_000
+        raise ProgramFailed("iptables-restore", 1, f"iptables-restore: line {line} failed", line=line)
 
     with monkeypatch.context() as refusing:
-        refusing.setattr(Counting, "restore", refuse)
+        refusing.setattr(Counting, "restoring", restoring_by(refuse))
         reports = [node.sync() for _ in range(3)]
     assert [((), False)] * 3 == [(report.quarantined, report.error is None) for report in reports]
     assert [] == node.quarantined()
@@ -372,9 +379,9 @@ def test_refusals_that_come_to_an_end_leave_no_service_without_its_rules_if_it_w
     node.serve("api")
     node.sync()
     node.serve("web")
-    restore, tries = Counting.restore, iter(range(100))
+    tries = iter(range(100))
 
-    def refuse_first(iptables: Counting, sections: Iterable[str]) -> None:
+    def refuse_first(iptables: Iptables, sections: Sequence[str]) -> None:
         if next(tries) < runs:
             first = next(iter(sections))
             line = first.count("\n")
@@ -382,7 +389,7 @@ def test_refusals_that_come_to_an_end_leave_no_service_without_its_rules_if_it_w
         restore(iptables, sections)
 
     with monkeypatch.context() as refusing:
-        refusing.setattr(Counting, "restore", refuse_first)
+        refusing.setattr(Counting, "restoring", restoring_by(refuse_first))
         for _ in range(3):
             report = node.sync()
     assert (None, ()) == (report.error, report.quarantined)
@@ -396,12 +403,12 @@ def test_program_that_was_killed_or_names_no_line_blames_no_service(
     node.serve("api", "web")
     tries: list[object] = []
 
-    def fail(_iptables: Iptables, sections: Iterable[str]) -> None:
+    def fail(_iptables: Iptables, sections: Sequence[str]) -> None:
         tries.append(next(iter(sections)))
         raise ProgramFailed("iptables-restore", code, "it did not work")
 
     with monkeypatch.context() as failing:
-        failing.setattr(Counting, "restore", fail)
+        failing.setattr(Counting, "restoring", restoring_by(fail))
         report = node.sync()
     assert (True, (), 1) == (report.error is not None, report.quarantined, len(tries))
     assert [] == node.quarantined()
@@ -414,15 +421,14 @@ def test_program_that_dies_in_the_midst_of_a_search_loses_no_change(
     names_nobody = {Variant.NFT: "by iptables at the commit", Variant.LEGACY: "by the kernel"}
     render = against_bad(tmp_path, REFUSED[names_nobody[node.variant]])
     tries = [0]
-    restore = Counting.restore
 
-    def die_at_last(iptables: Counting, sections: Iterable[str]) -> None:
+    def die_at_last(iptables: Iptables, sections: Sequence[str]) -> None:
         tries[0] -= 1
         if not tries[0]:
             raise ProgramFailed("iptables-restore", -9, "")
         restore(iptables, sections)
 
-    monkeypatch.setattr(Counting, "restore", die_at_last)
+    monkeypatch.setattr(Counting, "restoring", restoring_by(die_at_last))
     errors = 0
     for dies_at in range(1, 8):
         node.restart(render)

@@ -8,30 +8,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facts import CLUSTER_CIDRS, a_service, a_slice, a_view, an_endpoint
+from fakekernel.cluster import Cluster
 from fakekernel.nftables import FakeNamespace, FakeTable
 from kproxy import process
-from kproxy.errors import OperationFailed
+from kproxy.errors import ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import NftTable
-from kproxy.model.settings import Settings
-from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.compiler import remembered
-from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.ruleset.nftables.ownership import REFERENCE_TABLE
 from kproxy.ruleset.nftables.table import TABLE, Block
-from kproxy.state.events import Changed, Deleted
-from kproxy.state.objects import Kind, ServicePort, ServiceType
-from kproxy.state.store import Store
-from kproxy.transaction.nftables.change import change
 from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Run
-from kproxy.transaction.nftables.transaction import Transaction
-from kproxy.transaction.nftables.whole import install, refill, replace_all
+from kproxy.transaction.nftables.whole import refill, replace_all
 from kproxy.transaction.refusal import is_refusal
-from kproxy.values import Address, Family, NamespacedName, Network, Protocol
+from kproxy.values import Family
 from namespaces import fresh_namespace, inside
-from scenarios import RENDER
 
 pytestmark = pytest.mark.netns
 
@@ -124,63 +115,10 @@ def _verdict(call: Callable[[], None]) -> tuple[str, str]:
     """What the answer of a kernel means, and its words."""
     try:
         call()
-    except OperationFailed as failed:
+    except ProgramFailed as failed:
         kind = "a Service may be at fault" if is_refusal(failed) else "no Service is at fault"
-        return kind, failed.said
+        return kind, failed.stderr
     return "", ""
-
-
-def runs_of(transaction: Transaction) -> list[Run]:
-    return list(transaction.runs)
-
-
-class Cluster:
-    """Services of each kind, which come, change and go, and the table that is desired for them."""
-
-    def __init__(self) -> None:
-        self.store = Store()
-        self.node_port_primary = True
-        self.table = DesiredTable(RENDER, self.circumstances)
-
-    @property
-    def circumstances(self) -> Circumstances:
-        view = a_view(node_port_primary=self.node_port_primary)
-        return Circumstances(view, Settings(cluster_cidrs=CLUSTER_CIDRS, is_nftables=True))
-
-    def serve(self, name: str, number: int, endpoints: int) -> None:
-        fields: dict[str, object] = {}
-        if name == "sticky":
-            fields = {"affinity_timeout_s": 3600}
-        if name == "guarded":
-            fields = {
-                "type": ServiceType.LOAD_BALANCER,
-                "source_ranges": (Network("192.0.2.0/24"),),
-                "load_balancer_vips": (Address("203.0.113.9"),),
-                "ports": (ServicePort("", Protocol.TCP, 80, 30080),),
-                "external_policy_local": True,
-            }
-        self.store.apply(Changed(a_service(name, cluster_ips=(Address(f"10.96.0.{number}"),), **fields)))
-        held = [
-            an_endpoint(f"10.128.{1 + each % 2}.{each}", f"node-{1 + each % 2}") for each in range(endpoints)
-        ]
-        self.store.apply(Changed(a_slice(*held, name=f"{name}-a", service=name)))
-        self.update()
-
-    def remove(self, name: str) -> None:
-        self.store.apply(Deleted(Kind.SERVICE, NamespacedName("default", name)))
-        self.update()
-
-    def update(self) -> None:
-        self.table.update(self.store, self.store.take_dirty(), self.circumstances)
-
-    def change(self) -> list[Run]:
-        runs = runs_of(change(Family.IPV4, self.table.blocks, self.table.changes()))
-        self.table.settle()
-        return runs
-
-    def whole(self) -> list[Run]:
-        self.table.settle()
-        return runs_of(install(Family.IPV4, self.table.blocks, self.table.contents()))
 
 
 @pytest.fixture
@@ -268,7 +206,7 @@ def test_table_that_somebody_else_changed_is_read_and_written_alike(
         refill(Family.IPV4, found, table.blocks, table.contents(), set()),
         replace_all(Family.IPV4, table.blocks, table.contents()),
     ):
-        for run in runs_of(transaction):
+        for run in transaction.runs:
             assert filled.check(run.text)
             assert filled.apply(run)
 
@@ -368,6 +306,6 @@ def test_random_changes_and_harms_are_taken_and_refused_alike(draw: random.Rando
                 if kind == "refill"
                 else replace_all(Family.IPV4, table.blocks, table.contents())
             )
-            for run in runs_of(transaction) if whole else cluster.change():
+            for run in transaction.runs if whole else cluster.change():
                 if not pair.apply(run):
                     break

@@ -26,7 +26,7 @@ def _kernel() -> Iterator[None]:
 
 
 def answers(code: str) -> object:
-    """The JSON that the code prints as its last line, run in this network namespace by a process without the privilege."""
+    """The JSON that the code prints as its last line, run here by a process without the privilege."""
     command = [*DIES_WITH_ITS_PARENT, *WITHOUT_PRIVILEGE, sys.executable, "-c", code]
     path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     ended = subprocess.run(
@@ -44,7 +44,8 @@ def answers(code: str) -> object:
 CALLS = """
 import json
 from kproxy.errors import KernelRefused
-from kproxy.kernel.netlink import chains, jumps
+from kproxy.kernel.netlink import chains, conntrack, jumps
+from kproxy.model.udp import Frontend
 from kproxy.kernel.programs.nft import NftTable
 from kproxy.ruleset.chain import Chain
 from kproxy.values import Family
@@ -63,6 +64,7 @@ for name, call in {
     "is_dormant": table.is_dormant,
     "forget": lambda: table.forget("clients-3", [1]),
     "table's generation": table.generation,
+    "flows": lambda: list(conntrack.UdpFlows(four).to([Frontend(None, 53)])),
 }.items():
     try:
         call()
@@ -77,7 +79,7 @@ print(json.dumps(refused))
 def test_every_message_that_is_refused_has_the_number_of_the_error() -> None:
     found = answers(CALLS)
     assert isinstance(found, dict)
-    assert 11 == len(found)
+    assert 12 == len(found)
     assert {name: [EPERM, "Operation not permitted"] for name in found} == found
 
 

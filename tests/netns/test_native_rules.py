@@ -15,7 +15,7 @@ from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.kernel.programs.variant import find_variant
 from kproxy.model.node import view_node
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chain import Chain
@@ -68,7 +68,7 @@ class Node:
     def new_proxy(self) -> IptablesProxy:
         iptables = Iptables(Variant.NFT, self.family)
         assert "" == iptables.refusal()
-        return IptablesProxy(iptables, RecordedRules(self.family, self.record), rule_templates())
+        return IptablesProxy(iptables, NftChains(self.family, self.record), rule_templates())
 
     def sync(self) -> SyncReport:
         settings = Settings(cluster_cidrs=CLUSTER_CIDRS)

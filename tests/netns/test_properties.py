@@ -39,6 +39,10 @@ TRIES = 3000
 BY_IPTABLES = [ByIptables(variant) for variant in Variant]
 PACKET_FILTERS: list[PacketFilter] = [*BY_IPTABLES, ByNftables()]
 PLAIN_SERVICE = Path(__file__).parents[1] / "regressions" / "plain-service.yaml"
+REMEMBERED = [
+    pytest.param(path, marks=pytest.mark.quick if path == PLAIN_SERVICE else (), id=path.stem)
+    for path in REGRESSIONS
+]
 HOST = host_of((OUTSIDE, LOCAL_PODS, OTHER_NODES))
 
 
@@ -69,6 +73,7 @@ def disagreements(wire: Wire, scenario: Scenario, tracer: Tracer, packets: Seque
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("search_seed", [FIXED_SEED, DRAWN_SEED], ids=["fixed", "drawn"])
 @pytest.mark.parametrize("theme", THEMES)
 def test_packets_fare_in_the_kernel_as_the_oracle_says(
@@ -101,7 +106,7 @@ def test_packets_fare_in_the_kernel_as_the_oracle_says(
 
 
 @pytest.mark.parametrize("family", Family)
-@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", REMEMBERED)
 def test_packets_of_a_remembered_scenario_fare_as_the_oracle_says(
     wire: Wire, packet_filter: PacketFilter, path: Path, family: Family
 ) -> None:

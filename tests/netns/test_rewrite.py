@@ -14,7 +14,7 @@ from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.model.node import view_node
 from kproxy.model.packet import Fate, Packet, Verdict
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.oracle.decide import decide
 from kproxy.render.templates import rule_templates
@@ -62,7 +62,7 @@ class Node:
         local = (Address("127.0.0.1"), *sorted(self.wire.host.addresses))
         view = view_node(NODE, self.store.node(NODE), local, settings, Family.IPV4)
         with inside(self.wire.namespace), closing(Record(None)) as record:
-            rules = RecordedRules(Family.IPV4, record)
+            rules = NftChains(Family.IPV4, record)
             proxy = IptablesProxy(Iptables(Variant.NFT, Family.IPV4), rules, rule_templates())
             return proxy.sync(
                 self.store, set(self.store.services), Circumstances(view, settings, layout), verify=True
@@ -81,7 +81,7 @@ class Node:
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     for size in ("section_size", "section_size_ahead"):
         monkeypatch.setattr(Variant, size, lambda _variant, _held: CHAINS_A_SECTION)
-    monkeypatch.setattr("kproxy.observed.iptables_nft.listed_chains", lambda _program, _chains: {})
+    monkeypatch.setattr("kproxy.observed.iptables_reads.listed_chains", lambda _program, _chains: {})
     with Wire() as wire:
         yield Node(wire)
 

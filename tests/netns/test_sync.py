@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +25,8 @@ from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.kernel.programs.listing import listed_chains
 from kproxy.model.node import NodeView
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_legacy import SavedRules
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_legacy import LegacyChains
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.record import Record
 from kproxy.render.templates import rule_templates
 from kproxy.ruleset.chain import Chain
@@ -40,6 +40,7 @@ from kproxy.state.objects import Kind
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, NamespacedName, Protocol, ServicePortName
 from namespaces import fresh_namespace, inside
+from restores import restore, restoring_by
 
 pytestmark = pytest.mark.netns
 
@@ -103,9 +104,9 @@ class Node:
 
     def new_proxy(self, render: Render = RENDER) -> IptablesProxy:
         rules = (
-            SavedRules(Family.IPV4)
+            LegacyChains(Family.IPV4)
             if self.variant is Variant.LEGACY
-            else RecordedRules(Family.IPV4, self.record)
+            else NftChains(Family.IPV4, self.record)
         )
         return IptablesProxy(Iptables(self.variant, Family.IPV4), rules, render)
 
@@ -227,15 +228,14 @@ def test_what_an_error_of_another_kind_interrupted_is_looked_at_again(
 ) -> None:
     succeeded(node.sync())
     before = node.rules()
-    restore = Iptables.restore
 
-    def restore_and_fail(iptables: Iptables, sections: Iterable[str]) -> None:
+    def restore_and_fail(iptables: Iptables, sections: Sequence[str]) -> None:
         restore(iptables, sections)
         raise MemoryError
 
     node.store.apply(Changed(a_slice(an_endpoint("10.128.1.77"))))
     with monkeypatch.context() as failing:
-        failing.setattr(Iptables, "restore", restore_and_fail)
+        failing.setattr(Iptables, "restoring", restoring_by(restore_and_fail))
         with pytest.raises(MemoryError):
             node.sync()
     assert before != node.rules()
@@ -407,12 +407,12 @@ def test_refusal_goes_only_once_traffic_is_served_also_after_a_failed_apply(
     node.store.apply(Changed(piece))
     written: list[str] = []
 
-    def refuse(_iptables: Iptables, sections: Iterable[str]) -> None:
+    def refuse(_iptables: Iptables, sections: Sequence[str]) -> None:
         written.append("".join(sections))
         raise ProgramFailed("iptables-restore", 1, "out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Iptables, "restore", refuse)
+        patched.setattr(Iptables, "restoring", restoring_by(refuse))
         assert [node.sync().error is not None for _ in range(2)] == [True, True]
     assert ["*nat", "*nat"] == [text.splitlines()[0] for text in written]
     assert all("*filter" in text for text in written)
@@ -515,7 +515,7 @@ def test_new_agent_on_a_kernel_that_nobody_touched_reads_no_rule(
 
     monkeypatch.setattr(RuleReader, "content", content)
     with monkeypatch.context() as without_names:
-        without_names.setattr("kproxy.observed.iptables_nft.chains", no_names)
+        without_names.setattr("kproxy.observed.iptables_reads.chains", no_names)
         assert 0 == succeeded(recorded.sync(verify=True)).chains_written
         assert 0 == succeeded(recorded.sync(verify=True)).chains_written
     assert [] == read
@@ -534,7 +534,7 @@ def test_new_agent_deletes_what_went_while_there_was_none(recorded: Node) -> Non
 def test_change_by_others_is_mended_though_the_agent_that_found_it_was_killed(recorded: Node) -> None:
     before = recorded.rules()
     recorded.iptables("-t", "nat", "-F", WEB_CHAIN)
-    found = RecordedRules(Family.IPV4, recorded.record).look(recorded.wanted())
+    found = NftChains(Family.IPV4, recorded.record).look(recorded.wanted())
     assert "" == found[Chain("nat", WEB_CHAIN)]
     recorded.proxy = recorded.new_proxy()
     succeeded(recorded.sync())
@@ -613,7 +613,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
         process.run(["nft", "add table ip busy; delete table ip busy"])
         return listed
 
-    monkeypatch.setattr("kproxy.observed.iptables_nft.listed_chains", commit_and_list)
+    monkeypatch.setattr("kproxy.observed.iptables_reads.listed_chains", commit_and_list)
 
 
 def test_rules_without_a_record_are_not_changed_by_others_though_others_commit(
@@ -667,7 +667,7 @@ def test_rules_that_no_program_lists_are_neither_changed_by_others_nor_forgotten
     for chain in parse_chains(recorded.rules()):
         recorded.record.forget(Family.IPV4, [chain])
     with monkeypatch.context() as without_program:
-        without_program.setattr("kproxy.observed.iptables_nft.listed_chains", lambda _program, _chains: {})
+        without_program.setattr("kproxy.observed.iptables_reads.listed_chains", lambda _program, _chains: {})
         for _ in range(2):
             process.run(["nft", "add table ip busy; delete table ip busy"])
             report = succeeded(recorded.sync(verify=True))
@@ -742,14 +742,13 @@ def test_rules_replaced_one_for_one_are_found_and_put_right(recorded: Node) -> N
 def test_what_others_did_before_rules_were_read_back_is_not_taken_for_ours(
     nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restore = Iptables.restore
 
-    def restore_and_spoil(iptables: Iptables, sections: Iterable[str]) -> None:
+    def restore_and_spoil(iptables: Iptables, sections: Sequence[str]) -> None:
         restore(iptables, sections)
         nft_node.iptables("-t", "nat", "-R", WEB_CHAIN, "2", "-j", "RETURN")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Iptables, "restore", restore_and_spoil)
+        patched.setattr(Iptables, "restoring", restoring_by(restore_and_spoil))
         assert succeeded(nft_node.sync()).chains_written > 10
     spoilt = nft_node.rules()
     report = succeeded(nft_node.sync(verify=True))

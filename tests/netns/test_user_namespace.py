@@ -19,7 +19,7 @@ from kproxy.kernel.netlink.nfnetlink import Netlink, send_room
 from kproxy.kernel.programs.iptables import Iptables, Variant
 from kproxy.kernel.programs.nft import DoesNotFit, NftTable
 from kproxy.model.settings import Settings
-from kproxy.observed.iptables_nft import RecordedRules
+from kproxy.observed.iptables_nft import NftChains
 from kproxy.observed.nftables import Commits
 from kproxy.observed.record import Record
 from kproxy.ruleset.inputs import Circumstances
@@ -56,7 +56,7 @@ def fill(store: Store, family: Family, first_endpoint: int, endpoints: int) -> N
 def a_proxy(mode: str, family: Family) -> Proxy:
     if mode == "nftables":
         return NftablesProxy(NftTable(family), RENDER, Commits())
-    return IptablesProxy(Iptables(Variant.NFT, family), RecordedRules(family, Record(None)), RENDER)
+    return IptablesProxy(Iptables(Variant.NFT, family), NftChains(family, Record(None)), RENDER)
 
 
 def program_and_change(mode: str, family: Family) -> None:

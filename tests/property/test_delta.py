@@ -26,7 +26,7 @@ class TwoDictionaries(RuleBasedStateMachine):
 
     @rule(values=st.dictionaries(KEYS, VALUES))
     def want_all(self, values: Mapping[str, str]) -> None:
-        self.delta.desired |= values  # type: ignore[operator] # the mapping that it is has it
+        self.delta.desired |= values
         self.desired |= values
 
     @rule(values=st.dictionaries(KEYS, VALUES))

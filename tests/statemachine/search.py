@@ -1,7 +1,9 @@
 """The search for a scenario that breaks a promise, and for the shortest one like it."""
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -43,29 +45,30 @@ def play(chosen: Filter, scenario: Scenario, wire: Wire, tally: Counter[str]) ->
 
 @dataclass
 class Search:
-    """Plays scenarios for some time, then tries for two minutes to shorten one that broke.
+    """Plays scenarios in rounds, then tries for two minutes to shorten a scenario that broke a promise.
 
-    It goes by rounds, whose seeds count up from `seed`: a later one can be searched alone. What was played is
-    not played again: timing is part of these faults, so that a second run may end otherwise.
+    The seeds of the rounds count up from `seed`, so that a later round can be searched alone. No scenario is played
+    twice: timing is part of these faults, so a second run may end otherwise.
     """
 
     chosen: Filter
     seed: int
-    for_s: float
     tally: Counter[str] = field(default_factory=Counter)
     _broken: dict[str, Broken] = field(default_factory=dict)
-    _deadline: float = 0.0
+    _deadline: float = math.inf
 
-    def run(self) -> Broken | None:
-        """The shortest scenario that broke a promise, if one did; `seed` is then that of its round."""
-        self._deadline = time.monotonic() + self.for_s
+    def run(self, is_enough: Callable[[], bool]) -> Broken | None:
+        """Scenarios until there are enough of them; the shortest that broke a promise, if one did.
+
+        `seed` is then the seed of its round. `is_enough` is asked before each scenario.
+        """
         with Wire() as wire:
-            while time.monotonic() < self._deadline and not self._broken:
-                self._search_round(wire)
+            while not (is_enough() or self._broken):
+                self._search_round(wire, is_enough)
                 self.seed += not self._broken
         return min(self._broken.values(), key=lambda broken: broken.steps, default=None)
 
-    def _search_round(self, wire: Wire) -> None:
+    def _search_round(self, wire: Wire, is_enough: Callable[[], bool]) -> None:
         @seed(self.seed)
         @settings(
             max_examples=_ROUND,
@@ -78,7 +81,8 @@ class Search:
         )
         @given(scenarios(self.chosen))
         def attempt(scenario: Scenario) -> None:
-            self._attempt(scenario, wire)
+            if self._broken or not is_enough():
+                self._attempt(scenario, wire)
 
         with suppress(Broken):
             attempt()

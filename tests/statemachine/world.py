@@ -94,6 +94,7 @@ class World:
 
     def take(self, step: Step) -> None:
         """Let a step happen, and judge; AssertionError says what went wrong."""
+        self._tally["steps"] += 1
         self._tally[step.kind] += 1
         self._tally.update(
             f"flaw {type(each.flaw).__name__} of a {each.about[0]}" for each in step.changes if each.flaw

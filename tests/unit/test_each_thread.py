@@ -20,8 +20,9 @@ from kproxy import threads
 from kproxy.agent import loop
 from kproxy.agent.configuration_watch import ConfigurationFile, ConfigurationWatch
 from kproxy.agent.http import servers
+from kproxy.agent.http.page import Page
 from kproxy.agent.http.servers import Servers
-from kproxy.agent.http.web import Page, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.agent.loop import Agent
 from kproxy.agent.observers.health import Health
 from kproxy.agent.observers.observer import Observer
@@ -268,7 +269,7 @@ def ask(port: int) -> int:
         connection.close()
 
 
-@pytest.mark.parametrize("place", ["_accept", "_cut_late", "_welcome"])
+@pytest.mark.parametrize("place", ["_accept", "_cut_late", "_answer_or_keep"])
 def test_web_server_still_answers_after_a_failure(
     monkeypatch: pytest.MonkeyPatch, place: str, failure: BaseException
 ) -> None:

@@ -112,10 +112,11 @@ def test_installed_program_renders_as_the_source_tree_does(
     assert rules == run(installed / "kproxy", *arguments, cwd=tmp_path)
 
 
-PACKAGED = ("cli", "explain", "model", "render", "ruleset", "state", "transaction")
+PACKAGED = ("cli", "model", "render", "ruleset", "state", "trace", "transaction")
 """The tests of layers that a wheel could break, by leaving out a module, a template or a data file."""
 
 
+@pytest.mark.long
 def test_unit_tests_of_what_is_packaged_pass_against_the_wheel(installed: Path) -> None:
     said = run(
         installed / "python",

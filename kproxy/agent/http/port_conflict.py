@@ -1,4 +1,4 @@
-"""Why a port cannot be had, in words that say what to do."""
+"""The reason why a port is not free, in words that say what to do."""
 
 import errno
 
@@ -6,9 +6,9 @@ from kproxy.kernel.node.port_holders import holder_of
 
 
 def taken(port: int, refused: OSError, *, looks: bool = True) -> str:
-    """The system's reason; where another program has the port, also which, as far as that can be seen.
+    """The system's reason; if another program has the port, with the name of that program if it can be found.
 
-    With `looks`, the program is looked for, which takes up to 0.2 s.
+    With `looks`, kproxy looks for the program, which takes up to 0.2 s.
     """
     reason = refused.strerror or str(refused)
     if refused.errno != errno.EADDRINUSE:

@@ -1,12 +1,13 @@
-"""Opens the health and the metrics server where they are configured, and keeps trying if they cannot be had."""
+"""Opens a server at its configured address, and tries again while the address is taken."""
 
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kproxy.agent.http.page import Answer
 from kproxy.agent.http.port_conflict import taken
-from kproxy.agent.http.web import Answer, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.configuration.units import UNSPECIFIED, ServerAddress
 from kproxy.errors import EnvironmentLacking
 from kproxy.threads import KeptThread, Need
@@ -17,12 +18,12 @@ _RETRY_S = 5.0
 
 
 class AddressRefused(EnvironmentLacking):
-    """An address cannot be had, and bindAddressHardFail says that this ends the agent."""
+    """An address is not free, and bindAddressHardFail says that this ends the agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """`complain` is called with an Event's reason and what went wrong; `hard_fail` is bindAddressHardFail."""
+    """One server's addresses. `complain` gets an Event's reason and text; `hard_fail` is bindAddressHardFail."""
 
     web: WebServer
     hard_fail: bool
@@ -31,7 +32,7 @@ class Servers:
     _told: set[str] = field(default_factory=set)
 
     def open(self, name: str, address: ServerAddress, answer: Answer, *, failure: str) -> None:
-        """Listen there, now or as soon as the address is free; an empty one turns the server off.
+        """Listen there, now or as soon as the address is free; an empty address turns the server off.
 
         Either wildcard stands for every address of both families, as Go has it.
         AddressRefused if it is not free and `hard_fail` says that this ends the agent.

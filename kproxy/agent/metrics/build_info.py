@@ -10,13 +10,13 @@ from prometheus_client.registry import Collector
 from kproxy.configuration.units import EXTERNAL_IPS_GATE, WATCH_LIST_GATE
 
 EMULATED = "1.36"
-"""The kube-proxy whose behaviour is kept."""
+"""The version of kube-proxy whose behaviour kproxy has."""
 
 _GATES = {EXTERNAL_IPS_GATE: ("DEPRECATED", True), WATCH_LIST_GATE: ("BETA", True)}
-"""The feature gates that change something here: the stage of each in kube-proxy, and whether it is on by default."""
+"""The feature gates with an effect in kproxy: the stage of each in kube-proxy, and whether it is on by default."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
-"""Go's names of those of `uname`, where they differ."""
+"""Go's names of architectures, where they differ from those of `uname`."""
 
 
 def own_version() -> str:
@@ -45,10 +45,10 @@ class About(Collector):
 
 
 def _build() -> Mapping[str, str]:
-    """kube-proxy's labels; those of a Go build are empty, which Prometheus takes for absent.
+    """kube-proxy's labels. The labels of a Go build are empty: to Prometheus an empty label is no label.
 
-    Alerts hold the first two numbers of `git_version` against those of the other components, so it begins with the
-    version that is kept, and names kproxy's own as what semantic versioning calls build metadata.
+    Alerts compare the first two numbers of `git_version` with those of the other components. So it begins with the
+    version of kube-proxy, and has kproxy's own version as build metadata (semver.org).
     """
     major, minor = EMULATED.split(".")
     return {

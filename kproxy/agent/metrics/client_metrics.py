@@ -1,7 +1,7 @@
 """Series of the requests to the API server: client-go's, by their names, labels and buckets.
 
-Source: k8s.io/component-base/metrics/prometheus/restclient. Labels are bounded: a host is one of our configuration, a
-code one of HTTP's three digits or of a process.
+Source: k8s.io/component-base/metrics/prometheus/restclient. The number of labels is bounded: hosts come
+from our configuration, codes have three digits (HTTP) or are exit codes.
 """
 
 import math
@@ -74,7 +74,7 @@ class ClientMetrics:
         )
 
     def _define_transports(self, registry: CollectorRegistry) -> None:
-        """A connection has its own transport, which ends with it: no other one takes it from a cache."""
+        """Each connection has a transport of its own, which ends with it. There is no cache of transports."""
         self._transports = Counter(
             "rest_client_transport_create_calls_total",
             "Transports made for a connection; kproxy caches none",
@@ -112,7 +112,7 @@ class ClientMetrics:
         )
 
     def noted(self, noted: Noted) -> None:
-        """A request was answered, or was not; or the body of an answer was read."""
+        """Count a request that was answered or failed, or the body of an answer that was read."""
         match noted:
             case Asked():
                 self._asked(noted)

@@ -1,4 +1,4 @@
-"""Series that are counted only when Prometheus asks: what is programmed, what the kernel counted, how old watches are."""
+"""Series that are counted when Prometheus asks: desired rules, packets that the kernel counted, ages of watches."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,10 @@ _PACKETS = {
 
 
 class DesiredRuleCounts(Collector):
-    """What the agent wants in the kernel. Counted from copies, because the agent's thread goes on changing it."""
+    """The number of rules that the agent wants in the kernel, by table.
+
+    Counted from copies, because the agent's thread changes the rules meanwhile.
+    """
 
     def __init__(self, desired: Mapping[Family, DesiredRuleset]) -> None:
         self._desired = desired
@@ -47,7 +50,7 @@ def _rules(desired: DesiredRuleset) -> Counter[str]:
 
 
 class PacketCounts(Collector):
-    """The kernel's nfacct counters; `read` gives None for one that there is not."""
+    """The kernel's nfacct counters; `read` gives None for a counter that does not exist."""
 
     def __init__(self, read: Callable[[str], int | None]) -> None:
         self._read = read
@@ -58,7 +61,7 @@ class PacketCounts(Collector):
 
 
 class WatchAges(Collector):
-    """How long ago the API server last said anything, by kind."""
+    """The time since the API server last sent anything, by kind."""
 
     def __init__(self, ages_s: Callable[[], Mapping[str, float]]) -> None:
         self._ages_s = ages_s

@@ -1,6 +1,6 @@
 """Every series that the agent exports: kube-proxy's by their names, labels and buckets, and some of our own.
 
-Dashboards take their list of instances from some of these, so all of them exist from the start. Series of the
+Dashboards take their list of instances from some series, so all series exist from the start. Series of the
 requests to the API server are in `client_metrics`.
 """
 
@@ -40,7 +40,7 @@ prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Series:
-    """Each attribute is one metric; those by family have its label and a series for each of `families`."""
+    """Each attribute is one metric. A metric that has the label of the family has a series for each of `families`."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self.registry = CollectorRegistry()
@@ -166,7 +166,7 @@ class Series:
         return self._labelled(_counter(f"kubeproxy_{name}_total", text, (FAMILY,)))
 
     def _labelled(self, metric: _Metric, seconds: Iterable[str] = ()) -> _Metric:
-        """With a series for each family, and for each value of a second label if there is one."""
+        """The metric, registered, with a series for each family, and for each value of a second label if it has one."""
         for family in self._families:
             for second in tuple(seconds) or (None,):
                 metric.labels(family, *([second] if second else ()))

@@ -1,4 +1,4 @@
-"""Is this proxy healthy, is its node eligible, has it programmed all: what the probes are answered."""
+"""The health of this proxy and the eligibility of its node, from which the probes are answered."""
 
 import threading
 import time
@@ -18,12 +18,12 @@ TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 _LONGEST_EXCUSE = 200
-"""So many characters of a program's error stand on a page that people read in `kubectl describe`."""
+"""The page shows so many characters of a program's error: people read it in `kubectl describe`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyHealth:
-    """`updated_at` is when the rules last became those of the newest state."""
+    """`updated_at` is the time when the rules last became those of the newest state."""
 
     updated_at: datetime
     healthy: bool
@@ -31,7 +31,7 @@ class FamilyHealth:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How things stand at `now`. `families` holds those that were synced once; `unready` says what is missing.
+    """The condition at `now`. `families` holds those that were synced once; `unready` says what is missing.
 
     A proxy that never synced counts as healthy, as kube-proxy does; it is not ready.
     """
@@ -48,16 +48,16 @@ class Condition:
 
     @property
     def updated_at(self) -> datetime | None:
-        """When any family last was."""
+        """The last time at which any family was updated."""
         return max((family.updated_at for family in self.families.values()), default=None)
 
 
 class Health(Observer):
-    """What is queued since when, and what was synced when; may be told and asked from any thread.
+    """Knows since when changes are queued, and when each family was synced; may be told and asked from any thread.
 
-    `timeout_s` is how old a change may be that is not in the kernel yet. `stuck` names what has stopped to work
-    although nothing keeps it from it, `outdated` what is missing without being a reason to restart: a kind that was
-    not heard of, a Node that does not exist.
+    `timeout_s` is the age from which a change that is not in the kernel makes the proxy unhealthy. `stuck` names parts
+    that stopped without a reason from outside. `outdated` names what is missing but no reason to restart: a kind of
+    which no list came, a Node that does not exist.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class Health(Observer):
         self._queue()
 
     def syncing(self) -> None:
-        """Also a sync that no change asked for must end some time."""
+        """A sync that no change asked for must end in time too."""
         self._queue()
 
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
-        """A family that failed stays queued; before its first success the kernel was looked at in any case."""
+        """A family that failed stays queued, and one that succeeded is up to date."""
         del store, dirty
         now = self._now()
         with self._lock:
@@ -167,7 +167,7 @@ class Health(Observer):
         return tuple(family for family, at in self._queued_at.items() if now - at >= self._timeout_s)
 
     def _note_node(self, event: Event) -> None:
-        """A Node that is refused, changed or in a list, stays as it was known: what is wrong with it says nothing of its life."""
+        """Note the newest Node; one that cannot be decoded stays as it was known, since it still exists."""
         match event:
             case Changed(object=Node() as node) if node.key == self._node_key:
                 self._node = node
@@ -185,7 +185,7 @@ def _kind(event: Event) -> Kind:
 
 
 def _failure(outcome: SyncOutcome) -> str:
-    """One line: the log has all of it."""
+    """The reason in one line: the log has the whole text."""
     report = outcome.report
     if report is None or report.error is None:
         return "its last sync failed and is tried again; the log says why"

@@ -7,21 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
+from kproxy.agent.http.page import Page
 from kproxy.agent.http.port_conflict import taken
-from kproxy.agent.http.web import Listener, Page, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.model.health import HealthCheck, health_check
 from kproxy.model.node import NodeView
 from kproxy.state.store import Store
 from kproxy.values import Address, Family, NamespacedName, family_of
 
+if TYPE_CHECKING:
+    from kproxy.agent.http.listening import Listener
+
 _log = logging.getLogger(__name__)
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MAKE_ROOM = "raise the hard limit of open files, or let nodePortAddresses choose fewer addresses"
 _MOST_LOOKS = 5
-"""One sync looks so often for the program that holds a port, and waits up to 0.2 s for each look."""
+"""One sync searches so often for a program that holds a port; each search takes up to 0.2 s."""
 
 _EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # node ports are open to all
 
@@ -29,7 +34,7 @@ _EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # nod
 class HealthCheckPorts(Observer):
     """Listens on the port of each Service that has one, on the addresses that answer on node ports.
 
-    A port that cannot be opened is told to `complain`, once for each reason, and tried again at each sync.
+    `complain` is told of a port that cannot be opened, once for each reason; each sync tries the port again.
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class HealthCheckPorts(Observer):
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
-        """Count again, open and close; nothing of it before any family's rules are in force."""
+        """Count endpoints again, open and close ports; not before the rules of some family are in force."""
         self._pending |= dirty
         if not any(outcome.succeeded for outcome in outcomes.values()):
             return
@@ -62,7 +67,7 @@ class HealthCheckPorts(Observer):
         self._open_all(sorted(self._checks.keys() - self._listeners.keys()))
 
     def _open_all(self, keys: Sequence[NamespacedName]) -> None:
-        """Once the process may open no more, the others are not tried before the next sync."""
+        """Open the ports of these Services. Once the process may open no more, the others wait for the next sync."""
         no_room: OSError | None = None
         looks = _MOST_LOOKS
         for key in keys:
@@ -73,7 +78,7 @@ class HealthCheckPorts(Observer):
                 looks -= self._tell(check, refused, looks=looks > 0)
 
     def _refusal(self, check: HealthCheck) -> OSError | None:
-        """Why the port cannot be opened now; None if it is open."""
+        """Open the port; the reason if that fails, None if it is open."""
         try:
             self._open(check)
         except OSError as refused:
@@ -99,7 +104,7 @@ class HealthCheckPorts(Observer):
             self._refused.pop(key, None)
 
     def _open(self, check: HealthCheck) -> None:
-        """OSError if one of its addresses cannot be had; none of them is open then."""
+        """Open the port on all addresses; OSError if one of them is not free, and then none is open."""
         opened: list[Listener] = []
         try:
             opened.extend(
@@ -114,7 +119,7 @@ class HealthCheckPorts(Observer):
         self._refused.pop(check.service, None)
 
     def _tell(self, check: HealthCheck, refused: OSError, *, looks: bool) -> bool:
-        """Tell the refusal if it is new; whether it was. Only then the holder of the port is looked up."""
+        """Tell the refusal if it is new; whether it was. Only then kproxy looks for the holder of the port."""
         refusal = check.port, refused.errno
         if self._refused.get(check.service) == refusal:
             return False

@@ -1,4 +1,4 @@
-"""How many service ports of policy Local have endpoints, but none on this node."""
+"""The number of service ports of policy Local that have endpoints, but none on this node."""
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,7 +15,7 @@ _LOCAL = Unserved.NO_LOCAL_ENDPOINTS
 
 
 class LocalPolicyGauge(Observer):
-    """Counts them after each sync, Service by Service; `tell` gets the family and the number of each policy."""
+    """Counts these service ports after each sync; `tell` gets the family and the number of each policy."""
 
     def __init__(self, tell: Callable[[Family, str, int], None]) -> None:
         self._tell = tell
@@ -39,7 +39,7 @@ class LocalPolicyGauge(Observer):
             service = store.services.get(key)
             counts.pop(key, None)
             if service and (service.internal_policy_local or service.external_policy_local):
-                with suppress(InvalidField):  # of a Service in quarantine no rule is there to be counted
+                with suppress(InvalidField):  # a Service in quarantine has no rule to be counted
                     counts[key] = _count(plan_service(service, store.slices_of(key), node))
 
 

@@ -1,4 +1,4 @@
-"""Does the Node of this agent exist? A wrong name is silent otherwise: every endpoint counts as remote."""
+"""Notices that the Node of this agent does not exist: with a wrong name every endpoint would count as remote."""
 
 import logging
 import threading
@@ -18,10 +18,11 @@ _MOST_NAMED = 3
 
 
 class Presence(Observer):
-    """Tells at once, and once, that there is no Node of this name, with the names that it may have been meant to be.
+    """Tells once, and at once, that there is no Node of this name, with names that may be meant instead.
 
-    `other_names` asks a cluster for the names of its Nodes, of which the agent hears only its own. It is None for a
-    directory, whose Nodes are all in the events; one without any Node misses none. `complain` is told as the log is.
+    `other_names` asks a cluster for the names of its Nodes, since events tell only of the agent's own Node. It is None
+    for a directory, whose Nodes are all in the events; a directory without any Node is no problem. `complain` gets the
+    same sentence as the log.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Presence(Observer):
             self._say()
 
     def _ask(self) -> None:
-        """Which Nodes there are is only a hint: a server that does not tell is no reason to tell nothing."""
+        """Ask for the names, which are only a hint: if the server does not tell them, the problem is told without."""
         try:
             names = self._other_names() if self._other_names else ()
         except KproxyError as failed:
@@ -103,7 +104,7 @@ class Presence(Observer):
 
 
 def _hint(name: str, names: Collection[str]) -> str:
-    """The names that are near, as one with or without its domain; otherwise some of those that there are."""
+    """Names that are alike, such as the same name with or without its domain; otherwise some names that exist."""
     others = sorted(set(names) - {name})
     if not others:
         return ""

@@ -32,7 +32,7 @@ class SyncOutcome:
 
 
 class Observer:
-    """Is told, in the agent's thread, what happens there; must return at once. Does nothing about what it leaves out."""
+    """Is told of events and syncs, in the agent's thread; must return at once. A method that is left out does nothing."""
 
     def stored(self, event: Event) -> None:
         """The store has taken this event in."""

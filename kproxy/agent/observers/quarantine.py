@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, UNKNOWN_KIND
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.errors import InvalidField
@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 PAGE = "/debug/quarantine"
 
 _MOST_LINES = 20
-"""One sync logs no more objects one by one: thousands of lines tell a reader no more than twenty, and fill the disk."""
+"""One sync logs no more objects one by one: thousands of lines help no reader, and fill the disk."""
 
 _MOST_SHOWN = 1_000
-"""The page shows no more: it is for people, and is made while the agent works."""
+"""The page shows no more objects: it is for people, and is made while the agent works."""
 
 _MOST_EVENTS_AN_HOUR = 100
 """Every node of a cluster finds the same objects, and each of its Events costs the API server a write."""
@@ -73,7 +73,7 @@ class Quarantine(Observer):
         self._post()
 
     def page(self) -> Page:
-        """All of it as JSON; may be asked from any thread."""
+        """The whole list as JSON; may be asked from any thread."""
         rejections = list(self._rejections)
         shown = [
             {
@@ -121,7 +121,7 @@ class Quarantine(Observer):
             _log.log(level, "%d more objects are %s; %s on the metrics server lists them", more, state, PAGE)
 
     def _post(self) -> None:
-        """As many Events as may be posted now; the others wait for the next sync."""
+        """Post as many Events as may be posted now; the others wait for the next sync."""
         now = self._clock()
         while self._posted_at and now - self._posted_at[0] >= _HOUR_S:
             self._posted_at.popleft()

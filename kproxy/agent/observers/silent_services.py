@@ -12,11 +12,11 @@ from kproxy.values import Family, NamespacedName
 _log = logging.getLogger(__name__)
 
 _MOST_LINES = 20
-"""So many are logged after one sync; a first sync may find thousands, and the reasons of some explain most others."""
+"""One sync logs no more of them: a first sync may find thousands, and the reasons of some explain most others."""
 
 
 class SilentServices(Observer):
-    """Logs at `level` why Services that changed yield nothing; once as long as the reason stays."""
+    """Logs at `level` why changed Services yield no rule; once while the reason stays the same."""
 
     def __init__(self, level: int) -> None:
         self._level = level
@@ -36,7 +36,7 @@ class SilentServices(Observer):
             )
 
     def _news(self, found: Iterable[Silence], changed: Iterable[NamespacedName]) -> list[Silence]:
-        """Those that were not told yet; forgets the reasons that are no more."""
+        """The reasons that were not told yet; reasons that no longer hold are forgotten."""
         before = {key: self._told.pop(key, set()) for key in changed}
         news = []
         for silence in found:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from prometheus_client import generate_latest
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.metrics.client_metrics import ClientMetrics
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, Series
 from kproxy.agent.observers.observer import Observer, SyncOutcome
@@ -121,7 +121,7 @@ class Metrics(Observer):
 
 
 def _epoch(text: str) -> float:
-    """Seconds since the epoch; 0 for what is no time, which is only a measure lost."""
+    """Seconds since the epoch; 0 for text that is no time: then one measurement is missing."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
@@ -129,7 +129,7 @@ def _epoch(text: str) -> float:
 
 
 def _changes(event: Event) -> tuple[Kind, int]:
-    """Of which kind, and how many; a list counts each of its objects."""
+    """The kind and the number of changes in an event; a list counts each of its objects."""
     match event:
         case Changed(object=thing):
             return KIND_OF[type(thing)], 1

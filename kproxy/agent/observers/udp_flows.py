@@ -1,4 +1,4 @@
-"""Removes the UDP flows that a change made stale, in a thread of its own: no sync waits for it."""
+"""Removes UDP flows that a change made stale, in a thread of its own, so that no sync waits for it."""
 
 import logging
 import threading
@@ -24,7 +24,7 @@ _MOST_TRIES = 12
 
 @dataclass(slots=True)
 class _Work:
-    """What is to be looked at in one family; what is newer replaces what is older."""
+    """The frontends whose flows have to be checked in one family; newer changes replace older ones."""
 
     changes: dict[Frontend, Targets] = field(default_factory=dict)
     node_ports: NodePortDispatch | None = None
@@ -32,10 +32,10 @@ class _Work:
 
 
 class FlowCleaner(Observer):
-    """Follows the syncs; a change counts once its rules are in force, or the old rules would make the flow anew.
+    """Checks the flows of a change once its rules are in force: before, old rules would create the flows again.
 
-    After the first sync every frontend is looked at once: its endpoints may have changed while no agent ran.
-    `reconciled` is told the family, the seconds that it took, and how many flows were removed.
+    The first sync checks every frontend: its endpoints may have changed while no agent ran. `reconciled` gets the
+    family, the seconds of the work, and the number of flows that were removed.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class FlowCleaner(Observer):
         return bool(self._work)
 
     def work(self) -> None:
-        """Look at the flows of one family for which there is work; without any, wait for it or for `stop`."""
+        """Check the flows of one family; without work, wait for work or for `stop`."""
         taken = self._take()
         if taken is None:
             return
@@ -140,7 +140,7 @@ class FlowCleaner(Observer):
         return removed
 
     def _answering(self, work: _Work) -> Callable[[Target], bool]:
-        """Whether an address of ours answers on node ports: a flow through this node to another's is not ours."""
+        """Tells whether an address of this node answers on node ports: flows to another node's ports are not ours."""
         node_ports = work.node_ports
         if node_ports is None or all(frontend.address for frontend in work.changes):
             return lambda _: False

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 
-from kproxy.agent.http.web import Page
+from kproxy.agent.http.page import Page
 from kproxy.agent.observers.health import Condition, Health
 
 _NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time, which kube-proxy shows."""
 
 Count = Callable[[str, HTTPStatus], None]
-"""Called with the name of the page and what it was answered with."""
+"""Called with the name of the page and the status of the answer."""
 
 
 def probe_pages(health: Health, count: Count) -> Callable[[str], Page | None]:
-    """The answers after the newest condition, each counted."""
+    """The pages, each made from the newest condition, and counted."""
 
     def answer(path: str) -> Page | None:
         page = _PAGES.get(path)
@@ -53,7 +53,7 @@ def _page(good: bool, content: object) -> Page:
 
 
 def _state(condition: Condition, node: dict[str, bool], *, fresh: bool) -> dict[str, object]:
-    """kube-proxy's fields in its order; `lastUpdated` of a proxy that is well is now, as it always was."""
+    """kube-proxy's fields in its order; `lastUpdated` of a healthy proxy is now, as kube-proxy has it."""
     updated_at = condition.now if fresh else condition.updated_at
     return {
         "lastUpdated": _text(updated_at) if updated_at else _NEVER,

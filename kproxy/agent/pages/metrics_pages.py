@@ -1,4 +1,4 @@
-"""The pages of the metrics server."""
+"""The pages of the metrics server, all of them: a new page is a line in `pages`, and a function that makes it."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from kproxy.agent.http.web import TEXT, Answer, Negotiated, Page
+from kproxy.agent.http.page import TEXT, Answer, Negotiated, Page
 from kproxy.agent.metrics.build_info import EMULATED, own_version
 from kproxy.agent.pages.zpages import zpage
 from kproxy.configuration import Configuration
@@ -23,7 +23,7 @@ def metrics_pages(
     metrics: Callable[[], Page],
     quarantine: Callable[[], Page],
 ) -> Answer:
-    """Everything but the metrics and the quarantine is about how the agent was started."""
+    """The answer to each path. All pages but `metrics` and `quarantine` tell how the agent was started."""
     began_at = datetime.now(UTC)
     clock = time.monotonic
     began = clock()
@@ -48,7 +48,7 @@ def _flagz(flags: Mapping[str, str]) -> Negotiated:
 
 
 def _statusz(began_at: datetime, up_s: int, paths: list[str]) -> Negotiated:
-    """There is no Go, so its version is left out."""
+    """As kube-proxy's page, without the version of Go."""
 
     def text() -> str:
         return (

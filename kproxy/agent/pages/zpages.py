@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from kproxy.agent.http.web import TEXT, Negotiated, Page
+from kproxy.agent.http.page import TEXT, Negotiated, Page
 
 _GROUP = "config.k8s.io"
 _VERSIONS = ("v1beta1", "v1alpha1")
@@ -17,7 +17,7 @@ _VERSIONS = ("v1beta1", "v1alpha1")
 
 _COMPONENT = "kproxy"
 _MOST_TYPES = 32
-"""So many media types of a header are looked at; browsers send ten at most."""
+"""The bound of media types that are read from a header; browsers send ten at most."""
 
 _QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
@@ -62,7 +62,7 @@ def zpage(kind: str, text: Callable[[], str], fields: Callable[[], Mapping[str, 
 
 
 def _read(accept: str) -> Iterator[_Accepted]:
-    """Each media type that is wanted at all, in the order of the header."""
+    """Each media type of the header that the client accepts, in their order."""
     for clause in accept.split(",")[:_MOST_TYPES]:
         media_type, *rest = (part.strip() for part in clause.split(";"))
         parameters = {

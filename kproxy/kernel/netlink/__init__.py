@@ -1,1 +1,1 @@
-"""The kernel's packet filters, asked and told by netlink."""
+"""The kernel's packet filters and conntrack, read and changed by netlink."""

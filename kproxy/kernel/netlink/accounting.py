@@ -15,7 +15,7 @@ COUNTERS = ("ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts")
 
 
 def ensure_counters(names: Iterable[str] = COUNTERS) -> bool:
-    """Create the counters that are missing; False where the kernel cannot have them or we may not ask.
+    """Create missing counters; whether all are there. False if the kernel has no counters, or without CAP_NET_ADMIN.
 
     A rule that names a counter is refused unless the counter exists (linux/netfilter/xt_nfacct.h).
     """
@@ -28,7 +28,7 @@ def have_counters(names: Iterable[str] = COUNTERS) -> bool:
 
 
 def packets(name: str) -> int | None:
-    """How many packets the counter has counted, None where there is none."""
+    """The number of packets that the counter has counted; None if it does not exist."""
     try:
         with Netlink() as netlink:
             answer = netlink.ask(_GET, NFPROTO_UNSPEC, text_attribute(_NAME, name))

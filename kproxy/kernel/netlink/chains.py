@@ -1,4 +1,7 @@
-"""What the kernel's nftables hold, read cheaply: names of chains, digests of their rules, and whether anything changed."""
+"""Cheap readings of the kernel's nftables: names of chains, digests of their rules, and the commit count.
+
+The tables of iptables-nft are tables of nftables too, so both modes use this.
+"""
 
 import errno
 import hashlib
@@ -12,6 +15,7 @@ from kproxy.kernel.netlink.nfnetlink import (
     NFPROTO_UNSPEC,
     Message,
     Netlink,
+    asking,
     attributes,
     first_but,
     patiently,
@@ -25,7 +29,7 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = (_SUBSYSTEM | number for number in (1, 4, 7, 16))
 _DELETE_TABLE = _SUBSYSTEM | 2
 _NO_NFTABLES = frozenset({errno.EINVAL, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
-"""The answers of a kernel without nftables, or without netfilter's netlink, to a program that asks for tables."""
+"""The answers of a kernel without nftables, or without netfilter's netlink, to a question for tables."""
 
 _TABLE_NAME = 1  # NFTA_TABLE_NAME
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3  # NFTA_CHAIN_*
@@ -43,19 +47,14 @@ def generation() -> int:
 
     KernelRefused where the kernel does not tell it.
     """
-    try:
-        with Netlink() as netlink:
-            return generation_by(netlink)
-    except OSError as refused:
-        raise refusal(_COMMIT_COUNT, refused) from refused
+    with asking(_COMMIT_COUNT), Netlink() as netlink:
+        return generation_by(netlink)
 
 
 def generation_by(netlink: Netlink) -> int:
-    """The same, asked by a socket that is open."""
-    try:
+    """As `generation`, by a socket that is open."""
+    with asking(_COMMIT_COUNT):
         answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
-    except OSError as refused:
-        raise refusal(_COMMIT_COUNT, refused) from refused
     for kind, begin, end in attributes(answer):
         if kind == _GENERATION_ID:
             return int(struct.unpack(">I", answer[begin:end])[0])
@@ -83,7 +82,7 @@ def delete_table(family: Family, name: str) -> bool:
 
 
 def has_table(family: Family, name: str) -> bool:
-    """Whether there is a table of this name; asked without nft, whose only way to delete one that may be missing commits."""
+    """Whether there is a table of this name; KernelRefused if the kernel does not tell."""
     try:
         with Netlink() as netlink:
             netlink.ask(_GET_TABLE, NFPROTO[family], text_attribute(_TABLE_NAME, name))
@@ -95,14 +94,14 @@ def has_table(family: Family, name: str) -> bool:
 
 
 def chain_names(family: Family, table: str) -> list[str]:
-    """The names of all chains in one table, as `chains`."""
+    """The names of all chains in one table; see `chains`."""
     return [chain.name for chain in chains(family) if chain.table == table]
 
 
 def chains(family: Family) -> list[Chain]:
     """All chains of a family (NFT_MSG_GETCHAIN), which the kernel cannot give by table.
 
-    A dump that others' changes interrupt is begun again; KernelRefused if that goes on.
+    A dump that is interrupted by changes of others is tried again; KernelRefused if that goes on.
     """
 
     def dump() -> list[Chain]:
@@ -139,9 +138,9 @@ class RuleReader:
         self._netlink.close()
 
     def digest(self, chain: Chain) -> bytes:
-        """What changes if a rule of the chain does, be it for its equal, but not with packets; without rules the same for all.
+        """A digest that changes if somebody writes a rule of the chain, even an equal rule, but not with packets.
 
-        Interrupted if any table changed at that moment.
+        All chains without rules have the same digest. Interrupted if any table changed at that moment.
         """
         digest = hashlib.blake2b(digest_size=8)
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
@@ -152,8 +151,8 @@ class RuleReader:
     def content(self, chain: Chain) -> bytes:
         """A digest that changes if a rule of the chain does; neither packets nor an equal rule in its place change it.
 
-        Only rules that use no sets without a name may be told from each other by it. Interrupted if any table changed
-        at that moment.
+        It does not tell rules apart that differ in a set without a name. Interrupted if any table changed at that
+        moment.
         """
         digest = hashlib.blake2b(digest_size=8)
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
@@ -164,13 +163,13 @@ class RuleReader:
         return digest.digest()
 
     def place(self, chain: Chain) -> bytes:
-        """What changes if the chain's hook, priority or policy does, whatever its rules."""
+        """Bytes that change if the hook, priority or policy of the chain does; its rules do not matter."""
         asked = text_attribute(_CHAIN_TABLE, chain.table) + text_attribute(_CHAIN_NAME, chain.name)
         answer = self._netlink.ask(_GET_CHAIN, self._family, asked)
         return b"".join(answer[begin:end] for kind, begin, end in attributes(answer) if kind in _CHAIN_PLACE)
 
     def expressions(self, chain: Chain) -> bytes:
-        """What the rules of the chain do, whichever they are."""
+        """The expressions of all rules of the chain, one after the other; equal rules have equal expressions."""
         asked = text_attribute(_RULE_TABLE, chain.table) + text_attribute(_RULE_CHAIN, chain.name)
         return b"".join(
             message[begin:end]

@@ -1,4 +1,4 @@
-"""Leftovers of kube-proxy's mode ipvs that are no rules: its interface, and virtual servers."""
+"""The leftovers of kube-proxy's mode ipvs that are no rules: its interface, and virtual servers."""
 
 import socket
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class _Link(msgspec.Struct):
 
     @property
     def is_of_kube_proxy(self) -> bool:
-        """Whether it is a dummy, or holds nothing but single addresses, as no interface to a network does."""
+        """Whether it is a dummy, or holds only single addresses: an interface to a network has a network's address."""
         held = [each for each in self.addr_info if each.scope != "link"]
         return self.linkinfo.info_kind == "dummy" or (
             bool(held) and all(each.prefixlen in (32, 128) for each in held)
@@ -87,7 +87,7 @@ def _require_of_kube_proxy() -> None:
 
 
 def count_servers() -> int:
-    """How many virtual servers IPVS has here; 0 where the kernel has no IPVS."""
+    """The number of virtual servers of IPVS; 0 if the kernel has no IPVS."""
     try:
         lines = _SERVERS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

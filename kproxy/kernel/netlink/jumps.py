@@ -1,6 +1,6 @@
 """Rules of iptables-nft's chains that lead to other chains: read and deleted one by one, beside any other rules.
 
-iptables-nft cannot list a chain in which somebody has put a rule by nft that iptables has no words for.
+iptables-nft cannot list a chain that holds a rule made by nft which iptables does not know.
 """
 
 import errno
@@ -59,12 +59,12 @@ def jumps_in(family: Family, chain: Chain) -> list[Jump]:
 
 
 def count_rules(family: Family, chain: Chain) -> int:
-    """How many rules a chain has; 0 if it does not exist."""
+    """The number of rules of a chain; 0 if it does not exist."""
     return len(_rules(family, chain.table, chain.name))
 
 
 def count_iptables_rules(family: Family, table: str) -> int:
-    """How many rules of a table iptables seems to have made: it gives each a counter, as few users of nft do."""
+    """The number of rules that iptables seems to have made: it gives each a counter, as few users of nft do."""
     return sum(b"counter\0" in message for message in _rules(family, table, None))
 
 

@@ -1,7 +1,7 @@
 """Messages to the kernel's netfilter subsystems over netlink (linux/netfilter/nfnetlink.h), as bytes.
 
-A library that decodes every attribute takes 7 s and much memory for the names of 110,000 chains; reading
-just the bytes that are asked for takes 0.3 s (docs/decisions/0006).
+A library that decodes every attribute takes 7 s and much memory for the names of 110,000 chains. Reading only the bytes
+that are needed takes 0.3 s (docs/decisions/0006).
 """
 
 import errno
@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Self, TypeVar
 
 from kproxy.errors import KernelRefused
@@ -36,10 +36,10 @@ _USUAL_ROOM = 100_000
 _SO_SNDBUFFORCE = 32
 _PAGE = 4096
 _KEPT_FOR_THE_KERNEL = 32
-"""A socket takes so many bytes less than its buffer has (net/netlink/af_netlink.c, netlink_sendmsg)."""
+"""A socket can send so many bytes less than its buffer holds (net/netlink/af_netlink.c, netlink_sendmsg)."""
 
 FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
-"""Where the attributes of a message begin; what stands before differs from one answer to the next."""
+"""The place where the attributes of a message begin; the bytes before it differ from one answer to the next."""
 
 
 class Interrupted(OSError):
@@ -51,8 +51,17 @@ def refusal(asked: str, refused: OSError) -> KernelRefused:
     return KernelRefused(asked, refused.errno or 0, refused.strerror or str(refused))
 
 
+@contextmanager
+def asking(asked: str) -> Iterator[None]:
+    """Turn an OSError of the kernel's answer into the KernelRefused that names what was asked."""
+    try:
+        yield
+    except OSError as refused:
+        raise refusal(asked, refused) from refused
+
+
 def patiently(read: Callable[[], _Read]) -> _Read:
-    """What was read, again as long as others change any table meanwhile; Interrupted if that goes on."""
+    """Read, and read again while others change any table; Interrupted if they do so each time."""
     for _ in range(_TRIES - 1):
         with suppress(Interrupted):
             return read()
@@ -79,7 +88,7 @@ def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The same for the attributes that are the value of another one."""
+    """As `attributes`, for attributes that are the value of another attribute, between these two places."""
     while at < end:
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length
@@ -87,7 +96,7 @@ def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, 
 
 
 def first_but(kinds: Collection[int], message: bytes, at: int) -> int:
-    """Where the first attribute begins, from a place on where one does, that is of none of these types."""
+    """The place of the first attribute that is of none of these types, from `at` on, where an attribute begins."""
     while at < len(message):
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         if kind & _TYPE_BITS not in kinds:
@@ -97,7 +106,7 @@ def first_but(kinds: Collection[int], message: bytes, at: int) -> int:
 
 
 class Message(NamedTuple):
-    """One of a batch."""
+    """One message of a batch."""
 
     kind: int
     family: int
@@ -110,7 +119,7 @@ class Message(NamedTuple):
 
 
 def send_room() -> int | None:
-    """How many bytes a program that we start can send to netfilter at once; None if it can send any number.
+    """The number of bytes that a program which we start can send to netfilter at once; None if it can send any number.
 
     Only root in the initial user namespace can enlarge a socket; others have the net.core.wmem_default of each socket.
     """
@@ -152,7 +161,7 @@ class Netlink:
             pass
 
     def ask(self, kind: int, family: int, attributes: bytes = b"") -> bytes:
-        """The one message that answers."""
+        """Send one message; the message that answers it."""
         self._send(kind, family, attributes, _REQUEST | _ACK)
         (answer,) = self._answers()
         return answer
@@ -166,15 +175,16 @@ class Netlink:
     ) -> Iterator[bytes]:
         """Each message of a dump; Interrupted if what is dumped changed meanwhile.
 
-        `may_hold` is asked of each read, of some hundred messages, whether any of them is worth a look.
+        `may_hold` gets the bytes of each read, with some hundred messages, and says whether any of them is of interest.
         """
         self._send(kind, family, attributes, _REQUEST | _DUMP)
         yield from self._answers(may_hold)
 
     def commit(self, subsystem: int, messages: Iterable[Message]) -> None:
-        """Let all take effect at once; OSError if the kernel refused one, and then none did, or if it gave no answer.
+        """Let all messages take effect at once.
 
-        Only the last is answered if all is well, so no number of answers is too much for the socket.
+        OSError if the kernel refused one of them, and then none took effect, or if it gave no answer. After a success
+        it answers the last message only, so that the socket can hold the answers, however many messages there are.
         """
         edge = _FAMILY_HEADER.pack(NFPROTO_UNSPEC, 0, socket.htons(subsystem))
         *others, last = messages
@@ -194,10 +204,9 @@ class Netlink:
             raise OSError(errno.EPROTO, "the kernel did not answer a batch")
 
     def _make_room(self, size: int) -> None:
-        """A socket sends no more at once than it may hold.
+        """Let the socket hold this many bytes: it sends no more at once.
 
-        Only root in the initial user namespace may have it hold any number of bytes; for others the bound is
-        net.core.wmem_max.
+        Only root in the initial user namespace may choose any number; for others the bound is net.core.wmem_max.
         """
         if size <= _USUAL_ROOM:
             return
@@ -208,7 +217,7 @@ class Netlink:
 
     @property
     def room(self) -> int:
-        """How many bytes this socket can send at once as it is."""
+        """The number of bytes that this socket can send at once now."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _KEPT_FOR_THE_KERNEL
 
     def room_of_others(self) -> int | None:
@@ -223,9 +232,8 @@ class Netlink:
     def _verdicts(self) -> Iterator[tuple[int, int]]:
         """Each message that the kernel answered, and the error, or 0.
 
-        The kernel works on a batch while that is sent, so all answers are there afterwards.
-
-        After more than the socket can hold it sends nothing any more until all is read.
+        The kernel works on a batch while it is sent, so all answers are there afterwards. If they are more than the
+        socket can hold, the kernel sends nothing more until all answers are read.
         """
         while True:
             try:
@@ -273,6 +281,6 @@ class Netlink:
 
 
 def _refusal(data: bytes, at: int) -> int:
-    """The number of the error in an answer; 0 if it is none."""
+    """The number of the error in an answer; 0 if it tells of a success."""
     (negative,) = struct.unpack_from("=i", data, at + _MESSAGE_HEADER.size)
     return -int(negative)

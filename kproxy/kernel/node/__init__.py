@@ -1,1 +1,1 @@
-"""This node beside its packet filters: addresses, sysctls, memory, privileges."""
+"""The node apart from its packet filters: addresses, sysctls, memory, privileges."""

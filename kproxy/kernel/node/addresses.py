@@ -29,7 +29,7 @@ def local_addresses() -> tuple[Address, ...]:
 
 
 def _usable(text: str) -> Address | None:
-    """None for an IPv4-mapped address, which an interface may have, and for a link that names none."""
+    """The address; None for an IPv4-mapped one, and for a link without an address."""
     try:
         return parse_address(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The file descriptors of this process: as many as it may have, of which some stay free for programs.
+"""The file descriptors of this process: as many as it may have, and some of them stay free for programs.
 
-The kernel gives the lowest number that is free. So the number of a new descriptor tells, without counting, how many are
-taken at least.
+The kernel gives the lowest number that is free. So the number of a new descriptor says, without counting, how many are
+in use at least.
 """
 
 import logging
@@ -14,14 +14,14 @@ _FOR_PROGRAMS = 64
 the record, files that are read; and twice that, since both families and the end of another mode may do so at once."""
 
 _FOR_CLIENTS = 64
-"""Listeners leave so many more to HTTP clients: a node that cannot answer probes is taken for dead."""
+"""Listeners leave so many more to HTTP clients: a node that does not answer probes counts as dead."""
 
 _ENOUGH = 1024
 """A node with 500 health-check node ports in both families needs so many; with less, some of them stay closed."""
 
 
 def raise_limit() -> None:
-    """Let this process have as many as its hard limit allows; a low one is told, with its consequence."""
+    """Let this process have as many as its hard limit allows; a low hard limit is logged with its consequence."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
@@ -42,19 +42,19 @@ def raise_limit() -> None:
 
 
 def listeners_end() -> int:
-    """Below this a listener may keep its descriptor: enough are free then for HTTP clients and programs."""
+    """A listener may keep a descriptor below this number: enough are free then for HTTP clients and programs."""
     limit = _limit()
     return limit - _left_by_listeners(limit)
 
 
 def clients_end() -> int:
-    """Below this an HTTP client may keep its descriptor: enough are free then for programs."""
+    """An HTTP client may keep a descriptor below this number: enough are free then for programs."""
     limit = _limit()
     return limit - _left_by_clients(limit)
 
 
 def limit_told() -> str:
-    """The limit in words, for a message about its breach."""
+    """The limit in words, for a message that it is reached."""
     return f"this process may have {_limit()} files open, and programs and HTTP clients need some of them"
 
 
@@ -64,10 +64,10 @@ def _limit() -> int:
 
 
 def _left_by_clients(limit: int) -> int:
-    """Of a very low limit a quarter."""
+    """The number that HTTP clients leave free; a quarter of a very low limit."""
     return min(_FOR_PROGRAMS, limit // 4)
 
 
 def _left_by_listeners(limit: int) -> int:
-    """Of a very low limit half."""
+    """The number that listeners leave free; half of a very low limit."""
     return min(_FOR_PROGRAMS + _FOR_CLIENTS, limit // 2)

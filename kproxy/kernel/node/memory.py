@@ -1,4 +1,4 @@
-"""What this process holds of the machine's memory."""
+"""The memory of this process: give back what is free, and look for no cycles during a sync."""
 
 import ctypes
 import gc
@@ -13,7 +13,7 @@ def _malloc_trim() -> "ctypes._NamedFuncPointer | None":
 
 
 def give_back_what_is_free() -> None:
-    """Free heap pages go back to the kernel (malloc_trim(3)); nothing happens on a C library other than glibc.
+    """Give free heap pages back to the kernel (malloc_trim(3)); only glibc can.
 
     A first sync of 5,000 Services x 10 endpoints leaves 12 MB of them.
     """
@@ -24,7 +24,7 @@ def give_back_what_is_free() -> None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Python looks for no cycles meanwhile: there are none in a sync, and looking takes a third of its computing."""
+    """Keep Python from looking for cycles: a sync makes none, and the search takes a third of its computing time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

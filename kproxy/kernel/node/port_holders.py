@@ -1,4 +1,4 @@
-"""Who holds a TCP port of this node: a hint for a message, looked up within a bound, and never an error."""
+"""The program that holds a TCP port of this node: a hint for a message, found within a bound, and never an error."""
 
 import os
 import re
@@ -9,14 +9,14 @@ from pathlib import Path
 
 _LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 _LONGEST_LOOK_S = 0.2
-"""A node has thousands of processes; nobody waits longer for a hint."""
+"""A node has thousands of processes, and a hint is worth no longer wait."""
 
 _MOST_NAMED = 32
 _STRANGE = re.compile(r"[^\w.+:@/-]", re.ASCII)
 
 
 def holder_of(port: int) -> str:
-    """`NAME (process PID)`; empty where it cannot be told, as in a container that does not see the node's processes."""
+    """`NAME (process PID)`; empty if it cannot be found, as in a container that does not see the node's processes."""
     deadline = time.monotonic() + _LONGEST_LOOK_S
     with suppress(OSError, ValueError):
         sockets = {f"socket:[{inode}]" for inode in _listening_at(port, deadline)}
@@ -26,7 +26,7 @@ def holder_of(port: int) -> str:
 
 
 def _listening_at(port: int, deadline: float) -> Iterator[str]:
-    """The inodes of the sockets; the kernel prints those that listen first, and a node may have 100,000 others."""
+    """The inodes of the listening sockets. The kernel lists them first, and a node may have 100,000 other sockets."""
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         with suppress(OSError), table.open(encoding="ascii") as lines:
             next(lines, "")
@@ -50,7 +50,7 @@ def _holder(sockets: set[str], deadline: float) -> str:
 
 
 def _holds(process: str, sockets: set[str], deadline: float) -> bool:
-    # an error means that it has ended, or is none of our business
+    # an error means that the process has ended, or that we may not look
     with suppress(OSError), os.scandir(f"{process}/fd") as files:
         for file in files:
             if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What this process may do."""
+"""The privilege that changing rules needs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Kernel settings under /proc/sys that rules rest on."""
+"""Kernel settings under /proc/sys that rules depend on."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _HASH_SIZE = Path("/sys/module/nf_conntrack/parameters/hashsize")
 
 
 def read(name: str) -> str | None:
-    """The setting's value, or None where this kernel has no such setting."""
+    """The setting's value; None if this kernel has no such setting."""
     try:
         return (_ROOT / name).read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -26,7 +26,7 @@ def read(name: str) -> str | None:
 
 
 def ensure(name: str, value: str, *, consequence: str) -> None:
-    """Set it if it differs; EnvironmentLacking says what follows when it cannot be set."""
+    """Set it if it differs; EnvironmentLacking names the consequence if it cannot be set."""
     if read(name) == value:
         return
     try:
@@ -38,7 +38,7 @@ def ensure(name: str, value: str, *, consequence: str) -> None:
 
 
 def hash_size() -> int | None:
-    """How many buckets conntrack's table has, None where this kernel does not tell."""
+    """The number of buckets of conntrack's table; None if this kernel does not tell."""
     try:
         return int(_HASH_SIZE.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -46,5 +46,5 @@ def hash_size() -> int | None:
 
 
 def set_hash_size(buckets: int) -> None:
-    """For all network namespaces; OSError where this one may not."""
+    """Set the number for all network namespaces; OSError if this one may not."""
     _HASH_SIZE.write_text(str(buckets), encoding="ascii")

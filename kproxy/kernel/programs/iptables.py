@@ -4,8 +4,8 @@ import errno
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 
 from kproxy import process
@@ -21,7 +21,7 @@ from kproxy.transaction.iptables.cleaning import JumpRemoval, TableCleaning
 from kproxy.values import Family
 
 LOCK_WAIT_S = 5
-"""How long one call waits for another program to give /run/xtables.lock back (legacy only)."""
+"""The time that one call waits for another program to give /run/xtables.lock back (legacy only)."""
 
 RESTORE_TIMEOUT_S = 600.0
 
@@ -33,7 +33,7 @@ _TARGET = re.compile(r" -[jg] ([^\s-]\S*)")
 _COMMENT = re.compile(r' --comment (?:"((?:[^"\\]|\\.)*)"|(\S+))')
 
 _NO_SUCH_RULE = (1, 2)
-"""Exit codes of a check: no such rule, no such chain. Others, as 4 for a held lock, say nothing about rules."""
+"""Exit codes of a check: no such rule, no such chain. Other codes, as 4 for a held lock, say nothing of rules."""
 
 
 _INCOMPATIBLE = 3
@@ -44,13 +44,13 @@ _NO_CHAIN = Chain("nat", "KUBE-PROXY-NO-CHAIN")
 
 
 class Variant(StrEnum):
-    """Which of the kernel's two packet filters the rules go to."""
+    """The two packet filters of the kernel that iptables can write to."""
 
     NFT = "nft"
     LEGACY = "legacy"
 
     def section_size(self, held: int) -> int | None:
-        """How many chains one COMMIT should mention where packets can reach so many; None for all.
+        """The number of chains that one COMMIT should mention if packets can reach `held` chains; None for all.
 
         iptables-nft-restore 1.8.9 is quadratic in the chains of a COMMIT (20 ns a pair), and at each one the kernel
         walks through all rules that packets can reach (2 us a chain held): the sum is least at the root of a hundred
@@ -59,7 +59,7 @@ class Variant(StrEnum):
         return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(100 * held))
 
     def section_size_ahead(self, held: int) -> int | None:
-        """The same where no packet can reach the chains that are held: each costs a COMMIT 0.1 us."""
+        """As `section_size`, if no packet can reach the chains that are held: each costs a COMMIT 0.1 us."""
         return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(6 * held))
 
 
@@ -74,13 +74,13 @@ class Iptables:
 
     @property
     def lock_waited_s(self) -> float:
-        """How long its programs have waited so far for other programs to give /run/xtables.lock back."""
+        """The seconds that its programs have waited so far for /run/xtables.lock."""
         return self._lock_wait.waited_s
 
     def refusal(self) -> str:
-        """Why this family cannot be programmed here at all, or nothing. A held lock is no reason: it passes.
+        """The reason why this family cannot be programmed here at all; empty if it can. A held lock is no reason.
 
-        The program is asked for a chain that does not exist, since rules of others keep it from listing those that do.
+        The program is asked for a chain that does not exist: rules of others may keep it from listing real chains.
         """
         try:
             self._list(_NO_CHAIN)
@@ -91,7 +91,7 @@ class Iptables:
         return ""
 
     def chain_names(self, table: str) -> list[str]:
-        """Of all chains in a table; none if there is no such table yet, which is not created by asking."""
+        """The names of all chains in a table; none if there is no such table. The question creates no table."""
         if self.variant is Variant.NFT:
             return chain_names(self.family, table)
         if table not in xtables.tables(self.family):
@@ -122,7 +122,7 @@ class Iptables:
         return [JumpRemoval(chain, jump.target, f"-D {chain.name} {jump.place}") for jump in jumps]
 
     def delete_jumps(self, cleaning: TableCleaning) -> None:
-        """Remove the rules that lead to the chains which go; with iptables-nft also those that came since they were found."""
+        """Remove the jumps to the chains that go; with iptables-nft also jumps that came after the jumps were found."""
         if not cleaning.jumps:
             return
         if self.variant is Variant.LEGACY:
@@ -132,10 +132,10 @@ class Iptables:
             delete_jumps(self.family, chains, {jump.target for jump in cleaning.jumps})
 
     def lacks_jumps(self, jumps: Ruleset) -> bool:
-        """Whether any of these rules seems to be missing from the kernel; one program run in all.
+        """Whether any of these rules seems to be missing from the kernel; this takes one run of a program.
 
-        iptables-nft fails with other exit codes than for a missing rule if it meets a rule of others that it cannot
-        read.
+        With iptables-nft every failure counts as missing: a rule of others that it cannot read makes it fail with
+        another exit code.
         """
         checks = "".join(
             f"*{table}\n{_as_checks(rules for chain, rules in jumps.items() if chain.table == table)}COMMIT\n"
@@ -151,15 +151,15 @@ class Iptables:
         return False
 
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
-        """The rules that the kernel lacks, by table, as its listing tells; one program run for each chain.
+        """The rules that the kernel lacks, by table, found by listing; this takes one run of a program for each chain.
 
-        A rule that has to stand after others that are there comes as an insertion at its place. The exit code of a
-        check would not do: it is the same for a missing rule and for other failures, after which rules would be added
-        that are there.
+        A rule that has to stand after others that exist comes as an insertion at its place. The exit code of a check
+        is not enough: it is the same for a missing rule and for other failures, and rules that exist would be added
+        again.
         """
         missing: dict[str, list[str]] = {}
         for chain, rules in jumps.items():
-            gone = _missing(rules.splitlines(), self._places(chain, rules.splitlines()))
+            gone = missing_of(rules.splitlines(), self._places(chain, rules.splitlines()))
             if gone:
                 missing.setdefault(chain.table, []).extend(gone)
         return missing
@@ -171,7 +171,7 @@ class Iptables:
         except ProgramFailed:
             if self.variant is Variant.LEGACY:
                 raise
-        # it fails for rules that others made with nft; ours are known by where they lead and by their comment
+        # the listing fails over rules that others made with nft; a jump of ours is known by its target and its comment
         found = {(jump.target, jump.comment): jump.place for jump in jumps_in(self.family, chain)}
         known = {rule: found.get((target(rule), comment(rule))) for rule in jumps}
         return {rule: place for rule, place in known.items() if place is not None}
@@ -181,14 +181,23 @@ class Iptables:
         return [line for line in self._list(chain) if line.startswith("-A ")]
 
     def restore(self, sections: Iterable[str]) -> None:
-        """Apply texts of one or more COMMITs each, leaving alone every chain that they do not name.
+        """Apply texts that are there already, as `restoring`."""
+        with self.restoring() as write:
+            for section in sections:
+                write(section)
 
-        Each COMMIT takes effect at once or not at all; ProgramFailed says which line was refused,
-        and the sections before it stay in effect. A section may be made while those before are applied.
+    @contextmanager
+    def restoring(self) -> Iterator[Callable[[str], None]]:
+        """Run iptables-restore: the block gets a function that writes text of one or more COMMITs to it.
+
+        Every chain that the text does not name stays as it is. Each COMMIT takes effect at once or not at all, while
+        the block goes on. The program ends with the block, which ProgramFailed leaves then if a line was refused: the
+        error says which line of all that was written, and the sections before it stay in effect.
         """
         with self._noting_lock_wait():
             try:
-                process.feed(self._restoring, sections, timeout_s=RESTORE_TIMEOUT_S)
+                with process.feeding(self._restoring, timeout_s=RESTORE_TIMEOUT_S) as write:
+                    yield write
             except ProgramFailed as failed:
                 raise self._explained(failed) from failed
 
@@ -199,7 +208,7 @@ class Iptables:
         return ProgramFailed(failed.program, failed.exit_code, said, failed.excerpt, signal=failed.signal)
 
     def commit_room(self) -> int | None:
-        """How many bytes of messages a COMMIT may need; None for any number. Legacy sends none."""
+        """The number of bytes that the messages of a COMMIT may have; None for any number. Legacy sends no messages."""
         return send_room() if self.variant is Variant.NFT else None
 
     @property
@@ -216,8 +225,8 @@ class Iptables:
         return self._lock_wait if self.variant is Variant.LEGACY else nullcontext()
 
 
-def _missing(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
-    """Those without a place; one that has to stand after others becomes an insertion at its place."""
+def missing_of(jumps: Iterable[str], places: Mapping[str, int]) -> list[str]:
+    """The jumps without a place; a jump that has to stand after others becomes an insertion at its place."""
     missing = []
     after = 0
     for rule in jumps:
@@ -240,12 +249,12 @@ def _as_checks(rules: Iterable[str]) -> str:
 
 
 def target(rule: str) -> str:
-    """Where a rule, as iptables prints it, sends its packets; empty if nowhere. What a comment says is no target."""
+    """The target of a rule that iptables printed; empty if it has none. Words in a comment are no target."""
     found = _TARGET.search(_QUOTED.sub("", rule))
     return found[1] if found else ""
 
 
 def comment(rule: str) -> str:
-    """The comment of a rule, as iptables prints it; empty if it has none."""
+    """The comment of a rule that iptables printed; empty if it has none."""
     found = _COMMENT.search(rule)
     return re.sub(r"\\(.)", r"\1", found[1]) if found and found[1] is not None else found[2] if found else ""

@@ -1,4 +1,4 @@
-"""The chains of iptables-legacy's tables, asked of the kernel without iptables (linux/netfilter_ipv4/ip_tables.h)."""
+"""The names of tables and chains of iptables-legacy, read without iptables (linux/netfilter_ipv4/ip_tables.h)."""
 
 import ctypes
 import os
@@ -34,7 +34,7 @@ def tables(family: Family) -> frozenset[str]:
 
 
 def chain_names(family: Family, table: str) -> list[str]:
-    """The names of the chains that are not built in; OSError if we may not ask, or the table changes meanwhile."""
+    """The names of the chains that are not built in; OSError if we may not ask, or if the table changes meanwhile."""
     if table not in tables(family):
         return []
     with socket.socket(_DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:

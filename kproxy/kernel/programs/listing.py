@@ -1,8 +1,8 @@
-"""The rules of single chains as iptables-nft lists them, however many other chains there are.
+"""The rules of single chains as iptables-nft lists them; the number of other chains does not matter.
 
 iptables-nft-restore 1.8.9 takes `-S CHAIN` in its input and reads that chain alone: 0.1 ms a chain, in a table of any
-size. iptables-nft-save reads the whole table, is quadratic in its chains, and prints none if any of them has a rule
-that iptables does not know.
+size. iptables-nft-save reads the whole table, takes a time quadratic in its chains, and prints nothing if any chain has
+a rule that iptables does not know.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from kproxy.ruleset.chain import Chain
 _LONGEST_S = 60.0
 
 _CHAINS_A_RUN = 1000
-"""So many are read in 0.1 s; what is printed of them is held in memory at once."""
+"""So many chains are read in 0.1 s; their text is held in memory at once."""
 
 _MOST_REFUSALS = 200
-"""Runs that fail, of 6 ms each, before the program itself counts as unusable; each unreadable chain takes ten."""
+"""After so many failed runs, of 6 ms each, the program itself counts as unusable; an unreadable chain takes ten."""
 
 
 def listed_chains(program: str, chains: Sequence[Chain]) -> dict[Chain, str | None]:
-    """The rules of each chain; None where iptables cannot read that chain alone, as if it holds a rule made by nft.
+    """The rules of each chain; None for a chain that iptables cannot read, such as one with a rule made by nft.
 
     Chains are missing from the answer if the program does not end in time, or fails too often to tell which are at
     fault.
@@ -48,7 +48,7 @@ def listed_chains(program: str, chains: Sequence[Chain]) -> dict[Chain, str | No
 
 
 def _pieces(chains: Sequence[Chain]) -> list[list[Chain]]:
-    """Chains of one table each."""
+    """The chains in pieces, each of one table."""
     pieces = []
     for _, of_table in groupby(sorted(chains), attrgetter("table")):
         ordered = list(of_table)

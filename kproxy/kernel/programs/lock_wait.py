@@ -1,8 +1,8 @@
-"""How long programs that we started have stood in line for a file lock, of which they say nothing themselves.
+"""The time that programs which we started wait for a file lock; the programs themselves do not tell it.
 
-iptables-legacy takes /run/xtables.lock with flock(2) for each table. Were it taken here, the program would wait for us. So the
-kernel is asked where the program sleeps, which also tells in a container that sees no process of others. That is in line for the
-lock since iptables 1.8.8; older ones sleep between attempts, and their wait counts as work.
+iptables-legacy takes /run/xtables.lock with flock(2) for each table. We cannot take the lock ourselves, since the
+program would wait for us. So the kernel is asked where the program sleeps, which works in a container too. Since
+iptables 1.8.8 it sleeps in the queue for the lock; older versions sleep between attempts, and that counts as work.
 """
 
 import signal
@@ -17,13 +17,13 @@ from kproxy.threads import KeptThread, Need
 
 _LOOK_EVERY_S = 0.005
 _SLEEPS_IN = ("locks_lock_inode_wait", "flock_lock_inode_wait")
-"""Of the kernel's functions (fs/locks.c)."""
+"""Functions of the kernel (fs/locks.c)."""
 
 
 class LockWait:
-    """Adds up, to within a hundredth of a second, how long any program of ours waits within its `with` blocks, one after the other.
+    """Adds up the seconds that any program of ours waits within its `with` blocks, to within a hundredth.
 
-    What a block waits is added when it is left, and never more than it took.
+    Blocks come one after the other. The wait of a block is added at its end, and is never more than its duration.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class LockWait:
         self.waited_s += min(self._seen_s, time.monotonic() - self._entered_at)
 
     def _watch(self) -> None:
-        # this thread may run before the one that waits for signals, and would end the process at the first
+        # this thread may run before the one that waits for signals, and a signal to it would end the process
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._at_work.wait():
             looked_at = time.monotonic()
@@ -59,6 +59,6 @@ class LockWait:
 
 
 def _is_waiting(pid: int) -> bool:
-    with suppress(OSError):  # it has just ended
+    with suppress(OSError):  # the program has just ended
         return Path(f"/proc/{pid}/wchan").read_text(encoding="ascii") in _SLEEPS_IN
     return False

@@ -1,4 +1,4 @@
-"""The table of nftables mode in the kernel: written by `nft` and by netlink, read by netlink, and no other table looked into."""
+"""The table of nftables mode in the kernel: written by `nft` and netlink, read by netlink. No other table is read."""
 
 import errno
 import logging
@@ -134,17 +134,17 @@ class NftTable:
         check(text, timeout_s=_LONGEST_S)
 
     def generation(self) -> int:
-        """A number that every transaction in this network namespace, whoever runs it, moves on by one."""
+        """The commit count: every transaction in this network namespace, whoever runs it, adds one."""
         return generation_by(self._netlink)
 
     def blocks(self) -> list[Block]:
-        """The names of what is in the table; none if it is not there."""
+        """The names of the chains, sets and maps of the table; none if it does not exist."""
         named = text_attribute(_SET_TABLE, TABLE)
         holders = [block for message in self._dump(_GET_SET, named) if (block := _holder(message))]
         return [*(Block("chain", name) for name in chain_names(self.family, TABLE)), *holders]
 
     def is_dormant(self) -> bool:
-        """Whether the table is there, but no packet meets it."""
+        """Whether the table exists, but no packet meets it."""
 
         def read() -> bytes:
             with Netlink() as netlink:
@@ -155,7 +155,7 @@ class NftTable:
         return any(int.from_bytes(each) & _DORMANT for each in flags)
 
     def elements(self, holder: str) -> set[RawElement]:
-        """What a set or map holds; nothing if it is not there."""
+        """The elements of a set or map; none if it does not exist."""
         found = self._dump(_GET_ELEMENTS, named(holder))
         return {element for message in found for element in elements_in(message)}
 
@@ -186,14 +186,14 @@ class NftTable:
         raise refusal("to forget clients", complaint) from complaint
 
     def digests(self, chains: Collection[str]) -> dict[str, bytes]:
-        """For each chain what changes if a rule of it does, or its hook; empty if it is not there."""
+        """For each chain a digest that changes with its rules and its hook; empty if it does not exist."""
         if not chains:
             return {}
         with closing(RuleReader(self.family)) as reader:
             return {name: self._digest(reader, name) for name in chains}
 
     def expressions(self, table: str, chains: Iterable[Block]) -> dict[Block, bytes]:
-        """What the rules of each chain do; empty if it is not there."""
+        """The expressions of the rules of each chain; empty if it does not exist."""
         with closing(RuleReader(self.family)) as reader:
             return {
                 chain: _read_or(partial(reader.expressions, Chain(table, chain.name)), b"")
@@ -253,7 +253,7 @@ def _is_too_long(refused: Exception) -> bool:
 
 
 def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
-    """What was read, again as long as others change any table meanwhile; `missing` if what is asked for is not there."""
+    """Read, again while others change any table; `missing` if the thing does not exist. KernelRefused otherwise."""
     try:
         return patiently(read)
     except OSError as refused:
@@ -263,7 +263,7 @@ def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
 
 
 def _holder(message: bytes) -> Block | None:
-    """The set or map; None for one that belongs to a rule."""
+    """The set or map of a message; None for one that belongs to a rule."""
     found = {kind: message[begin:end] for kind, begin, end in attributes(message)}
     (flags,) = struct.unpack(">I", found.get(_SET_FLAGS, bytes(4)))
     if flags & _ANONYMOUS:

@@ -1,8 +1,7 @@
-"""Why `nft` may fail over what other programs wrote: it reads the sets of all tables before it writes to one.
+"""The reasons why `nft` may fail over tables of other programs: it reads the sets of all tables before it writes.
 
-From 1.1.2 on nft notes in the user data of each set the expression that its keys are made of, also where the set names
-a plain data type. Up to 1.1.1 it calls the reader for that kind of expression, which it does not have, and ends by
-SIGSEGV.
+From 1.1.2 on nft notes in the user data of each set the expression of its keys, even if the set names a plain data
+type. Up to 1.1.1 nft has no reader for that kind of expression, calls it all the same, and ends by SIGSEGV.
 """
 
 import errno
@@ -17,7 +16,7 @@ from kproxy.kernel.programs.nft_version import nft_version
 from kproxy.ruleset.nftables.table import TABLE
 
 SURVIVING_NFT = "1.1.2"
-"""The first version that reads what it writes itself into the user data of sets."""
+"""The first version that can read such user data."""
 
 _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV"})
 """Signals that a defect of the program raises. By others, such as SIGKILL, somebody ended it."""
@@ -33,7 +32,7 @@ _PLAIN_TYPE, _CONCATENATION = 4, 13  # nft's own numbers of kinds of expressions
 
 
 def explained(failed: ProgramFailed) -> ProgramFailed:
-    """The same failure of `nft`, with the cause and the way out if it crashed, or if our table is not ours to write."""
+    """The failure of `nft`, with the cause and the remedy if it crashed, or if another program owns our table."""
     if os.strerror(errno.EPERM) in failed.stderr and (owned := _owned()):
         first = failed.stderr.partition("\n")[0]
         said = f"{first}: {_listed(owned)} belongs to a program that runs (flag owner); end that program"
@@ -70,7 +69,7 @@ def _listed(tables: list[str]) -> str:
 
 
 def _owned() -> list[str]:
-    """The tables of this program that another one keeps for itself as long as it runs."""
+    """The tables named as ours that another program keeps for itself while it runs."""
     owned = {
         _named(message, _TABLE_NAME)
         for message in _dump(_GET_TABLE)
@@ -80,7 +79,7 @@ def _owned() -> list[str]:
 
 
 def foreign_tables() -> list[str]:
-    """All tables but those of this program, as `inet host`."""
+    """All tables but ours, as `inet host`."""
     found = {_named(message, _TABLE_NAME) for message in _dump(_GET_TABLE)}
     return sorted(name for name in found if not name.endswith(f" {TABLE}"))
 
@@ -91,7 +90,7 @@ def tables_of_newer_nft() -> list[str]:
 
 
 def _dump(kind: int) -> list[bytes]:
-    """Nothing where the kernel does not answer: this only explains a failure that has been told already."""
+    """The messages; none if the kernel does not answer: they only explain a failure that is reported anyway."""
 
     def dump() -> list[bytes]:
         with Netlink() as netlink:

@@ -1,4 +1,4 @@
-"""Whether this kernel and this nft take what the rules of nftables mode are made of."""
+"""Checks that this kernel and this nft have every expression that the rules of nftables mode need."""
 
 from collections.abc import Sequence
 from string import Template
@@ -12,11 +12,11 @@ _WORDS = {Family.IPV4: {"ip": "ip", "version": "IPV4"}, Family.IPV6: {"ip": "ip6
 
 
 _LONGEST_S = 60.0
-"""So few commands take milliseconds; an nft that needs longer than this hangs."""
+"""The few commands take milliseconds; an nft that needs longer than this hangs."""
 
 
 class _Part(NamedTuple):
-    """An expression that rules need, the kernel options and the nft that have it, and the commands that use it."""
+    """An expression that rules need, the kernel options and the version of nft that have it, and commands to try it."""
 
     name: str
     options: str
@@ -75,7 +75,7 @@ _PARTS = (
 
 
 def require_expressions(table: NftTable) -> None:
-    """EnvironmentLacking names every expression that is missing, and what has it. Nothing is changed."""
+    """EnvironmentLacking names every missing expression, with the kernel options and nft that have it."""
     if not _complaint(table, [command for part in _PARTS for command in part.commands]):
         return
     lacking = [(part, said) for part in _PARTS if (said := _complaint(table, part.commands))]
@@ -91,9 +91,9 @@ def require_expressions(table: NftTable) -> None:
 
 
 def _complaint(table: NftTable, commands: Sequence[str]) -> str:
-    """The first line of what nft says against the commands; empty if it takes them.
+    """The first line of nft's error over the commands; empty if it takes them.
 
-    EnvironmentLacking if it crashes or hangs, which says nothing about them.
+    EnvironmentLacking if nft crashes or hangs, which says nothing about the commands.
     """
     text = Template("".join(f"{command}\n" for command in (*_FRAME, *commands)))
     try:

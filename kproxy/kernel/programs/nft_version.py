@@ -1,8 +1,8 @@
-"""The versions of the kernel and of `nft` that nftables mode asks for, as kube-proxy does.
+"""The versions of the kernel and of `nft` that nftables mode requires, as kube-proxy does.
 
-It is not about what kproxy needs: an nft up to 0.9.8 reads all tables whenever it starts, and crashes over ours, and
-with it the firewall of the node. The nft of the host cannot be seen from a container, but a distribution with Linux
-5.13 or newer brings an nft of 1.0.1 or newer.
+kproxy itself needs no such versions. But an nft up to 0.9.8 on the host reads all tables when it starts, crashes over
+ours, and the firewall of the node fails. A container does not see the host's nft, but a distribution with Linux 5.13 or
+newer has nft 1.0.1 or newer.
 """
 
 import logging
@@ -16,7 +16,7 @@ from kproxy.errors import EnvironmentLacking, KproxyError
 _log = logging.getLogger(__name__)
 
 SKIP = "KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK"
-"""The environment variable that turns this check off if it has any value: kube-proxy's."""
+"""The environment variable that turns this check off if it has any value; kube-proxy has the same."""
 
 _LONGEST_S = 10.0
 _LEAST_KERNEL = (5, 13)
@@ -31,7 +31,7 @@ _CONSEQUENCE = (
 
 
 def nft_version() -> str:
-    """Of the `nft` that kproxy finds, as 1.0.6; empty if it does not tell."""
+    """The version of the `nft` that kproxy finds, as 1.0.6; empty if nft does not tell."""
     try:
         words = process.run(["nft", "--version"], timeout_s=_LONGEST_S).split()
     except KproxyError:
@@ -42,9 +42,9 @@ def nft_version() -> str:
 def require_versions(
     release: str | None = None, nft: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> None:
-    """EnvironmentLacking where this kernel or the nft on PATH is too old. What cannot be told is no reason to refuse.
+    """EnvironmentLacking if this kernel or the nft on PATH is too old. An unknown version is no reason to refuse.
 
-    `release` and `nft` are this kernel's and that of the program if None.
+    `release` None means this kernel's release, `nft` None the version of the program.
     """
     problem = _kernel_problem(os.uname().release if release is None else release)
     problem = problem or _nft_problem(nft_version() if nft is None else nft)

@@ -1,4 +1,4 @@
-"""Which of the kernel's two packet filters this host's other programs use."""
+"""The variant of iptables that the other programs of this host use."""
 
 import re
 from contextlib import suppress
@@ -24,9 +24,9 @@ _VERSION = re.compile(r"iptables v\d\S*( \(nf_tables\))?")
 def find_variant() -> Variant:
     """The variant that this host's other programs use, so that all rules meet in one place.
 
-    As iptables-wrappers decides: the kubelet's hint chains in mangle tell; without them, rules of
-    a service proxy, then the greater number of rules; nft if they are equal. Where nobody has any rule, it is the
-    variant of the program `iptables`.
+    It is found as iptables-wrappers finds it: by the kubelet's hint chains in mangle; without them, by rules of a
+    service proxy, then by the greater number of rules, and nft if the numbers are equal. If nobody has any rule, it is
+    the variant of the program `iptables`.
     """
     nft = _NftRules()
     if nft.has_hint():
@@ -39,11 +39,11 @@ def find_variant() -> Variant:
     by_legacy, by_nft = legacy.count(), nft.count()
     if by_legacy or by_nft:
         return Variant.LEGACY if by_legacy > by_nft else Variant.NFT
-    return _backend_of_program()
+    return _variant_of_program()
 
 
 class _NftRules:
-    """The chains and rules of iptables-nft, by netlink: rules of others may keep iptables-nft-save from printing any."""
+    """The chains and rules of iptables-nft, by netlink: rules of others may stop iptables-nft-save."""
 
     def __init__(self) -> None:
         self._chains: dict[Family, list[Chain]] = {}
@@ -64,7 +64,7 @@ class _NftRules:
 
 
 class _LegacyRules:
-    """The output of iptables-legacy-save for the tables that exist: to ask for one by its name would create it."""
+    """The output of iptables-legacy-save for the tables that exist: asking for a table by its name would create it."""
 
     def __init__(self) -> None:
         self._lines = [line for name in _PROGRAMS.values() for line in _saved(f"{name}-legacy-save")]
@@ -85,8 +85,8 @@ def _saved(program: str) -> list[str]:
         return []  # a host without one family or variant has no rules there
 
 
-def _backend_of_program() -> Variant:
-    """Alternatives of the host tell. A program that does not name its variant is older than 1.8, and legacy."""
+def _variant_of_program() -> Variant:
+    """The variant of the program `iptables`. A program that does not name its variant is older than 1.8, and legacy."""
     try:
         version = _VERSION.search(process.run(["iptables", "--version"]))
     except KproxyError:

@@ -70,8 +70,8 @@ def service_port_chains(
     foreign = [chain for chain in chains if not may_be_ours(chain)]
     if foreign:
         raise InputError(
-            f"template iptables/service-port.j2: chain {foreign[0].name!r} is not for Services: "
-            f"a chain that is written loses all its other rules, and only chains named {PREFIX}... are kproxy's to write"
+            f"template {_SERVICE_PORT}: chain {foreign[0].name!r} is not for Services: a chain that is written loses "
+            f"all its other rules, and only chains named {PREFIX}... are kproxy's to write"
         )
     return chains
 
@@ -161,7 +161,7 @@ def _backend_chain(plan: ServicePortPlan, backend: Backend) -> BackendChain:
 
 
 def _client_addresses(plan: ServicePortPlan, node: NodeView, settings: Settings) -> dict[str, object]:
-    """What decides whether backends see the address of the client or that of the node."""
+    """The conditions under which backends see the address of the node in place of that of the client."""
     return {
         "keeps_client_address": plan.external_policy_local,
         "masquerades_all": settings.masquerade_all,

@@ -47,7 +47,8 @@ class DesiredRuleset:
     back, because the kernel may refuse the newest: `changed` are the Services whose rules changed since `settle`.
     """
 
-    def __init__(self, render: Render) -> None:
+    def __init__(self, render: Render, chains: dict[Chain, str] | None = None) -> None:
+        """`chains` is an empty dictionary to keep the chains in, for a caller that wants to know of each change."""
         self._render = render
         self._circumstances: Circumstances | None = None
         self._comments = True
@@ -59,7 +60,7 @@ class DesiredRuleset:
         self._node: dict[Chain, str] = {}
         self._node_alone: set[Chain] = set()
         self._trees: dict[Chain, DispatchTree] = {}
-        self.chains: dict[Chain, str] = {}
+        self.chains: dict[Chain, str] = {} if chains is None else chains
         self.jumps: dict[Chain, str] = {}
         self.service_ports = 0
         self.endpoints = 0
@@ -166,7 +167,7 @@ class DesiredRuleset:
 
     def _enter_node(self, circumstances: Circumstances) -> _Previous:
         chains = node_chains(circumstances.node, circumstances.settings, self._render)
-        self._previous = previous = self._previous or _Previous(self._services, self.chains)
+        self._previous = previous = self._previous or _Previous(self._services, dict(self.chains))
         self.jumps = {chain: rules for chain, rules in chains.items() if chain.is_built_in}
         self._node = {chain: rules for chain, rules in chains.items() if not chain.is_built_in}
         self._node_alone = self._node.keys() - DISPATCH
@@ -176,7 +177,8 @@ class DesiredRuleset:
             chain: DispatchTree(chain.name, circumstances.node.family, circumstances.layout)
             for chain in DISPATCH
         }
-        self.chains = dict(self._node)
+        self.chains.clear()
+        self.chains.update(self._node)
         return previous
 
     def _plans(
@@ -266,7 +268,7 @@ class DesiredRuleset:
         return merged
 
     def _redispatched(self) -> set[Chain]:
-        return set().union(*(self._redispatch(root) for root in DISPATCH if root in self._trees))
+        return set().union(*(self._redispatch(root) for root in sorted(self._trees)))
 
     def _redispatch(self, root: Chain) -> set[Chain]:
         changed: set[Chain] = set()

@@ -54,11 +54,10 @@ _BY_NAME = {
 def owner_of(chain: Chain) -> Owner:
     """The owner of a chain in a table of iptables, such as `filter` or `nat`.
 
-    A chain of nftables mode stands in a table of its own, and belongs to the owner of that table
-    (`kproxy.ruleset.nftables.ownership`); this function calls its table foreign.
+    A table of nftables mode belongs to one program as a whole (`kproxy.ruleset.nftables.ownership`), so its chains are not
+    asked about here; they would be FOREIGN.
     """
-    is_per_service = chain.table == "nat" and chain.name.startswith(PER_SERVICE)
-    if is_per_service or depth_in_tree(chain.name) is not None:  # first, for there are many of these chains
+    if is_of_a_service(chain):
         return Owner.SERVICE
     if chain.is_built_in:
         return Owner.BUILT_IN
@@ -67,13 +66,21 @@ def owner_of(chain: Chain) -> Owner:
 
 
 def is_of_a_service(chain: Chain) -> bool:
-    """Whether the chain comes and goes with a Service: a stale one is deleted, whatever it holds."""
-    return owner_of(chain) is Owner.SERVICE
+    """Whether the owner is SERVICE: the chain comes and goes with a Service, and a stale one is deleted.
+
+    It is asked of each of 100,000 chains, so it decides by itself.
+    """
+    is_per_service = chain.table == "nat" and chain.name.startswith(PER_SERVICE)
+    return is_per_service or depth_in_tree(chain.name) is not None
 
 
 def may_be_ours(chain: Chain) -> bool:
-    """Whether kproxy may find its own rules in such a chain, and may write to it: its name is of Kubernetes."""
-    return owner_of(chain) not in {Owner.BUILT_IN, Owner.FOREIGN}
+    """Whether kproxy may find its own rules in such a chain, and may write to it: its name is of Kubernetes.
+
+    So is exactly each chain that is neither built in nor foreign. The name alone is asked because every compiled chain
+    is: `owner_of` would add a tenth to the time that a Service takes.
+    """
+    return chain.name.startswith(PREFIX)
 
 
 def tells_the_variant(name: str) -> bool:

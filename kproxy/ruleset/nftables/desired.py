@@ -1,9 +1,10 @@
 """The table that one family should have on this node, kept up to date Service by Service."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from functools import reduce
 from itertools import chain, starmap
+from typing import NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -42,37 +43,57 @@ class TableChange(Struct):
         return bool(self.blocks or self.deleted or self.added)
 
 
-class DesiredTable:
-    """All of one family's table, and what changed in it since `settle` was last called.
+class TableParts(NamedTuple):
+    """Where a `DesiredTable` keeps what it desires; a mapping may note what is written to it.
 
-    The result depends on the newest plans alone, not on the way there. Where Services claim the same address and
+    `frontends` has what serves each address and port, and `marks` each element that Services or the node add, with the
+    number of those that add it.
+    """
+
+    blocks: MutableMapping[Block, Body]
+    frontends: MutableMapping[Frontend, Served]
+    marks: MutableMapping[Element, int]
+
+
+def contents_of_parts(frontends: Iterable[tuple[Frontend, Served]], marks: Iterable[Element]) -> Contents:
+    """All elements of a table, numbered ones together."""
+    return chain(chain.from_iterable(starmap(contents_of, frontends)), marks)
+
+
+class DesiredTable:
+    """All of one family's table, kept in `parts`.
+
+    The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
+    every process. Where Services claim the same address and
     port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
     """
 
-    def __init__(self, render: Render, circumstances: Circumstances) -> None:
+    def __init__(
+        self,
+        render: Render,
+        circumstances: Circumstances | None = None,
+        parts: TableParts | None = None,
+    ) -> None:
+        """Without circumstances it is empty, and `adopt` comes before any Service is placed."""
         self._render = render
-        self._circumstances = circumstances
+        self._circumstances: Circumstances | None = None
         self.stale: set[NamespacedName] = set()
         """Services that were placed in other circumstances, and must be placed again."""
         self._placed: dict[NamespacedName, _Placed] = {}
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picks] = Counter()
-        self._marks: Counter[Element] = Counter()
         self._node_blocks: dict[Block, Body] = {}
         self._node_marks: tuple[Element, ...] = ()
         self.service_ports = 0
-        self.blocks: dict[Block, Body] = {}
-        self.frontends: dict[Frontend, Served] = {}
-        self._blocks_were: dict[Block, Body | None] = {}
-        self._frontends_were: dict[Frontend, Served] = {}
-        self._marks_were: dict[Element, bool] = {}
-        self._enter(circumstances)
+        self.blocks, self._frontends, self._marks = parts or TableParts({}, {}, {})
+        if circumstances:
+            self._enter(circumstances)
 
     def update(self, store: Store, dirty: Iterable[NamespacedName], circumstances: Circumstances) -> None:
         """Take in what changed: the Services named, or all of them if the circumstances did."""
         self.adopt(circumstances)
-        for key in {*dirty, *self.stale}:
+        for key in sorted({*dirty, *self.stale}):
             self.place_newest(store, key)
 
     def adopt(self, circumstances: Circumstances) -> bool:
@@ -91,8 +112,7 @@ class DesiredTable:
         """Let a Service be what the state asks for; it stays as it is if that cannot be computed."""
         service = store.services.get(key)
         try:
-            node = self._circumstances.node
-            plans = plan_service(service, store.slices_of(key), node) if service else ()
+            plans = plan_service(service, store.slices_of(key), self._node) if service else ()
             self.place(key, plans)
         except MemoryError:
             raise
@@ -121,7 +141,13 @@ class DesiredTable:
         self._node_marks = marks
         for part in self._uses:
             self._put_blocks(self._written(part))
+        self._node = circumstances.node
         self._circumstances = circumstances
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no circumstances were taken in yet."""
+        return self._circumstances is None
 
     def place(self, key: NamespacedName, plans: Plans) -> None:
         """Let a Service be what these plans say; without any, nothing."""
@@ -139,7 +165,7 @@ class DesiredTable:
         else:
             self._placed.pop(key, None)
         self._count_marks(old.marks, new.marks)
-        for block in set(old.blocks).difference(new.blocks):
+        for block in [each for each in old.blocks if each not in blocks]:
             self._put_block(block, None)
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
@@ -155,53 +181,21 @@ class DesiredTable:
         return spelled_out(self.contents())
 
     def contents(self) -> Contents:
-        """The same, as short as can be."""
-        return chain(chain.from_iterable(starmap(contents_of, self.frontends.items())), self._marks)
-
-    def changes(self) -> TableChange:
-        """What differs from when `settle` was last called."""
-        change = TableChange()
-        for block, before in self._blocks_were.items():
-            after = self.blocks.get(block)
-            if before != after:
-                change.blocks[block] = before, after
-        for frontend, served in self._frontends_were.items():
-            old = [*spelled_out(contents_of(frontend, served))]
-            new = [*spelled_out(contents_of(frontend, self.frontends.get(frontend, _NOT_SERVED)))]
-            change.deleted += _without(old, new)
-            change.added += _without(new, old)
-        for mark, was_there in self._marks_were.items():
-            is_there = mark in self._marks
-            if was_there != is_there:
-                (change.added if is_there else change.deleted).append(mark)
-        return change
-
-    @property
-    def is_settled(self) -> bool:
-        return not (self._blocks_were or self._frontends_were or self._marks_were)
-
-    def settle(self) -> None:
-        """The kernel holds what `changes` said."""
-        self._blocks_were.clear()
-        self._frontends_were.clear()
-        self._marks_were.clear()
-
-    def doubt(self, chains: Iterable[str]) -> None:
-        """The kernel may hold other rules in these; so they change, be it to what they should have been."""
-        for block in (Block("chain", name) for name in chains):
-            if block in self.blocks:
-                self._blocks_were.setdefault(block, self.blocks[block]._replace(text=""))
+        """The same elements, numbered ones together."""
+        return contents_of_parts(self._frontends.items(), self._marks)
 
     def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, Body]]:
         frontends: dict[Frontend, Served] = {}
         blocks: dict[Block, Body] = {}
-        marks: set[Element] = set()
+        marks: dict[Element, None] = {}
         for plan in plans:
             for frontend, served in frontends_of(plan):
                 frontends[frontend] = _merged(frontends.get(frontend, served), served)
             blocks |= self._writer.own_blocks(plan)
-            marks.add(Element("cluster-ips", Key(NOWHERE, plan.cluster_ip)))
-            marks |= {_hairpin(plan, backend) for backend in plan.usable.reachable if backend.is_local}
+            marks[Element("cluster-ips", Key(NOWHERE, plan.cluster_ip))] = None
+            for backend in plan.usable.reachable:
+                if backend.is_local:
+                    marks[_hairpin(plan, backend)] = None
         return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
@@ -211,7 +205,7 @@ class DesiredTable:
                 self._claimants[frontend] = (*self._claimants.get(frontend, ()), owner)
             if served != before:
                 self._serve(frontend, self._foremost(frontend))
-        for frontend in old.keys() - new.keys():
+        for frontend in [each for each in old if each not in new]:
             others = tuple(each for each in self._claimants.pop(frontend) if each != owner)
             if others:
                 self._claimants[frontend] = others
@@ -230,14 +224,13 @@ class DesiredTable:
         return reduce(_merged, claims, best)
 
     def _serve(self, frontend: Frontend, served: Served) -> None:
-        before = self.frontends.get(frontend, _NOT_SERVED)
+        before = self._frontends.get(frontend, _NOT_SERVED)
         if served == before:
             return
-        self._frontends_were.setdefault(frontend, before)
         if served == _NOT_SERVED:
-            del self.frontends[frontend]
+            del self._frontends[frontend]
         else:
-            self.frontends[frontend] = served
+            self._frontends[frontend] = served
         if served.way != before.way:
             if served.way:
                 self._take(served.way)
@@ -267,33 +260,24 @@ class DesiredTable:
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
         if old == new:
             return
-        for mark in {*old, *new}:
-            self._marks_were.setdefault(mark, mark in self._marks)
+        marks = self._marks
         for mark in new:
-            self._marks[mark] += 1
+            marks[mark] = marks.get(mark, 0) + 1
         for mark in old:
-            self._marks[mark] -= 1
-            if not self._marks[mark]:
-                del self._marks[mark]
+            if marks[mark] == 1:
+                del marks[mark]
+            else:
+                marks[mark] -= 1
 
     def _put_blocks(self, blocks: dict[Block, Body]) -> None:
         for block, body in blocks.items():
             self._put_block(block, body)
 
     def _put_block(self, block: Block, body: Body | None) -> None:
-        before = self.blocks.get(block)
-        if body == before:
-            return
-        self._blocks_were.setdefault(block, before)
-        if body is None:
-            del self.blocks[block]
-        else:
+        if body is not None:
             self.blocks[block] = body
-
-
-def _without(elements: list[Element], others: list[Element]) -> list[Element]:
-    excluded = set(others)
-    return [each for each in elements if each not in excluded]
+        elif block in self.blocks:
+            del self.blocks[block]
 
 
 def _merged(first: Served, other: Served) -> Served:

@@ -1,20 +1,12 @@
-"""The owner of each table of nftables: a table belongs to one program, with all that is in it."""
+"""The tables of a service proxy in nftables mode: a table belongs to one program, with all that is in it."""
 
 from kproxy.ruleset.nftables.table import TABLE
-from kproxy.ruleset.owner import Owner
 
 KUBE_PROXYS_TABLE = "kube-proxy"
+"""kube-proxy's own (pkg/proxy/nftables/proxier.go)."""
+
 REFERENCE_TABLE = f"{TABLE}-model"
 """The table in which kproxy has `nft` write chains for a moment, to compare them with those of its own table."""
 
 TABLES = (KUBE_PROXYS_TABLE, TABLE, REFERENCE_TABLE)
-"""All tables of a service proxy, in the order in which they are removed."""
-
-
-def owner_of(table: str) -> Owner:
-    """The owner of a table of family ip or ip6.
-
-    The tables of iptables-nft, as `filter` and `nat`, are foreign as a whole: their chains have owners of their own
-    (`kproxy.ruleset.iptables.ownership`).
-    """
-    return Owner.NFTABLES if table in TABLES else Owner.FOREIGN
+"""All of them, in families ip and ip6, in the order in which they are removed. Every other table is foreign."""

@@ -1,6 +1,7 @@
-"""Committing new chains while the rest is still computed."""
+"""The chains that can be committed while the rest is still computed."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import DISPATCH, Ruleset
@@ -8,25 +9,36 @@ from kproxy.transaction.iptables.order import children_first, in_sections, jumps
 from kproxy.transaction.iptables.transaction import Section
 
 
-def early_sections(
-    parts: Iterable[Ruleset], held: dict[Chain, str | None], size: Callable[[int], int | None]
-) -> Iterator[Section]:
-    """Those chains of the parts that `held` lacks and that nothing leads to before the dispatch chains do, which are left out.
+class EarlySections:
+    """Takes what is computed part by part, and says which sections are due.
 
-    Each is entered in `held` once its section was asked for, the next being due. `size` tells how many chains to commit
-    at once where so many are held; what is left over in the end is less than that. No part may jump to chains of later ones.
+    These have the chains that are not `held` by the kernel and that nothing leads to before the dispatch chains do; the dispatch
+    chains are left out. `size` tells how many chains to commit at once where so many are held: fewer wait for the next
+    part, and what waits in the end is left over. No part may jump to chains of later ones.
     """
-    waiting: dict[Chain, str] = {}
-    for part in parts:
-        waiting |= {chain: rules for chain, rules in part.items() if _goes_ahead(chain) and chain not in held}
-        at_once = size(len(held))
-        if at_once is None or len(waiting) < at_once:
-            continue
-        jumps = jumps_in(waiting)
-        for chains in in_sections(children_first(jumps), jumps, 2 * at_once):
-            section = Section("nat", {chain: waiting.pop(chain) for chain in chains})
-            yield section
-            held.update(section.written)
+
+    def __init__(self, held: AbstractSet[Chain], size: Callable[[int], int | None]) -> None:
+        self._held = held
+        self._size = size
+        self._waiting: dict[Chain, str] = {}
+        self.written: dict[Chain, str] = {}
+        """The rules of all chains in the sections that were due."""
+
+    def due(self, part: Ruleset) -> list[Section]:
+        """The sections that are to be committed now that this part is computed too."""
+        for chain, rules in part.items():
+            if _goes_ahead(chain) and chain not in self._held and chain not in self.written:
+                self._waiting[chain] = rules
+        at_once = self._size(len(self._held) + len(self.written))
+        if at_once is None or len(self._waiting) < at_once:
+            return []
+        jumps = jumps_in(self._waiting)
+        waiting, self._waiting = self._waiting, {}
+        self.written |= waiting
+        return [
+            Section("nat", {chain: waiting[chain] for chain in chains})
+            for chains in in_sections(children_first(jumps), jumps, 2 * at_once)
+        ]
 
 
 def _goes_ahead(chain: Chain) -> bool:

@@ -1,6 +1,7 @@
 """Sections that fit into a socket, where a process may not have it hold more, as in a user namespace."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from kproxy.ruleset.chain import Chain
@@ -30,7 +31,7 @@ def fitting(sections: Iterable[Section], room: int | None) -> Iterator[Section]:
         if room is None or _size(section) <= room:
             yield section
         else:
-            yield from _divided(section, room)
+            yield from (replace(part, reason=section.reason) for part in _divided(section, room))
 
 
 def _divided(section: Section, room: int) -> Iterator[Section]:

@@ -19,7 +19,7 @@ from kproxy.ruleset.iptables.ownership import owner_of
 from kproxy.ruleset.owner import Owner
 from kproxy.transaction.iptables.edit import Edit, find_edit
 from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in, mentioned, parents_first
-from kproxy.transaction.iptables.transaction import Section, Transaction
+from kproxy.transaction.iptables.transaction import Reason, Section, Transaction
 
 Known = Mapping[Chain, str | None]
 """What the kernel holds of ours: each chain's rules, or None where the chain exists but its rules are unknown."""
@@ -59,13 +59,21 @@ def plan(
     joining = stale_nat.pop(0) if joins else []
     *first_before, last_before = _in_pieces(children_first(jumps_in(before)), section_size) or [[]]
     sections = [
-        *(Section("filter", _only(piece, before)) for piece in first_before),
-        Section("filter", _only(last_before, before), tuple(missing_jumps.get("filter", ()))),
+        *(Section("filter", _only(piece, before), reason=Reason.REFUSE) for piece in first_before),
+        Section(
+            "filter",
+            _only(last_before, before),
+            tuple(missing_jumps.get("filter", ())),
+            reason=Reason.REFUSE,
+        ),
         *(_section(piece, nat, edited) for piece in first),
         _section(last, nat, edited, tuple(missing_jumps.get("nat", ())), tuple(joining)),
-        *(Section("filter", _only(piece, after)) for piece in _in_pieces(list(after), section_size)),
-        *(Section("nat", deleted=tuple(piece)) for piece in stale_nat),
-        *(Section("filter", deleted=tuple(piece)) for piece in stale_filter),
+        *(
+            Section("filter", _only(piece, after), reason=Reason.ADMIT)
+            for piece in _in_pieces(list(after), section_size)
+        ),
+        *(Section("nat", deleted=tuple(piece), reason=Reason.DELETE) for piece in stale_nat),
+        *(Section("filter", deleted=tuple(piece), reason=Reason.DELETE) for piece in stale_filter),
     ]
     return Transaction(tuple(section for section in sections if section))
 
@@ -83,6 +91,7 @@ def _section(
         jumps,
         deleted,
         {chain: edited[chain] for chain in chains if chain in edited},
+        Reason.SERVE_AND_DELETE if deleted else Reason.SERVE,
     )
 
 

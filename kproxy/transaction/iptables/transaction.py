@@ -1,9 +1,23 @@
 """One change of the kernel: printed, checked and applied as the same text."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from kproxy.ruleset.chain import Chain
 from kproxy.transaction.iptables.edit import Edit
+from kproxy.transaction.marks import marked
+
+
+class Reason(Enum):
+    """Why a section stands where it stands in a transaction; the value is a sentence for a reader of the rules."""
+
+    REFUSE = "rules that refuse packets come, and none goes yet"
+    SERVE = "chains of nat, each after the chains that it jumps to"
+    SERVE_AND_DELETE = (
+        "chains of nat, each after the chains that it jumps to; then chains go that nothing jumps to"
+    )
+    ADMIT = "rules that refuse packets go, now that nat has changed"
+    DELETE = "nothing jumps to these chains any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +34,7 @@ class Section:
     jumps: tuple[str, ...] = ()
     deleted: tuple[Chain, ...] = ()
     edited: dict[Chain, Edit] = field(default_factory=dict)
+    reason: Reason = field(default=Reason.SERVE, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.written or self.jumps or self.deleted or self.edited)
@@ -72,6 +87,11 @@ class Transaction:
 
     def __str__(self) -> str:
         return "".join(map(str, self.sections))
+
+    @property
+    def marked(self) -> str:
+        """The text with a comment line before each section, which says why the section stands there."""
+        return marked("section", [(section.reason.value, str(section)) for section in self.sections])
 
     @property
     def written(self) -> dict[Chain, str]:

@@ -28,6 +28,7 @@ dispatch chains.
 
 from dataclasses import dataclass
 
+from kproxy.transaction.marks import marked
 from kproxy.transaction.nftables.run import Run
 
 
@@ -44,6 +45,11 @@ class Transaction:
 
     def __str__(self) -> str:
         return "".join(run.text for run in self.runs)
+
+    @property
+    def marked(self) -> str:
+        """The text with a comment line before each run, which says why the run stands there."""
+        return marked("run", [(run.reason.value, run.text) for run in self.runs])
 
     @property
     def refusable(self) -> str:

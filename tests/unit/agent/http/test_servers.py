@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from kproxy.agent.http import servers
+from kproxy.agent.http.page import Page
 from kproxy.agent.http.servers import Servers
-from kproxy.agent.http.web import Page, WebServer
+from kproxy.agent.http.web import WebServer
 from kproxy.configuration.units import HealthzAddress
 from kproxy.errors import EnvironmentLacking
 

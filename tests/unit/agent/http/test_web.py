@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from kproxy.agent.http import client as client_module
 from kproxy.agent.http import web as web_module
-from kproxy.agent.http.web import TEXT, Listener, Page, WebServer
+from kproxy.agent.http.listening import Listener
+from kproxy.agent.http.page import TEXT, Page
+from kproxy.agent.http.web import WebServer
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_of_clients_that_say_nothing_the_oldest_are_cut(web: WebServer) -> None:
 def test_client_that_says_one_byte_after_the_other_is_cut_in_time(
     web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_module, "_HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(client_module, "_HEAD_TIMEOUT_S", 0.2)
     listener = web.listen("127.0.0.1", 0, answer)
     with socket.create_connection(("127.0.0.1", port(listener)), 0.05) as client:
         assert any(is_cut(client, b"G") for _ in range(100))
@@ -183,7 +186,7 @@ def test_client_that_reads_slowly_gets_all_of_a_large_page_and_holds_up_nobody(w
 def test_client_that_does_not_read_its_page_is_cut_in_time(
     web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_module, "_ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(client_module, "_ANSWER_TIMEOUT_S", 0.2)
     listener = web.listen("127.0.0.1", 0, lambda _: Page("x" * (64 << 20)))
     with socket.create_connection(("127.0.0.1", port(listener)), 10) as slow:
         slow.sendall(b"GET /large HTTP/1.0\r\n\r\n")

@@ -7,7 +7,9 @@ from http.client import HTTPConnection
 import pytest
 
 from facts import NODE, WEB, a_service, a_slice, a_view, an_endpoint
-from kproxy.agent.http.web import Answer, Listener, Page, WebServer
+from kproxy.agent.http.listening import Listener
+from kproxy.agent.http.page import Answer, Page
+from kproxy.agent.http.web import WebServer
 from kproxy.agent.observers.health_check_ports import HealthCheckPorts
 from kproxy.agent.observers.observer import SyncOutcome
 from kproxy.agent.proxy import SyncReport

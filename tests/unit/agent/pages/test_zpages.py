@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from kproxy.agent.http.web import JSON, TEXT, Page
+from kproxy.agent.http.page import JSON, TEXT, Page
 from kproxy.agent.pages.metrics_pages import metrics_pages
 from kproxy.configuration import Configuration
 from kproxy.configuration.flags import configuration_to_flags

@@ -1,4 +1,4 @@
-"""Every chain name that a node is likely to have, by the program that gives it, and the owner that kproxy sees in it."""
+"""Every chain name that a node is likely to have, and its owner."""
 
 import pytest
 
@@ -138,7 +138,7 @@ NAMES = {
         "nat kube-services",
         "nat XKUBE-SERVICES",
         "nat MINE",
-        # kube-proxy's mode nftables and ours: the whole table has an owner, see test_ownership of nftables
+        # in nftables mode the whole table has an owner, and its chains are not asked about
         "kube-proxy services",
         "kube-proxy mark-for-masquerade",
         "kproxy services",
@@ -167,7 +167,7 @@ def test_questions_follow_from_the_owner(chain: Chain, owner: Owner) -> None:
 
 
 def test_every_owner_of_chains_is_in_the_table() -> None:
-    assert set(Owner) == NAMES.keys() | {Owner.NFTABLES}
+    assert set(Owner) == NAMES.keys()
 
 
 def test_every_owner_has_a_reason_and_a_source_of_its_own() -> None:
