@@ -11,7 +11,7 @@ import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
-from kproxy.client.told_secrets import secrets_of, without
+from kproxy.client.sent_secrets import secrets_of, without
 from kproxy.client.transport.proxies import Proxy
 from kproxy.client.transport.proxy_failures import proxy_failure, wrong_login
 from kproxy.client.transport.tls_failures import plain_cause, tls_advice

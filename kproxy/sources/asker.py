@@ -10,8 +10,8 @@ from kproxy.errors import ApiFailed
 from kproxy.sources.backoff import Backoff
 from kproxy.sources.freshness import Times
 from kproxy.sources.listing import Resource
-from kproxy.sources.pace import Pace
 from kproxy.sources.position import OVERLOADED
+from kproxy.sources.timing import Timing
 from kproxy.state.encodings.envelopes import Status
 
 _LONGEST_EVENT_BYTES = 32 << 20
@@ -96,9 +96,9 @@ class Asker:
 class Pages:
     """Requests for the pages of a list. A page after the first is asked for again if the server says when."""
 
-    def __init__(self, asker: Asker, pace: Pace, backoff: Backoff, stopping: threading.Event) -> None:
+    def __init__(self, asker: Asker, timing: Timing, backoff: Backoff, stopping: threading.Event) -> None:
         self._asker = asker
-        self._pace = pace
+        self._timing = timing
         self._backoff = backoff
         self._stopping = stopping
 
@@ -106,15 +106,15 @@ class Pages:
         """The answer with one page. ApiFailed if it cannot be had, or if `stopping` was set during a pause."""
         for _ in range(_MOST_TRIES - 1):
             try:
-                return self._asker.get(query, self._pace.list_timeout_s)
+                return self._asker.get(query, self._timing.list_timeout_s)
             except ApiFailed as failure:
                 if not ("continue" in query and failure.status in OVERLOADED and failure.retry_after_s):
                     raise
-                wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
-                self._pace.wait(self._stopping, self._backoff.honoured_s(wished_s))
+                wished_s = min(failure.retry_after_s, self._timing.retry_after_cap_s)
+                self._timing.wait(self._stopping, self._backoff.honoured_s(wished_s))
                 if self._stopping.is_set():
                     raise
-        return self._asker.get(query, self._pace.list_timeout_s)
+        return self._asker.get(query, self._timing.list_timeout_s)
 
 
 def watch_query(lasts_s: int) -> dict[str, str]:

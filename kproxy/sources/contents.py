@@ -9,18 +9,18 @@ from typing import Any, Final
 import msgspec
 
 from kproxy.errors import InputError, InvalidField, Irrelevant
+from kproxy.sources.canonical import is_canonical
 from kproxy.sources.content import Content, EmptyList, Ignored, Malformed, NoDocument, Remark, Usable
 from kproxy.sources.defaults import set_defaults
-from kproxy.sources.exact import is_exact
 from kproxy.sources.near_misses import field_missed, kind_meant, label_missed, slips
 from kproxy.sources.yaml import read_documents
 from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection, flawed
 from kproxy.state.mismatch import in_plain_words
+from kproxy.state.nesting import without_deep_parts
 from kproxy.state.objects import Kind, Object
 from kproxy.state.printable import printable, quoted
-from kproxy.state.shallow import shallow
 
 _API_VERSION: Final[dict[str, str]] = {
     Kind.SERVICE: "v1",
@@ -73,7 +73,7 @@ def _json_values(text: bytes) -> list[msgspec.Raw]:
     try:
         return _JSON_VALUES.decode_lines(text)
     except RecursionError:
-        return _JSON_VALUES.decode_lines(shallow(text))
+        return _JSON_VALUES.decode_lines(without_deep_parts(text))
 
 
 def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[Document | Unreadable]:
@@ -124,7 +124,7 @@ class _Form:
     items: Callable[[Any], Sequence[object] | None]
     fact: Callable[..., Object]
     plain: Callable[[Any], object]
-    is_exact: Callable[[Kind, Any], bool]
+    is_canonical: Callable[[Kind, Any], bool]
 
 
 _JSON_VALUES = msgspec.json.Decoder(msgspec.Raw)
@@ -134,14 +134,14 @@ _JSON = _Form(
     items=lambda raw: _JSON_LIST.decode(raw).items,
     fact=decode,
     plain=msgspec.json.decode,
-    is_exact=is_exact,
+    is_canonical=is_canonical,
 )
 _DATA = _Form(
     head=partial(msgspec.convert, type=_Head),
     items=lambda data: msgspec.convert(data, _DataList).items,
     fact=convert,
     plain=lambda data: data,
-    is_exact=lambda _kind, _data: False,
+    is_canonical=lambda _kind, _data: False,
 )
 
 
@@ -213,7 +213,7 @@ def _items(
 
 
 def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Content]:
-    plain = None if form.is_exact(kind, thing) else _plain(form, thing)
+    plain = None if form.is_canonical(kind, thing) else _plain(form, thing)
     fact = convert if plain is not None and set_defaults(kind, plain) else form.fact
     found = _judged(fact, plain if fact is convert else thing, place, kind)
     yield _with_misspelled_label(found, plain) if isinstance(found, Ignored) else found

@@ -21,14 +21,14 @@ from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
 from kproxy.sources.asker import Asker, Pages, watch_query
 from kproxy.sources.backoff import Backoff
+from kproxy.sources.failure_log import FailureLog
 from kproxy.sources.freshness import Freshness, Times
 from kproxy.sources.listing import Resource, list_resource
-from kproxy.sources.pace import Pace
 from kproxy.sources.position import Next, Position, as_logged
 from kproxy.sources.streamed import InitialEvents, Streams
-from kproxy.sources.told import Told
+from kproxy.sources.timing import Timing
+from kproxy.sources.watch_events import to_event
 from kproxy.sources.watch_history import WatchHistory
-from kproxy.sources.watched import meaning
 from kproxy.state.encodings import Encoding
 from kproxy.state.events import Event, Listed
 from kproxy.threads import KeptThread, Need
@@ -54,28 +54,28 @@ class ListWatch:
         resource: Resource,
         connect: Callable[[], Connection],
         emit: Callable[[Event], None],
-        pace: Pace,
-        told: Told | None = None,
+        timing: Timing,
+        failure_log: FailureLog | None = None,
     ) -> None:
         self._resource = resource
         self._tell = emit
-        self._pace = pace
-        self._told = told or Told(pace.clock)
+        self._timing = timing
+        self._failure_log = failure_log or FailureLog(timing.clock)
         self._backoff = Backoff(
-            base_s=pace.backoff_base_s,
-            first_s=pace.backoff_first_s,
-            cap_s=pace.backoff_cap_s,
-            healthy_s=pace.healthy_s,
-            uniform=pace.uniform,
+            base_s=timing.backoff_base_s,
+            first_s=timing.backoff_first_s,
+            cap_s=timing.backoff_cap_s,
+            healthy_s=timing.healthy_s,
+            uniform=timing.uniform,
         )
         self._stopping = threading.Event()
         self._thread = KeptThread(f"watch-{resource.name}", self.run, Need.RULES)
-        self._times = Times(pace.clock)
-        self._asker = Asker(resource, connect, partial(pace.wait, self._stopping), self._times)
-        self._pages = Pages(self._asker, pace, self._backoff, self._stopping)
+        self._times = Times(timing.clock)
+        self._asker = Asker(resource, connect, partial(timing.wait, self._stopping), self._times)
+        self._pages = Pages(self._asker, timing, self._backoff, self._stopping)
         self._position = Position()
-        self._streams = Streams(resource, pace)
-        self._history = WatchHistory(pace.clock)
+        self._streams = Streams(resource, timing)
+        self._history = WatchHistory(timing.clock)
         self._is_lacking = False
         self._has_failed = False
 
@@ -123,7 +123,7 @@ class ListWatch:
 
     def _list(self) -> None:
         since = self._position.oldest_list
-        self._take_list(*list_resource(self._pages.get, self._resource, self._pace.page_size, since))
+        self._take_list(*list_resource(self._pages.get, self._resource, self._timing.page_size, since))
 
     def _take_list(self, listed: Listed, resource_version: str) -> None:
         self._history.heard()
@@ -149,10 +149,10 @@ class ListWatch:
             raise ApiFailed("the list has no resourceVersion from which a watch could go on")
 
     def _watch(self) -> None:
-        began_at = self._pace.clock()
-        lasts_s = self._pace.watch_lifetime_s()
+        began_at = self._timing.clock()
+        lasts_s = self._timing.watch_lifetime_s()
         query = watch_query(lasts_s) | {"resourceVersion": self._position.resource_version}
-        with self._asker.get(query, self._pace.idle_s) as answer:
+        with self._asker.get(query, self._timing.idle_s) as answer:
             self._history.silent()
             self._history.began(began_at)
             self._tell_return()
@@ -164,7 +164,7 @@ class ListWatch:
 
     def _doubt_end(self, due_at: float) -> None:
         """ApiFailed for a watch that ended before its time."""
-        if self._pace.clock() < due_at - _EARLY_S:
+        if self._timing.clock() < due_at - _EARLY_S:
             raise ApiFailed("the server ends the watch before its time")
 
     def _tell_return(self) -> None:
@@ -184,14 +184,14 @@ class ListWatch:
 
     def _stream(self) -> None:
         """Fetch a list and a watch in one answer. Nothing is emitted before the list is complete."""
-        began_at, lasts_s = self._pace.clock(), self._pace.watch_lifetime_s()
+        began_at, lasts_s = self._timing.clock(), self._timing.watch_lifetime_s()
         query = watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._position.oldest_stream:
             query["resourceVersion"] = self._position.oldest_stream
         answer: Answer | None = None
         with ExitStack() as streaming:
             try:
-                answer = streaming.enter_context(self._asker.get(query, self._pace.stream_idle_s))
+                answer = streaming.enter_context(self._asker.get(query, self._timing.stream_idle_s))
                 encoding, frames = answer.encoding, self._frames(answer)
                 listed, resource_version = self._initial(encoding, frames)
             except ApiFailed as failure:
@@ -200,9 +200,9 @@ class ListWatch:
                 if not self._leads_on(failure, begun=answer is not None):
                     raise
                 return
-            answer.wait_at_most(self._pace.idle_s)
+            answer.wait_at_most(self._timing.idle_s)
             self._take_list(listed, resource_version)
-            self._history.began(self._pace.clock())
+            self._history.began(self._timing.clock())
             self._follow(encoding, frames)
         self._doubt_end(began_at + lasts_s)
 
@@ -218,7 +218,7 @@ class ListWatch:
 
         ApiFailed, or NoStream, if the stream ends before the list is complete.
         """
-        initial = InitialEvents(self._resource, self._pace.clock, self._pace.stream_idle_s)
+        initial = InitialEvents(self._resource, self._timing.clock, self._timing.stream_idle_s)
         for frame in frames:
             end = initial.take(encoding, frame, lambda raw: self._asker.refusal("list", encoding.status(raw)))
             if end is not None:
@@ -247,7 +247,7 @@ class ListWatch:
                 self._position.missed(failure)
                 raise failure
             meta = encoding.meta(event.object)
-            if (means := meaning(self._resource, encoding, event, meta)) is not None:
+            if (means := to_event(self._resource, encoding, event, meta)) is not None:
                 self._emit(means)
         except Malformed as error:
             self._position.lost()
@@ -263,7 +263,7 @@ class ListWatch:
             return
         wished_s = 0.0
         if isinstance(failure, ApiFailed):
-            wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
+            wished_s = min(failure.retry_after_s, self._timing.retry_after_cap_s)
             self._position.refused(failure)
         self._times.tried()
         self._doubt_silence()
@@ -277,14 +277,14 @@ class ListWatch:
         self._has_failed = True
         at = as_logged(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.log(
-            logging.WARNING if self._told.is_news(self._resource.name, failure) else logging.DEBUG,
+            logging.WARNING if self._failure_log.is_new(self._resource.name, failure) else logging.DEBUG,
             "%s: %s; the last known state stays in force, %s in %.1f s",
             self._resource.name,
             failure,
             f"watching on from resourceVersion {at}" if at else "listing again",
             pause_s,
         )
-        self._pace.wait(self._stopping, pause_s)
+        self._timing.wait(self._stopping, pause_s)
 
     def _do_without(self, status: int) -> None:
         """Wait, and try again later: the cluster may get this resource some day. One warning is enough until then."""
@@ -296,4 +296,4 @@ class ListWatch:
             self._resource.without_it,
         )
         self._is_lacking = True
-        self._pace.wait(self._stopping, self._pace.lacking_s)
+        self._timing.wait(self._stopping, self._timing.lacking_s)

@@ -13,7 +13,7 @@ from kproxy.sources.contents import contents_of
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import KIND_OF
 from kproxy.state.printable import printable
-from kproxy.threads import tell_defect
+from kproxy.threads import log_defect
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def newer(path: Path, signature: Signature, known: File | None) -> File:
 
 def _read_again(path: Path, signature: Signature, known: File | None, defect: Exception) -> File:
     """Keep the last good contents of a file that met a defect of ours, and read it again later."""
-    tell_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
+    log_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
     pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
     told = f"a defect in kproxy: {type(defect).__name__}; it is read again"
     cost = Cost.FILE if known and known.objects else Cost.OBJECT

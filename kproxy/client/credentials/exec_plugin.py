@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kproxy import process
-from kproxy.client.credentials.cache import Kept
+from kproxy.client.credentials.cache import Cache
 from kproxy.client.credentials.exec_answer import PluginAnswer, decode_answer
 from kproxy.client.credentials.exec_config import ExecConfig, InteractiveMode, require_valid
 from kproxy.client.credentials.exec_facts import Called, CallStatus, Rotated, tell, tell_end
@@ -228,7 +228,7 @@ class _Plugin:
         tell_end(self, span.ends_at if span else None)
 
 
-_plugins: Kept[ExecConfig, _Plugin] = Kept(_Plugin)
+_plugins: Cache[ExecConfig, _Plugin] = Cache(_Plugin)
 
 
 def exec_info(config: ExecConfig, *, has_terminal: bool) -> str:

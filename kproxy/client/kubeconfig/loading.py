@@ -25,7 +25,7 @@ from kproxy.client.kubeconfig.fields import (
     User,
     decode_file,
 )
-from kproxy.client.kubeconfig.slips import slips
+from kproxy.client.kubeconfig.misspelled import slips
 from kproxy.errors import InputError
 from kproxy.state.printable import one_line, quoted
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Timing:
     """Times in seconds. The backoff is client-go's: from 0.8 s up to 30 s.
 
     - `backoff_first_s`: all nodes of a cluster lose a server at the same moment, and their first attempts are spread over
