@@ -271,9 +271,9 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
 def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
     """Why objects yield no rule. For a cluster, reasons that healthy clusters have too are left out."""
     keys = sorted({*store.services, *store.services_of_slices()})
-    told = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
-    yield from map(str, islice(told, _MOST_SILENCES))
-    more = sum(1 for _ in told)
+    found = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
+    yield from map(str, islice(found, _MOST_SILENCES))
+    more = sum(1 for _ in found)
     if more:
         yield f"{more} more objects yield no rule or have no endpoints; give fewer of them to see why"
     if not is_cluster and not store.rejections and _is_bare(store):

@@ -86,8 +86,8 @@ class Peer:
 
     def shown(self, text: str) -> str:
         """The words of the server or its proxy, without the secrets that we sent to them."""
-        told = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
-        return without(told, text)
+        secrets = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
+        return without(secrets, text)
 
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:

@@ -12,7 +12,7 @@ from kproxy.errors import InputError, InvalidField, Irrelevant
 from kproxy.sources.canonical import is_canonical
 from kproxy.sources.content import Content, EmptyList, Ignored, Malformed, NoDocument, Remark, Usable
 from kproxy.sources.defaults import set_defaults
-from kproxy.sources.near_misses import field_missed, kind_meant, label_missed, slips
+from kproxy.sources.near_misses import field_missed, kind_meant, label_missed, unknown_fields
 from kproxy.sources.yaml import read_documents
 from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
@@ -168,9 +168,11 @@ def _objects(
         return
     version, kind = head.api_version or listed_as[0], head.kind or listed_as[1]
     if not kind:
-        slip = field_missed("kind", _plain(form, thing))
-        told = f"write kind instead of {slip}" if slip else "say what the object is, such as Service"
-        yield Rejection(place, "", "", "kind", f"is missing; {told}")
+        misspelled = field_missed("kind", _plain(form, thing))
+        reason = (
+            f"write kind instead of {misspelled}" if misspelled else "say what the object is, such as Service"
+        )
+        yield Rejection(place, "", "", "kind", f"is missing; {reason}")
     elif kind.endswith("List"):
         yield from _items(form, thing, place, (version, kind), depth)
     elif kind not in _API_VERSION or _group(version) not in ("", _group(_API_VERSION[kind])):
@@ -178,10 +180,10 @@ def _objects(
         meant = kind_meant(_group(version), kind, groups)
         yield Ignored(_full_kind(version, kind), place, meant=meant)
     elif version != _API_VERSION[kind]:
-        slip = field_missed("apiVersion", _plain(form, thing))
-        told = f"{quoted(version)} is not understood" if version else "is missing"
-        told = f"{told}, and {slip} is no field" if slip else told
-        yield _rejection(thing, place, Kind(kind), "apiVersion", f"{told}; write {_API_VERSION[kind]}")
+        misspelled = field_missed("apiVersion", _plain(form, thing))
+        reason = f"{quoted(version)} is not understood" if version else "is missing"
+        reason = f"{reason}, and {misspelled} is no field" if misspelled else reason
+        yield _rejection(thing, place, Kind(kind), "apiVersion", f"{reason}; write {_API_VERSION[kind]}")
     else:
         yield from _decoded(form, thing, place, Kind(kind))
 
@@ -218,7 +220,7 @@ def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Con
     found = _judged(fact, plain if fact is convert else thing, place, kind)
     yield _with_misspelled_label(found, plain) if isinstance(found, Ignored) else found
     name = str(found.object.key) if isinstance(found, Usable) else _name(kind, thing)
-    yield from (Remark(place, kind.value, name, text) for text in slips(kind, plain))
+    yield from (Remark(place, kind.value, name, text) for text in unknown_fields(kind, plain))
 
 
 def _judged(

@@ -105,12 +105,12 @@ def _read_again(path: Path, signature: Signature, known: File | None, defect: Ex
     """Keep the last good contents of a file that met a defect of ours, and read it again later."""
     log_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
     pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
-    told = f"a defect in kproxy: {type(defect).__name__}; it is read again"
+    reason = f"a defect in kproxy: {type(defect).__name__}; it is read again"
     cost = Cost.FILE if known and known.objects else Cost.OBJECT
     return File(
         signature,
         known.contents if known else (),
-        Rejection(place_of(path), "", "", "", told, cost=cost),
+        Rejection(place_of(path), "", "", "", reason, cost=cost),
         known.is_whole if known else False,
         again_at=time.monotonic() + pause_s,
         pause_s=pause_s,

@@ -150,16 +150,16 @@ def _remark_on(found: Remark | NoDocument | EmptyList | Ignored) -> Remark | Non
         case Remark():
             return found
         case NoDocument(place=place):
-            told = _NO_MANIFEST if Path(place).is_dir() else "this holds no object"
+            text = _NO_MANIFEST if Path(place).is_dir() else "this holds no object"
         case EmptyList():
-            told = "this List has no items"
+            text = "this List has no items"
         case Ignored(kind=kind, meant=meant) if meant:
-            told = f"kind {kind} decides no rule, so the object is ignored; did you mean {meant}?"
+            text = f"kind {kind} decides no rule, so the object is ignored; did you mean {meant}?"
         case Ignored(kind=kind, reason=reason) if reason:
-            told = f"{kind} decides no rule: {reason}"
+            text = f"{kind} decides no rule: {reason}"
         case _:
             return None
-    return Remark(found.place, "", "", told)
+    return Remark(found.place, "", "", text)
 
 
 def _second(usable: Usable, first: str) -> Rejection:
