@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from kproxy import process
+from kproxy.cli.render import command
 from kproxy.values import Family
 from namespaces import DIES_WITH_ITS_PARENT, fresh_namespace, inside
 from nftlisting import listing
@@ -45,7 +47,7 @@ def guarded(name: str, number: int) -> dict[str, Any]:
 def many(addresses: Sequence[str]) -> Objects:
     """More than one section holds, with iptables-nft."""
     found: Objects = []
-    for number in range(120):
+    for number in range(80):
         name = f"many-{number}"
         found += [a_service(name, 300 + number), endpoint_slice(f"{name}-a", name, *addresses)]
     return found
@@ -119,7 +121,9 @@ def manifests(tmp_path: Path) -> dict[str, Path]:
 
 
 def render(*arguments: str) -> str:
-    return process.run([sys.executable, "-m", "kproxy", "render", "--node", NODE, *arguments])
+    done = CliRunner().invoke(command, ["--node", NODE, *arguments])
+    assert 0 == done.exit_code, done.output
+    return done.stdout
 
 
 def rendered(filters: str, before: Path, after: Path) -> str:
@@ -161,10 +165,10 @@ def an_agent(filters: str, directory: Path, log: Path, path: str) -> Iterator[No
     flags = ("--hostname-override", NODE, "--state-dir", str(log.parent / "state"), *FLAGS[filters])
     slow = ("--iptables-min-sync-period=300ms", "--iptables-sync-period=10m")
     started = ["-c", WITHOUT_NETLINK] if filters == "nftables" else ["-m", "kproxy"]
-    command = [*DIES_WITH_ITS_PARENT, sys.executable, *started, "agent", "--manifests", str(directory)]
+    program = [*DIES_WITH_ITS_PARENT, sys.executable, *started, "agent", "--manifests", str(directory)]
     with log.open("ab") as output:
         running = subprocess.Popen(
-            [*command, *flags, *slow], stdout=output, stderr=output, env={**os.environ, "PATH": path}
+            [*program, *flags, *slow], stdout=output, stderr=output, env={**os.environ, "PATH": path}
         )
     try:
         yield
@@ -240,8 +244,8 @@ def _empty(filters: str) -> None:
         return
     program = filters
     for table in ("nat", "filter"):
-        for command in ("-F", "-X"):
-            process.run([program, "-t", table, command])
+        for option in ("-F", "-X"):
+            process.run([program, "-t", table, option])
 
 
 @pytest.mark.parametrize("filters", FLAGS)

@@ -91,6 +91,7 @@ def _section(
         jumps,
         deleted,
         {chain: edited[chain] for chain in chains if chain in edited},
+        Reason.SERVE_AND_DELETE if deleted else Reason.SERVE,
     )
 
 
