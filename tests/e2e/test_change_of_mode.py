@@ -119,6 +119,7 @@ def test_no_request_fails_when_kube_proxys_own_tables_give_way(
             assert {"pod-1", "pod-2", "far-1"} == {outcome[0] for outcome in outcomes}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", Variant)
 def test_no_request_fails_when_the_mode_changes(variant: Variant, tmp_path: Path) -> None:
     manifests, log = a_cluster(tmp_path), tmp_path / "agent.log"
@@ -137,6 +138,7 @@ def test_no_request_fails_when_the_mode_changes(variant: Variant, tmp_path: Path
             assert {"pod-1", "pod-2", "far-1"} == {outcome[0] for outcome in outcomes}
 
 
+@pytest.mark.long
 def test_no_request_fails_when_the_backend_changes_and_the_one_before_holds_no_rules_of_ours(
     tmp_path: Path,
 ) -> None:

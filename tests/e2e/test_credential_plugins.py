@@ -122,6 +122,7 @@ def test_killed_agent_leaves_no_plugin_behind(api: StubApi, program: PluginProgr
         eventually(lambda: not processes_with(f"sleep\0{7200 + os.getpid()}"), "the plugin has ended", log)
 
 
+@pytest.mark.long
 def test_agent_runs_its_plugin_once_for_a_token_and_once_more_when_that_is_refused(
     api: StubApi, program: PluginProgram, log: Path
 ) -> None:

@@ -6,7 +6,7 @@ from endurance.run import endure
 from kproxy.kernel.programs.iptables import Variant
 from seeds import DRAWN_SEED
 
-pytestmark = [pytest.mark.netns, pytest.mark.alone]
+pytestmark = [pytest.mark.netns, pytest.mark.long]
 
 CHANGES = 200
 CHANGES_PER_S = 80.0

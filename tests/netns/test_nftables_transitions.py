@@ -117,6 +117,7 @@ def new_flows(asked: Address) -> Iterator[None]:
             sender.kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("affinity_s", [None, 60], ids=["by-maps", "affinity"])
 def test_no_packet_misses_its_service_while_endpoints_come_and_go(node: Node, affinity_s: int | None) -> None:
     """The Service's verdict leads to another chain each time, which is new; with affinity it has chains that change."""

@@ -116,6 +116,7 @@ PACKAGED = ("cli", "model", "render", "ruleset", "state", "trace", "transaction"
 """The tests of layers that a wheel could break, by leaving out a module, a template or a data file."""
 
 
+@pytest.mark.long
 def test_unit_tests_of_what_is_packaged_pass_against_the_wheel(installed: Path) -> None:
     said = run(
         installed / "python",
