@@ -1,4 +1,4 @@
-"""Whatever the file of the record holds, it is begun anew or used; it says nothing that is no record, and records go on."""
+"""Whatever the file of the record holds, it is replaced by an empty one or used; it says nothing that is no record, and records go on."""
 
 import sqlite3
 from contextlib import closing

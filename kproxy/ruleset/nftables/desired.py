@@ -214,7 +214,7 @@ class DesiredTable:
     def _foremost(self, frontend: Frontend) -> Served:
         """What the claim that counts says: one that serves everyone before one that serves some, then the first by name.
 
-        Source ranges count whoever serves: its own, or those of the first by name.
+        Source ranges count, whichever Service serves: its own, or those of the first Service by name.
         """
         names = self._claimants.get(frontend, ())
         claims = [self._placed[name].frontends[frontend] for name in sorted(names)]
