@@ -31,7 +31,8 @@ from kproxy.values import NamespacedName
 _log = logging.getLogger(__name__)
 
 _MOST_REFUSALS_OF_COUNTERS = 2
-"""In a row, until a new agent: once, somebody may have deleted the counters amid a sync; twice, the kernel has no match for them."""
+"""Refusals in a row, until a new agent. After one, somebody may have deleted the counters in the middle of a sync; after
+two, the kernel has no match for them."""
 
 
 class IptablesProxy:

@@ -193,7 +193,7 @@ def _broken_off(peer: Peer, error: BaseException) -> str:
         case BadStatusLine():
             return f"does not answer in HTTP ({_root_cause(peer, error)})"
         case ValueError() | IncompleteRead():
-            return "closed the connection amid an answer"
+            return "closed the connection in the middle of an answer"
         case _:
             return f"closed the connection ({_root_cause(peer, error)})"
 

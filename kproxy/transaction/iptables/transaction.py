@@ -24,7 +24,7 @@ class Reason(Enum):
 class Section:
     """What one COMMIT changes in one table, at once or not at all.
 
-    `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of built-in chains, in the
+    `written` chains are created, or emptied and filled again. `jumps` are rules for the head of built-in chains, in the
     order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones keep most
     of their rules.
     """
