@@ -8,13 +8,8 @@ from dataclasses import replace
 from itertools import chain as chain_up
 
 from kproxy.agent.culprits import Culprits
-<<<<<<< HEAD
-from kproxy.agent.iptables_write import Write, planned, writing
-from kproxy.agent.progress import Progress, TimedRender
-=======
 from kproxy.agent.iptables_write import NOTHING_AHEAD, Ahead, Write, planned, writing
-from kproxy.agent.progress import Progress, Stage, TimedRender
->>>>>>> iptables
+from kproxy.agent.progress import Progress, TimedRender
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.stopwatch import Stage
 from kproxy.agent.suspects import Suspects
