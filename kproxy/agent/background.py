@@ -166,7 +166,7 @@ def make_background(
 def _presence(options: Options, post: Post, other_nodes: Callable[[], Collection[str]] | None) -> Presence:
     return Presence(
         options.node_name,
-        lambda told: post(Happening("NodeNotFound", "StartKubeProxy", told)),
+        lambda told: post(ClusterEvent("NodeNotFound", "StartKubeProxy", told)),
         other_nodes,
     )
 
