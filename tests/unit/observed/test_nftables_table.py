@@ -356,7 +356,7 @@ def test_nft_that_dies_at_the_check_does_not_hinder_elements_alone(monkeypatch: 
             "web",
             cluster_ips=(Address("10.96.0.0"),),
             type=ServiceType.LOAD_BALANCER,
-            source_ranges=(Network("10.0.0.0/8"),),
+            source_ranges=(Network("192.0.2.0/24"),),  # which the node is not in
             load_balancer_vips=vips,
         )
         node.cluster.store.apply(Changed(service))
