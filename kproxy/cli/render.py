@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -149,11 +150,8 @@ def command(
         else store_from_files(files)
     )
     known = store_from_files(before, may_be_nothing=True) if before else None
-    rules, not_computed = (
-        _nftables(store, known, circumstances, render)
-        if nftables
-        else _iptables(store, known, circumstances, render, Variant(variant))
-    )
+    rendered = _nftables if nftables else partial(_iptables, variant=Variant(variant))
+    rules, not_computed = rendered(store, known, circumstances, render)
     _print(rules)
     _tell_not_computed(not_computed, known, _FAMILY[family])
     for remark in (*_remarks(store, name, _FAMILY[family]), *_silences(store, is_cluster=use_cluster)):
@@ -199,7 +197,7 @@ _Rendered = tuple[str, Mapping[NamespacedName, Exception]]
 
 
 def _iptables(
-    store: Store, before: Store | None, depend: _Depend, render: Render, variant: Variant
+    store: Store, before: Store | None, depend: _Depend, render: Render, *, variant: Variant
 ) -> _Rendered:
     chains = Delta[Chain, str]()
     ruleset = DesiredRuleset(render, chains.desired)
