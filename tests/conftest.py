@@ -1,4 +1,4 @@
-"""What all tests share: the check that network namespaces work, how Hypothesis searches, and the closing figures."""
+"""Shared by all tests: the order, the check for network namespaces, Hypothesis's profiles, the closing figures."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ _XTABLES_LOCK = Path(f"/run/kproxy-test-{os.getpid()}.lock")
 
 
 def pytest_configure() -> None:
-    """What the processes of a run share, and what they must not."""
+    """The processes of a run share the drawn seed, and must not share a lock file."""
     os.environ["KPROXY_SEED"] = str(DRAWN_SEED)
     # iptables-legacy has one lock for all network namespaces, so that it would find that of another process taken
     os.environ["XTABLES_LOCKFILE"] = str(_XTABLES_LOCK)

@@ -1,4 +1,4 @@
-"""What `nft` shows of our table, in a form in which equal tables are equal."""
+"""The listing of our table by `nft`, in a form in which equal tables are equal."""
 
 import json
 from typing import Any

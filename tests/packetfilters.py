@@ -1,4 +1,4 @@
-"""What the kernel's rules are written with, for tests that ask all of them the same."""
+"""The packet filters of the kernel, for tests that ask each of them the same."""
 
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from wire import Wire
 
 
 class Tracer(Protocol):
-    """What the rules say, told by their text."""
+    """Tells from the text of the rules how packets fare."""
 
     def fates(self, packet: Packet, /) -> Fates: ...
 

@@ -23,9 +23,10 @@ def running_agent(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Quick to write and to look again; `flags` come last and win. Without `named`, with `flags` alone.
 
-    `before` is a program that starts it.
+    Its state directory is beside the log: no other test has it. `before` is a program that starts the agent.
     """
-    command = [*DIES_WITH_ITS_PARENT, *before, sys.executable, "-m", "kproxy", "agent"]
+    state = ["--state-dir", str(log.parent / "state")]
+    command = [*DIES_WITH_ITS_PARENT, *before, sys.executable, "-m", "kproxy", "agent", *state]
     quick = [
         "--hostname-override",
         NODE,
@@ -34,7 +35,7 @@ def running_agent(
         "--iptables-sync-period",
         "2s",
     ]
-    quick += ["--iptables-backend", "nft", "--state-dir", str(log.parent / "state")]
+    quick += ["--iptables-backend", "nft"]
     with log.open("ab") as output:
         running = subprocess.Popen(
             [*command, *(quick if named else []), *flags], stdout=output, stderr=output

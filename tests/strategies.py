@@ -35,7 +35,7 @@ _GONE = {"ready": False, "serving": False, "terminating": True}
 
 @dataclass(frozen=True)
 class Theme:
-    """What the Services of a scenario may be; a value that is named twice comes twice as often."""
+    """The choices for the Services of a scenario; a value that is named twice comes twice as often."""
 
     types: Sequence[str] = ("ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer")
     internal_policies: Sequence[str] = ("Cluster", "Cluster", "Local")

@@ -1,8 +1,15 @@
 """How long each stage of a sync took."""
 
 from collections.abc import Callable
+from enum import Enum, auto
 
-from kproxy.agent.progress import Stage
+
+class Stage(Enum):
+    """A part of a sync: rules are computed, the kernel is read, the kernel is written."""
+
+    COMPUTE = auto()
+    OBSERVE = auto()
+    APPLY = auto()
 
 
 class Stopwatch:

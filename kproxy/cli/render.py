@@ -72,9 +72,17 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     metavar="ADDRESS",
     help="An address of the node; replaces the addresses in the Node object.",
 )
-@click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option(
-    "--mode", type=click.Choice([*map(str, Mode)]), help="[default: the configuration's, else iptables]"
+    "--family",
+    type=click.Choice(list(_FAMILY)),
+    default="ipv4",
+    show_default=True,
+    help="The address family of the rules.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice([*map(str, Mode)]),
+    help="The proxy mode.  [default: the configuration's, else iptables]",
 )
 @dispatch_option
 @click.option(
@@ -261,9 +269,9 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
 def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
     """Why objects yield no rule. For a cluster, reasons that healthy clusters have too are left out."""
     keys = sorted({*store.services, *store.services_of_slices()})
-    told = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
-    yield from map(str, islice(told, _MOST_SILENCES))
-    more = sum(1 for _ in told)
+    found = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
+    yield from map(str, islice(found, _MOST_SILENCES))
+    more = sum(1 for _ in found)
     if more:
         yield f"{more} more objects yield no rule or have no endpoints; give fewer of them to see why"
     if not is_cluster and not store.rejections and _is_bare(store):

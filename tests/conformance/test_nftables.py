@@ -1,4 +1,4 @@
-"""Of kube-proxy's tables of nftables mode, the part that ours has in the same words: endpoints sent to themselves."""
+"""The part of kube-proxy's nftables tables that our tables have word for word: endpoints sent to themselves."""
 
 import re
 from pathlib import Path

@@ -89,7 +89,7 @@ table ip6 kube-proxy {{
 	}}
 }}
 """
-"""What it programs in nftables mode, but for what no request here meets."""
+"""The table that kube-proxy programs in nftables mode, without the parts that no request here meets."""
 
 
 @pytest.mark.parametrize("flags", [(), ("--proxy-mode", "nftables")], ids=["iptables", "nftables"])

@@ -427,7 +427,7 @@ def test_series_that_means_nothing_here_is_in_no_page(prefix: str) -> None:
 
 @pytest.fixture(scope="module")
 def refusals(api: StubApi, agent: None) -> tuple[int, ...]:
-    """What the API server answers to the three watches, each once, after they broke."""
+    """The API server's answers to the three watches, one to each, after they broke."""
     codes = (302, 404, 500)
     for code in codes:
         api.fail_next(1, code)
@@ -575,7 +575,7 @@ def test_drift_is_found_and_repaired(log: Path) -> None:
 @pytest.mark.usefixtures("refusals")
 @pytest.mark.parametrize("query", MIXIN.read_text().splitlines())
 def test_query_of_the_kubernetes_mixin_selects_a_series(query: str, log: Path) -> None:
-    """What Prometheus itself adds to each series, and `up`, come from the scrape."""
+    """The labels that Prometheus itself adds to each series, and `up`, come from the scrape."""
     for name, matchers in re.findall(r"([a-z_]+)\{([^}]*)\}", query):
         if name != "up":
             eventually(partial(selects, name, matchers), query, log)

@@ -22,7 +22,7 @@ from stubapi.manifests import endpoint_slice, node, service
 pytestmark = pytest.mark.netns
 
 PRIMARY = "fd00:199::2"
-"""What bindAddress names; the Node object has another one of this family."""
+"""The address that bindAddress names; the Node object has another address of this family."""
 
 FLAGS = {
     "bind-address": PRIMARY,

@@ -32,7 +32,7 @@ KUBEADM = Path(__file__).with_name("kubeadm-config.yaml")
 
 
 def written(tmp_path: Path, *flags: str) -> tuple[dict[str, Any], str]:
-    """What --write-config-to writes, and what stderr says."""
+    """The file that --write-config-to writes, and the text on stderr."""
     file = tmp_path / "written.yaml"
     done = CliRunner().invoke(command, [*flags, f"--write-config-to={file}"], standalone_mode=False)
     if done.exception:
@@ -586,7 +586,11 @@ def test_command_and_files_of_a_daemonset_start_the_agent(
         api.put("Service", service("web"))
         api.put("EndpointSlice", endpoint_slice("web-a", "web", "10.244.1.5"))
         api.write_kubeconfig(mounted / "kubeconfig.conf")
-        mounting = 'mount -t tmpfs none /var/lib && mkdir /var/lib/kube-proxy && mount --bind "$0" /var/lib/kube-proxy && exec "$@"'
+        mounting = (
+            "mount -t tmpfs none /run && "  # where the agent has its record: no other test's agent finds it
+            "mount -t tmpfs none /var/lib && mkdir /var/lib/kube-proxy && "
+            'mount --bind "$0" /var/lib/kube-proxy && exec "$@"'
+        )
         as_in_the_pod = [str(Path(sys.executable).with_name(program))]
         as_in_the_pod += [argument.replace("$(NODE_NAME)", NODE) for argument in arguments]
         command = [

@@ -32,7 +32,7 @@ def _here() -> Iterator[None]:
 
 
 def syncs(log: Path) -> list[tuple[str, int]]:
-    """Of which family, and how many chains it changed."""
+    """The family of each sync, and how many chains the sync changed."""
     found = SYNCED.findall(log.read_text())
     return [(family, int(written) + int(deleted)) for family, written, deleted in found]
 
@@ -176,7 +176,7 @@ def test_two_agents_on_one_node_leave_each_others_rules_alone_and_follow_changes
         with running_agent(*flags, log=logs[1]):
             eventually(lambda: len(syncs(logs[1])) == 2, "the first sync of the second agent", logs[1])
             assert [("IPv4", 0), ("IPv6", 0)] == syncs(logs[1])
-            eventually(partial(nothing_changes, logs), "rest beside each other", logs[0])
+            eventually(partial(nothing_changes, logs), "both agents at rest", logs[0])
             # what one writes after the change, the other may find before it has read the change itself
             assert all("somebody else" not in log.read_text() for log in logs)
             web = manifests / "web.yaml"

@@ -1,4 +1,4 @@
-"""What the metrics of a real agent tell of its credential plugin."""
+"""The metrics of a real agent tell of its credential plugin."""
 
 import datetime as dt
 import json

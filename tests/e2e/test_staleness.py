@@ -52,7 +52,7 @@ FAILURES = 'kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family
 
 
 def kill_programs_of(agent: int) -> None:
-    """What an operator does about one that hangs."""
+    """End a program that hangs, as an operator does."""
     for children in Path(f"/proc/{agent}/task").glob("*/children"):
         for pid in children.read_text().split():
             os.kill(int(pid), signal.SIGKILL)

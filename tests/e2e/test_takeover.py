@@ -50,7 +50,7 @@ def open_flows() -> Iterator[Flows]:
 
 
 def conntrack_ids() -> set[str]:
-    """Of the flows to the Service, so that one that was removed and made anew is another."""
+    """The numbers of the flows to the Service: a flow that was removed and came again has another number."""
     listed = process.run(["conntrack", "-L", "-d", SERVICE[0], "-o", "id"])
     return set(re.findall(r"\bid=(\d+)", listed))
 

@@ -191,7 +191,7 @@ def test_silent_name_server_does_not_keep_an_agent_from_ending(tmp_path: Path) -
 
 
 def swallow_all() -> None:
-    """What leaves this namespace goes to a device without anybody behind it."""
+    """Packets that leave this namespace go to a device that nobody listens on."""
     for command in (
         "ip link add hole type veth peer name void",
         "ip addr add 192.0.2.99/24 dev hole",

@@ -27,7 +27,7 @@ from statemachine.flags import BOTH_CIDRS
 from stubapi import StubApi
 
 MOST_GROWTH = 0.05
-"""Of resident memory, from the first half of the changes to the second."""
+"""The most that resident memory may grow, from the first half of the changes to the second."""
 
 _SETTLES_WITHIN_S = 40.0
 _AT_REST_FOR_S = 2.5
@@ -49,7 +49,7 @@ class AgentDied(AssertionError):
 
 
 class Held(NamedTuple):
-    """What a process holds: its resident memory in KiB, threads, and file descriptors."""
+    """The resident memory of a process in KiB, its threads, and its file descriptors."""
 
     memory: int
     threads: int
@@ -58,9 +58,10 @@ class Held(NamedTuple):
 
 @dataclass
 class Figures:
-    """What is held at the start, after one half of the changes and after the other, each time with the same objects.
+    """The agent's memory, threads and files at the start, after one half of the changes and after the other.
 
-    `settled_s` is how long after each half's last change the kernel was seen to be right, at most.
+    The objects of the cluster are the same each time. `settled_s` is how long after each half's last change the kernel
+    was seen to be right, at most.
     """
 
     held: list[Held] = field(default_factory=list)
@@ -182,7 +183,7 @@ class _Judge:
         return self._log.read_text().count(words)
 
     def fresh(self) -> dict[str, object]:
-        """What a clean node holds after `kproxy render` of what the API server has now."""
+        """The rules of a clean node after `kproxy render` of the API server's present objects."""
         rendered = {family: self._render(name) for family, name in _FAMILIES.items()}
         with inside(self._clean):
             if self._variant is None:
@@ -217,7 +218,7 @@ class _Judge:
         return [*program, *arguments, "--config", str(self._config)]
 
     def _programmed(self) -> dict[str, object]:
-        """What this thread's network namespace holds, chain by chain."""
+        """The rules in this thread's network namespace, chain by chain."""
         if self._variant is None:
             return {f"{family} {part}": text for family in Family for part, text in _listing(family).items()}
         return {
@@ -250,7 +251,7 @@ def _first_difference(wanted: dict[str, object], found: dict[str, object]) -> st
 
 
 def _held_at_rest(pid: int, before: Held | None = None) -> Held:
-    """The median of each in a while without changes: a watch may just begin anew, a program just run.
+    """The median of each in a while without changes: a watch may just begin again, a program just run.
 
     If there are more threads or files than `before`, the agent is looked at again: a busy machine has programs run
     for long, and what leaked stays.

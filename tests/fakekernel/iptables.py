@@ -121,18 +121,22 @@ class FakeIptables:
         self.runs: list[str] = []
         """The text of each run, as far as it was written."""
         self._is_late = is_late
+        self._run: _Run | None = None
 
     @contextmanager
     def restoring(self) -> Iterator[Callable[[str], None]]:
-        run = _Run(self.kernel, is_late=self._is_late)
+        run = self._run = _Run(self.kernel, is_late=self._is_late)
         self.runs.append("")
 
         def write(text: str) -> None:
             self.runs[-1] += text
             run.write(text)
 
-        with suppress(_EndedError):
-            yield write
+        try:
+            with suppress(_EndedError):
+                yield write
+        finally:
+            self._run = None
         if run.failed is not None:
             raise run.failed
 
@@ -148,6 +152,7 @@ class FakeIptables:
             return True
 
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
+        assert self._run is None or not self._run.holds_lock, "the program would wait for our own restore"
         missing: dict[str, list[str]] = {}
         with self.kernel.reading("jumps"):
             for chain, text in jumps.items():
@@ -214,6 +219,11 @@ class _Run:
         self._begun = ""
         self._lines = 0
         self.failed: ProgramFailed | None = None
+
+    @property
+    def holds_lock(self) -> bool:
+        """From the line that names a table to its COMMIT, legacy lets no other program in."""
+        return self._kernel.variant is Variant.LEGACY and bool(self._begun)
 
     def write(self, text: str) -> None:
         self._begun += text

@@ -41,7 +41,7 @@ _VIA_NODE_V6 = ("fd00:10:96::/108", "2001:db8:2::/64", "2001:db8:3::/64", "fd00:
 _BOUND_S = 120.0
 
 Outcome = list[str] | str
-"""Who answered and whom it saw, or why nobody did."""
+"""The pod that answered and the client that the pod saw, or the reason why no pod answered."""
 
 
 def _ip(*arguments: str) -> None:
@@ -112,7 +112,7 @@ class Lab:
         source: str = "",
         timeout_s: float = 2.0,
     ) -> list[Outcome]:
-        """What came of `count` requests from a process there, one after the other."""
+        """The outcomes of `count` requests from a process in that namespace, one after the other."""
         worker = self.workers[role]
         worker.send(
             {
@@ -190,7 +190,7 @@ def _configure(*, is_router: bool) -> None:
         "ipv4/conf/default/send_redirects": "0",
         "ipv6/conf/all/accept_dad": "0",
         "ipv6/conf/default/accept_dad": "0",
-        "ipv4/icmp_ratelimit": "0",  # each refusal shall be heard, however many there are
+        "ipv4/icmp_ratelimit": "0",  # each refusal is sent, however many there are
         "ipv6/icmp/ratelimit": "0",
         "ipv4/ip_forward": str(int(is_router)),
         "ipv6/conf/all/forwarding": str(int(is_router)),

@@ -1,4 +1,4 @@
-"""What runs inside a namespace: a TCP and a UDP server, and a client told what to ask by lines of JSON.
+"""The program inside a namespace: a TCP and a UDP server, and a client that reads its requests as lines of JSON.
 
 Servers answer `NAME CLIENT`: their own name and the client's address as they see it. Each request line
 `{"protocol", "to", "port", "count", "source", "timeout"}` is answered by one line: a list of what happened to

@@ -118,7 +118,7 @@ def test_restart_writes_nothing_or_what_its_rivals_do(ground: Ground) -> None:
 
 
 PASSED_OVER = {"nested 1,000 levels", "FQDN", "no label"}
-"""What such objects say is used, or is no business of ours."""
+"""The kinds of objects that are used, or that are none of ours."""
 
 
 def listed_twice(subject: Subject, lists: Lists) -> tuple[Listing, Listing, object, int]:

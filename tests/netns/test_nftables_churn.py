@@ -100,7 +100,7 @@ def random_service(draw: random.Random, number: int) -> Service:
 
 
 def random_slice(draw: random.Random, service: str, family: Family) -> EndpointSlice:
-    """Of two that the Service may have in a family."""
+    """One of the two slices that the Service may have in a family."""
     endpoints = []
     for number in draw.sample(range(2 * MOST_ENDPOINTS), draw.randint(0, MOST_ENDPOINTS)):
         is_here, is_ready = number % 2 == 0, draw.random() < 0.8

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.netns
 
 RECORDED = [cluster for cluster in CLUSTERS if (cluster / "nftables.nft").exists()]
 PACKETS = 400
-"""Of each cluster."""
+"""The number of packets for each cluster."""
 
 BY_IPTABLES = ByIptables(Variant.NFT)
 
@@ -53,7 +53,7 @@ def clean(wire: Wire) -> None:
 
 
 def load(wire: Wire, cluster: Path) -> None:
-    """What kube-proxy programmed there, for both families, and nothing else."""
+    """Load the tables that kube-proxy programmed for both families, and nothing else."""
     with inside(wire.namespace):
         process.run(["nft", "flush ruleset"])
         process.run(["nft", "-f", str(cluster / "nftables.nft")])

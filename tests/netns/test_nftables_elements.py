@@ -81,7 +81,7 @@ FORMS = {
     for block, body in TABLES[Family.IPV4].blocks.items()
     if not block.is_chain and body.role is not Role.CLIENTS
 }
-"""Of what the keys and values in each set or map are made."""
+"""The types of the keys and values in each set or map."""
 
 
 def texts(family: Family, form: str) -> st.SearchStrategy[str]:
@@ -107,7 +107,7 @@ def commands(draw: st.DrawFn, family: Family) -> ElementCommand:
 
 
 def text_of(batch: Sequence[ElementCommand]) -> Run:
-    """The same for `nft` alone."""
+    """As the fixture above, for `nft` alone."""
     return Run("".join(map(str, batch)))
 
 

@@ -28,7 +28,7 @@ from wire import OUTSIDE, Wire
 pytestmark = pytest.mark.netns
 
 MOST_PACKETS = 1000
-"""Of each cluster and family; a few have ten times as many, all of which take a minute."""
+"""The packets for each cluster and family. A few clusters have ten times as many; all of these take a minute."""
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ class RecordingTable(NftTable):
         self.busy = 0
         """How often a chain that nothing leads to is taken for one that something does, as before Linux 6.2."""
         self.followed_by = ""
-        """What somebody else does right after the next run."""
+        """A change that somebody else makes right after the next run."""
 
     def apply(self, run: Run) -> None:
         self._judge(run.text)
@@ -174,7 +174,7 @@ def nft(*command: str) -> str:
 
 
 def afresh(store: Store, circumstances: Circumstances, family: Family) -> dict[str, Any]:
-    """What a clean node that knows only this state shows; nothing else is left here."""
+    """The table of a clean node that knows only this state; here it replaces the table."""
     table = DesiredTable(RENDER, circumstances)
     table.update(store, store.services, circumstances)
     nft("flush", "ruleset")
@@ -274,7 +274,7 @@ def test_packets_pass_before_what_they_may_still_ask_for_changes(node: Node) -> 
 
 
 def test_service_with_more_endpoints_moves_to_another_map(node: Node) -> None:
-    """What is new comes before the verdict that leads there, what is old goes when no packet can be on its way."""
+    """New elements come before the verdict that leads to them; old ones go when no packet can be on its way there."""
     for name, runs in (("web", 3), ("api", 2)):
         node.endpoints(name, *(an_endpoint(f"10.128.2.{number}", "node-2") for number in (1, 2, 3)))
         assert node.sync().error is None
@@ -380,7 +380,7 @@ def test_what_somebody_else_does_to_the_table_is_mended(
 
 
 class Fault(NamedTuple):
-    """What a run of nft does; `applies` is whether the kernel heard of it."""
+    """The outcome of a run of nft; `applies` is whether the kernel got the transaction."""
 
     run: str
     applies: bool

@@ -1,4 +1,4 @@
-"""What a change of mode takes away, and what it leaves."""
+"""A change of mode removes the rules of the other mode, and leaves those of others."""
 
 import re
 from collections.abc import Iterator

@@ -123,7 +123,7 @@ def pod_ip(pod: str, v: int) -> str:
 
 
 def who(outcomes: list[Outcome]) -> set[str]:
-    """Who answered, or why nobody did."""
+    """The pods that answered, or the reasons why no pod did."""
     return {outcome if isinstance(outcome, str) else outcome[0] for outcome in outcomes}
 
 

@@ -205,7 +205,7 @@ def chi_square(seen: Counter[Fate], expected: dict[Fate, Fraction]) -> float:
 
 
 def test_random_scenarios_reach_every_verdict() -> None:
-    """That the search says something: each fate comes up, in more than one packet of two hundred."""
+    """The search proves something: each fate comes up, in more than one packet of two hundred."""
     tally: Counter[Verdict] = Counter()
 
     @settings(SEARCH, max_examples=60, derandomize=True)

@@ -69,7 +69,7 @@ class Node:
             )
 
     def fates(self, settings: Settings) -> dict[Packet, set[Fate]]:
-        """Of a packet to each Service from a pod here."""
+        """The fate of a packet to each Service from a pod on this node."""
         packets = [
             Packet(Protocol.TCP, Address("10.128.1.9"), service.cluster_ips[0], 80, LOCAL_PODS.name)
             for service in self.store.services.values()

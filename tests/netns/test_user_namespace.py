@@ -36,7 +36,7 @@ SERVICES = 500
 
 
 def address(family: Family, kind: int, service: int) -> str:
-    """Of a Service (kind 0) or of one of its endpoints."""
+    """The address of a Service (kind 0) or of one of its endpoints."""
     high, low = service // 200 + 1, service % 200 + 1
     if family is Family.IPV4:
         return f"10.96.{high}.{low}" if not kind else f"10.{127 + kind}.{high}.{low}"

@@ -31,7 +31,7 @@ ETH0, CNI0, FLANNEL = OUTSIDE.name, LOCAL_PODS.name, OTHER_NODES.name
 
 
 class Site(NamedTuple):
-    """Who is who, in one family."""
+    """The addresses of one family, by their part in a test."""
 
     service: Address
     client: Address

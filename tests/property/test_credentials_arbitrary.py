@@ -1,4 +1,4 @@
-"""Whatever files of tokens and certificates hold, and whoever is impersonated: headers, or one printable sentence."""
+"""Any content of token and certificate files, and any user to impersonate, gives headers or one printable sentence."""
 
 from collections.abc import Iterator
 from itertools import count

@@ -1,4 +1,4 @@
-"""Whatever the file of the record holds, it is replaced by an empty one or used; it says nothing that is no record, and records go on."""
+"""A file with any content is used as a record, or replaced by an empty record; then the agent goes on recording."""
 
 import sqlite3
 from contextlib import closing
@@ -35,7 +35,7 @@ TYPES = st.sampled_from(["", " text", " integer", " blob", " real", " text prima
 
 @st.composite
 def statements(draw: st.DrawFn) -> list[tuple[str, tuple[object, ...]]]:
-    """What somebody may do to a record with sqlite3 in hand."""
+    """Changes that somebody may make to a record with sqlite3."""
     table = draw(st.sampled_from(TABLES))
     columns = COLUMNS[table]
     column = draw(st.sampled_from(columns))

@@ -97,7 +97,7 @@ class NodeFacts:
 NODE_KEY = (Kind.NODE, NODE)
 
 Networks = tuple[str, ...]
-"""Of a ServiceCIDR."""
+"""The name of a ServiceCIDR."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Cluster:
 
     @cached_property
     def manifests(self) -> dict[ObjectKey, Object]:
-        """What the API server holds, by kind and name."""
+        """The objects in the API server, by kind and name."""
         return {
             **{
                 key: self.flaws[key].served(manifest) if key in self.flaws else manifest
@@ -185,7 +185,7 @@ class Cluster:
 
     @cached_property
     def store(self) -> Store:
-        """What a right proxy uses, read from objects without any flaw."""
+        """The facts that a correct proxy uses, read from the objects without their flaws."""
         store = Store()
         for key, manifest in self._plain_manifests():
             used = self.flaws[key].used(manifest) if key in self.flaws else manifest

@@ -10,7 +10,7 @@ from statemachine.flags import Flags
 
 
 class Filter(StrEnum):
-    """What the agent programs, as `scripts/soak --backend` calls it."""
+    """The packet filter that the agent programs, as `scripts/soak --backend` calls it."""
 
     NFT = "nft"
     LEGACY = "legacy"
@@ -18,7 +18,7 @@ class Filter(StrEnum):
 
     @property
     def variant(self) -> Variant | None:
-        """That of iptables mode; None in nftables mode."""
+        """The variant of iptables; None in nftables mode."""
         return None if self is Filter.NFTABLES else Variant(self.value)
 
     @property
@@ -40,7 +40,7 @@ class Kernel(Protocol):
         """As somebody does it who wants to begin anew: all rules go."""
 
     def remember(self) -> None:
-        """What others have now has to stay as it is."""
+        """From now on the rules that others have must stay as they are."""
 
     def what_is_wrong(self, cluster: Cluster, flags: Flags, *, keeps_jumps: bool) -> str:
         """How the rules differ from what this state wants, or what others had is changed; empty if all is well."""

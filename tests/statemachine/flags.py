@@ -13,7 +13,7 @@ from kproxy.ruleset.layout import FLAT, Layout
 SYNC_PERIOD_S = 1.0
 BOTH_CIDRS = "10.128.0.0/9,fd00:10:128::/48"
 LAYOUTS = {"flat": FLAT, "tree": Layout(root_rules=1, chain_rules=2, picks=2), "auto": Layout(4, 2, 2)}
-"""What the agent's layouts are here, so that the smallest cluster has trees."""
+"""The agent's layouts in these tests: so small that the smallest cluster has trees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Flags:
         return LAYOUTS[self.dispatch]
 
     def settings(self, *, nftables: bool = False) -> Settings:
-        """What these flags come to in this thread's network namespace, once an agent has run there."""
+        """The settings that these flags give in this thread's network namespace, once an agent has run there."""
         values = {
             name: list(value) if isinstance(value, tuple) else value for name, value in self._values().items()
         }

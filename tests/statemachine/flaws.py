@@ -154,7 +154,7 @@ def _at(manifest: Object, place: Place) -> Any:
 
 
 def _with(manifest: Object, place: Place, value: object) -> Object:
-    """What is missing on the way is made."""
+    """Objects that are missing on the way to the place are made."""
     changed = deepcopy(manifest)
     held: Any = changed
     *way, last = place

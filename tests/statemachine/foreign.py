@@ -1,4 +1,4 @@
-"""What others do to the kernel's rules, their own and ours, as steps."""
+"""Changes that others make to the kernel's rules, their own and ours, as steps."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ class AllFlushed(Step):
 
 
 class Spoiling(StrEnum):
-    """What somebody does to one of our chains or rules."""
+    """A change that somebody makes to one of our chains or rules."""
 
     DELETE_JUMP = "delete jump"
     FLUSH_CHAIN = "flush chain"
@@ -138,7 +138,7 @@ class Spoiled(Step):
 
     @abstractmethod
     def harm(self, world: "World") -> str:
-        """What that somebody writes."""
+        """The text that this other program writes."""
 
 
 @dataclass(frozen=True, kw_only=True)

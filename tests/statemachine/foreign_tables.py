@@ -1,4 +1,4 @@
-"""What others do to the tables of nftables, their own and ours, as steps."""
+"""Changes that others make to tables of nftables, their own and ours, as steps."""
 
 import json
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ForeignTable(Step):
 
 
 class TableSpoiling(StrEnum):
-    """What somebody does to our table, or to a chain, rule or element of it.
+    """A change that somebody makes to our table, or to a chain, rule or element in it.
 
     No policy drops what is from or for the node: its agent could not even ask the API server any more.
     """

@@ -13,7 +13,7 @@ from statemachine.cluster import NODE, Cluster, addresses_of, node_port_of
 from wire import LOCAL_PODS, OTHER_NODES, OUTSIDE, Wire
 
 Allowed = Mapping[Packet, AbstractSet[Fate]]
-"""What may become of each packet at a moment."""
+"""The fates that each packet may have at a moment."""
 
 _SENDERS = {
     Family.IPV4: (

@@ -8,7 +8,7 @@ from statemachine.filters import Filter
 
 
 class Purpose(StrEnum):
-    """What the agent runs a program for."""
+    """The purpose for which the agent runs a program."""
 
     WRITE = "write"
     READ = "read"
@@ -28,7 +28,7 @@ _ONLY_LISTS = "--noflush"
 """With this as its first argument, iptables-nft-restore is asked to list chains."""
 
 LATE_S = 1.5
-"""By when a killed agent's program works late: a new agent has looked at the rules then."""
+"""The delay of a killed agent's program that works late: by then a new agent has looked at the rules."""
 
 _WRAPPER = """#!/bin/sh
 ulimit -c 0
@@ -93,7 +93,7 @@ _SLOW = {
 
 
 class Fault(StrEnum):
-    """What a run of a program does instead of its work, or besides it."""
+    """A fault of one run of a program: the run does this instead of its work, or besides its work."""
 
     REFUSES = "refuses"
     DENIES = "denies"

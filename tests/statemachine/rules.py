@@ -58,14 +58,14 @@ def program(variant: Variant, family: Family) -> str:
 
 
 def restoring(table: str, *lines: str) -> str:
-    """What `iptables-restore` reads."""
+    """The rules as text for `iptables-restore`."""
     return f"*{table}\n{''.join(f'{line}{chr(10)}' for line in lines)}COMMIT\n"
 
 
 def desired_rules(
     cluster: Cluster, settings: Settings, layout: Layout, addresses: tuple[Address, ...], family: Family
 ) -> dict[Chain, str]:
-    """What a node that knows only this state programs, with the jumps from built-in chains."""
+    """The rules that a node programs if it knows only this state, with the jumps from built-in chains."""
     desired = DesiredRuleset(rule_templates())
     store = cluster.store
     view = view_node(NODE, store.node(NODE), addresses, settings, family)
@@ -182,7 +182,7 @@ class Iptables:
 
 
 def in_any_order(rules: Ruleset) -> dict[Chain, str]:
-    """The same with sorted jumps from built-in chains: one that is put back stands first, wherever it was."""
+    """These rules with sorted jumps from built-in chains: a jump that is put back stands first, wherever it was."""
     return {
         chain: _joined(sorted(text.splitlines())) if chain.is_built_in else text
         for chain, text in rules.items()

@@ -1,4 +1,4 @@
-"""What can happen, as values: a list of steps is a scenario."""
+"""Events as values: a list of steps is a scenario."""
 
 import fcntl
 import shutil
@@ -32,7 +32,7 @@ _NEEDS_A_BREAK = frozenset({Work.LISTING, Work.RECOVERING})
 
 
 class Change(Protocol):
-    """Of one object."""
+    """A change of one object."""
 
     @property
     def about(self) -> ObjectKey: ...
@@ -171,7 +171,7 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """What it counts as."""
+        """The name under which the tally counts this step."""
         return type(self).__name__
 
     def play(self, world: "World") -> None:
@@ -280,7 +280,7 @@ class ReadFails(Step):
 
 
 class Harm(StrEnum):
-    """What becomes of the record of what was applied while no agent runs."""
+    """Harm to the record of applied rules while no agent runs."""
 
     DELETED = "deleted"
     GARBAGE = "garbage"
@@ -371,7 +371,7 @@ class LockHeld(Step):
 
 
 class Break(StrEnum):
-    """What becomes of the connections to the API server."""
+    """A fault of the connections to the API server."""
 
     CUT = "cut"
     EXPIRED = "expired"

@@ -1,4 +1,4 @@
-"""What Hypothesis draws scenarios from. The first choice of each is the plainest, to which failures shrink."""
+"""The strategies for drawing scenarios. The first choice of each is the plainest: failures shrink to it."""
 
 from collections.abc import Iterator
 
@@ -125,7 +125,7 @@ _flawed_changes: SearchStrategy[Change] = st.one_of(
 
 
 def _apart(changes: list[Change]) -> tuple[Change, ...]:
-    """Of an object that comes with a flaw only the last change, since what it keeps is what was before the step."""
+    """The last change of an object that comes with a flaw, since the agent keeps the version from before the step."""
     flawed = {change.about for change in changes if change.flaw}
     last = {change.about: change for change in changes}
     return tuple(change for change in changes if change.about not in flawed or change is last[change.about])

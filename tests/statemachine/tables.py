@@ -69,14 +69,14 @@ class Nftables:
 
 
 def foreign() -> str:
-    """Every table but ours, with the handles of what is in it, which tell if something was written anew."""
+    """Each table but ours, with the handles of its parts: a part that was written again has another handle."""
     tables = process.run(["nft", "list", "tables"]).splitlines()
     others = [each for each in tables if not each.endswith((f" {TABLE}", f" {REFERENCE_TABLE}"))]
     return "".join(process.run(["nft", "-a", "list", *each.split()]) for each in others)
 
 
 def _held(family: Family) -> dict[str, Any]:
-    """What is in our table; nothing where it is not there, or dormant, of which nft 1.0.6 makes no JSON."""
+    """The content of our table; empty if there is no table, or a dormant one, of which nft 1.0.6 makes no JSON."""
     try:
         return listing(family)
     except (ProgramFailed, json.JSONDecodeError):

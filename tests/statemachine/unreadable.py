@@ -61,7 +61,7 @@ def shortened(rules: str) -> str:
 
 
 def removals(family: Family, tables: tuple[str, ...]) -> Iterator[str]:
-    """What nft reads to remove all that iptables cannot read."""
+    """The commands with which nft removes all rules that iptables cannot read."""
     for table in tables:
         about = f"{KEYWORDS[family]} {table}"
         try:

@@ -30,7 +30,7 @@ from wire import Wire
 
 _BATCHES_BETWEEN_LOOKS = 5
 _TAKEN_IN_S = 0.05
-"""By an agent that was told of a change."""
+"""The time in which an agent takes in a change that the API server has sent."""
 _PAUSE_S = 0.004
 _SLOW_RUNS = 20
 _CLUSTER_WIDE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
@@ -151,7 +151,7 @@ class World:
         self._kernel.remember()
 
     def rules(self, family: Family) -> Rules:
-        """Of iptables mode."""
+        """The rules in the kernel; in iptables mode alone."""
         assert self.filter.variant
         return Rules.read(self.filter.variant, family)
 
@@ -171,7 +171,7 @@ class World:
                 self.api.put(kind, manifest)
 
     def _allowed_amid(self, step: Step) -> Allowed:
-        """What any order and any part of the step's changes allows: each kind of object comes by its own watch."""
+        """The fates that any part of the step's changes allows, in any order: each kind of object has its own watch."""
         clusters = [self.cluster]
         for size in range(1, len(step.changes) + 1):
             for some in combinations(step.changes, size):

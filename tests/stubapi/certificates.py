@@ -1,4 +1,4 @@
-"""A certificate authority and a server certificate, made anew for each stub."""
+"""A certificate authority and a server certificate, new for each stub."""
 
 import datetime as dt
 import ipaddress

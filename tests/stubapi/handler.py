@@ -261,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
     def _await_events(
         self, served: Served, after: int, matches: Matches, stream: Stream, ends_at: float
     ) -> tuple[list[dict[str, Any]], int]:
-        """What to say next, nothing at the end; and the resourceVersion that the client then is at."""
+        """The next part of the answer, empty at the end; and the resourceVersion that the client then has."""
         storage = self.api.storage
         with storage.changed:
             while not stream.closed:

@@ -77,7 +77,7 @@ _SCALARS = {
 }
 
 ALWAYS: dict[str, list[str]] = {}
-"""Of each message, the fields that are written also where nothing is set."""
+"""The fields of each message that are written even if nothing is set."""
 
 
 def _file() -> descriptor_pb2.FileDescriptorProto:

@@ -108,7 +108,7 @@ class StubApi:
         return self.storage.delete(kind, namespace, name)
 
     def compact(self) -> None:
-        """Whoever watches on from a resourceVersion before now gets 410."""
+        """A client that watches on from a resourceVersion before now gets 410."""
         self.storage.compact()
 
     def bookmark(self) -> None:

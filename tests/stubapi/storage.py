@@ -1,4 +1,4 @@
-"""What the stub holds: objects, one resourceVersion for all kinds, and a log that can be compacted."""
+"""The stub's memory: objects, one resourceVersion for all kinds, and a log that can be compacted."""
 
 import base64
 import binascii
@@ -43,7 +43,7 @@ class Change:
         return key_of(self.new or self.old or {})
 
     def event(self, matches: Matches) -> tuple[str, Object] | None:
-        """What a watch sees of it: an object that stops matching its selector is deleted for it."""
+        """The change as a watch sees it: for a watch, an object that stops matching its selector is deleted."""
         before = self.old is not None and matches(self.old)
         after = self.new is not None and matches(self.new)
         if after and self.new is not None:
@@ -98,7 +98,7 @@ class Storage:
             return self.resource_version
 
     def go_back(self, version: int) -> None:
-        """What was written after this resourceVersion was never written, and streams end."""
+        """Forget all writes after this resourceVersion, and end the streams."""
         with self.changed:
             kinds = tuple(self._objects)
             self._objects = {

@@ -30,7 +30,7 @@ _PAUSES = 20
 
 
 class Seen(NamedTuple):
-    """What became of a packet.
+    """The fate of a packet, and how it was seen.
 
     `interface` is the link by which it left (or the refusal, if it was refused), `LOCAL`, or empty if nothing
     was seen. `source` and `source_port` are those with which it arrived. `how` says in which words it was refused.
@@ -88,7 +88,7 @@ class Wire:
         self._stack.close()
 
     def forget(self, *, open_ones: bool = False) -> None:
-        """Let conntrack forget every connection, but those from `open` unless they shall go as well."""
+        """Let conntrack forget each connection. Those from `open` stay, unless `open_ones` says that they go too."""
         self._connections.forget(kept=open_ones)
         self._ports, self._node_ports = list(_PORTS), list(_NODE_PORTS)
 
@@ -120,7 +120,7 @@ class Wire:
         return _judge(opening, (conversation.interface, conversation.arrived))
 
     def open(self, packet: Packet) -> Conversation:
-        """The same for a TCP connection from a link, which stays open until `forget` is told to end it too."""
+        """Connect by TCP from a link; the connection stays open until `forget` is told to end it too."""
         numbered = packet._replace(source_port=next(self._kept_ports))
         opening = self._openings([numbered], keep_ports=True)[0]
         conversation = self._begin(packet.interface, opening)

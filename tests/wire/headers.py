@@ -68,7 +68,7 @@ class How(Enum):
 
 
 class Refusal(NamedTuple):
-    """What a sender hears instead of an answer; `tag` is that of the refused packet."""
+    """A refusal that a sender gets instead of an answer; `tag` is the tag of the refused packet."""
 
     tag: int
     how: How
@@ -96,7 +96,7 @@ def decode(data: bytes) -> Segment | Refusal | None:
 
 
 def decode_body(number: int, source: Address, destination: Address, body: bytes) -> Segment | Refusal | None:
-    """The same for what follows an IP header that said this."""
+    """Decode the bytes after an IP header with these fields."""
     if number in _DESTINATION_UNREACHABLE:
         return _decode_icmp(number, body)
     protocol = _PROTOCOLS.get(number)

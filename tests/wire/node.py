@@ -111,7 +111,7 @@ class Connections:
         self._netlink.tell(_NEW, family, _tuple(opening) + attribute(_MARK, _KEPT))
 
     def forget(self, *, kept: bool = False) -> None:
-        """Delete every entry, of all families, but those that are kept unless they shall go as well."""
+        """Delete each entry, of all families. The connections to keep stay, unless `kept` says that they go too."""
         others = attribute(_MARK, bytes(4)) + attribute(_MARK_MASK, _KEPT)
         self._netlink.tell(_DELETE, NFPROTO_UNSPEC, b"" if kept else others)
 

@@ -1,4 +1,4 @@
-"""What processes on the node send, and what is delivered to them."""
+"""Packets that processes on the node send, and packets that are delivered to them."""
 
 import socket
 import struct
@@ -35,7 +35,7 @@ class Processes:
             self._senders[family_of(destination)].sendto(packet, (destination, 0))
 
     def hear_all(self) -> Iterator[Segment | Refusal]:
-        """What was delivered to the node since the last call, with ICMP first."""
+        """The packets that were delivered to the node since the last call, ICMP first."""
         for ear in self._ears:
             with suppress(BlockingIOError):
                 while True:

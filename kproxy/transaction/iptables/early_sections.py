@@ -8,6 +8,9 @@ from kproxy.ruleset.iptables.chains import DISPATCH, Ruleset
 from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in
 from kproxy.transaction.iptables.transaction import Section
 
+CHAINS_A_PIECE = 500
+"""So many chains are written at once where all go into one COMMIT: putting them in order costs less for many together."""
+
 
 class EarlySections:
     """Takes what is computed part by part, and says which sections are due.

@@ -300,6 +300,8 @@ def test_chain_that_somebody_else_may_have_changed_right_after_us_is_written_aga
     assert "internal-3" in again.written
     assert "pick-3" not in again.written
     node.observed.apply(again)
+    node.namespace.somebody_runs("add table ip another")
+    assert 0 == node.observed.verify()
     assert not node.plan()
     assert "goto pick-3" in node.kernel.listing()["chain internal-3"][-1]
 
