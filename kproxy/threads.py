@@ -49,7 +49,7 @@ class Need(Enum):
     """Only Events or figures are missing: the log says so."""
 
 
-class KeptThread:
+class SupervisedThread:
     """Runs `run` in a thread, and again after each exception that leaves it, until it returns or `end` is called.
 
     `run` must return only if its owner asked for it, and must allow another call at any time after an exception.
@@ -67,10 +67,10 @@ class KeptThread:
     def start(self) -> None:
         """Start the thread. EnvironmentLacking if the system gives no more threads.
 
-        The thread then counts as lacking until it is started or ended.
+        The thread then counts as not running until it is started or ended.
         """
         thread = threading.Thread(target=self._keep, name=self.name, daemon=True)
-        _kept.add(self)  # the thread removes itself when it ends as it should, which may be at once
+        _supervised.add(self)  # the thread removes itself when it ends as it should, which may be at once
         try:
             thread.start()
         except RuntimeError as refused:
@@ -85,7 +85,7 @@ class KeptThread:
 
         KproxyError if a function that the rules need does not stay alive.
         """
-        _kept.add(self)
+        _supervised.add(self)
         self._keep()
         if self._failures >= _MOST_FAILURES and not self._ending.is_set():
             raise KproxyError(self._reason_to_give_up())
@@ -93,7 +93,7 @@ class KeptThread:
     def end(self) -> None:
         """Do not run again, and end a pause. The owner ends a running `run`."""
         self._ending.set()
-        _kept.discard(self)
+        _supervised.discard(self)
 
     def join(self, within_s: float | None = None) -> None:
         if self._thread is not None:
@@ -127,7 +127,7 @@ class KeptThread:
         except BaseException as failure:  # noqa: BLE001 # the thread must not end unnoticed, whatever the exception
             self._problem = type(failure).__name__
             return self._continues_after(failure, time.monotonic() - began_at)
-        _kept.discard(self)
+        _supervised.discard(self)
         return False
 
     def _continues_after(self, failure: BaseException, lived_s: float) -> bool:
@@ -152,11 +152,11 @@ class KeptThread:
         )
 
 
-_kept: set[KeptThread] = set()
+_supervised: set[SupervisedThread] = set()
 _give_up_handlers: list[Callable[[str], None]] = []
 
 
-class Lack(NamedTuple):
+class _NotRunning(NamedTuple):
     """A thread that should run and does not."""
 
     name: str
@@ -169,10 +169,10 @@ class Lack(NamedTuple):
         )
 
 
-def lacking(need: Need) -> tuple[str, ...]:
+def not_running(need: Need) -> tuple[str, ...]:
     """One sentence for each thread with this need that does not run now. Any thread may ask."""
-    each = ((kept, kept.problem) for kept in tuple(_kept) if kept.need is need)
-    return tuple(sorted(str(Lack(kept.name, problem)) for kept, problem in each if problem))
+    each = ((kept, kept.problem) for kept in tuple(_supervised) if kept.need is need)
+    return tuple(sorted(str(_NotRunning(kept.name, problem)) for kept, problem in each if problem))
 
 
 def when_hopeless(end: Callable[[str], None]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Certificate authorities made anew, and what they sign: as strict or as sloppy as a test wants."""
+"""Certificate authorities made for each run, and what they sign: as strict or as sloppy as a test wants."""
 
 import datetime as dt
 import ipaddress

@@ -27,7 +27,7 @@ from kproxy.transaction.nftables.whole import whole_table
 from kproxy.values import Address, Family, family_of
 
 NODE = "node-1"
-SMALL_TREE = Layout(root_rules=1, chain_rules=2, picks=2)
+SMALL_TREE = Layout(root_rules=1, chain_rules=2, most_backends=2)
 """Makes trees of the smallest clusters."""
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.yaml"))

@@ -33,7 +33,7 @@ from kproxy.kernel.netlink.accounting import packets
 from kproxy.kernel.node.addresses import local_addresses
 from kproxy.sources.recorder import ClusterEvent
 from kproxy.sources.streamed import lists_are_streamed
-from kproxy.threads import Need, lacking, log_defect
+from kproxy.threads import Need, log_defect, not_running
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
@@ -176,8 +176,8 @@ def _health(options: Options, families: Collection[Family], watches: Watches, pr
         families,
         options.node_name,
         2 * options.configuration.rule_options.sync_period_s,
-        stuck=lambda: (*watches.stuck(), *lacking(Need.RULES)),
-        outdated=lambda: (*watches.outdated(), *presence.missing(), *lacking(Need.NODE)),
+        stuck=lambda: (*watches.stuck(), *not_running(Need.RULES)),
+        outdated=lambda: (*watches.outdated(), *presence.missing(), *not_running(Need.NODE)),
     )
 
 

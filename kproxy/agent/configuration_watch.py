@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class ConfigurationWatch:
         self._file = file
         self._changed = changed
         self._stopping = threading.Event()
-        self._thread = KeptThread("watch-configuration", self._watch, Need.NODE)
+        self._thread = SupervisedThread("watch-configuration", self._watch, Need.NODE)
         self.has_changed = False
 
     def start(self) -> None:

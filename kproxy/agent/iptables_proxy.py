@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import chain as chain_up
 
-from kproxy.agent.culprits import Culprits
-from kproxy.agent.iptables_write import NOTHING_AHEAD, Ahead, Write, planned, writing
+from kproxy.agent.iptables_culprits import IptablesCulprits
+from kproxy.agent.iptables_write import NOTHING_EARLY, EarlyWrites, Write, planned, writing
 from kproxy.agent.progress import Progress, TimedRender
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.stopwatch import Stage
@@ -65,7 +65,9 @@ class IptablesProxy:
         self._desired = DesiredRuleset(self._render, delta.desired)
         self._observed = ObservedChains(iptables, kernel, delta)
         self._suspects = Suspects(self.family, clock)
-        self._culprits = Culprits(iptables, self._observed, self._desired, self._suspects, self._worked_s)
+        self._culprits = IptablesCulprits(
+            iptables, self._observed, self._desired, self._suspects, self._worked_s
+        )
         self._pending: set[NamespacedName] = set()
         self._failed_before = False
         self._refusals_of_counters = 0
@@ -192,9 +194,9 @@ class IptablesProxy:
         was_remembered = self._observed.state in REMEMBERED
         try:
             with writing(self._iptables, self._observed, progress) as write:
-                ahead = self._update(parts, write, progress)
+                early = self._update(parts, write, progress)
                 self._observe(progress, verify=verify)
-                self._apply(self._plan(ahead, progress), write)
+                self._apply(self._plan(early, progress), write)
         except ProgramFailed as failed:
             if not is_refusal(failed):
                 raise
@@ -216,19 +218,19 @@ class IptablesProxy:
         self._suspects.computed(keys, self._desired.take_not_computed())
         self._pending.clear()
 
-    def _update(self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress) -> Ahead:
+    def _update(self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress) -> EarlyWrites:
         """Compute all parts. On a node that holds no Service, new chains are written meanwhile; returns these."""
         if self._observed.state in REMEMBERED or not self._observed.find_no_service():
             _exhaust(parts)
-            return NOTHING_AHEAD
+            return NOTHING_EARLY
         if self._iptables.variant is Variant.LEGACY:
             return self._update_in_one_commit(parts, write, progress)
-        size = self._iptables.variant.section_size_ahead
-        return Ahead(self._write_ahead(parts, write.commit, size, progress))
+        size = self._iptables.variant.early_section_size
+        return EarlyWrites(self._write_early(parts, write.commit, size, progress))
 
     def _update_in_one_commit(
         self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress
-    ) -> Ahead:
+    ) -> EarlyWrites:
         """Legacy replaces a whole table at each COMMIT, so nat is one section, open until all is computed.
 
         The filter rules of the node, which are in the first part, are committed before: they guard the node, and pass
@@ -248,10 +250,10 @@ class IptablesProxy:
         write.commit([Section("filter", guards, tuple(jumps), reason=Reason.REFUSE)])
         write.open("nat")
         progress.enter(Stage.COMPUTE)
-        nat = self._write_ahead(chain_up([changed], parts), write.add_all, lambda _: CHAINS_A_PIECE, progress)
-        return Ahead(guards | nat, frozenset({"filter"}))
+        nat = self._write_early(chain_up([changed], parts), write.add_all, lambda _: CHAINS_A_PIECE, progress)
+        return EarlyWrites(guards | nat, frozenset({"filter"}))
 
-    def _write_ahead(
+    def _write_early(
         self,
         parts: Iterable[AbstractSet[Chain]],
         write: Callable[[Sequence[Section]], None],
@@ -281,10 +283,10 @@ class IptablesProxy:
         elif verify:
             observed.verify()
 
-    def _plan(self, ahead: Ahead, progress: Progress) -> Sequence[Section]:
+    def _plan(self, early: EarlyWrites, progress: Progress) -> Sequence[Section]:
         """The sections that make up the difference, in an order that is harmless at each COMMIT."""
         progress.enter(Stage.APPLY)
-        return planned(self._iptables, self._observed, ahead=ahead, deletes_apart=self._failed_before)
+        return planned(self._iptables, self._observed, early=early, deletes_apart=self._failed_before)
 
     @staticmethod
     def _apply(sections: Sequence[Section], write: Write) -> None:

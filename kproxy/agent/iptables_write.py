@@ -16,14 +16,14 @@ from kproxy.transaction.iptables.transaction import OpenSection, Section
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class EarlyWrites:
     """Chains that were written before all was computed, and the tables whose jumps were."""
 
     written: Ruleset
     jumps: AbstractSet[str] = frozenset()
 
 
-NOTHING_AHEAD = Ahead({})
+NOTHING_EARLY = EarlyWrites({})
 
 
 @contextmanager
@@ -103,7 +103,7 @@ class Write:
             self._observed.about_to_write(section)
             self._open = None
             self._progress.sections.append(section)
-            self._feed_text(section.ending)
+            self._feed_text(section.text_after_pieces)
 
     def _feed_text(self, text: str) -> None:
         (self._feed or self._begin())(text)
@@ -133,16 +133,20 @@ class Write:
 
 
 def planned(
-    iptables: IptablesProgram, observed: ObservedChains, *, ahead: Ahead = NOTHING_AHEAD, deletes_apart: bool
+    iptables: IptablesProgram,
+    observed: ObservedChains,
+    *,
+    early: EarlyWrites = NOTHING_EARLY,
+    deletes_apart: bool,
 ) -> Sequence[Section]:
-    """The sections that bring the kernel from what is observed, and will soon be there `ahead`, to what is desired."""
+    """The sections that bring the kernel from what is observed, and will soon be there `early`, to what is desired."""
     delta = observed.delta
     missing = observed.missing_jumps or {}
     return plan(
-        {**delta.unwanted, **ahead.written},
+        {**delta.unwanted, **early.written},
         delta.wanted,
-        {table: jumps for table, jumps in missing.items() if table not in ahead.jumps},
-        section_size=iptables.variant.section_size(len(delta.observed) + len(ahead.written)),
+        {table: jumps for table, jumps in missing.items() if table not in early.jumps},
+        section_size=iptables.variant.section_size(len(delta.observed) + len(early.written)),
         deletes_apart=deletes_apart,
     ).sections
 

@@ -19,7 +19,7 @@ from kproxy.ruleset.layout import Layout
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
-from kproxy.threads import KeptThread, Need, log_defect
+from kproxy.threads import Need, SupervisedThread, log_defect
 from kproxy.values import Address, Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Agent:
         self._attempts = 0
         self._dirty: set[NamespacedName] = set()
         self._stopping = threading.Event()
-        self._main = KeptThread("the main loop", self._loop, Need.RULES)
+        self._main = SupervisedThread("the main loop", self._loop, Need.RULES)
         self._addresses: tuple[Address, ...] = ()
         self._verified_at = float("-inf")
         self._synced: set[Family] = set()

@@ -8,7 +8,7 @@ from kproxy.agent.proxy import Proxy, SyncReport
 from kproxy.errors import EnvironmentLacking, KproxyError
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.state.store import Store
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class ModeChange:
         self.family = proxy.family
         self._proxy = proxy
         self._remove = remove
-        self._removal: KeptThread | None = None
+        self._removal: SupervisedThread | None = None
         self._has_removed = False
         self._told = ""
 
@@ -46,7 +46,7 @@ class ModeChange:
         return verify and not self._has_removed and not self._removal.is_alive()
 
     def _remove_in_background(self) -> None:
-        removal = KeptThread(f"end-other-mode-{self.family}", self._remove_others, Need.REPORTS)
+        removal = SupervisedThread(f"end-other-mode-{self.family}", self._remove_others, Need.REPORTS)
         try:
             removal.start()
         except EnvironmentLacking as lacking:

@@ -16,7 +16,7 @@ _Group = Sequence[NamespacedName]
 _Refusal = Refusal[NamespacedName, ProgramFailed]
 
 
-class TableCulprits:
+class NftablesCulprits:
     """Places the newest plans of Services, and puts those back that the kernel refuses.
 
     Services at fault keep the rules that they had, and are then suspects. A search that runs out of tries leaves some

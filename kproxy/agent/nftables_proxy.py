@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
-from kproxy.agent.nftables_culprits import TableCulprits
+from kproxy.agent.nftables_culprits import NftablesCulprits
 from kproxy.agent.nftables_plans import plans, refusal
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.stopwatch import Stage, Stopwatch
@@ -45,7 +45,7 @@ class NftablesProxy:
         self._desired = DesiredTable(render, parts=delta.desired)
         self._observed = ObservedTable(kernel, ours, delta)
         self._suspects = Suspects(kernel.family, clock)
-        self._culprits = TableCulprits(self._desired, self._suspects, self._refusal, clock)
+        self._culprits = NftablesCulprits(self._desired, self._suspects, self._refusal, clock)
         self._pending: set[NamespacedName] = set()
         self._watch = Stopwatch(clock)
         self._done: list[Transaction] = []

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from kproxy import process
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ def end_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
         finally:
             end()
 
-    KeptThread("signals", wait_for_signal, Need.RULES).start()
-    KeptThread("ending", lambda: _end_in_any_case(asked), Need.RULES).start()
+    SupervisedThread("signals", wait_for_signal, Need.RULES).start()
+    SupervisedThread("the shutdown", lambda: _end_in_any_case(asked), Need.RULES).start()
     return end
 
 

@@ -9,7 +9,7 @@ from kproxy.agent.observers.observer import tell_all
 from kproxy.agent.observers.sync_metrics import Metrics
 from kproxy.agent.options import Options
 from kproxy.client.accept import accepted
-from kproxy.client.connection import Connection, Noted, connect
+from kproxy.client.connection import Connection, RequestEvent, connect
 from kproxy.client.rate import rate_limiter
 from kproxy.configuration import Mode
 from kproxy.configuration.units import WATCH_LIST_GATE
@@ -54,7 +54,7 @@ def make_connector(options: Options, metrics: Metrics) -> Callable[[], Connectio
     accept = accepted(asking.content_type, asking.accept_content_types)
     limiter = rate_limiter(asking.qps, asking.burst)
 
-    def note(noted: Noted) -> None:
+    def note(noted: RequestEvent) -> None:
         tell_all((metrics,), lambda told: told.client.noted(noted))
 
     def connect_counted() -> Connection:

@@ -39,7 +39,7 @@ def _user_agent() -> str:
     return f"kproxy/{version('kproxy')}"
 
 
-class Asked(NamedTuple):
+class RequestSent(NamedTuple):
     """One request, whether or not it was answered; `code` is `<error>` if it was not answered.
 
     `host` is `address:port`, without user and password. `throttled_s` is the time that the request waited for its turn,
@@ -55,15 +55,15 @@ class Asked(NamedTuple):
     is_watch: bool = False
 
 
-class Received(NamedTuple):
-    """The body of an answer to a list request, with any status, that was read to its end. `host` is as in `Asked`."""
+class BodyRead(NamedTuple):
+    """The body of an answer to a list request, with any status, that was read to its end. `host` is as in `RequestSent`."""
 
     method: str
     host: str
     body_bytes: int
 
 
-Noted = Asked | Received
+RequestEvent = RequestSent | BodyRead
 
 
 class Connection:
@@ -78,7 +78,7 @@ class Connection:
     def __init__(
         self,
         target: Target,
-        note: Callable[[Noted], None] = lambda _: None,
+        note: Callable[[RequestEvent], None] = lambda _: None,
         route_to: Callable[[Target], Route] = Route,
         accept: str = ACCEPT,
         limiter: RateLimiter | None = None,
@@ -164,7 +164,7 @@ class Connection:
         finally:
             took_s = time.monotonic() - began_at
             sent_bytes = len(body or b"")
-            self._note(Asked(method, self.peer.host, code, took_s, throttled_s, sent_bytes, is_watch))
+            self._note(RequestSent(method, self.peer.host, code, took_s, throttled_s, sent_bytes, is_watch))
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._target.credentials.refused()
         return response
@@ -193,7 +193,7 @@ class Connection:
                     raise
 
     def _read_all(self, method: str, body_bytes: int) -> None:
-        self._note(Received(method, self.peer.host, body_bytes))
+        self._note(BodyRead(method, self.peer.host, body_bytes))
 
     def _headers(self) -> urllib3.HTTPHeaderDict:
         headers = {"Accept": self._accept, "User-Agent": _user_agent()}
@@ -213,7 +213,7 @@ class Connection:
 def connect(
     kubeconfig: Path | None = None,
     master: str = "",
-    note: Callable[[Noted], None] = lambda _: None,
+    note: Callable[[RequestEvent], None] = lambda _: None,
     accept: str = ACCEPT,
     limiter: RateLimiter | None = None,
 ) -> Connection:

@@ -89,7 +89,7 @@ class ObservedChains:
         self.delta.found({chain: rules for chain, rules in found.items() if self._is_ours(chain)})
         self._knowledge.note(self._told_by_a_look())
 
-    def look_anew(self, jumps: Ruleset) -> None:
+    def look_at_all(self, jumps: Ruleset) -> None:
         """Look at these jumps and at all chains, whatever is known."""
         self.record()
         self.forget()

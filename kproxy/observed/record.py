@@ -63,19 +63,19 @@ class Record:
     def __init__(self, path: Path | None) -> None:
         """None: kept in memory, and so for this process alone. EnvironmentLacking if the file cannot be used."""
         self._path = path
-        self._is_open = self._was_begun_anew = False
+        self._is_open = self._was_replaced = False
         try:
-            self._open_or_begin_anew()
+            self._open_or_replace()
         except (OSError, *_UNREADABLE) as failed:
             raise EnvironmentLacking(f"{path} cannot be used: {failed}") from failed
 
-    def _open_or_begin_anew(self) -> None:
+    def _open_or_replace(self) -> None:
         try:
             self._open()
         except _UNREADABLE as unreadable:
             if self._path is None or _is_locked(unreadable):
                 raise
-            self._begin_anew(unreadable)
+            self._replace(unreadable)
 
     def _open(self) -> None:
         here = ("", 0) if self._path is None else _this_boot_and_namespace()
@@ -122,9 +122,9 @@ class Record:
     def _go_on_empty(self, failed: Exception) -> None:
         """The file is replaced by an empty one once; if that fails, or another time, the record goes on in memory."""
         self.close()
-        if self._path is not None and not self._was_begun_anew:
+        if self._path is not None and not self._was_replaced:
             try:
-                self._begin_anew(failed)
+                self._replace(failed)
             except (OSError, *_UNREADABLE) as refused:
                 failed = refused
             else:
@@ -134,8 +134,8 @@ class Record:
         self._path = None
         self._open()
 
-    def _begin_anew(self, failed: Exception) -> None:
-        self._was_begun_anew = True
+    def _replace(self, failed: Exception) -> None:
+        self._was_replaced = True
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         self._open()

@@ -8,12 +8,12 @@ class Layout(NamedTuple):
     """When a chain becomes a tree.
 
     A dispatch chain with more than `root_rules` rules is split, and so is a chain below it with more than
-    `chain_rules`. A chain that picks one of more than `picks` backends picks a group of them first.
+    `chain_rules`. A chain that picks one of more than `most_backends` backends picks a group of them first.
     """
 
     root_rules: float
     chain_rules: float
-    picks: float
+    most_backends: float
 
 
 FLAT = Layout(math.inf, math.inf, math.inf)

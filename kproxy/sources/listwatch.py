@@ -31,11 +31,11 @@ from kproxy.sources.watch_events import to_event
 from kproxy.sources.watch_history import WatchHistory
 from kproxy.state.encodings import Encoding
 from kproxy.state.events import Event, Listed
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 
 logger = logging.getLogger(__name__)
 
-_LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_NOT_SERVED = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 _EARLY_S = 1.0
 """Seconds. If a watch ends so long before its time, the server shuts down or ends each watch at once."""
@@ -69,14 +69,14 @@ class ListWatch:
             uniform=timing.uniform,
         )
         self._stopping = threading.Event()
-        self._thread = KeptThread(f"watch-{resource.name}", self.run, Need.RULES)
+        self._thread = SupervisedThread(f"watch-{resource.name}", self.run, Need.RULES)
         self._times = Times(timing.clock)
         self._asker = Asker(resource, connect, partial(timing.wait, self._stopping), self._times)
         self._pages = Pages(self._asker, timing, self._backoff, self._stopping)
         self._position = Position()
         self._streams = Streams(resource, timing)
         self._history = WatchHistory(timing.clock)
-        self._is_lacking = False
+        self._is_missing = False
         self._has_failed = False
 
     @property
@@ -128,7 +128,7 @@ class ListWatch:
     def _take_list(self, listed: Listed, resource_version: str) -> None:
         self._history.heard()
         self._streams.succeeded()
-        self._is_lacking = self._has_failed = False
+        self._is_missing = self._has_failed = False
         logger.info(
             "%s: listed %d, left out %d, resourceVersion %s",
             self._resource.name,
@@ -269,7 +269,7 @@ class ListWatch:
         self._doubt_silence()
         if not isinstance(failure, ApiFailed) or failure.status != HTTPStatus.TOO_MANY_REQUESTS:
             self._asker.close()  # an overloaded server would have to do TLS again for each request that it refuses
-        if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
+        if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _NOT_SERVED:
             self._do_without(failure.status)
             return
         pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._history.worked_s)
@@ -289,11 +289,11 @@ class ListWatch:
     def _do_without(self, status: int) -> None:
         """Wait, and try again later: the cluster may get this resource some day. One warning is enough until then."""
         logger.log(
-            logging.DEBUG if self._is_lacking else logging.WARNING,
+            logging.DEBUG if self._is_missing else logging.WARNING,
             "%s: the API server answers %d, so %s",
             self._resource.name,
             status,
             self._resource.without_it,
         )
-        self._is_lacking = True
-        self._timing.wait(self._stopping, self._timing.lacking_s)
+        self._is_missing = True
+        self._timing.wait(self._stopping, self._timing.missing_s)

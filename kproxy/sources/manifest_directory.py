@@ -13,7 +13,7 @@ from kproxy.sources.manifest_file import File, Signature, newer
 from kproxy.sources.manifests import files_in, merged
 from kproxy.state.events import Event, Listed
 from kproxy.state.objects import Kind
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ManifestDirectory:
         self._path = path
         self._emit = emit
         self._stopping = threading.Event()
-        self._thread = KeptThread("watch-manifests", self._watch, Need.RULES)
+        self._thread = SupervisedThread("watch-manifests", self._watch, Need.RULES)
         self._seen: dict[Path, Signature] = {}
         self._files: dict[Path, File] = {}
         self._told: dict[Kind, Listed] = {}

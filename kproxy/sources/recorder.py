@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, KproxyError
-from kproxy.threads import KeptThread, Need, log_defect
+from kproxy.threads import Need, SupervisedThread, log_defect
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class EventRecorder:
         self._told: dict[tuple[str, str, NamespacedName | None], float] = {}
         self._stopping = threading.Event()
         self._ended_at = 0.0
-        self._thread = KeptThread("events", self._run, Need.REPORTS)
+        self._thread = SupervisedThread("events", self._run, Need.REPORTS)
 
     def start(self) -> None:
         self._thread.start()

@@ -16,7 +16,7 @@ class Timing:
     - `healthy_s`: a failure after a success of this length counts as the first failure. Load balancers end silent
       connections after 20 s or more, and each of these ends is a first failure.
     - `idle_s`: how long a watch may be silent until it counts as dead. Bookmarks come about once a minute.
-    - `lacking_s`: the pause until an optional resource is asked for again.
+    - `missing_s`: the pause until an optional resource is asked for again.
     - `streams`: whether lists are fetched as streams (KEP-3157). After a server refused a stream, the next stream is tried
       after `streams_again_s`: the server may be a newer version then.
     - `stream_idle_s`: how long a stream may send no further object before its list is complete. A server sends all objects
@@ -34,7 +34,7 @@ class Timing:
     backoff_cap_s: float = 30.0
     healthy_s: float = 10.0
     retry_after_cap_s: float = 120.0
-    lacking_s: float = 120.0
+    missing_s: float = 120.0
     streams: bool = False
     streams_again_s: float = 3600.0
     stream_idle_s: float = 20.0

@@ -38,10 +38,10 @@ class Rejection:
     def __str__(self) -> str:
         what = " ".join(filter(None, (self.kind, self.name)))
         subject = f"{self.place}: {what}" if what else self.place
-        return f"{subject} {self.told}"
+        return f"{subject} {self.explanation}"
 
     @property
-    def told(self) -> str:
+    def explanation(self) -> str:
         """The effect and the reason, as the end of a sentence about the object."""
         where = f"{self.field}: " if self.field else ""
         return f"{self.cost}: {where}{self.reason}"

@@ -471,7 +471,7 @@ def test_kind_that_a_cluster_may_lack_is_missed_once_and_taken_up_when_it_comes(
 ) -> None:
     api.put("ServiceCIDR", service_cidr("kubernetes", "10.96.0.0/12"))
     api.lack("ServiceCIDR", status)
-    timing = replace(PACE, lacking_s=0.02)
+    timing = replace(PACE, missing_s=0.02)
     loop = ListWatch(SERVICE_CIDRS, lambda: connect(kubeconfig), events.queue.put, timing)
     with caplog.at_level(logging.WARNING):
         loop.start(connect(kubeconfig))

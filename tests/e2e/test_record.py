@@ -71,7 +71,7 @@ def with_text_for_digests(file: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [of_another_schema, of_a_later_version, with_text_for_digests])
-def test_agent_begins_a_record_anew_that_it_cannot_read_and_writes_no_equal_rule(
+def test_agent_replaces_a_record_that_it_cannot_read_and_writes_no_equal_rule(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     log = tmp_path / "agent.log"
@@ -137,7 +137,7 @@ def test_agent_whose_record_is_deleted_while_it_runs_goes_on_without_a_word(tmp_
         agent.terminate()
         assert 0 == agent.wait(timeout=BOUND_S)
     assert "applied are no longer recorded" not in log.read_text()
-    assert "begun anew" not in log.read_text()
+    assert "replaced by an empty record" not in log.read_text()
     run_until_synced(log)
     assert [0, 0] == [changed for _, changed in syncs(log)[3:]]
 

@@ -584,7 +584,7 @@ def test_rules_that_a_culprit_kept_and_the_kernel_lost_are_tried_like_those_of_o
 def test_culprit_among_chains_that_are_committed_while_others_are_computed_is_found(
     kernel: None, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Variant, "section_size_ahead", lambda _variant, _held: 4)
+    monkeypatch.setattr(Variant, "early_section_size", lambda _variant, _held: 4)
     monkeypatch.setattr(Variant, "section_size", lambda _variant, _held: 6)
     monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 2)
     with closing(Node(Variant.NFT, against_bad(tmp_path, fault))) as node:

@@ -81,7 +81,7 @@ def plain_service(affinity_s: int = 0, endpoints: Iterable[int] = (1, 2, 3)) -> 
     return Scenario((service, piece), scenario.configuration).in_nftables_mode()
 
 
-def test_each_connection_of_a_client_begins_its_time_anew(wire: Wire) -> None:
+def test_each_connection_of_a_client_starts_its_time_again(wire: Wire) -> None:
     load_plain_service(wire, affinity_s=2)
     packets = [from_outside(number) for number in range(1, CLIENTS + 1)]
     seen = []

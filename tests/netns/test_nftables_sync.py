@@ -491,7 +491,7 @@ AFTER_A_LOOK = [
 
 
 @pytest.mark.parametrize(("look", "harm"), AFTER_A_LOOK)
-def test_what_somebody_else_does_between_our_look_and_the_table_written_anew_is_seen(
+def test_what_somebody_else_does_between_our_look_and_the_rewritten_table_is_seen(
     node: Node, look: str, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if harm == BEFORE_ITS_TIME:
@@ -599,7 +599,7 @@ def somebody_writing_elsewhere() -> Iterator[None]:
             writer.kill()
 
 
-def test_table_is_not_written_anew_because_others_write_while_it_is_read(kernel: None) -> None:
+def test_table_is_not_written_again_because_others_write_while_it_is_read(kernel: None) -> None:
     def long(template: str, values: dict[str, object]) -> str:
         return RENDER(template, values).replace("chain services {\n", f"chain services {{\n{MANY_RULES}")
 

@@ -140,7 +140,7 @@ def test_no_packet_misses_its_service_while_it_moves_between_chains_of_others(no
     assert counted["unrewritten"] == 0
 
 
-def test_no_packet_misses_its_service_while_a_new_agent_writes_all_anew(node: Node) -> None:
+def test_no_packet_misses_its_service_while_a_new_agent_writes_all_again(node: Node) -> None:
     node.serve()
     node.endpoints(3)
     counted = node.change(CLUSTER_IP, node.restart)

@@ -1,4 +1,4 @@
-"""While all rules are written anew, section by section, every packet meets a Service's old rules or its new ones."""
+"""While all rules are written again, section by section, every packet meets a Service's old rules or its new ones."""
 
 import random
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ class Node:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    for size in ("section_size", "section_size_ahead"):
+    for size in ("section_size", "early_section_size"):
         monkeypatch.setattr(Variant, size, lambda _variant, _held: CHAINS_A_SECTION)
     monkeypatch.setattr("kproxy.observed.iptables_reads.listed_chains", lambda _program, _chains: {})
     with Wire() as wire:

@@ -149,7 +149,7 @@ def succeeded(report: SyncReport) -> SyncReport:
 def test_first_sync_commits_chains_while_others_are_computed(
     nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Variant, "section_size_ahead", lambda _variant, _held: 4)
+    monkeypatch.setattr(Variant, "early_section_size", lambda _variant, _held: 4)
     were_there: list[bool] = []
 
     def render(template: str, values: dict[str, object]) -> str:
@@ -198,7 +198,7 @@ def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nf
 def test_first_sync_whose_program_is_killed_while_it_writes_ahead_is_made_good(
     nft_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Variant, "section_size_ahead", lambda _variant, _held: 2)
+    monkeypatch.setattr(Variant, "early_section_size", lambda _variant, _held: 2)
     monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 1)
     killed: list[bool] = []
 
@@ -447,7 +447,7 @@ def test_stale_chain_that_a_foreign_rule_holds_does_not_hold_up_other_changes(no
 
 
 def test_chain_that_someone_deleted_is_found_out_when_a_change_is_refused(node: Node) -> None:
-    """A jump to a chain that is gone fails the restore; looking anew at the kernel mends it in the same sync."""
+    """A jump to a chain that is gone fails the restore; another look at the kernel mends it in the same sync."""
     ext = "KUBE-EXT" + WEB_CHAIN.removeprefix("KUBE-SVC")
     succeeded(node.sync())
     node.iptables("-t", "nat", "-F", "KUBE-SERVICES")

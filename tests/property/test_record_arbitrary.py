@@ -110,7 +110,7 @@ def require_a_record_that_goes_on(path: Path) -> None:
 @example([[("update chain set held = ?", (5,))]])
 @example([[("update sure set commits_of_others = ?", (b"\x00",))]])
 @example([[("pragma user_version = 2", ())]])
-def test_record_that_somebody_altered_is_used_or_begun_anew(
+def test_record_that_somebody_altered_is_used_or_replaced(
     changes: list[list[tuple[str, tuple[object, ...]]]],
 ) -> None:
     with TemporaryDirectory() as directory:
@@ -124,7 +124,7 @@ def test_record_that_somebody_altered_is_used_or_begun_anew(
 @example(b"", False)
 @example(b"SQLite format 3\0", False)
 @example(b"SQLite format 3\0" + b"\xff" * 200, False)
-def test_file_of_arbitrary_bytes_is_begun_anew(content: bytes, also_beside_it: bool) -> None:
+def test_file_of_arbitrary_bytes_is_replaced(content: bytes, also_beside_it: bool) -> None:
     with TemporaryDirectory() as directory:
         path = Path(directory, "record.sqlite")
         path.write_bytes(content)
@@ -135,7 +135,7 @@ def test_file_of_arbitrary_bytes_is_begun_anew(content: bytes, also_beside_it: b
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=40)), min_size=1, max_size=4))
-def test_record_with_damaged_bytes_is_used_or_begun_anew(damages: list[tuple[float, bytes]]) -> None:
+def test_record_with_damaged_bytes_is_used_or_replaced(damages: list[tuple[float, bytes]]) -> None:
     with TemporaryDirectory() as directory:
         path = Path(directory, "record.sqlite")
         a_record(path)

@@ -37,7 +37,7 @@ class Kernel(Protocol):
         """As somebody else does it."""
 
     def flush(self) -> None:
-        """As somebody does it who wants to begin anew: all rules go."""
+        """As somebody does it who wants to start over: all rules go."""
 
     def remember(self) -> None:
         """From now on the rules that others have must stay as they are."""

@@ -12,7 +12,11 @@ from kproxy.ruleset.layout import FLAT, Layout
 
 SYNC_PERIOD_S = 1.0
 BOTH_CIDRS = "10.128.0.0/9,fd00:10:128::/48"
-LAYOUTS = {"flat": FLAT, "tree": Layout(root_rules=1, chain_rules=2, picks=2), "auto": Layout(4, 2, 2)}
+LAYOUTS = {
+    "flat": FLAT,
+    "tree": Layout(root_rules=1, chain_rules=2, most_backends=2),
+    "auto": Layout(4, 2, 2),
+}
 """The agent's layouts in these tests: so small that the smallest cluster has trees."""
 
 

@@ -38,22 +38,22 @@ class NativeRule(Step):
     chain: str
     rule: Native
     first: bool = True
-    anew: bool = False
+    new_agent: bool = False
 
     @property
     def restarts_agent(self) -> bool:
-        return self.anew
+        return self.new_agent
 
     @property
     def kind(self) -> str:
-        return f"NativeRule {self.rule.name}{' and a new agent' if self.anew else ''}"
+        return f"NativeRule {self.rule.name}{' and a new agent' if self.new_agent else ''}"
 
     def play(self, world: "World") -> None:
-        if self.anew:
+        if self.new_agent:
             world.agent.stop()
         world.write_natively(self._text())
         world.make(*self.changes)
-        if self.anew:
+        if self.new_agent:
             world.start_agent()
 
     def _text(self) -> str:
@@ -73,7 +73,7 @@ class FirewallReloaded(NativeRule):
 
     @property
     def kind(self) -> str:
-        return f"FirewallReloaded {self.rule.name}{' and a new agent' if self.anew else ''}"
+        return f"FirewallReloaded {self.rule.name}{' and a new agent' if self.new_agent else ''}"
 
     @property
     def settles_within_s(self) -> float:

@@ -46,7 +46,7 @@ from kproxy.sources.timing import Timing
 from kproxy.state.events import Changed, Event, Listed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
-from kproxy.threads import Need, lacking
+from kproxy.threads import Need, not_running
 from kproxy.values import Family, NamespacedName, Network
 
 BOUND_S = 10.0
@@ -161,7 +161,7 @@ def test_file_that_fails_each_time_affects_only_itself(
     try:
         (tmp_path / "good.yaml").write_text(SERVICE.format(name="good", address="10.96.0.1"))
         assert eventually(lambda: {"good"} == names(events))
-        assert () == lacking(Need.RULES)
+        assert () == not_running(Need.RULES)
         newest = [one for one in events if isinstance(one, Listed) and one.kind is Kind.SERVICE][-1]
         (rejection,) = newest.rejections
         assert "a defect in kproxy: MemoryError" in rejection.reason
@@ -191,7 +191,7 @@ def test_watch_of_the_cluster_continues_after_a_failure(failure: BaseException) 
     watch.start(Connection())  # type: ignore[arg-type] # only the used part of a connection
     try:
         assert eventually(lambda: len(tried) > 3)
-        assert eventually(lambda: lacking(Need.RULES) == ())
+        assert eventually(lambda: not_running(Need.RULES) == ())
     finally:
         watch.stop()
         watch.join(BOUND_S)
@@ -283,7 +283,7 @@ def test_web_server_still_answers_after_a_failure(
         with socket.create_connection(("127.0.0.1", port), 10):
             assert once.has_failed.wait(BOUND_S)
             assert 200 == ask(port)
-        assert () == lacking(Need.NODE)
+        assert () == not_running(Need.NODE)
     finally:
         web.stop()
 
@@ -583,9 +583,9 @@ def test_main_loop_that_keeps_failing_ends_the_agent_with_a_reason(
     assert started.ends()
     (reason,) = map(str, started.failed)
     assert "the main loop ended unexpectedly 7 times in a row, the last time with MemoryError" in reason
-    assert any(sentence.startswith("the main loop does not run") for sentence in lacking(Need.RULES))
+    assert any(sentence.startswith("the main loop does not run") for sentence in not_running(Need.RULES))
     started.agent.stop()
-    assert () == lacking(Need.RULES)
+    assert () == not_running(Need.RULES)
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), OSError("no /proc here")], ids=repr)

@@ -9,7 +9,7 @@ import pytest
 
 from kproxy import threads
 from kproxy.errors import EnvironmentLacking, KproxyError
-from kproxy.threads import KeptThread, Need, lacking, when_hopeless
+from kproxy.threads import Need, SupervisedThread, not_running, when_hopeless
 
 BOUND_S = 10.0
 
@@ -40,7 +40,7 @@ class Failing:
 class Kept:
     def __init__(self, run: Failing, need: Need) -> None:
         self.run = run
-        self.thread = KeptThread("watch-of-a-test", run, need)
+        self.thread = SupervisedThread("watch-of-a-test", run, need)
         self.thread.start()
 
     def end(self) -> None:
@@ -85,7 +85,7 @@ def test_thread_after_any_exception_runs_again_and_logs(
     assert kept.run.lives.wait(BOUND_S)
     assert "watch-of-a-test ended unexpectedly" in caplog.text
     assert type(failure).__name__ in caplog.text
-    assert () == lacking(need)
+    assert () == not_running(need)
 
 
 def test_thread_that_the_rules_need_and_that_keeps_ending_ends_the_agent(keep: Keep) -> None:
@@ -99,7 +99,7 @@ def test_thread_that_the_rules_need_and_that_keeps_ending_ends_the_agent(keep: K
     (reason,) = reasons
     assert "watch-of-a-test ended unexpectedly 7 times in a row, the last time with MemoryError" in reason
     assert eventually(lambda: not kept.thread.is_alive())
-    (sentence,) = lacking(Need.RULES)
+    (sentence,) = not_running(Need.RULES)
     assert sentence.startswith("watch-of-a-test does not run (MemoryError)")
 
 
@@ -111,12 +111,12 @@ def test_thread_that_the_rules_do_not_need_is_tried_for_ever_without_ending_the_
     forget = when_hopeless(reasons.append)
     try:
         kept = keep(Failing(MemoryError(), 8), need)
-        assert eventually(lambda: len(lacking(need)) == 1)
+        assert eventually(lambda: len(not_running(need)) == 1)
         assert kept.run.lives.wait(BOUND_S)
     finally:
         forget()
     assert [] == reasons
-    assert eventually(lambda: lacking(need) == ())
+    assert eventually(lambda: not_running(need) == ())
 
 
 def test_thread_whose_failure_cannot_be_logged_runs_again(
@@ -152,17 +152,17 @@ def test_thread_that_ran_long_has_its_failures_forgotten(keep: Keep, monkeypatch
 def test_thread_that_is_ended_in_its_pause_ends_at_once(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_SHORTEST_PAUSE_S", 60.0)
     kept = keep(Failing(MemoryError(), float("inf")), Need.RULES)
-    assert eventually(lambda: len(lacking(Need.RULES)) == 1)
+    assert eventually(lambda: len(not_running(Need.RULES)) == 1)
     kept.thread.end()
     kept.thread.join(BOUND_S)
-    assert (False, ()) == (kept.thread.is_alive(), lacking(Need.RULES))
+    assert (False, ()) == (kept.thread.is_alive(), not_running(Need.RULES))
 
 
 def test_function_that_returns_is_not_run_again() -> None:
-    thread = KeptThread("short", lambda: None, Need.RULES)
+    thread = SupervisedThread("short", lambda: None, Need.RULES)
     thread.start()
     thread.join(BOUND_S)
-    assert () == lacking(Need.RULES)
+    assert () == not_running(Need.RULES)
 
 
 def test_system_without_threads_raises_environment_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,19 +170,19 @@ def test_system_without_threads_raises_environment_lacking(monkeypatch: pytest.M
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    thread = KeptThread("web", lambda: None, Need.NODE)
+    thread = SupervisedThread("web", lambda: None, Need.NODE)
     with pytest.raises(EnvironmentLacking, match=r"no thread for web: raise its limit .*pids\.max"):
         thread.start()
-    assert 1 == len(lacking(Need.NODE))
+    assert 1 == len(not_running(Need.NODE))
     thread.end()
 
 
 def test_work_in_the_calling_thread_continues_after_an_exception_and_ends_with_a_reason() -> None:
     once = Failing(SystemExit(), 1)
     once.asked.set()
-    KeptThread("the main loop", once, Need.RULES).run_here()
+    SupervisedThread("the main loop", once, Need.RULES).run_here()
     assert 2 == once.runs
-    forever = KeptThread("the main loop", Failing(MemoryError(), float("inf")), Need.RULES)
+    forever = SupervisedThread("the main loop", Failing(MemoryError(), float("inf")), Need.RULES)
     try:
         with pytest.raises(KproxyError, match="the main loop ended unexpectedly 7 times"):
             forever.run_here()

@@ -10,7 +10,7 @@ from kproxy.agent.http.port_conflict import taken
 from kproxy.agent.http.web import WebServer
 from kproxy.configuration.units import UNSPECIFIED, ServerAddress
 from kproxy.errors import EnvironmentLacking
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Servers:
                 if self._listens(name, address, answer, failure):
                     return
 
-        KeptThread(f"open-{name}", retry, Need.REPORTS).start()
+        SupervisedThread(f"open-{name}", retry, Need.REPORTS).start()
 
     def stop(self) -> None:
         self._stopping.set()

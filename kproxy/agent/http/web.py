@@ -14,8 +14,8 @@ from typing import cast
 from kproxy.agent.http.client import Client
 from kproxy.agent.http.listening import Listener, ListeningAddress, open_listener
 from kproxy.agent.http.page import Answer
-from kproxy.kernel.node.descriptors import clients_end, limit_told, listeners_end
-from kproxy.threads import KeptThread, Need, log_defect
+from kproxy.kernel.node.descriptors import clients_end, limit_in_words, listeners_end
+from kproxy.threads import Need, SupervisedThread, log_defect
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class WebServer:
         self._listeners: set[Listener] = set()
         self._woken, self._wake = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._thread = KeptThread(name, self._serve, Need.NODE)
+        self._thread = SupervisedThread(name, self._serve, Need.NODE)
 
     def start(self) -> None:
         self._thread.start()
@@ -76,7 +76,7 @@ class WebServer:
         listener = open_listener(address, port)
         if listener.fileno() >= listeners_end():
             listener.close()
-            raise OSError(errno.EMFILE, limit_told())
+            raise OSError(errno.EMFILE, limit_in_words())
         self._selector.register(listener, selectors.EVENT_READ, ListeningAddress(listener, answer))
         self._listeners.add(listener)
         return listener

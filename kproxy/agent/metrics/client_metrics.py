@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from kproxy.client.connection import Asked, Noted, Received
+from kproxy.client.connection import BodyRead, RequestEvent, RequestSent
 from kproxy.client.credentials.exec_facts import Called, Expires, Fact, Rotated
 
 _DURATIONS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
@@ -111,15 +111,15 @@ class ClientMetrics:
             registry=registry,
         )
 
-    def noted(self, noted: Noted) -> None:
+    def noted(self, noted: RequestEvent) -> None:
         """Count a request that was answered or failed, or the body of an answer that was read."""
         match noted:
-            case Asked():
+            case RequestSent():
                 self._asked(noted)
-            case Received(method, host, body_bytes):
+            case BodyRead(method, host, body_bytes):
                 self._received.labels(method, host).observe(body_bytes)
 
-    def _asked(self, asked: Asked) -> None:
+    def _asked(self, asked: RequestSent) -> None:
         self._requests.labels(asked.code, asked.method, asked.host).inc()
         self._durations.labels(asked.method, asked.host).observe(asked.took_s)
         if not asked.is_watch:

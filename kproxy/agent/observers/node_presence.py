@@ -9,7 +9,7 @@ from kproxy.agent.observers.observer import Observer
 from kproxy.errors import KproxyError
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
 from kproxy.state.objects import Kind, Node
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Presence(Observer):
         if self._other_names is None:
             self._say()
             return
-        asking = KeptThread("ask-node-names", self._ask, Need.REPORTS)
+        asking = SupervisedThread("ask-node-names", self._ask, Need.REPORTS)
         try:
             asking.start()
         except KproxyError:

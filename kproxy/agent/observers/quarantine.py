@@ -109,7 +109,7 @@ class Quarantine(Observer):
         self._untold = {
             what: first
             for what, first in self._first.items()
-            if what in untold or what not in known or known[what].told != first.told
+            if what in untold or what not in known or known[what].explanation != first.explanation
         }
 
     @staticmethod
@@ -129,7 +129,7 @@ class Quarantine(Observer):
             (kind, key), rejection = next(iter(self._untold.items()))
             if _can_be_named(kind, key):
                 event = ClusterEvent(
-                    "Quarantined", "Program", f"this {kind} {rejection.told}", key, kind=kind
+                    "Quarantined", "Program", f"this {kind} {rejection.explanation}", key, kind=kind
                 )
                 if not self._record(event):
                     return

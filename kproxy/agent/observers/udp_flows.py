@@ -13,7 +13,7 @@ from kproxy.kernel.netlink.conntrack import UdpFlows
 from kproxy.model.node import NodePortDispatch
 from kproxy.model.udp import Frontend, Target, Targets, UdpFrontends, is_stale
 from kproxy.state.store import Store
-from kproxy.threads import KeptThread, Need, log_defect
+from kproxy.threads import Need, SupervisedThread, log_defect
 from kproxy.values import Address, Family, NamespacedName, contains
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class FlowCleaner(Observer):
         self._work: dict[Family, _Work] = {}
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = KeptThread("conntrack", self._run, Need.NODE)
+        self._thread = SupervisedThread("conntrack", self._run, Need.NODE)
 
     def start(self) -> None:
         self._thread.start()

@@ -59,7 +59,7 @@ def clients_end() -> int:
     return limit - _left_by_clients(limit)
 
 
-def limit_told() -> str:
+def limit_in_words() -> str:
     """The limit in words, for a message that it is reached."""
     return f"this process may have {_limit()} files open, and programs and HTTP clients need some of them"
 

@@ -58,7 +58,7 @@ class Variant(StrEnum):
         """
         return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(100 * held))
 
-    def section_size_ahead(self, held: int) -> int | None:
+    def early_section_size(self, held: int) -> int | None:
         """As `section_size`, if no packet can reach the chains that are held: each costs a COMMIT 0.1 us."""
         return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(6 * held))
 

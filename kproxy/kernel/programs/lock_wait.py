@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kproxy import process
 from kproxy.errors import KproxyError
-from kproxy.threads import KeptThread, Need
+from kproxy.threads import Need, SupervisedThread
 
 _LOOK_EVERY_S = 0.005
 _SLEEPS_IN = ("locks_lock_inode_wait", "flock_lock_inode_wait")
@@ -30,7 +30,7 @@ class LockWait:
         self.waited_s = 0.0
         self._entered_at = self._seen_s = 0.0
         self._at_work = threading.Event()
-        self._thread = KeptThread("lock-wait", self._watch, Need.REPORTS)
+        self._thread = SupervisedThread("lock-wait", self._watch, Need.REPORTS)
 
     def __enter__(self) -> None:
         self._entered_at, self._seen_s = time.monotonic(), 0.0

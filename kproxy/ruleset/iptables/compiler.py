@@ -145,7 +145,7 @@ def _backends(plan: ServicePortPlan, own: _OwnChains, layout: Layout, family: Fa
     for chain, usable in ((own.cluster, plan.usable.cluster), (own.local, plan.usable.local)):
         if usable:
             backends = [chain_of[backend] for backend in usable]
-            policies += policy_chains(chain, backends, layout.picks, has_affinity=has_affinity)
+            policies += policy_chains(chain, backends, layout.most_backends, has_affinity=has_affinity)
     return {
         "reachable": tuple(chain_of.values()),
         "policies": policies,

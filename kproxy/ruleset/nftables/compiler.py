@@ -11,8 +11,8 @@ from kproxy.model.node import NodeView
 from kproxy.model.plan import ServicePortPlan
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Render
-from kproxy.ruleset.nftables.frontends import EXTERNAL, INTERNAL, Picks, Way, own_chain
-from kproxy.ruleset.nftables.roles import OF_NODE, Roles, of_picks, with_roles
+from kproxy.ruleset.nftables.frontends import EXTERNAL, INTERNAL, Picker, Way, own_chain
+from kproxy.ruleset.nftables.roles import OF_NODE, Roles, of_picker, with_roles
 from kproxy.ruleset.nftables.table import FAMILY_WORD, Block, Body, Role, parse_blocks
 from kproxy.values import Network
 
@@ -53,19 +53,19 @@ class BlockWriter:
             service_networks=service_networks,
         )
 
-    def picks_blocks(self, picks: Picks) -> dict[Block, Body]:
+    def picker_blocks(self, picker: Picker) -> dict[Block, Body]:
         """The map of endpoints and the chain that picks one."""
         port = "meta l4proto . th dport"
-        asked = port if picks.is_node_port else f"{self._ip} daddr . {port}"
+        asked = port if picker.is_node_port else f"{self._ip} daddr . {port}"
         return self._blocks(
-            "picks", of_picks(picks), map=picks.map, chain=picks.chain, count=picks.size, asked=asked
+            "picks", of_picker(picker), map=picker.map, chain=picker.chain, count=picker.size, asked=asked
         )
 
     def way_blocks(self, way: Way) -> dict[Block, Body]:
-        local = way.local_picks
+        local = way.local_picker
         return self._way(
             way.chain,
-            way.picks.chain,
+            way.picker.chain,
             local.chain if local else "",
             is_internal=way.kind == INTERNAL,
             keeps_client_address=way.local_size is not None,

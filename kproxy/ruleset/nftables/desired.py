@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from kproxy.model.plan import Plans, plan_service
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import BlockWriter
-from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of
+from kproxy.ruleset.nftables.frontends import Frontend, Picker, Served, Way, contents_of
 from kproxy.ruleset.nftables.placed import NOTHING, Placed, guarded_by_both, placed
 from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Contents, Element, Key, spelled_out
 from kproxy.state.store import Store
@@ -70,7 +70,7 @@ class DesiredTable:
         self._placed: dict[NamespacedName, Placed] = {}
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
-        self._uses: Counter[Way | Picks] = Counter()
+        self._uses: Counter[Way | Picker] = Counter()
         self._node_blocks: dict[Block, Body] = {}
         self._node_marks: tuple[Element, ...] = ()
         self.service_ports = 0
@@ -158,7 +158,7 @@ class DesiredTable:
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
 
-    def _require(self, part: Way | Picks) -> None:
+    def _require(self, part: Way | Picker) -> None:
         """Render it now, so that a template that fails does so before anything is changed."""
         self._written(part)
         for needed in part.needed:
@@ -211,7 +211,7 @@ class DesiredTable:
             if before.way:
                 self._leave(before.way)
 
-    def _take(self, part: Way | Picks) -> None:
+    def _take(self, part: Way | Picker) -> None:
         """Shared chains are there as long as something leads to them."""
         self._uses[part] += 1
         if self._uses[part] == 1:
@@ -219,7 +219,7 @@ class DesiredTable:
             for needed in part.needed:
                 self._take(needed)
 
-    def _leave(self, part: Way | Picks) -> None:
+    def _leave(self, part: Way | Picker) -> None:
         self._uses[part] -= 1
         if not self._uses[part]:
             del self._uses[part]
@@ -228,8 +228,8 @@ class DesiredTable:
             for needed in part.needed:
                 self._leave(needed)
 
-    def _written(self, part: Way | Picks) -> dict[Block, Body]:
-        return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picks_blocks(part)
+    def _written(self, part: Way | Picker) -> dict[Block, Body]:
+        return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picker_blocks(part)
 
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
         if old == new:

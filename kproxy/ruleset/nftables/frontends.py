@@ -36,7 +36,7 @@ class Frontend(Struct, frozen=True, gc=False):
         return Key(NOWHERE, self.address, self.protocol, self.port)
 
 
-class Picks(NamedTuple):
+class Picker(NamedTuple):
     """A chain that picks one of `size` endpoints, from the map of all that have as many."""
 
     is_node_port: bool
@@ -52,7 +52,7 @@ class Picks(NamedTuple):
         return f"{self._prefix}endpoints-{self.size}"
 
     @property
-    def needed(self) -> tuple["Picks", ...]:
+    def needed(self) -> tuple["Picker", ...]:
         """No other shared chains."""
         return ()
 
@@ -77,18 +77,20 @@ class Way(Struct, frozen=True, gc=False):
         return name if self.local_size is None else f"{name}-local-{self.local_size}"
 
     @property
-    def needed(self) -> tuple[Picks, ...]:
+    def needed(self) -> tuple[Picker, ...]:
         """The shared chains that it leads to."""
-        return (self.picks, self.local_picks) if self.local_picks else (self.picks,)
+        return (self.picker, self.local_picker) if self.local_picker else (self.picker,)
 
     @property
-    def picks(self) -> Picks:
-        return Picks(self.kind == NODE_PORT, is_local=False, size=self.size)
+    def picker(self) -> Picker:
+        return Picker(self.kind == NODE_PORT, is_local=False, size=self.size)
 
     @property
-    def local_picks(self) -> Picks | None:
+    def local_picker(self) -> Picker | None:
         """None also where this node has no endpoint."""
-        return Picks(self.kind == NODE_PORT, is_local=True, size=self.local_size) if self.local_size else None
+        return (
+            Picker(self.kind == NODE_PORT, is_local=True, size=self.local_size) if self.local_size else None
+        )
 
 
 INTERNAL, EXTERNAL, NODE_PORT = "internal", "external", "nodeport"
@@ -148,7 +150,7 @@ def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
 @cache
 def _maps(way: Way) -> tuple[str, ...]:
     """Where its endpoints stand, and those of this node. There are no more ways than numbers of endpoints."""
-    return tuple(picks.map for picks in way.needed)
+    return tuple(picker.map for picker in way.needed)
 
 
 def own_chain(kind: str, plan: ServicePortPlan) -> str:

@@ -13,7 +13,7 @@ A rule that ends with `map @NAME`, in whichever chain, is written together with 
 import re
 from collections.abc import Mapping
 
-from kproxy.ruleset.nftables.frontends import Picks
+from kproxy.ruleset.nftables.frontends import Picker
 from kproxy.ruleset.nftables.table import Block, Body, Role
 
 Roles = Mapping[Block, Role]
@@ -52,9 +52,9 @@ _CONCATENATION = rf"{_EXPRESSION}(?: \. {_EXPRESSION})*"
 _PLAIN = re.compile(rf'\ttypeof {_CONCATENATION}(?: : (?:verdict|{_CONCATENATION}))?\n(?:\tcomment ".*"\n)?')
 
 
-def of_picks(picks: Picks) -> Roles:
+def of_picker(picker: Picker) -> Roles:
     """The blocks of `picks.j2`."""
-    return {Block("map", picks.map): Role.ENDPOINTS, Block("chain", picks.chain): Role.PICKER}
+    return {Block("map", picker.map): Role.ENDPOINTS, Block("chain", picker.chain): Role.PICKER}
 
 
 def with_roles(texts: Mapping[Block, str], roles: Roles) -> dict[Block, Body]:
@@ -67,8 +67,8 @@ def with_roles(texts: Mapping[Block, str], roles: Roles) -> dict[Block, Body]:
 def _body(block: Block, text: str, role: Role) -> Body:
     if not block.is_chain:
         return Body(role, text, is_plain=bool(_PLAIN.fullmatch(text)))
-    picks = _PICKS.search(text)
-    return Body(role, text, picks[1] if picks else "")
+    found = _PICKS.search(text)
+    return Body(role, text, found[1] if found else "")
 
 
 def _roles_of_added(added: Mapping[Block, str], known: Roles) -> Roles:

@@ -31,7 +31,7 @@ class EarlySections:
     def due(self, part: Ruleset) -> list[Section]:
         """The sections that are to be committed now that this part is computed too."""
         for chain, rules in part.items():
-            if _goes_ahead(chain) and chain not in self._held and chain not in self.written:
+            if _comes_early(chain) and chain not in self._held and chain not in self.written:
                 self._waiting[chain] = rules
         at_once = self._size(len(self._held) + len(self.written))
         if at_once is None or len(self._waiting) < at_once:
@@ -45,5 +45,5 @@ class EarlySections:
         ]
 
 
-def _goes_ahead(chain: Chain) -> bool:
+def _comes_early(chain: Chain) -> bool:
     return chain.table == "nat" and chain not in DISPATCH

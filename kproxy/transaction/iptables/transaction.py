@@ -60,10 +60,10 @@ class Section:
 
     def __str__(self) -> str:
         pieces = [_piece_text({chain: self.written[chain] for chain in piece}) for piece in self.pieces]
-        return "".join((f"*{self.table}\n", *pieces, self.ending))
+        return "".join((f"*{self.table}\n", *pieces, self.text_after_pieces))
 
     @property
-    def ending(self) -> str:
+    def text_after_pieces(self) -> str:
         """The text after the pieces."""
         before = {chain for piece in self.pieces for chain in piece}
         written = {chain: rules for chain, rules in self.written.items() if chain not in before}
@@ -94,7 +94,7 @@ class OpenSection:
         return _piece_text(chains)
 
     def with_rest(self, rest: Section) -> Section:
-        """The whole section; its `ending` is the text that is still to be written."""
+        """The whole section; its `text_after_pieces` is the text that is still to be written."""
         return replace(rest, written=self._written | rest.written, pieces=tuple(self._pieces))
 
 

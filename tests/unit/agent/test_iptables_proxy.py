@@ -22,7 +22,7 @@ FLUSH_OUTPUT = "*nat\n:OUTPUT - [0:0]\nCOMMIT\n"
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that six Services are computed in parts and written in sections."""
-    monkeypatch.setattr(Variant, "section_size_ahead", lambda variant, _held: _size(variant, 4))
+    monkeypatch.setattr(Variant, "early_section_size", lambda variant, _held: _size(variant, 4))
     monkeypatch.setattr(Variant, "section_size", lambda variant, _held: _size(variant, 6))
     monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 2)
     monkeypatch.setattr("kproxy.agent.iptables_proxy.CHAINS_A_PIECE", 4)

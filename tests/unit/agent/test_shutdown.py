@@ -9,9 +9,9 @@ import pytest
 SCRIPT = """
 import signal, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is to be ignored
-from kproxy.agent import shutdown as ending
-ending._PATIENCE_S = ending._LONGEST_S = 0.2
-ending.end_on_signals(lambda: None)
+from kproxy.agent import shutdown
+shutdown._PATIENCE_S = shutdown._LONGEST_S = 0.2
+shutdown.end_on_signals(lambda: None)
 print("ready", flush=True)
 while True:
     time.sleep(60)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kproxy.client.connection import Asked, Connection, Noted, connect
+from kproxy.client.connection import Connection, RequestEvent, RequestSent, connect
 from kproxy.client.rate import LONGEST_WAIT_S, RateLimiter, rate_limiter
 from kproxy.errors import ApiFailed
 from stubapi import StubApi
@@ -110,7 +110,7 @@ def test_no_span_of_time_has_more_requests_than_the_rate_and_one_burst(
 def test_limit_holds_for_all_connections_together(api: StubApi, tmp_path: Path) -> None:
     limiter = RateLimiter(20.0, 3, clock=Clock())
     kubeconfig = api.write_kubeconfig(tmp_path / "kubeconfig")
-    noted: list[Noted] = []
+    noted: list[RequestEvent] = []
     began_at = time.monotonic()
     for _ in range(3):
         connection = connect(kubeconfig, "", noted.append, limiter=limiter)
@@ -118,19 +118,19 @@ def test_limit_holds_for_all_connections_together(api: StubApi, tmp_path: Path) 
             listed(connection)
         connection.close()
     waits = [0.0, 0.0, 0.0, 0.05, 0.1, 0.15]
-    assert waits == pytest.approx([each.throttled_s for each in noted if isinstance(each, Asked)])
+    assert waits == pytest.approx([each.throttled_s for each in noted if isinstance(each, RequestSent)])
     assert sum(waits) <= time.monotonic() - began_at
 
 
 def test_watch_does_not_wait_for_the_limit(api: StubApi, tmp_path: Path) -> None:
     limiter = RateLimiter(0.001, 1)
-    noted: list[Noted] = []
+    noted: list[RequestEvent] = []
     connection = connect(api.write_kubeconfig(tmp_path / "kubeconfig"), "", noted.append, limiter=limiter)
     listed(connection)
     for _ in range(3):
         listed(connection, watch="true", resourceVersion="28500", timeoutSeconds="1")
     connection.close()
-    assert [0.0, None, None, None] == [each.throttled_s for each in noted if isinstance(each, Asked)]
+    assert [0.0, None, None, None] == [each.throttled_s for each in noted if isinstance(each, RequestSent)]
 
 
 def test_wait_that_is_cut_short_sends_nothing(api: StubApi, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from authorities import authority, signed_by
-from kproxy.client.connection import Connection, Noted
+from kproxy.client.connection import Connection, RequestEvent
 from kproxy.client.credentials.tokens import NoCredentials
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
 from kproxy.client.transport import pools
@@ -55,7 +55,7 @@ def no_proxies_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(server: str, proxy_url: str = "", tls: TlsSettings | None = TRUSTING, times: int = 1) -> bytes:
-    notes: list[Noted] = []
+    notes: list[RequestEvent] = []
     connection = Connection(Target(server, "the kubeconfig x", tls, Bearer(), proxy_url), notes.append)
     body = b""
     try:

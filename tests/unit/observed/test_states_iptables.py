@@ -70,7 +70,7 @@ def foreign(node: FakeNode) -> None:
     sure(node)
     node.endpoint("a", "10.128.7.7")
     compute(node)
-    node.observed.look_anew(node.proxy.desired.jumps)
+    node.observed.look_at_all(node.proxy.desired.jumps)
 
 
 def sure(node: FakeNode) -> None:

@@ -6,7 +6,7 @@ from kproxy.ruleset.iptables.tree import DispatchTree, TreeChain
 from kproxy.ruleset.layout import FLAT, Layout
 from kproxy.values import Family, NamespacedName
 
-LAYOUT = Layout(root_rules=4, chain_rules=2, picks=2)
+LAYOUT = Layout(root_rules=4, chain_rules=2, most_backends=2)
 
 
 def by_address(number: int, address: str, host: int = 32) -> tuple[NamespacedName, str]:

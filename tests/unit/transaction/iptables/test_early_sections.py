@@ -57,7 +57,7 @@ def test_dispatch_chains_other_tables_and_what_is_there_never_go_ahead() -> None
     assert {Chain("nat", "KUBE-SEP-A")} == section.written.keys()
 
 
-def test_nothing_goes_ahead_where_all_belongs_into_one_section() -> None:
+def test_nothing_comes_early_where_all_belongs_into_one_section() -> None:
     assert [] == ahead([service("A")], set(), None)
 
 

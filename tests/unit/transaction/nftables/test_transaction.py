@@ -8,8 +8,8 @@ from facts import a_service, a_slice, a_view, an_endpoint
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable, TableChange
-from kproxy.ruleset.nftables.frontends import Picks
-from kproxy.ruleset.nftables.roles import OF_NODE, of_picks, with_roles
+from kproxy.ruleset.nftables.frontends import Picker
+from kproxy.ruleset.nftables.roles import OF_NODE, of_picker, with_roles
 from kproxy.ruleset.nftables.table import DROP, Block, Blocks, Body, Element, Role
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
@@ -217,7 +217,7 @@ BLOCKS = with_roles(
     },
     {
         **OF_NODE,
-        **of_picks(Picks(is_node_port=False, is_local=False, size=1)),
+        **of_picker(Picker(is_node_port=False, is_local=False, size=1)),
         CLIENTS: Role.CLIENTS,
     },
 )

@@ -25,7 +25,7 @@ _Refusal = Refusal[NamespacedName, ProgramFailed]
 _Group = Sequence[NamespacedName]
 
 
-class Culprits:
+class IptablesCulprits:
     """Withdraws the newest rules of Services, and lets those back in that the kernel takes.
 
     The others keep the rules that they had, and are then suspects; a search that runs out of tries leaves some
@@ -72,7 +72,7 @@ class Culprits:
         """
         refused = progress.refused
         if may_have_been_others or refused is None or self._observed.state is State.UNREAD:
-            self._look_anew(progress)
+            self._look_at_all(progress)
         else:
             self._take_stock()
         progress.enter(Stage.APPLY)
@@ -88,9 +88,9 @@ class Culprits:
                 return None
         return self._blame(failed, progress)
 
-    def _look_anew(self, progress: Progress) -> None:
+    def _look_at_all(self, progress: Progress) -> None:
         progress.enter(Stage.OBSERVE)
-        self._observed.look_anew(self._desired.jumps)
+        self._observed.look_at_all(self._desired.jumps)
         self._desired.reopen(self._observed.delta.observed)
 
     def _take_stock(self) -> None:
@@ -102,7 +102,7 @@ class Culprits:
     def _commit_rest(self, progress: Progress, probes: Iterable[Section] = ()) -> None:
         """Write what the kernel lacks. Chains that cannot be deleted, as others use them, wait for the next sync."""
         if self._observed.state is State.UNREAD:
-            self._look_anew(progress)
+            self._look_at_all(progress)
         try:
             with writing(self._iptables, self._observed, progress) as write:
                 write.commit(planned(self._iptables, self._observed, deletes_apart=True))
