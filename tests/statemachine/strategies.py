@@ -243,5 +243,5 @@ def _native(place: tuple[str, str]) -> SearchStrategy[Step]:
         chain=st.just(chain),
         rule=st.sampled_from([rule for rule in Native if table == "filter" or rule not in FILTERS_ONLY]),
         first=st.booleans(),
-        anew=st.booleans(),
+        new_agent=st.booleans(),
     )

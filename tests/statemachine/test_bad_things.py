@@ -141,7 +141,7 @@ def test_rules_that_iptables_cannot_read_stay_and_hold_up_nothing(wire: Wire) ->
             table="filter",
             chain="INPUT",
             rule=Native.STATE_MAP,
-            anew=True,
+            new_agent=True,
         ),
         NativeRule(
             changes=changed(2), family=Family.IPV6, table="filter", chain="FORWARD", rule=Native.RESET

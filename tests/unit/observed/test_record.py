@@ -103,7 +103,7 @@ OF_BEFORE = (
     ],
     ids=lambda statements: statements[0].replace(" ", "-")[:60] if len(statements) < 3 else "version-before",
 )
-def test_record_that_kproxy_did_not_write_so_is_begun_anew_and_told_once(
+def test_record_with_contents_of_others_is_replaced_and_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, statements: tuple[str, ...]
 ) -> None:
     path = tmp_path / "chains.sqlite"
@@ -118,7 +118,7 @@ def test_record_that_kproxy_did_not_write_so_is_begun_anew_and_told_once(
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"not a database", b"SQLite format 3\0" + b"\xff" * 5000])
-def test_file_that_is_no_record_is_begun_anew(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_record_is_replaced(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "chains.sqlite"
     path.write_bytes(content)
     with closing(Record(path)) as record:

@@ -73,7 +73,7 @@ def complete(store: Store) -> dict[Chain, str]:
     return desired.chains
 
 
-def test_ruleset_after_changes_equals_one_built_anew() -> None:
+def test_ruleset_after_changes_equals_a_new_one() -> None:
     store = filled("a", "b", "c")
     desired = DesiredRuleset(RENDER)
     desired.update(store, store.take_dirty(), CIRCUMSTANCES)

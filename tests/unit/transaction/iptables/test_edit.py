@@ -34,21 +34,21 @@ def test_edit_makes_the_new_rules_of_the_old_ones() -> None:
         assert len(edit.lines) == 7
 
 
-def test_short_chain_is_written_anew() -> None:
+def test_short_chain_is_written_again() -> None:
     assert find_edit(rules(*range(400)), rules(*range(401))) is None
 
 
-def test_many_changes_are_written_anew() -> None:
+def test_many_changes_are_written_again() -> None:
     assert find_edit(rules(*range(1000)), rules(*range(20, 1020))) is None
 
 
-def test_rules_in_another_order_are_written_anew() -> None:
+def test_rules_in_another_order_are_written_again() -> None:
     assert find_edit(rules(*range(1000)), rules(1, 0, *range(2, 1001))) is None
 
 
-def test_doubled_rule_is_written_anew() -> None:
+def test_doubled_rule_is_written_again() -> None:
     assert find_edit(rules(*range(1000), 5), rules(*range(1000))) is None
 
 
-def test_chain_of_unknown_rules_is_written_anew() -> None:
+def test_chain_of_unknown_rules_is_written_again() -> None:
     assert find_edit(None, rules(*range(1000))) is None
