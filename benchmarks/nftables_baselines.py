@@ -45,7 +45,7 @@ class NftablesBaselines:
             if before and not after:
                 table.place(before.service.key, ())
         self._place(table, (after for _, after in changes))
-        return str(change(_FAMILY, table.blocks, delta.change()))
+        return str(change(_FAMILY, table.blocks, delta.difference()))
 
     def of_first_sync(self) -> list[Rival]:
         table = self._whole()

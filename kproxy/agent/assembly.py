@@ -33,7 +33,7 @@ _CLUSTER_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE)
 class Assembly(NamedTuple):
     """Events go from the `source` to the `loop`, whose syncs the `background` observes. `recorder` posts Events.
 
-    `record` holds what was applied in the tables of iptables-nft; None where other tables are used.
+    `record` holds what was applied in the tables of iptables-nft; None if other tables are used.
     """
 
     source: Source

@@ -26,7 +26,7 @@ _Group = Sequence[NamespacedName]
 
 
 class IptablesCulprits:
-    """Withdraws the newest rules of Services, and lets those back in that the kernel takes.
+    """Withdraws the newest rules of Services, and admits again those that the kernel takes.
 
     The others keep the rules that they had, and are then suspects; a search that runs out of tries leaves some
     `untried`.

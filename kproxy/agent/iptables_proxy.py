@@ -1,4 +1,4 @@
-"""One family's rules in iptables mode: what is desired, what the kernel holds, and the way there."""
+"""One family's rules in iptables mode: a sync updates, observes, plans, applies and settles, in this order."""
 
 import logging
 import time
@@ -45,7 +45,7 @@ class IptablesProxy:
     Level-triggered: each sync compares all chains, so a failed apply loses nothing. The sections stand in an order that
     depends on the rules in the kernel, so where a failure leaves these unknown, the next sync reads them.
 
-    If some Services are at fault when rules are refused, they keep those that they had, and all others get theirs.
+    If some Services are at fault when rules are refused, they keep their old rules, and all others get their new ones.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class IptablesProxy:
         rendered_s = self._render.spent_s
         self._pending |= dirty
         try:
-            error: OperationFailed | None = self._bring_counted(store, circumstances, progress, verify=verify)
+            error: OperationFailed | None = self._sync_with_counters(
+                store, circumstances, progress, verify=verify
+            )
             error = error or progress.not_deleted
             if progress.not_deleted:
                 self._observed.forget()
@@ -137,20 +139,20 @@ class IptablesProxy:
         self._observed.record()
 
     def _worked_s(self) -> float:
-        """A clock that stands while we wait for the lock."""
+        """A clock that stands still while we wait for the lock."""
         return self._clock() - self._iptables.lock_waited_s
 
-    def _bring_counted(
+    def _sync_with_counters(
         self, store: Store, circumstances: Circumstances, progress: Progress, *, verify: bool
     ) -> ProgramFailed | None:
-        """With packet counters; without them if the kernel lacks any, as it refuses rules that name a missing one."""
+        """Sync with packet counters, or without them if one is missing: the kernel refuses rules that name a missing counter."""
         settings = circumstances.settings
         uncounted = replace(circumstances, settings=replace(settings, accounting=False))
         takes_none = self._refusals_of_counters >= _MOST_REFUSALS_OF_COUNTERS
         if not settings.accounting or takes_none or not self._ensure_counters():
-            return self._bring(store, uncounted, progress, verify=verify)
+            return self._sync_all(store, uncounted, progress, verify=verify)
         try:
-            error = self._bring(store, circumstances, progress, verify=verify)
+            error = self._sync_all(store, circumstances, progress, verify=verify)
         except ProgramFailed as failed:
             if not is_refusal(failed) or "nfacct" not in (named_rule(failed) or str(progress.refused)):
                 raise
@@ -159,14 +161,14 @@ class IptablesProxy:
             self._refusals_of_counters = 0
             return error
         self._observed.forget()
-        error = self._bring(store, uncounted, progress, verify=verify)
+        error = self._sync_all(store, uncounted, progress, verify=verify)
         self._refusals_of_counters += 1
         return error
 
-    def _bring(
+    def _sync_all(
         self, store: Store, circumstances: Circumstances, progress: Progress, *, verify: bool
     ) -> ProgramFailed | None:
-        """First all Services except the refused ones, then the refused ones that are due.
+        """Sync all Services except the refused ones, and then the refused ones that are due.
 
         Returns a refusal if the tries were used up before each Service had one.
         """
@@ -177,7 +179,7 @@ class IptablesProxy:
         untried = self._culprits.untried
         refused, due = suspects.refused | untried, suspects.due | untried
         first = (self._pending | due) - refused
-        error = self._bring_most(
+        error = self._run_steps(
             self._computed(store, first, circumstances, kept=refused), progress, verify=verify
         )
         second = due & refused
@@ -187,10 +189,10 @@ class IptablesProxy:
         _exhaust(self._computed(store, second, circumstances, kept=refused - second))
         return self._culprits.try_again(second, progress)
 
-    def _bring_most(
+    def _run_steps(
         self, parts: Iterator[AbstractSet[Chain]], progress: Progress, *, verify: bool
     ) -> ProgramFailed | None:
-        """Bring the kernel to what the parts compute, in five steps."""
+        """Compute the parts, and write what they change: the five steps of a sync."""
         was_remembered = self._observed.state in REMEMBERED
         try:
             with writing(self._iptables, self._observed, progress) as write:
@@ -234,7 +236,8 @@ class IptablesProxy:
         """Legacy replaces a whole table at each COMMIT, so nat is one section, open until all is computed.
 
         The filter rules of the node, which are in the first part, are committed before: they guard the node, and pass
-        what nat will rewrite. Those of Services refuse packets that nat leaves alone, as it does until its COMMIT.
+        what nat will rewrite. The filter rules of Services come later: they refuse packets that nat leaves alone, and until
+        its COMMIT nat leaves all packets alone.
         """
         progress.enter(Stage.OBSERVE)
         changed = next(parts, set())
@@ -271,7 +274,7 @@ class IptablesProxy:
         return early.written
 
     def _observe(self, progress: Progress, *, verify: bool) -> None:
-        """Look at the kernel where nothing is known, or where it is to be verified."""
+        """Read the kernel if nothing is known of it, or if it is to be verified."""
         progress.enter(Stage.OBSERVE)
         observed = self._observed
         if observed.missing_jumps is None and (verify or observed.state not in REMEMBERED):
@@ -293,7 +296,7 @@ class IptablesProxy:
         write.finish(sections)
 
     def _settle(self) -> None:
-        """All Services have their newest rules in the kernel, so nothing is kept of those that they had."""
+        """All Services have their newest rules in the kernel, so their old rules are no longer kept."""
         self._desired.settle(self._desired.changed)
 
 

@@ -17,7 +17,7 @@ from kproxy.transaction.iptables.transaction import OpenSection, Section
 
 @dataclass(frozen=True, slots=True)
 class EarlyWrites:
-    """Chains that were written before all was computed, and the tables whose jumps were."""
+    """Chains that were written before all chains were computed, and the tables in which jumps were written too."""
 
     written: Ruleset
     jumps: AbstractSet[str] = frozenset()
@@ -31,7 +31,7 @@ def writing(iptables: IptablesProgram, observed: ObservedChains, progress: Progr
     """The block commits sections; the program is started with the first of them, and ends with the block.
 
     ProgramFailed leaves the block if a section is refused: the progress then has it as `refused`, and those before it
-    stay in effect. Any other exception ends the program, and the caller has to `forget`.
+    stay in effect. Any other exception ends the program, and the caller has to call `forget`.
     """
     progress.refused, progress.refused_line = None, ""
     write = Write(iptables, observed, progress)
@@ -48,7 +48,7 @@ def writing(iptables: IptablesProgram, observed: ObservedChains, progress: Progr
 
 
 class Write:
-    """Sections that are on their way to the kernel; made by `writing`."""
+    """Sends sections to the kernel; made by `writing`."""
 
     def __init__(self, iptables: IptablesProgram, observed: ObservedChains, progress: Progress) -> None:
         self._iptables = iptables
@@ -63,11 +63,11 @@ class Write:
 
     @property
     def sections(self) -> list[Section]:
-        """Those of this write."""
+        """The sections of this write."""
         return self._progress.sections[self._begun :]
 
     def commit(self, sections: Iterable[Section]) -> None:
-        """Write these, in parts that fit; waits while the program has much to read."""
+        """Write these sections, in parts that fit. Waits while the program has much to read."""
         for section in fitting(sections, self._room):
             feed = self._feed or self._begin()
             self._observed.about_to_write(section)
@@ -75,7 +75,7 @@ class Write:
             feed(str(section))
 
     def open(self, table: str) -> None:
-        """Begin a section that takes effect only with `finish`; nothing else can be committed before."""
+        """Begin a section that takes effect with `finish`. Until then nothing else can be committed."""
         self._open = OpenSection(table)
         self._feed_text(f"*{table}\n")
 
@@ -89,7 +89,7 @@ class Write:
             self._feed_text(self._open.add(chains))
 
     def finish(self, sections: Sequence[Section]) -> None:
-        """Commit these; where a section is open, the first of its table ends it, before all others."""
+        """Commit these sections. If a section is open, the first of these in its table completes it and comes first."""
         if self._open is not None:
             table = self._open.table
             rest = next((each for each in sections if each.table == table), Section(table))
@@ -139,7 +139,7 @@ def planned(
     early: EarlyWrites = NOTHING_EARLY,
     deletes_apart: bool,
 ) -> Sequence[Section]:
-    """The sections that bring the kernel from what is observed, and will soon be there `early`, to what is desired."""
+    """The sections that turn the observed chains, with those that were written `early`, into the desired ones."""
     delta = observed.delta
     missing = observed.missing_jumps or {}
     return plan(

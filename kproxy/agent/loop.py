@@ -27,10 +27,10 @@ _log = logging.getLogger(__name__)
 _WAKE = None
 
 _MOST_ATTEMPTS = 3
-"""An event is tried so often: one that meets a defect each time must not hold up all later ones."""
+"""The number of times that an event is tried: an event that meets a defect each time must not hold up all later ones."""
 
 _RECORDED_AT_ONCE = 1000
-"""So many chains are read back in some milliseconds; more would hold up the other family."""
+"""The number of chains that are read back in some milliseconds; more would hold up the other family."""
 
 
 class Agent:
@@ -137,7 +137,7 @@ class Agent:
     def _sync_family(
         self, proxy: Proxy, dirty: set[NamespacedName], circumstances: Circumstances, *, verify: bool
     ) -> SyncReport | None:
-        """What goes wrong with one family never stops the other."""
+        """Sync one family; an error is logged, None is returned, and the other family goes on."""
         try:
             with memory.without_collection():
                 report = proxy.sync(self._store, dirty, circumstances, verify=verify)

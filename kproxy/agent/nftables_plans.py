@@ -1,4 +1,4 @@
-"""How to come from the observed table to the desired one, by the state of the observed one."""
+"""The transactions that turn the observed table into the desired one; the state of the observed table decides."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from kproxy.values import Family
 
 
 def plans(family: Family, observed: ObservedTable, desired: DesiredTable) -> Iterator[Transaction]:
-    """Transactions of which each would do, the gentlest first; the next is for when the one before is refused.
+    """Transactions of which each would be enough, the gentlest first; each further one is for a refusal of the one before.
 
     | state         | transactions                                                                         |
     |---------------|--------------------------------------------------------------------------------------|
@@ -22,12 +22,12 @@ def plans(family: Family, observed: ObservedTable, desired: DesiredTable) -> Ite
     | ABSENT        | `install`: all in steps, because no packet meets the table yet                       |
     | FOREIGN       | `refill`: all, where it is, so that clients keep their endpoints; then `replace_all` |
 
-    For UNREAD there is none: the caller looks first, and ValueError tells that it did not.
+    In the state UNREAD there is none: the caller must look first. ValueError if it did not.
     """
     blocks = desired.blocks
     match observed.state:
         case State.SURE | State.DOUBTED:
-            yield change(family, blocks, observed.delta.change())
+            yield change(family, blocks, observed.delta.difference())
         case State.ABSENT:
             yield install(family, blocks, desired.contents())
         case State.FOREIGN:
@@ -39,9 +39,9 @@ def plans(family: Family, observed: ObservedTable, desired: DesiredTable) -> Ite
 
 
 def refusal(family: Family, observed: ObservedTable, desired: DesiredTable) -> ProgramFailed | None:
-    """Why the kernel would refuse every plan, nothing being changed; None if it would take one of them.
+    """The reason why the kernel would refuse every plan; None if it would take one of them. Changes nothing.
 
-    OperationFailed if it cannot be told, as where `nft` dies.
+    OperationFailed if the kernel cannot be asked, for example because `nft` dies.
     """
     refused = None
     for transaction in plans(family, observed, desired):

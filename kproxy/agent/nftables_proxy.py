@@ -26,7 +26,8 @@ from kproxy.values import NamespacedName
 _log = logging.getLogger(__name__)
 
 _MOST_PLANS = 5
-"""In one sync: a change, the table as somebody else left it, all in steps; and two more if others do not stop."""
+"""The number of plans in one sync: a change, a plan for the table that somebody else left, a table in steps; and two more if
+others do not stop."""
 
 
 class NftablesProxy:
@@ -64,10 +65,10 @@ class NftablesProxy:
         error: OperationFailed | None = None
         try:
             refused_before = self._update(store, circumstances)
-            error = self._bring(verify=verify)
+            error = self._sync_all(verify=verify)
             if refused_before and error is None:
                 groups = self._update_refused(store, refused_before)
-                error = self._bring(groups)
+                error = self._sync_all(groups)
         except OperationFailed as failed:
             error = failed
         return self._report(error)
@@ -112,26 +113,26 @@ class NftablesProxy:
         self._culprits.place(store, keys)
         return self._culprits.take_untried()
 
-    def _bring(
+    def _sync_all(
         self, groups: Sequence[Sequence[NamespacedName]] = (), *, verify: bool = False
     ) -> ProgramFailed | None:
-        """Bring the kernel to what is desired, without Services at fault; returns a refusal if some are untried.
+        """Sync the table without the Services at fault; returns a refusal if some Services are untried.
 
         Each of the groups was refused by an earlier search, which had no more tries for its parts.
         """
-        refused = self._write(verify=verify)
+        refused = self._run_steps(verify=verify)
         if refused is None:
             self._culprits.release()
             self._culprits.settle()
             return None
         are_all_tried = self._culprits.search(refused, groups)
-        again = self._write()
+        again = self._run_steps()
         if again is not None:
             raise again
         self._culprits.settle()
         return None if are_all_tried else refused
 
-    def _write(self, *, verify: bool = False) -> ProgramFailed | None:
+    def _run_steps(self, *, verify: bool = False) -> ProgramFailed | None:
         """Observe, plan, apply and settle, until the kernel holds what is desired.
 
         Returns a refusal for which nothing but Services can be at fault. After any other refusal the state of the table
@@ -155,7 +156,7 @@ class NftablesProxy:
         return None
 
     def _observe(self, *, verify: bool) -> None:
-        """Hear whether others committed; look at a table of which nothing is known, or with `verify` at one in doubt."""
+        """Ask whether others committed. Read the table if nothing is known of it, or with `verify` also if it is in doubt."""
         self._watch.enter(Stage.OBSERVE)
         if verify:
             self._observed.verify()
@@ -166,7 +167,7 @@ class NftablesProxy:
             self._observed.look()
 
     def _plan(self) -> Iterator[Transaction]:
-        """The transactions that would do, the gentlest first."""
+        """The transactions of which each would be enough, the gentlest first."""
         return plans(self.family, self._observed, self._desired)
 
     def _apply(self, transaction: Transaction) -> ProgramFailed | None:
@@ -197,5 +198,5 @@ class NftablesProxy:
         self._observed.remove()
 
     def _refusal(self) -> ProgramFailed | None:
-        """Why the kernel would take no plan for what is desired now; None if it would take one."""
+        """The reason why the kernel would refuse every plan for the desired table; None if it would take one."""
         return refusal(self.family, self._observed, self._desired)

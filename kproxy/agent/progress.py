@@ -1,4 +1,4 @@
-"""How far a sync has come, and what took how long."""
+"""The progress of a sync: the sections that were committed, and the time of each stage."""
 
 from collections.abc import Callable
 
@@ -25,10 +25,10 @@ class TimedRender:
 
 
 class Progress(Stopwatch):
-    """Of one sync of one family: the sections that were committed so far, and how long each stage took.
+    """The progress of one sync of one family: the sections that were committed so far, and the seconds of each stage.
 
-    `refused` is the section that was not taken, if the last write failed and told, and `refused_line` the line that it
-    told. `not_deleted` says why chains that nothing leads to are still there.
+    If the program named a line when the last write failed, `refused` is the section with this line, and `refused_line`
+    is the line. `not_deleted` says why chains that nothing leads to are still there.
     """
 
     not_deleted: ProgramFailed | None = None

@@ -28,6 +28,6 @@ class Stopwatch:
         self._stage, self._since = stage, now
 
     def spent_s(self, stage: Stage) -> float:
-        """In that stage, whenever it was entered, until now."""
+        """The seconds spent in the stage until now, in all its periods together."""
         self.enter(self._stage)
         return self._spent_s[stage]

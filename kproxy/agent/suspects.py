@@ -22,14 +22,15 @@ LONGEST_PAUSE_S = 3600.0
 """Rules that were refused for hours will hardly be taken soon; a try in iptables-legacy writes the whole table."""
 
 MOST_TRIES = 100
-"""In one search for Services at fault. One among 10,000 takes 15 to 30 tries; the next sync goes on with the rest."""
+"""The number of tries in one search for Services at fault. One Service among 10,000 takes 15 to 30 tries; the next sync
+goes on with the rest."""
 
 LONGEST_SEARCH_S = 20.0
-"""Changes of other Services wait for a search no longer than about that; a try in iptables-legacy may take seconds."""
+"""Seconds that changes of other Services wait for a search, or a little longer: a try in iptables-legacy may take seconds."""
 
 
 def limited(clock: Callable[[], float]) -> Callable[[], bool]:
-    """A function that a search, which begins now, calls before each try, and that says whether it may make one."""
+    """A function for a search that begins now: the search calls it before each try, and it says whether the try is allowed."""
     tries, ends_at = count(1), clock() + LONGEST_SEARCH_S
     return lambda: next(tries) <= MOST_TRIES and clock() < ends_at
 
@@ -46,7 +47,7 @@ class _Suspect:
 class Suspects:
     """The Services of one family that keep the rules that they had.
 
-    One that changes is due at once; else after pauses that grow from `FIRST_PAUSE_S` to `LONGEST_PAUSE_S`.
+    A Service that changes is due at once, any other after pauses that grow from `FIRST_PAUSE_S` to `LONGEST_PAUSE_S`.
     """
 
     def __init__(self, family: Family, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,22 +55,22 @@ class Suspects:
         self._clock = clock
         self._held: dict[NamespacedName, _Suspect] = {}
         self.not_computed_now: AbstractSet[NamespacedName] = frozenset()
-        """Those whose rules could not be made when they were last asked for."""
+        """The Services whose rules could not be made the last time."""
 
     @property
     def refused(self) -> AbstractSet[NamespacedName]:
-        """Those whose rules the kernel refused; no other Service may wait for a try of these."""
+        """The Services whose rules the kernel refused; no other Service may wait for a try of these."""
         return {key for key, suspect in self._held.items() if suspect.is_refused}
 
     @property
     def due(self) -> AbstractSet[NamespacedName]:
-        """Those to be tried now."""
+        """The Services that are to be tried now."""
         now = self._clock()
         return {key for key, suspect in self._held.items() if suspect.due_at <= now}
 
     @property
     def waiting(self) -> AbstractSet[NamespacedName]:
-        """Those whose pause is not over."""
+        """The Services whose pause is not over."""
         return self._held.keys() - self.due
 
     def reconsider(self, keys: AbstractSet[NamespacedName]) -> None:

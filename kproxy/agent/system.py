@@ -43,7 +43,7 @@ def set_up_conntrack(conntrack: Conntrack) -> None:
 
 
 def _raise_limit(wanted: int) -> bool:
-    """Let the kernel track at least so many connections; whether it does. A higher limit of the host stays."""
+    """Let the kernel track at least `wanted` connections; whether it does. A higher limit of the host stays."""
     held = sysctl.read(sysctl.CONNTRACK_MAX) or ""
     if held.isdecimal() and int(held) >= wanted:
         return True
@@ -79,7 +79,7 @@ def set_oom_score(score: int) -> None:
 
 
 def _grow_hash(buckets: int) -> None:
-    """Give conntrack at least so many buckets: each packet searches one bucket, flow by flow."""
+    """Give conntrack at least this number of buckets: each packet searches one bucket, flow by flow."""
     held = sysctl.hash_size()
     if held is None or held >= buckets:
         return

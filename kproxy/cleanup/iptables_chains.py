@@ -23,7 +23,7 @@ from kproxy.transaction.iptables.transaction import Section
 _log = logging.getLogger(__name__)
 
 _MOST_NAMED = 3
-"""A message names so many chains; a node may have thousands."""
+"""The number of chains that a message names; a node may have thousands."""
 
 
 def find_chains(iptables: Iptables) -> Cleaning:
@@ -42,7 +42,7 @@ def find_chains(iptables: Iptables) -> Cleaning:
 def remove_chains(iptables: Iptables, cleaning: Cleaning) -> bool:
     """Remove what was found; whether anything is gone.
 
-    KproxyError where rules of others lead to chains of ours, which are then left without a rule; all others are gone.
+    KproxyError if rules of others lead to some of our chains: these stay, without rules. All other chains are gone then.
     """
     in_use: list[Chain] = []
     for table in cleaning.tables:
@@ -62,7 +62,7 @@ def remove_chains(iptables: Iptables, cleaning: Cleaning) -> bool:
 
 
 def _table_cleaning(iptables: Iptables, held: Sequence[Chain]) -> TableCleaning | None:
-    """The removal of what one table holds of ours; None where it holds nothing: then no rule can jump there either."""
+    """The removal of our chains from one table; None if it holds none of them: then no rule can jump to them either."""
     chains = chains_to_remove(held, guard_is_empty=GUARD in held and not _holds_rules(iptables, GUARD))
     if not chains:
         return None
@@ -76,14 +76,14 @@ def _table_cleaning(iptables: Iptables, held: Sequence[Chain]) -> TableCleaning 
 
 
 def _holds_rules(iptables: Iptables, chain: Chain) -> bool:
-    """Without the program of iptables-legacy, which alone can tell, it counts as holding some."""
+    """Whether the chain holds rules. Without the program of iptables-legacy nobody can tell, and the answer is yes."""
     if iptables.variant is Variant.LEGACY and process.find(iptables.program) is None:
         return True
     return not iptables.is_empty(chain)
 
 
 def _delete(iptables: Iptables, sections: Sequence[Section]) -> list[Chain]:
-    """Delete the chains of one table; those that have to stay, without rules, because rules of others lead to them."""
+    """Delete the chains of one table; returns those that stay, without rules, because rules of others lead to them."""
     try:
         iptables.restore(map(str, sections))
     except ProgramFailed as failed:
@@ -96,7 +96,7 @@ def _delete(iptables: Iptables, sections: Sequence[Section]) -> list[Chain]:
 
 
 def _delete_one_by_one(iptables: Iptables, sections: Sequence[Section]) -> list[Chain]:
-    """Delete the chains that nothing leads to, in groups as large as the kernel takes; the others, sorted."""
+    """Delete the chains that nothing leads to, in groups as large as the kernel takes; returns the others, sorted."""
 
     def attempt(group: Sequence[Chain]) -> Refusal[Chain, ProgramFailed] | None:
         try:

@@ -1,4 +1,4 @@
-"""What stays on a node that is cleaned, since others may need it: said in the log, with what removes it."""
+"""Logs the things that stay on a cleaned node because others may need them, and how to remove each."""
 
 import logging
 from contextlib import suppress

@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class Removal(NamedTuple):
-    """The removal of one part's rules. Where there are none, `transaction` is false.
+    """The removal of one part's rules. If there are none, `transaction` is false.
 
-    `str(transaction)` is what removes them: the input of a program, or a command. `apply` does so, and tells whether
-    anything was removed; KproxyError where some of it has to stay.
+    `str(transaction)` is the input of a program, or a command, that removes them. `apply` removes them, and returns
+    whether anything was there; KproxyError if some rules have to stay.
     """
 
     transaction: Cleaning | TablesCleaning | str

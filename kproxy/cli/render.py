@@ -230,7 +230,7 @@ def _nftables(store: Store, before: Store | None, depend: _Depend, render: Rende
         return str(whole_table(family, table.blocks, table.contents())), table.take_not_computed()
     delta.settle()
     table.update(store, {*store.services, *before.services}, depend(store))
-    return change(family, table.blocks, delta.change()).marked, table.take_not_computed()
+    return change(family, table.blocks, delta.difference()).marked, table.take_not_computed()
 
 
 def _node(store: Store, name: str, node_ips: tuple[str, ...]) -> Node | None:

@@ -87,7 +87,7 @@ def local_detector(settings: Settings, node: Node | None, family: Family) -> Loc
 def node_port_dispatch(
     settings: Settings, primary: Address | None, local_addresses: tuple[Address, ...], family: Family
 ) -> NodePortDispatch:
-    """Where node ports answer, by `nodePortAddresses` and `localhostNodePorts`.
+    """The addresses on which node ports answer, by `nodePortAddresses` and `localhostNodePorts`.
 
     IPv6 node ports never answer on ::1: the kernel has no route_localnet for IPv6. With `primary`
     a family without an address has no node ports; kube-proxy 1.36 would open all of them.

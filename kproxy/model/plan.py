@@ -21,9 +21,9 @@ from kproxy.values import Address, Family, Network, ServicePortName, contains, f
 
 
 class Unserved(StrEnum):
-    """Why traffic finds no backend, which decides whether it is refused or dropped.
+    """The reason why traffic finds no backend, which decides whether it is refused or dropped.
 
-    It is refused at once if no node has a usable backend for the service port. It is dropped if only this node
+    Traffic is refused at once if no node has a usable backend for the service port. It is dropped if only this node
     has none, so that a probe or a retry of the load balancer finds another node.
     """
 
@@ -43,9 +43,9 @@ class Policies(Struct, frozen=True, gc=False):
 
 
 def policies_followed(*, internal_local: bool, external_local: bool, is_external: bool) -> Policies:
-    """The policies of internal and external traffic together; `is_external` is whether there is external traffic.
+    """The policies of internal and external traffic together; `is_external` says whether there is external traffic.
 
-    External traffic uses both under policy Local, because of the short circuit.
+    Under policy Local, external traffic uses both, because of the short circuit.
     """
     uses_cluster = is_external or not internal_local
     uses_local = internal_local or (is_external and external_local)

@@ -230,7 +230,7 @@ class _Hints:
         )
 
     def _meant(self, name: NamespacedName, others: Collection[NamespacedName]) -> NamespacedName | None:
-        """The same name in another namespace, or a similar name in the same namespace."""
+        """A Service of this name in another namespace, or one of a similar name in this namespace."""
         self._left -= 1
         if self._left < 0:
             return None

@@ -1,4 +1,4 @@
-"""Which backends each traffic policy may use on this node, and the reason for each backend.
+"""The backends that each traffic policy may use on this node, and the reason for each backend.
 
 A connection is sent by "Cluster" or by "Local" policy. For each of the two, on its own:
 
@@ -6,7 +6,7 @@ A connection is sent by "Cluster" or by "Local" policy. For each of the two, on 
    every ready backend has a node hint and one names this node; else to those hinted for this zone,
    if every ready backend has a zone hint and one names this zone; else not at all. The fallback
    lies in choosing the hints, so narrowing never empties the list. "Local" keeps this node's own.
-2. Where no ready one is left, those that are terminating but still serve are used (KEP-1669), so
+2. If no ready backend is left, those that are terminating but still serve are used (KEP-1669), so
    that a connection made while the last pods leave is still answered.
 
 "Local" falls back although ready backends may exist on other nodes; "Cluster" only when there is

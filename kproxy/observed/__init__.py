@@ -1,1 +1,1 @@
-"""The rules of ours that the kernel holds: read, remembered and doubted."""
+"""Our rules in the kernel: read, remembered and doubted."""

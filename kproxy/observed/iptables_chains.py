@@ -1,4 +1,4 @@
-"""The chains of one family that the kernel holds: known from our commits, and read where these do not tell."""
+"""The chains of one family that the kernel holds: known from our commits, or read."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -14,15 +14,15 @@ from kproxy.transaction.iptables.transaction import Section, Transaction
 _log = logging.getLogger(__name__)
 
 REMEMBERED = frozenset({State.SURE, State.DOUBTED})
-"""The kernel was read before this sync, if ever, and everything since is known from our own commits."""
+"""The kernel was read once, and everything since then is known from our own commits."""
 
 
 class ObservedChains:
     """Keeps the observed side of a delta true; see `Observed` for when to look.
 
     A write calls `begin` before its first section, `about_to_write` before each, and then one of `applied`,
-    `applied_in_part` and `failed_midway`. Sections are committed one after the other, and a refusal names a line: so
-    those in effect are known also then.
+    `applied_in_part` and `failed_midway`. Sections are committed one after the other, and a refusal names a line, which
+    tells which sections are in effect.
     """
 
     def __init__(self, iptables: IptablesProgram, kernel: KernelChains, delta: Delta[Chain, str]) -> None:
@@ -32,7 +32,7 @@ class ObservedChains:
         self._unrecorded: tuple[Section, ...] = ()
         self.delta = delta
         self.missing_jumps: dict[str, list[str]] | None = None
-        """The rules that built-in chains lack, by table; None before anybody looked in this sync."""
+        """The rules that built-in chains lack, by table; None until they are looked for in this sync."""
         self.drifted = 0
         """How many of our chains and jumps others were found to have changed, in this sync."""
 
@@ -43,14 +43,14 @@ class ObservedChains:
     # reading
 
     def begin_sync(self) -> None:
-        """Count drift from 0, and know nothing of jumps."""
+        """Count drift from 0, and forget which jumps are missing."""
         self.missing_jumps, self.drifted = None, 0
 
     def find_no_service(self) -> bool:
-        """Whether the kernel holds no chain of any Service, so that new chains may be written before all is known.
+        """Whether the kernel holds no chain of any Service, so that new chains may be written before all is computed.
 
-        The state is ABSENT then, and chains that are there nevertheless are observed, whosever they are; `disown`
-        follows once it is known which are desired. Called where nothing is remembered.
+        If so, the state is ABSENT, and all chains that are there are observed, ours or not. `disown` is to be called
+        when it is known which of them are desired. Called if nothing is remembered.
         """
         if not self._kernel.holds_no_service():
             return False
@@ -59,16 +59,16 @@ class ObservedChains:
         return True
 
     def disown(self) -> None:
-        """Leave out the chains of others, which nobody desires now that everything is computed."""
+        """Observe the chains of others no longer. Called when all is computed, and so it is known which chains are desired."""
         desired = self.delta.desired
         self.delta.lacks(
             [chain for chain in self.delta.unwanted if chain not in desired and not is_of_a_service(chain)]
         )
 
     def look_at_jumps(self, jumps: Ruleset) -> None:
-        """See which of these rules built-in chains lack.
+        """Find out which of these rules the built-in chains lack.
 
-        Where a rule is gone that was there in an earlier sync, nothing that was known counts any more.
+        If one of them was there in an earlier sync, the memory of all rules is distrusted.
         """
         self.missing_jumps = {}
         if not self._iptables.lacks_jumps(jumps):
@@ -87,22 +87,22 @@ class ObservedChains:
         desired = self.delta.desired
         found = self._kernel.look(desired)
         self.delta.found({chain: rules for chain, rules in found.items() if self._is_ours(chain)})
-        self._knowledge.note(self._told_by_a_look())
+        self._knowledge.note(self._event_of_look())
 
     def look_at_all(self, jumps: Ruleset) -> None:
-        """Look at these jumps and at all chains, whatever is known."""
+        """Read these jumps and all chains, whatever the state."""
         self.record()
         self.forget()
         self.look_at_jumps(jumps)
         self.look()
 
-    def _told_by_a_look(self) -> Event:
+    def _event_of_look(self) -> Event:
         if not self.delta.observed:
             return Event.FOUND_NOTHING
         return Event.FOUND_CHANGED if self.delta.pending else Event.VERIFIED
 
     def verify(self) -> int:
-        """As `Observed`. A chain that another agent changed to the rules that are desired now is no drift."""
+        """See `Observed`. A chain that another agent changed to the rules that are desired now is no drift."""
         differences = self._kernel.verify(self.delta.observed)
         if differences is None:
             return 0
@@ -151,7 +151,7 @@ class ObservedChains:
         self._kernel.about_to_write(section)
 
     def applied(self, sections: Sequence[Section]) -> None:
-        """All that was to be written is in effect; nothing was where there are no sections."""
+        """All sections are in effect. No sections: there was nothing to write."""
         self._took(sections)
         self._knowledge.note(Event.APPLIED)
 
@@ -185,7 +185,7 @@ class ObservedChains:
         self.delta.lacks(transaction.deleted)
 
     def _keep_records(self, sections: Iterable[Section]) -> None:
-        """Chains that were about to change are as before, and the record has to say so."""
+        """Chains of sections that did not take effect are as before, and the record has to say so."""
         observed = self.delta.observed
         touched = {
             chain

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from kproxy.kernel.programs.iptables import Variant
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
-from kproxy.transaction.iptables.plan import Known
+from kproxy.transaction.iptables.plan import ObservedRules
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
@@ -37,26 +37,26 @@ class IptablesProgram(Protocol):
         """
 
     def commit_room(self) -> int | None:
-        """How many bytes of messages a COMMIT may need; None for any number. Asked before each write."""
+        """The number of bytes that the messages of a COMMIT may have; None for any number. Asked before each write."""
 
     def lacks_jumps(self, jumps: Ruleset) -> bool:
-        """Whether any of these rules of built-in chains may be missing. True costs time and nothing else.
+        """Whether any of these rules of built-in chains may be missing. A wrong True costs only time.
 
-        OperationFailed if nothing can be told, as where another program holds the lock.
+        OperationFailed if the kernel gives no answer, for example while another program holds the lock.
         """
 
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
-        """Those of the rules that the kernel lacks, by table, as `-A` or as `-I` at a place; empty if none is missing.
+        """The rules among these that the kernel lacks, by table, as `-A` or as `-I` at a place; empty if none is missing.
 
-        Where there is no such chain or table yet, its rules are missing. OperationFailed if nothing can be told.
+        The rules of a chain or table that does not exist are missing. OperationFailed if the kernel gives no answer.
         """
 
 
 class Differences(NamedTuple):
-    """What a reader found to be otherwise than was known."""
+    """The differences between the kernel and the observed chains, found by a reader."""
 
     holds: Mapping[Chain, str | None]
-    """Chains with other rules, and chains that nobody knew; None where their rules cannot be told."""
+    """Chains with other rules, and chains that were not observed; None for rules that cannot be read."""
     lacks: AbstractSet[Chain]
     """Chains that are gone."""
     is_complete: bool
@@ -64,27 +64,27 @@ class Differences(NamedTuple):
 
 
 class KernelChains(Protocol):
-    """Reads one family's chains named KUBE-..., and keeps in mind what it may rely on.
+    """Reads one family's chains named KUBE-..., and remembers which of them it may rely on.
 
     A sync calls, in this order: `holds_no_service` and `look`, or `verify`, or neither; then `begin`, `about_to_write`
-    for each section and `wrote`, if it writes at all; and `record` some time afterwards. A call that raises
+    for each section and `wrote`, if it writes anything; and `record` some time afterwards. A call that raises
     OperationFailed leaves the reader as it was, and may be repeated.
     """
 
     def holds_no_service(self) -> bool:
         """Whether the kernel holds no chain of any Service, so that no packet meets chains that are being written.
 
-        Cheap, and false where that cannot be told cheaply. Called where nothing is known.
+        Fast, and false if the answer would take long. Called if nothing is known.
         """
 
-    def look(self, desired: Ruleset) -> Known:
-        """Every chain, with its rules; None for rules that cannot be read, or that are to go as nobody desires them.
+    def look(self, desired: Ruleset) -> ObservedRules:
+        """Every chain, with its rules; None for rules that cannot be read, or that nobody desires and that will be deleted.
 
-        Empty where nothing is there. OperationFailed if the kernel cannot be read.
+        Empty if there are no chains. OperationFailed if the kernel cannot be read.
         """
 
-    def verify(self, observed: Known) -> Differences | None:
-        """How the kernel differs from what is known; None if nobody else has committed since that was compared.
+    def verify(self, observed: ObservedRules) -> Differences | None:
+        """The differences between the kernel and the observed chains; None if nobody else has committed since the last look.
 
         Looks at a bounded number of chains each time. OperationFailed if the kernel cannot be read.
         """
@@ -93,13 +93,13 @@ class KernelChains(Protocol):
         """The first write since the last `record` begins. OperationFailed if the kernel gives no answer."""
 
     def about_to_write(self, section: Section) -> None:
-        """The chains of this section are going to change, to come or to go. Called before its text is written."""
+        """The chains of this section are going to be created, changed or deleted. Called before its text is written."""
 
     def wrote(self, transaction: Transaction) -> None:
-        """The COMMITs of these sections are in effect; of others that were announced, nobody knows, or they are not."""
+        """The COMMITs of these sections are in effect. Other sections that were announced are not, or nobody knows."""
 
     def record(self, transaction: Transaction) -> None:
-        """Remember what all writes since `begin` left, for this agent and the next one.
+        """Remember the chains that all writes since `begin` left, for this agent and the next one.
 
         OperationFailed if the kernel cannot be read; the next `look` then reads these chains.
         """

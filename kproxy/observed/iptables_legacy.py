@@ -9,13 +9,13 @@ from kproxy.observed.iptables_kernel import Differences
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import TABLES, Ruleset, parse_chains
 from kproxy.ruleset.iptables.ownership import PREFIX, is_of_a_service
-from kproxy.transaction.iptables.plan import Known
+from kproxy.transaction.iptables.plan import ObservedRules
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
 _LONGEST_S = 600.0
 _MOST_BYTES = 1 << 20
-"""A thousand rules or more: on such a node, it is likely that some are of Services, and to read them takes time."""
+"""The size of a thousand rules or more: some of them are probably of Services, and to read them takes time."""
 
 _OURS = ("*", f":{PREFIX}", f"-A {PREFIX}")
 
@@ -41,10 +41,10 @@ class LegacyChains:
         names = self._few_names()
         return names is not None and not any(map(is_of_a_service, names))
 
-    def look(self, _desired: Ruleset) -> Known:
+    def look(self, _desired: Ruleset) -> ObservedRules:
         return self._saved()
 
-    def verify(self, observed: Known) -> Differences:
+    def verify(self, observed: ObservedRules) -> Differences:
         saved = self._saved()
         otherwise = {
             chain: rules
@@ -67,7 +67,7 @@ class LegacyChains:
 
 
 def few_chain_names(family: Family) -> list[Chain] | None:
-    """The chains of nat; None where there are many rules, or where we may not ask."""
+    """The chains of nat; None if there are many rules, or if we are not allowed to ask."""
     try:
         if legacy_tables.size(family, "nat") > _MOST_BYTES:
             return None

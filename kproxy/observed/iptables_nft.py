@@ -18,12 +18,12 @@ from kproxy.observed.states import Evidence, weigh
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
 from kproxy.ruleset.iptables.ownership import is_of_a_service
-from kproxy.transaction.iptables.plan import Known
+from kproxy.transaction.iptables.plan import ObservedRules
 from kproxy.transaction.iptables.transaction import Section, Transaction
 from kproxy.values import Family
 
 _CHAINS_A_LOOK = 10_000
-"""Reading the text of so many takes a second, their digests a tenth of that."""
+"""The number of chains whose text is read in one second, and whose digests are read in a tenth of it."""
 
 _NO_CHAIN = Chain("", "")
 """It comes before all others."""
@@ -54,10 +54,10 @@ class NftChains:
         self._round_began_at: int | None = None
         self._looked_up_to = _NO_CHAIN
 
-    def look(self, desired: Ruleset) -> Known:
+    def look(self, desired: Ruleset) -> ObservedRules:
         by_others = self._count_others()
         as_recorded = self._as_recorded(desired)
-        # asked after the rows: if these cannot be read, the record starts empty, and is sure of nothing
+        # asked after the rows were read: if reading fails, the record starts empty, and no row is sure
         is_sure = self._record.sure_at(self._family) == by_others
         known = as_recorded if is_sure else self._confirmed(as_recorded)
         for piece in self._in_pieces(_unknown(known, desired)):
@@ -74,7 +74,7 @@ class NftChains:
             known[chain] = rules if rules is not None and applied == _digest(rules) else None
         return known
 
-    def _confirmed(self, recorded: Known) -> dict[Chain, str | None]:
+    def _confirmed(self, recorded: ObservedRules) -> dict[Chain, str | None]:
         """The chains that are there now; their rules where the kernel holds the recorded bytes, else None."""
         known: dict[Chain, str | None] = dict.fromkeys(self._kernel.names())
         claimed = {
@@ -91,8 +91,8 @@ class NftChains:
         ordered = sorted(of)
         return (ordered[at : at + _CHAINS_A_LOOK] for at in range(0, len(ordered), _CHAINS_A_LOOK))
 
-    def verify(self, observed: Known) -> Differences | None:
-        """As `KernelChains`. Each time some chains more are compared, until all were since anybody else committed."""
+    def verify(self, observed: ObservedRules) -> Differences | None:
+        """See `KernelChains`. Each call compares the next chains, until all were compared since somebody else last committed."""
         by_others = self._count_others()
         if by_others == self._record.sure_at(self._family):
             return None
@@ -116,7 +116,7 @@ class NftChains:
         return Differences(otherwise, {chain for chain in observed if chain not in names}, is_complete)
 
     def _otherwise(self, part: Collection[Chain]) -> dict[Chain, str | None]:
-        """The rules of those chains that do not hold the bytes that the record has of them.
+        """The rules of the chains whose bytes in the kernel differ from the recorded ones.
 
         None for a chain that others changed, and whose rules cannot be read. If the rules of any chain cannot be read,
         the round of looks is not complete.
@@ -149,7 +149,7 @@ class NftChains:
         )
         return found
 
-    def _make_sure(self, known: Known, commits_of_others: int) -> None:
+    def _make_sure(self, known: ObservedRules, commits_of_others: int) -> None:
         """Rows for these chains and no others, blank for those whose rules are not known."""
         recorded = {chain for chain, _, _ in self._record.rows(self._family)}
         unknown = [chain for chain, rules in known.items() if rules is None or chain not in recorded]
@@ -163,7 +163,7 @@ class NftChains:
         return not any(map(is_of_a_service, self._kernel.names()))
 
     def begin(self) -> None:
-        """Until the write is recorded, nobody is sure of anything."""
+        """Until the write is recorded, no row is sure."""
         self._by_others = self._count_others()
         self._was_sure = self._record.sure_at(self._family) == self._by_others
         self._record.make_unsure(self._family)
@@ -193,7 +193,7 @@ class NftChains:
         return [(chain, _digest(rules), held[chain]) for chain, rules in chains.items() if held[chain]]
 
 
-def _unknown(known: Known, desired: Ruleset) -> list[Chain]:
+def _unknown(known: ObservedRules, desired: Ruleset) -> list[Chain]:
     """The chains whose rules are worth reading: those of a Service that is gone are deleted, whatever they hold."""
     return [
         chain
@@ -202,8 +202,8 @@ def _unknown(known: Known, desired: Ruleset) -> list[Chain]:
     ]
 
 
-def _shared_with(wanted: Known, read: Known) -> dict[Chain, str | None]:
-    """The same texts; where they are equal to a wanted one, they are held once."""
+def _shared_with(wanted: ObservedRules, read: ObservedRules) -> dict[Chain, str | None]:
+    """The texts that were read. A text equal to a wanted one is that one object, so that memory holds it once."""
     return {chain: wanted[chain] if wanted.get(chain) == rules else rules for chain, rules in read.items()}
 
 

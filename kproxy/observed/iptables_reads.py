@@ -1,4 +1,4 @@
-"""What iptables-nft's chains are read by: netlink for names and digests, iptables itself for texts."""
+"""Reads iptables-nft's chains: their names and digests by netlink, their texts by iptables itself."""
 
 from collections.abc import Collection, Iterable
 from contextlib import closing
@@ -16,7 +16,7 @@ from kproxy.values import Family
 class NftReads:
     """Reads of one family's chains named KUBE-... in filter and nat, in this thread's network namespace.
 
-    Each asks the kernel again, and raises OperationFailed if it gives no answer.
+    Each call asks the kernel again, and raises OperationFailed if the kernel gives no answer.
     """
 
     def __init__(self, family: Family) -> None:
@@ -24,7 +24,7 @@ class NftReads:
         self._program = "iptables-nft" if family is Family.IPV4 else "ip6tables-nft"
 
     def commits(self) -> int:
-        """How many commits this network namespace has seen, of any program and family."""
+        """The number of commits in this network namespace, of all programs and families."""
         return generation()
 
     def names(self) -> set[Chain]:
@@ -48,7 +48,7 @@ class NftReads:
         return held
 
     def texts(self, of: Collection[Chain]) -> dict[Chain, str | None]:
-        """The rules of each, 0.1 ms a chain; None where iptables cannot read that chain.
+        """The rules of each, 0.1 ms a chain; None if iptables cannot read that chain.
 
         A chain is missing from the answer if the program cannot be used, or the chain is not there.
         """

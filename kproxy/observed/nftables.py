@@ -1,4 +1,4 @@
-"""One family's nftables table as the kernel holds it: known from what was applied, and read where others committed too."""
+"""One family's nftables table in the kernel: known from our commits, or read if others committed too."""
 
 import logging
 import time
@@ -22,20 +22,20 @@ from kproxy.transaction.nftables.transaction import Transaction
 _log = logging.getLogger(__name__)
 
 REMEMBERED = frozenset({State.SURE, State.DOUBTED})
-"""The table is known from what was applied; in all other states a change would not fit."""
+"""The table is known from our own commits; in all other states a change would not fit."""
 
 _FEWEST_TO_CHECK = 2
 """One run takes effect at once or not at all, so it needs no check before."""
 
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
-"""The kernel is asked again after these to remove what it takes for busy."""
+"""Pauses before each new try to remove a chain that the kernel calls busy."""
 
 _MOST_NAMED = 5
-"""So many altered blocks are named in the log; somebody who flushes a large table alters thousands."""
+"""The number of altered blocks that the log names; somebody who flushes a large table alters thousands."""
 
 
 class Commits:
-    """How many commits of this network namespace are surely ours; both families share it."""
+    """The number of commits of this network namespace that are surely ours; both families share it."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -44,8 +44,8 @@ class Commits:
 class ObservedTable:
     """Keeps the observed side of a delta true; see `Observed` for when to look.
 
-    The kernel counts the commits of all programs. As long as that count says that all were ours, the table holds what
-    was applied, and nothing is read. Else our table is read, and no other one.
+    The kernel counts the commits of all programs. As long as all of them were ours, the table holds what was
+    applied, and nothing is read. Otherwise our table is read, and no other one.
     """
 
     def __init__(self, kernel: KernelTable, ours: Commits, delta: TableDelta) -> None:
@@ -82,14 +82,14 @@ class ObservedTable:
         self._others = others
 
     def look(self) -> None:
-        """As `Observed`: which blocks are in the table. Their rules are not read, as all are to be written again."""
+        """See `Observed`. Finds the blocks in the table. Their rules are not read, because all will be written again."""
         self.forget()
         self._others = self._count_others()
         self.found = frozenset(self._kernel.blocks())
         self._knowledge.note(Event.FOUND_CHANGED if self.found else Event.FOUND_NOTHING)
 
     def verify(self) -> int:
-        """As `Observed`. Chains that others may have changed before we first read them become pending."""
+        """See `Observed`. Chains that others may have changed before we first read them become pending."""
         self.listen()
         if self.state is not State.DOUBTED:
             return 0
@@ -149,9 +149,8 @@ class ObservedTable:
     def apply(self, transaction: Transaction) -> None:
         """Run a transaction that was planned for the present state, and settle the delta.
 
-        OperationFailed if a run is refused or its fate is unknown. The state tells what that means: it stays if the
-        kernel took nothing, and is UNREAD otherwise. It is UNREAD also if nothing but the removal of the last, which
-        nothing leads to any more, failed.
+        OperationFailed if a run is refused or its fate is unknown. The state stays if the kernel took nothing, and is
+        UNREAD otherwise. It is UNREAD also if only the last run failed, which removes things that nothing leads to.
         """
         was_remembered = self.state in REMEMBERED
         if was_remembered:
@@ -214,7 +213,7 @@ class ObservedTable:
                 raise
 
     def _take(self, run: Run) -> bool:
-        """Let a run take effect; whether it did. OperationFailed, but not for a removal: False tells that one failed."""
+        """Apply a run; whether it took effect. False only if a removal failed; any other failure is an OperationFailed."""
         if run.waits_for_packets:
             self._kernel.let_packets_pass()
         if run.may_be_busy:
@@ -223,7 +222,7 @@ class ObservedTable:
         return True
 
     def _apply_or_divide(self, run: Run) -> None:
-        """In as few runs as the sockets of `nft` take; a run without parts in one."""
+        """Apply the run in as few pieces as the sockets of `nft` take; a run without parts in one piece."""
         try:
             self._kernel.apply(run)
         except DoesNotFit:
@@ -234,7 +233,7 @@ class ObservedTable:
                 self._apply_or_divide(half)
 
     def _remove_when_idle(self, run: Run) -> bool:
-        """Whether everything is gone that nothing leads to any more, as soon as the kernel has noticed."""
+        """Remove things that nothing leads to, and try again while the kernel calls them busy; whether all are gone."""
         for pause_s in _PAUSES_S:
             time.sleep(pause_s)
             try:
@@ -249,7 +248,7 @@ class ObservedTable:
         return False
 
     def _forget_clients(self, chains: Iterable[str]) -> None:
-        """Clients of an endpoint that went do not go back when it comes back: they have another endpoint by then."""
+        """Remove the clients of deleted endpoints: when such an endpoint comes back, they have another one by then."""
         for clients, endpoints in remembered(chains).items():
             try:
                 self._ours.count += self._kernel.forget(clients, endpoints)

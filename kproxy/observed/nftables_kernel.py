@@ -62,7 +62,7 @@ class KernelTable(Protocol):
         """
 
     def expressions(self, table: str, chains: Iterable[Block]) -> dict[Block, bytes]:
-        """What the rules of each chain do, the same for equal rules; empty bytes for a chain that is not there.
+        """The expressions of the rules of each chain, equal for equal rules; empty bytes for a chain that is not there.
 
         `table` is ours, or the one that is made for a moment to be compared with ours.
         """

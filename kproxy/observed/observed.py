@@ -1,4 +1,4 @@
-"""The interface of both modes to what the kernel holds of ours: when each method is called, and what it answers."""
+"""The interface of both modes to our rules in the kernel: when each method is called, and what it answers."""
 
 from typing import Protocol
 
@@ -8,8 +8,7 @@ from kproxy.observed.states import State
 class Observed(Protocol):
     """One family's rules, as the kernel holds them and as far as we know.
 
-    A sync calls `look` before it plans wherever `state` is UNREAD, or `verify` where the sync is to put right what
-    others did. Then it plans by `state`, applies, and tells the outcome. One thread calls, in one network namespace.
+    A sync calls `look` before it plans if `state` is UNREAD, or `verify` if it has to repair what others did. Then it plans by `state`, applies, and tells the outcome. One thread calls, in one network namespace.
     """
 
     @property
@@ -19,16 +18,16 @@ class Observed(Protocol):
     def look(self) -> None:
         """Read what the kernel holds, and trust nothing that was known.
 
-        Afterwards the state is ABSENT where the kernel holds nothing of ours, else FOREIGN, SURE or DOUBTED. Changes
+        Afterwards the state is ABSENT if the kernel holds no rules of ours, otherwise FOREIGN, SURE or DOUBTED. Changes
         nothing in the kernel. OperationFailed if the kernel cannot be read; the state is UNREAD then.
         """
 
     def verify(self) -> int:
-        """Look for changes by others, where somebody else has committed; how many of our things they changed.
+        """Look for changes by others, if somebody else has committed. Returns how many of our chains and jumps they changed.
 
-        Called where rules are remembered, that is in the states SURE and DOUBTED. 0 where nobody has committed since
-        the last look, without reading any rule, and 0 where nothing of ours is there. What differs is known
-        afterwards, and pending. OperationFailed if the kernel cannot be read; the state stays then.
+        Called if rules are remembered, that is in the states SURE and DOUBTED. If nobody has committed since the last
+        look, the answer is 0 and no rule is read; it is 0 also if no rule of ours is there. The differences are
+        pending afterwards. OperationFailed if the kernel cannot be read; the state stays then.
         """
 
     def forget(self) -> None:

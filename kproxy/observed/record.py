@@ -16,7 +16,7 @@ from kproxy.values import Family
 _log = logging.getLogger(__name__)
 
 _WAIT_S = 1.0
-"""For an agent that is just ending to let go of the file."""
+"""Seconds for another agent, which is just ending, to close the file."""
 
 _SO_NETNS_COOKIE = 71
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -43,25 +43,25 @@ _TABLES = {
     primary key (family, kernel_table, name)
 ) without rowid""",
 }
-"""As sqlite keeps them in its schema. With the checks, its quick_check finds values of another type."""
+"""The text of each table, exactly as sqlite keeps it in its schema. With the checks, quick_check finds wrong types."""
 
 _UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 _Value = str | bytes | int
 
 
 class Record:
-    """Digests by family and chain, in a file. One of another boot or network namespace counts as empty.
+    """Digests by family and chain, in a file. A file of another boot or network namespace counts as empty.
 
-    It also counts the commits that surely were ours, of both families: the kernel's own count goes beyond by those of others.
-    Rows of a family are sure as long as that difference is the one at which they were last compared with the kernel:
-    then there is one for each chain named KUBE-..., and its digests are true.
+    It also counts the commits that surely were ours, of both families. The kernel's own count is higher by the commits of
+    others. The rows of a family are sure as long as nobody else has committed since they were compared with the kernel:
+    then there is one row for each chain named KUBE-..., and its digests are true.
 
     A file that cannot be read or written, at any moment, is replaced by an empty one. If that fails
     too, it is kept in memory. Its owner closes it.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """None: kept in memory, and so for this process alone. EnvironmentLacking if the file cannot be used."""
+        """Without a path the record is in memory, for this process alone. EnvironmentLacking if the file cannot be used."""
         self._path = path
         self._is_open = self._was_replaced = False
         try:
@@ -152,7 +152,7 @@ class Record:
         self._write("update node set commits = commits + ?", [(more,)])
 
     def sure_at(self, family: Family) -> int | None:
-        """How many commits of others there were when the family's rows were compared; None if they never were."""
+        """The number of commits of others when the family's rows were compared; None if they never were."""
         found = self._ask("select commits_of_others from sure where family = ?", family)
         return int(found[0][0]) if found else None
 
@@ -170,7 +170,7 @@ class Record:
             )
 
     def blank(self, family: Family, chains: Iterable[Chain]) -> None:
-        """These are there, and nothing is known of their rules."""
+        """Record that these chains are there, and that nothing is known of their rules."""
         self.keep(family, ((chain, b"", b"") for chain in chains))
 
     def keep(self, family: Family, rows: Iterable[tuple[Chain, bytes, bytes]]) -> None:

@@ -1,4 +1,4 @@
-"""How much is known of the rules of ours that the kernel holds: five states, and the way from one to the other.
+"""How much is known of our rules in the kernel: five states, and the transitions between them.
 
 The kernel is not read before each change, because reading costs more than the change. So the agent remembers the rules
 that it applied, and this table says how far it may trust its memory:
@@ -58,13 +58,13 @@ _READ = {
     Event.FOUND_CHANGED: State.FOREIGN,
     Event.FOUND_NOTHING: State.ABSENT,
 }
-"""A look at the kernel tells as much, however little was known before."""
+"""The state after a read of the kernel, whatever the state before."""
 
 _LOST = {
     Event.FAILED_MIDWAY: State.UNREAD,
     Event.DISTRUSTED: State.UNREAD,
 }
-"""After these, nothing that was known counts."""
+"""After these events the memory of the rules counts no longer."""
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.UNREAD: {
@@ -125,7 +125,7 @@ class Knowledge:
 
 
 class Evidence(StrEnum):
-    """How the rules of one chain stand to the record of them. The three that are not EQUAL call for different acts."""
+    """The result of comparing one chain with the record of it. Each of the three that are not EQUAL has another consequence."""
 
     EQUAL = auto()
     """The kernel holds the bytes that were recorded."""

@@ -1,4 +1,4 @@
-"""Who answers to the destination of a packet: the service ports, and by which of its addresses each is reached.
+"""The service ports that answer to the destination of a packet, and the kind of address by which each is reached.
 
 Sources: "Service" and "Virtual IPs and Service Proxies" in the Kubernetes documentation: types of Services, external
 IPs, load balancers with `ipMode` VIP and `loadBalancerSourceRanges`, both traffic policies, and the label
@@ -41,7 +41,7 @@ class Claim:
         return self.service.external_policy_local
 
     def backends(self, packet: Packet) -> list[Place]:
-        """Where this packet may be sent; empty if this claim has no place for it."""
+        """The places to which this packet may be sent; empty if this claim has none for it."""
         if self.access is Access.NODE_PORT and not self.here.answers_node_ports(packet.destination):
             return []
         if self.access is Access.LOAD_BALANCER and not self.admits(packet.source):
@@ -80,8 +80,8 @@ class Claim:
     def admits(self, source: Address) -> bool:
         """Whether the source ranges let the client in.
 
-        Where they let this node in, a packet from the load balancer's own address is from the node: some kernels
-        choose that address as source for a local address.
+        If they let this node in, they also let in a packet from the load balancer's own address, which is from the node:
+        some kernels choose that address as source for a local address.
         """
         ranges = self._ranges
         primary = self.here.primary_address

@@ -33,9 +33,9 @@ from kproxy.state.store import Store
 def decide(store: Store, settings: Settings, node_name: str, host: Host, packet: Packet) -> Fates:
     """The fates of a connection's first packet on this node, with the probability of each.
 
-    No client has been seen before, so session affinity changes nothing. Where Services claim the same address and
-    port, those first by namespace and name are asked first, node ports last, and one that has a backend
-    for the packet comes before any that would refuse it.
+    No client has been seen before, so session affinity changes nothing. If several Services claim one address and
+    port, they are asked in the order of namespace and name, node ports last; a Service that has a backend for the
+    packet comes before any that would refuse it.
     """
     here = Here(store, settings, node_name, host, packet.family)
     claims = list(claims_on(packet, here))

@@ -48,12 +48,12 @@ def usable(endpoints: Endpoints) -> list[Place]:
 
 
 def usable_here(endpoints: Endpoints, here: Here) -> list[Place]:
-    """Where policy Local may send from this node."""
+    """The places to which policy Local may send from this node."""
     return usable({place: each for place, each in endpoints.items() if each.node == here.name})
 
 
 def usable_anywhere(endpoints: Endpoints, here: Here) -> list[Place]:
-    """Where policy Cluster may send from this node: near it where hints say so, node hints before zone hints."""
+    """The places to which policy Cluster may send from this node: near it if hints say so, node hints before zone hints."""
     found = usable(endpoints)
     if not any(endpoints[place].ready for place in found):
         return found

@@ -22,6 +22,6 @@ FLAT = Layout(math.inf, math.inf, math.inf)
 TREE = Layout(64, 64, 64)
 
 AUTO = Layout(256, 64, 64)
-"""As in kube-proxy while the cluster is small."""
+"""The chains of kube-proxy while the cluster is small, and trees in a larger one."""
 
 LAYOUTS = {"flat": FLAT, "tree": TREE, "auto": AUTO}

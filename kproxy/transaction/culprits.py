@@ -1,4 +1,4 @@
-"""Which of many things are refused, when only sums of them can be tried."""
+"""Finds the things that are refused among many, if only groups of them can be tried."""
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
@@ -32,8 +32,8 @@ def find_culprits(
 ) -> Findings[Thing, Reason]:
     """Try the groups, and parts of those that are refused, down to single things; what passed stays.
 
-    The largest come first: most things pass soon, and each stage of a search that is cut short has gained something.
-    Where a refusal names the thing at fault, the rest is tried as a whole once; if more are at fault, halves of it
+    The largest groups come first, so most things pass soon, also in a search that is cut short.
+    If a refusal names the thing at fault, the rest is tried as a whole once; if more are at fault, halves of the rest
     pass sooner.
     """
     found = Findings[Thing, Reason]()

@@ -1,6 +1,6 @@
-"""What is desired and what was observed, of many things by key, and the difference between the two.
+"""Desired and observed values of many things by key, and the difference between the two.
 
-Three views of one thing:
+Three views of these things:
 
                  desired                        observed
         +------------------------+------------------------+
@@ -35,13 +35,13 @@ class _Absence(Enum):
 
 
 ABSENT: Final = _Absence.ABSENT
-"""In place of a value: there is no such key."""
+"""Stands in place of a value: there is no such key."""
 
 _Observed: TypeAlias = Value | Literal[_Absence.ABSENT] | None
 
 
 class Delta(Generic[Key, Value]):
-    """Write to `desired`; tell with `found`, `holds`, `lacks` and `settle` what the other side holds.
+    """Write to `desired`; say with `found`, `holds`, `lacks` and `settle` what the other side holds.
 
     An observed value is None where the other side has the key with an unknown value; a desired value is never None.
     In the beginning both views are empty.
@@ -162,7 +162,7 @@ class _Desired(dict[Key, Value]):
 
 
 class _ObservedView(Mapping[Key, Value | None]):
-    """What the other side holds: the desired values, but for the keys that differ."""
+    """The observed values: the desired values, except for the keys that differ."""
 
     def __init__(self, desired: Mapping[Key, Value], differing: Mapping[Key, _Observed[Value]]) -> None:
         self._desired = desired

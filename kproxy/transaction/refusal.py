@@ -34,7 +34,7 @@ _LONGEST = 400
 def is_refusal(failed: OperationFailed) -> TypeGuard[ProgramFailed]:
     """Whether rules may be at fault: iptables names a line then, and nft a place.
 
-    They are not where a program was killed or took too long, where the system lacks something, or where the kernel
+    They are not at fault if a program was killed or took too long, if the system lacks something, or if the kernel
     itself answered.
     """
     if not isinstance(failed, ProgramFailed) or not failed.is_verdict or not failed.exit_code:

@@ -73,7 +73,7 @@ class Cluster(Services):
         self.table.update(self.store, self.store.take_dirty(), self.circumstances)
 
     def change(self) -> tuple[Run, ...]:
-        runs = change(self.family, self.table.blocks, self.delta.change()).runs
+        runs = change(self.family, self.table.blocks, self.delta.difference()).runs
         self.delta.settle()
         return runs
 

@@ -339,7 +339,7 @@ def test_kernel_that_does_not_do_as_told_is_told_by_nft_from_then_on(
             table.apply(a_change(family, number))
             assert number == table.starts
             assert raw(replaced(family, number)[1]) in table.elements("endpoints-2")
-    assert 1 == caplog.text.count("by which all goes from now on")
+    assert 1 == caplog.text.count("from now on nft makes all changes")
 
 
 @pytest.mark.parametrize(("count", "complaint"), [(3, "No such file"), (1_000, "No buffer space")])

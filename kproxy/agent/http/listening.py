@@ -7,8 +7,8 @@ from contextlib import suppress
 from kproxy.agent.http.page import Answer
 
 _BACKLOG = 4096
-"""As many as net.core.somaxconn usually allows: the kernel holds back no silent clients beyond it, and a sync may keep
-this thread waiting."""
+"""Connections that wait to be accepted, as many as net.core.somaxconn usually allows. The kernel holds back no silent
+clients beyond it, and a sync may keep this thread waiting."""
 
 _CROWD = 200
 """Clients with nothing to say that one listener accepts within 0.1 s: the kernel then holds back such clients for a

@@ -20,22 +20,22 @@ from kproxy.threads import Need, SupervisedThread, log_defect
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 256
-"""The server waits for so many clients at once; one more client costs the oldest its connection. An honest client
+"""The number of clients for which the server waits at once; one more client costs the oldest its connection. An honest client
 sends its request within milliseconds; even among 10,000 new clients in a second it has 25 ms."""
 
 _FEWEST_CONNECTIONS = 4
-"""The server waits for so many clients even while the last descriptors are kept for programs: a probe sends its
-request some microseconds after it is accepted."""
+"""The number of clients for which the server waits even while the last descriptors are kept for programs: a probe sends
+its request some microseconds after it is accepted."""
 
 _MOST_LISTENERS = 16_384
 """The number of listeners is that of addresses times that of Services, and each listener takes a descriptor and some
 KiB of the kernel's memory."""
 
 _AT_ONCE = 64
-"""The server takes so many connections from one listener before it turns to the others."""
+"""The number of connections that the server takes from one listener before it turns to the others."""
 
 _LOOK_EVERY_S = 0.1
-"""The server looks so often for clients that are late, and tries again so soon after the system gave no descriptor."""
+"""Seconds between two searches for clients that are late, and until a new try after the system gave no descriptor."""
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 

@@ -18,7 +18,7 @@ TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 _LONGEST_EXCUSE = 200
-"""The page shows so many characters of a program's error: people read it in `kubectl describe`."""
+"""The number of characters of a program's error that the page shows: people read it in `kubectl describe`."""
 
 
 @dataclass(frozen=True, slots=True)

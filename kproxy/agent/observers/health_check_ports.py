@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MAKE_ROOM = "raise the hard limit of open files, or let nodePortAddresses choose fewer addresses"
 _MOST_LOOKS = 5
-"""One sync searches so often for a program that holds a port; each search takes up to 0.2 s."""
+"""The number of searches in one sync for a program that holds a port; each takes up to 0.2 s."""
 
 _EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 # node ports are open to all
 

@@ -48,7 +48,7 @@ def _flagz(flags: Mapping[str, str]) -> Negotiated:
 
 
 def _statusz(began_at: datetime, up_s: int, paths: list[str]) -> Negotiated:
-    """As kube-proxy's page, without the version of Go."""
+    """The page of kube-proxy without the version of Go."""
 
     def text() -> str:
         return (

@@ -52,7 +52,7 @@ def generation() -> int:
 
 
 def generation_by(netlink: Netlink) -> int:
-    """As `generation`, by a socket that is open."""
+    """The commit count, read through an open socket; raises as `generation` does."""
     with asking(_COMMIT_COUNT):
         answer = netlink.ask(_GET_GENERATION, NFPROTO_UNSPEC)
     for kind, begin, end in attributes(answer):
@@ -64,7 +64,7 @@ def generation_by(netlink: Netlink) -> int:
 def delete_table(family: Family, name: str) -> bool:
     """Delete a table with all that it holds, and look into no other; whether it was there.
 
-    KernelRefused where the kernel refuses. Where there is no such table, nothing is committed.
+    KernelRefused where the kernel refuses. If there is no such table, nothing is committed.
     """
     if not has_table(family, name):
         return False

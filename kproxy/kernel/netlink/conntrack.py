@@ -1,6 +1,6 @@
 """UDP flows as conntrack has them: read with the kernel's own filters, and removed one by one.
 
-Attributes are not decoded; bytes are read at known places. So 200,000 flows take half a second.
+Attributes are not decoded; bytes are read at known places. This way 200,000 flows take half a second.
 """
 
 import errno
@@ -28,7 +28,7 @@ _ADDRESS_BYTES = {Family.IPV4: 4, Family.IPV6: 16}
 _FIRST = 20  # after the headers of netlink and of nfnetlink
 _HEAD, _PORT, _FLAGS = struct.Struct("=HH"), struct.Struct(">H"), struct.Struct("=I")
 _FEW = 8
-"""Up to so many frontends, the kernel is asked for each of them; for more, it lists all UDP flows once."""
+"""The largest number of frontends for which the kernel is asked one by one; for more, it lists all UDP flows once."""
 
 
 class Flow(NamedTuple):

@@ -1,4 +1,4 @@
-"""Elements of sets and maps as the kernel has them: in what it lists, and in what it is told."""
+"""Elements of sets and maps in the form of the kernel, in its lists and in the messages to it."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _NUMBER, _PORT, _PROTOCOL = struct.Struct("=I"), struct.Struct(">Hxx"), struct.Struct("Bxxx")
 
 _MOST = 100
-"""So many elements fit into one attribute, of 64 KiB, however long the names of chains are."""
+"""The number of elements that fit into one attribute, of 64 KiB, with the longest names of chains."""
 
 
 class RawElement(NamedTuple):
@@ -55,7 +55,7 @@ def raw(element: Element) -> RawElement:
 
 
 def named(holder: str) -> bytes:
-    """The attributes that say whose elements are asked for, or change."""
+    """The attributes that name the set or map whose elements are read or changed."""
     return text_attribute(_LIST_TABLE, TABLE) + text_attribute(_LIST_SET, holder)
 
 
@@ -106,7 +106,7 @@ def _encoded_verdict(value: bytes) -> bytes:
 
 
 def elements_in(message: bytes) -> Iterator[RawElement]:
-    """Some elements of those asked for."""
+    """The elements in one message of the answer."""
     for kind, begin, end in attributes(message):
         if kind == _LIST_ELEMENTS:
             for _, first, last in attributes_within(message, begin, end):

@@ -36,7 +36,7 @@ _USUAL_ROOM = 100_000
 _SO_SNDBUFFORCE = 32
 _PAGE = 4096
 _KEPT_FOR_THE_KERNEL = 32
-"""A socket can send so many bytes less than its buffer holds (net/netlink/af_netlink.c, netlink_sendmsg)."""
+"""The bytes of a socket's buffer that it cannot send (net/netlink/af_netlink.c, netlink_sendmsg)."""
 
 FIRST_ATTRIBUTE = _MESSAGE_HEADER.size + _FAMILY_HEADER.size
 """The place where the attributes of a message begin; the bytes before it differ from one answer to the next."""
@@ -88,7 +88,7 @@ def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def attributes_within(message: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """As `attributes`, for attributes that are the value of another attribute, between these two places."""
+    """The attributes that are the value of another attribute, between these two places; each as in `attributes`."""
     while at < end:
         length, kind = _ATTRIBUTE_HEADER.unpack_from(message, at)
         yield kind & _TYPE_BITS, at + _ATTRIBUTE_HEADER.size, at + length
@@ -221,7 +221,7 @@ class Netlink:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _KEPT_FOR_THE_KERNEL
 
     def room_of_others(self) -> int | None:
-        """As `send_room`, for sockets like this one."""
+        """The number of bytes that another socket like this one can send at once; None for any number."""
         usual = self.room
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, usual)

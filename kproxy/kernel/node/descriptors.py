@@ -22,7 +22,7 @@ _FOR_CLIENTS = 64
 _ENOUGH = 1024
 """A node with 500 health-check node ports in both families needs so many descriptors.
 
-With fewer, some ports stay closed.
+With fewer descriptors, some ports stay closed.
 """
 
 

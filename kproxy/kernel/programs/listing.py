@@ -16,7 +16,7 @@ from kproxy.ruleset.chain import Chain
 _LONGEST_S = 60.0
 
 _CHAINS_A_RUN = 1000
-"""So many chains are read in 0.1 s; their text is held in memory at once."""
+"""The number of chains that are read in 0.1 s; their text is held in memory at once."""
 
 _MOST_REFUSALS = 200
 """After so many failed runs, of 6 ms each, the program itself counts as unusable; an unreadable chain takes ten."""

@@ -1,7 +1,7 @@
 """The time that programs which we started wait for a file lock; the programs themselves do not tell it.
 
 iptables-legacy takes /run/xtables.lock with flock(2) for each table. We cannot take the lock ourselves, since the
-program would wait for us. So the kernel is asked where the program sleeps, which works in a container too. Since
+program would wait for us. This asks the kernel where the program sleeps, which works in a container too. Since
 iptables 1.8.8 it sleeps in the queue for the lock; older versions sleep between attempts, and that counts as work.
 """
 

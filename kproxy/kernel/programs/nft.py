@@ -50,7 +50,7 @@ _LONGEST_S = 600.0
 _TRIES = 20
 _ON_ITS_WAY_S = 0.02
 _MOST_MESSAGES = 100
-"""Of some 500 clients each. The kernel takes longer for each message the more it sent before: for a million clients 17 s."""
+"""Messages of some 500 clients each. The more the kernel has sent, the longer it takes for the next: 17 s for a million clients."""
 _GET_TABLE, _GET_SET, _GET_ELEMENTS = SUBSYSTEM << 8 | 1, SUBSYSTEM << 8 | 10, SUBSYSTEM << 8 | 13
 _TABLE_NAME, _TABLE_FLAGS, _DORMANT = 1, 2, 0x1  # NFTA_TABLE_*, NFT_TABLE_F_*
 _SET_TABLE, _SET_NAME, _SET_FLAGS = 1, 2, 3  # NFTA_SET_*
@@ -67,10 +67,10 @@ class NftTable:
         self._needs_nft = False
 
     def apply(self, run: Run) -> None:
-        """Let it take effect as one transaction; ProgramFailed says which line was refused, and then nothing is changed.
+        """Let the run take effect as one transaction. ProgramFailed names the line that was refused; nothing is changed then.
 
-        Commands go straight to the kernel. What it does not take is left to `nft`, which does it or says why not. Where
-        sockets, those of `nft` too, are too small for all commands, they take effect in several transactions.
+        Commands go straight to the kernel. If it refuses them, `nft` gets the text, and applies it or gives the reason. If
+        all sockets are too small for the commands, these take effect in several transactions.
         """
         if not run.commands or self._needs_nft:
             self._run_nft(run.text)
@@ -85,11 +85,13 @@ class NftTable:
             if _is_too_long(refused):
                 return
             self._needs_nft = True
-            message = "%s: the kernel refused what it took from nft, by which all goes from now on: %s"
+            message = (
+                "%s: the kernel refused a change that it took from nft; from now on nft makes all changes: %s"
+            )
             _log.warning(message, self.family, refused)
 
     def commit(self, commands: Iterable[ElementCommand]) -> None:
-        """Let them take effect as one transaction, without `nft`; OSError or struct.error if the kernel does not say that it took them."""
+        """Let the commands take effect as one transaction, without `nft`; OSError or struct.error if the kernel does not confirm it."""
         self._netlink.commit(SUBSYSTEM, messages(commands))
         self.commits += 1
 
@@ -107,7 +109,7 @@ class NftTable:
 
     @cached_property
     def _netlink(self) -> Netlink:
-        """Open as long as this, see `let_packets_pass`."""
+        """A socket that is open as long as this object: to close one takes time, see `let_packets_pass`."""
         netlink = Netlink()
         finalize(self, netlink.close)
         return netlink
@@ -115,8 +117,8 @@ class NftTable:
     def let_packets_pass(self) -> None:
         """Wait until packets that met the table before the last transaction have left it.
 
-        None takes that long but on a node with too little processor time. What was removed the kernel keeps for as long as
-        any may ask for it; from Linux 5.12 on no socket closes until then, nor does `nft` end.
+        A packet takes so long only on a node with too little processor time. The kernel keeps removed things as long as a
+        packet may ask for them. From Linux 5.12 on, no socket closes before that, and `nft` does not end before that.
         """
         time.sleep(_ON_ITS_WAY_S)
         Netlink().close()
@@ -126,7 +128,7 @@ class NftTable:
         self.commits += 1
 
     def delete(self) -> None:
-        """Without `nft`; KproxyError where the kernel refuses."""
+        """Delete the table, without `nft`; KproxyError if the kernel refuses."""
         self.commits += delete_table(self.family, TABLE)
 
     def check(self, text: str) -> None:
@@ -160,9 +162,9 @@ class NftTable:
         return {element for message in found for element in elements_in(message)}
 
     def forget(self, clients: str, endpoints: Iterable[int]) -> bool:
-        """Let nobody in this set of clients stay with these endpoints any more; whether anybody did.
+        """Remove the clients that stay with these endpoints from a set of clients; whether there was any.
 
-        In a set that somebody floods not all are found. KernelRefused where the kernel refuses.
+        If somebody floods the set, not all of them are found. KernelRefused if the kernel refuses.
         """
         numbers = tuple(each.to_bytes(4, sys.byteorder) for each in endpoints)
 
@@ -186,7 +188,7 @@ class NftTable:
         raise refusal("to forget clients", complaint) from complaint
 
     def digests(self, chains: Collection[str]) -> dict[str, bytes]:
-        """For each chain a digest that changes with its rules and its hook; empty if it does not exist."""
+        """A digest of each chain, which changes with its rules and its hook; empty if the chain does not exist."""
         if not chains:
             return {}
         with closing(RuleReader(self.family)) as reader:
@@ -263,7 +265,7 @@ def _read_or(read: Callable[[], _Read], missing: _Read) -> _Read:
 
 
 def _holder(message: bytes) -> Block | None:
-    """The set or map of a message; None for one that belongs to a rule."""
+    """The set or map that a message describes; None if it belongs to a rule."""
     found = {kind: message[begin:end] for kind, begin, end in attributes(message)}
     (flags,) = struct.unpack(">I", found.get(_SET_FLAGS, bytes(4)))
     if flags & _ANONYMOUS:

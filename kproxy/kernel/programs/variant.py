@@ -24,7 +24,7 @@ _VERSION = re.compile(r"iptables v\d\S*( \(nf_tables\))?")
 def find_variant() -> Variant:
     """The variant that this host's other programs use, so that all rules meet in one place.
 
-    It is found as iptables-wrappers finds it: by the kubelet's hint chains in mangle; without them, by rules of a
+    The search is that of iptables-wrappers: by the kubelet's hint chains in mangle; without them, by rules of a
     service proxy, then by the greater number of rules, and nft if the numbers are equal. If nobody has any rule, it is
     the variant of the program `iptables`.
     """

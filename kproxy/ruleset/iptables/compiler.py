@@ -77,7 +77,7 @@ def service_port_chains(
 
 
 def _destinations(plan: ServicePortPlan, family: Family) -> dict[str, object]:
-    """Where packets to the service port are sent."""
+    """The addresses, protocol and ports of the service port."""
     return {
         "name": plan.name,
         "protocol": plan.name.protocol.lower(),
@@ -93,7 +93,7 @@ def _destinations(plan: ServicePortPlan, family: Family) -> dict[str, object]:
 
 
 def _refusals(plan: ServicePortPlan, family: Family) -> dict[str, object]:
-    """Which packets are rejected or dropped, and which clients the source ranges let in."""
+    """The values that decide which packets are rejected or dropped, and which clients the source ranges let in."""
     return {
         "has_backends": plan.has_backends,
         "internal_unserved": plan.internal_unserved,
@@ -175,7 +175,7 @@ def _client_addresses(plan: ServicePortPlan, node: NodeView, settings: Settings)
 
 _PORT_UNREACHABLE = {Family.IPV4: "icmp-port-unreachable", Family.IPV6: "icmp6-port-unreachable"}
 _HOST_MASK = {Family.IPV4: "255.255.255.255", Family.IPV6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
-"""Under which `recent` remembers a client: by its whole address."""
+"""The mask with which `recent` remembers a client: its whole address."""
 
 
 def _refusal(unserved: Unserved | None, family: Family) -> str:

@@ -81,7 +81,7 @@ class DesiredRuleset:
         circumstances: Circumstances,
         kept: AbstractSet[NamespacedName] = frozenset(),
     ) -> Iterator[set[Chain]]:
-        """As `update`, but in parts: each completes the own chains of some Services, the last part the dispatch chains.
+        """`update` in parts: each completes the own chains of some Services, the last part the dispatch chains.
 
         Services that are `kept` stay as they are, whatever changed. If not all parts are taken, the next update
         computes all Services again.

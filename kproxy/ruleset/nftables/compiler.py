@@ -72,7 +72,7 @@ class BlockWriter:
         )
 
     def own_blocks(self, plan: ServicePortPlan) -> dict[Block, Body]:
-        """The chains of its own that a service port has; most have none."""
+        """The chains that belong to one service port alone; most service ports have none."""
         has_affinity = plan.affinity_timeout_s is not None and plan.has_backends
         if not (has_affinity or plan.is_restricted):
             return {}
@@ -136,7 +136,7 @@ class BlockWriter:
         )
 
     def _detection(self) -> tuple[str, str]:
-        """The match for what comes from this node's pods and for what does not; empty where nothing can tell."""
+        """The match for packets from this node's pods, and the match for all others; empty if nothing tells them apart."""
         local = self.node.local
         if local.source is not None:
             return f"{self._ip} saddr {local.source}", f"{self._ip} saddr != {local.source}"
@@ -182,7 +182,7 @@ def _number(chain: str) -> int:
 
 
 def remembered(chains: Iterable[str]) -> dict[str, set[int]]:
-    """As which numbers the endpoints of these chains stand in which sets of clients; other chains are none."""
+    """The numbers of the endpoints of these chains, by the set of clients that holds them. Other chains are left out."""
     numbers: dict[str, set[int]] = {}
     for chain in chains:
         kind, _, rest = chain.partition("/")

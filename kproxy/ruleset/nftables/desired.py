@@ -20,7 +20,7 @@ from kproxy.values import NamespacedName
 _NOT_SERVED = Served()
 
 
-class TableChange(Struct):
+class TableDifference(Struct):
     """The difference between two states of a table: each block before and after (None: not there), and elements."""
 
     blocks: dict[Block, tuple[Body | None, Body | None]] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class TableChange(Struct):
 
 
 class TableParts(NamedTuple):
-    """Where a `DesiredTable` keeps what it desires; a mapping may note what is written to it.
+    """The mappings in which a `DesiredTable` keeps its blocks and elements; a mapping may note what is written to it.
 
     `frontends` has what serves each address and port, and `marks` each element that Services or the node add, with the
     number of those that add it.
@@ -52,8 +52,8 @@ class DesiredTable:
     """All of one family's table, kept in `parts`.
 
     The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
-    every process. Where Services claim the same address and port, it belongs to the first by name that serves everyone,
-    else to the first that serves anyone.
+    every process. If several Services claim one address and port, it belongs to the first by name that serves
+    everyone, otherwise to the first that serves anyone.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DesiredTable:
         circumstances: Circumstances | None = None,
         parts: TableParts | None = None,
     ) -> None:
-        """Without circumstances it is empty, and `adopt` comes before any Service is placed."""
+        """Without circumstances the table is empty, and `adopt` has to be called before any Service is placed."""
         self._render = render
         self._circumstances: Circumstances | None = None
         self.stale: set[NamespacedName] = set()
@@ -93,11 +93,11 @@ class DesiredTable:
         return has_changed
 
     def plans_of(self, key: NamespacedName) -> Plans:
-        """How the Service is placed."""
+        """The plans with which the Service is placed."""
         return self._placed.get(key, NOTHING).plans
 
     def place_newest(self, store: Store, key: NamespacedName) -> None:
-        """Let a Service be what the state asks for; it stays as it is if that cannot be computed."""
+        """Place the newest plans of a Service; it stays as it is if they cannot be computed."""
         service = store.services.get(key)
         try:
             plans = plan_service(service, store.slices_of(key), self._node) if service else ()
@@ -138,7 +138,7 @@ class DesiredTable:
         return self._circumstances is None
 
     def place(self, key: NamespacedName, plans: Plans) -> None:
-        """Let a Service be what these plans say; without any, nothing."""
+        """Let a Service have the rules and elements of these plans; without plans, none."""
         old = self._placed.get(key, NOTHING)
         if plans == old.plans and key not in self.stale:
             return
@@ -159,7 +159,7 @@ class DesiredTable:
         self._claim(key, old.frontends, new.frontends)
 
     def _require(self, part: Way | Picker) -> None:
-        """Render it now, so that a template that fails does so before anything is changed."""
+        """Render shared chains now, so that a template that fails does so before anything is changed."""
         self._written(part)
         for needed in part.needed:
             self._require(needed)
@@ -169,7 +169,7 @@ class DesiredTable:
         return spelled_out(self.contents())
 
     def contents(self) -> Contents:
-        """The same elements, numbered ones together."""
+        """Every element that should be there, those with numbers together."""
         return contents_of_parts(self._frontends.items(), self._marks)
 
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
@@ -212,7 +212,7 @@ class DesiredTable:
                 self._leave(before.way)
 
     def _take(self, part: Way | Picker) -> None:
-        """Shared chains are there as long as something leads to them."""
+        """Count one more use of shared chains, which are there as long as something leads to them."""
         self._uses[part] += 1
         if self._uses[part] == 1:
             self._put_blocks(self._written(part))

@@ -1,7 +1,8 @@
-"""Where packets to each address and port of a Service go: the decisions of a plan as elements of maps.
+"""The decisions of a plan as elements of maps: each leads packets to one address and port of a Service.
 
-Service ports with as many endpoints share a chain, and their endpoints a map; what a packet asks for and a number
-below the count are the key. So a service port is elements, and a rule of its own is the exception.
+Service ports with equally many endpoints share a chain, and their endpoints share a map. Its key is the address and
+port that a packet asks for, with a number below the count. A service port is only elements; rules of its own are the
+exception.
 """
 
 from collections.abc import Iterator
@@ -32,12 +33,12 @@ class Frontend(Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> Key:
-        """As the maps that packets ask have it."""
+        """The key of this frontend in the maps that packets ask."""
         return Key(NOWHERE, self.address, self.protocol, self.port)
 
 
 class Picker(NamedTuple):
-    """A chain that picks one of `size` endpoints, from the map of all that have as many."""
+    """A chain that picks one of `size` endpoints, from a map that all service ports with this number share."""
 
     is_node_port: bool
     is_local: bool
@@ -62,9 +63,9 @@ class Picker(NamedTuple):
 
 
 class Way(Struct, frozen=True, gc=False):
-    """A chain that decides on masquerading for all service ports with as many endpoints, then lets one be picked.
+    """A chain that decides on masquerading for all service ports with equally many endpoints, then leads to a picker.
 
-    `local_size` counts this node's endpoints where the policy is Local, which keeps the client's address.
+    `local_size` counts this node's endpoints if the policy is Local, which keeps the client's address.
     """
 
     kind: str
@@ -87,7 +88,7 @@ class Way(Struct, frozen=True, gc=False):
 
     @property
     def local_picker(self) -> Picker | None:
-        """None also where this node has no endpoint."""
+        """The picker for endpoints on this node; None if policy Local is not followed, or this node has no endpoint."""
         return (
             Picker(self.kind == NODE_PORT, is_local=True, size=self.local_size) if self.local_size else None
         )
@@ -99,8 +100,8 @@ INTERNAL, EXTERNAL, NODE_PORT = "internal", "external", "nodeport"
 class Served(Struct, frozen=True):
     """The fate of packets to a frontend; each verdict may be None.
 
-    `verdict` leads to the chain of `way`, or to one of the service port's own. `refusal` is for packets that are not
-    sent to an endpoint, and `guard` leads to the chain that only lets some clients on. Backends are numbered in their
+    `verdict` leads to the chain of `way`, or to a chain of this service port alone. `refusal` is for packets that are not
+    sent to an endpoint, and `guard` leads to the chain that lets only some clients pass. Backends are numbered in their
     order.
     """
 
@@ -129,7 +130,7 @@ def frontends_of(plan: ServicePortPlan) -> Iterator[tuple[Frontend, Served]]:
 
 
 def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
-    """All elements that a frontend is."""
+    """All elements that a frontend adds."""
     key = frontend.key
     place = "nodeports" if frontend.is_node_port else "ips"
     found: list[Element | Numbered] = []
@@ -149,7 +150,7 @@ def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
 
 @cache
 def _maps(way: Way) -> tuple[str, ...]:
-    """Where its endpoints stand, and those of this node. There are no more ways than numbers of endpoints."""
+    """The map of all its endpoints, and the map of those on this node. There are few ways: one for each number of endpoints."""
     return tuple(picker.map for picker in way.needed)
 
 

@@ -39,12 +39,12 @@ def placed(plans: Plans, writer: BlockWriter) -> tuple[Placed, dict[Block, Body]
 
 
 def guarded_by_both(first: Served, other: Served) -> Served:
-    """What both claims of one address make: the fate that the first says, and the source ranges of either."""
+    """Two claims of one address as one: the first decides on the fate of packets, and the source ranges of either count."""
     return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 
 def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
-    """A packet of this endpoint may come back to the endpoint, by any Service."""
+    """The mark for an endpoint on this node: packets from it may come back to it, through any Service."""
     return Element(
         "hairpin-endpoints",
         Key(backend.address, backend.address, plan.name.protocol.lower(), backend.port),

@@ -21,7 +21,7 @@ class Role(Enum):
     """The purpose of a block. The orders of a transaction follow from it."""
 
     HOOK = "hook chain"
-    """Where packets come in."""
+    """Gets packets from the kernel."""
     DISPATCH = "dispatch chain"
     """Leads packets from hook chains to the verdicts in maps."""
     POLICY = "policy chain"
@@ -31,7 +31,7 @@ class Role(Enum):
     ENDPOINT = "endpoint chain"
     """Sends packets to one endpoint, and remembers that the client did."""
     GUARD = "source ranges"
-    """Lets only some clients on."""
+    """Lets only some clients pass."""
     REFUSAL = "refusal"
     """Rejects or drops packets that no endpoint serves."""
     VERDICTS = "verdict map"
@@ -42,7 +42,7 @@ class Role(Enum):
     """From addresses and ports to the source ranges that guard them. Packets ask this map first."""
     ENDPOINTS = "endpoint map"
     CLIENTS = "set of clients"
-    """With the endpoints that they stay with. The kernel fills it as packets pass."""
+    """Clients, each with the endpoint to which it keeps going. The kernel fills the set as packets pass."""
     ADDRESSES = "set of addresses"
     ADDED = "added by a template"
     """Known only to a template that is not ours."""
@@ -100,7 +100,7 @@ class Key(Struct, frozen=True, gc=False):
     source: Address = NOWHERE
     address: Address = NOWHERE
     protocol: str = ""
-    """In lower case. A key with a protocol has a port."""
+    """The protocol in lower case. A key with a protocol has a port."""
     port: int = 0
     number: int | None = None
     """A number below how many endpoints there are."""
@@ -116,7 +116,7 @@ DROP = Verdict("")
 
 
 class Target(Struct, frozen=True, gc=False):
-    """Where an endpoint answers."""
+    """The address and port at which an endpoint answers."""
 
     address: Address
     port: int
@@ -132,7 +132,7 @@ class Answering(Protocol):
 
 
 class Element(NamedTuple):
-    """One element of a set or map; None for the value in a set, and where it is to be deleted."""
+    """One element of a set or map; `value` is None in a set, and for an element that is to be deleted."""
 
     holder: str
     key: Key
@@ -140,7 +140,7 @@ class Element(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """Elements of one map: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
+    """Elements of one map: `values` under the key with number 0, 1 and so on. Most elements of a table are of this kind."""
 
     holder: str
     key: Key
@@ -151,7 +151,7 @@ Contents = Iterable[Element | Numbered]
 
 
 def spelled_out(contents: Contents) -> Iterator[Element]:
-    """One by one."""
+    """The elements, each on its own."""
     for each in contents:
         if isinstance(each, Numbered):
             holder, key, values = each

@@ -35,7 +35,7 @@ _SAY_NOTHING = {
 """Options whose values change nothing here, or are read with another option."""
 
 _DEFAULT_LIST = "DEFAULT"
-"""Of the match `recent`, where no `--name` is given."""
+"""The list that the match `recent` uses without `--name`."""
 
 _FLAGS = {
     "--rsource",

@@ -9,15 +9,15 @@ from kproxy.transaction.iptables.order import children_first, in_sections, jumps
 from kproxy.transaction.iptables.transaction import Section
 
 CHAINS_A_PIECE = 500
-"""So many are written at once where all chains go into one COMMIT: to put many in order at once costs less."""
+"""The number of chains that are written at once if all go into one COMMIT: to put many in order at once costs less."""
 
 
 class EarlySections:
     """Takes the computed chains part by part, and says which sections are due.
 
-    A section has chains that the kernel lacks (`held` are there) and that nothing leads to before the dispatch chains
-    do; the dispatch chains are left out. `size` tells how many chains to commit at once where so many are held: fewer
-    wait for the next part, and chains that still wait in the end are left over. No part may jump to chains of later
+    The kernel has the chains `held`. A section has chains that the kernel lacks, and that nothing leads to until the
+    dispatch chains are written; these are left out. `size(count)` is the number of chains to commit at once if the
+    kernel holds `count` chains: fewer wait for the next part, and chains that wait at the end are left over. No part may jump to chains of later
     ones.
     """
 

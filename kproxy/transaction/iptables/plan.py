@@ -1,4 +1,4 @@
-"""From what the kernel holds to what it should hold, without a bad moment in between.
+"""The sections that turn the observed chains into the desired ones, without a bad moment in between.
 
 iptables-restore commits table by table and section by section, so packets meet the states in
 between. The order makes each of them harmless:
@@ -21,12 +21,12 @@ from kproxy.transaction.iptables.edit import Edit, find_edit
 from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in, mentioned, parents_first
 from kproxy.transaction.iptables.transaction import Reason, Section, Transaction
 
-Known = Mapping[Chain, str | None]
-"""What the kernel holds of ours: each chain's rules, or None where the chain exists but its rules are unknown."""
+ObservedRules = Mapping[Chain, str | None]
+"""Our chains in the kernel: the rules of each, or None for a chain that exists and whose rules are unknown."""
 
 
 def plan(
-    known: Known,
+    known: ObservedRules,
     desired: Ruleset,
     missing_jumps: Mapping[str, Sequence[str]],
     *,
@@ -107,11 +107,11 @@ def clean_node(desired: Ruleset, jumps: Ruleset) -> str:
 
 
 def _may_hold_more(chain: Chain) -> bool:
-    """Whether the chain may hold rules of the kubelet, which stay where we want none."""
+    """Whether the chain may hold rules of the kubelet, which stay although we desire none."""
     return owner_of(chain) is Owner.SHARED_WITH_KUBELET
 
 
-def _filter_chains(known: Known, changed: Ruleset) -> tuple[dict[Chain, str], dict[Chain, str]]:
+def _filter_chains(known: ObservedRules, changed: Ruleset) -> tuple[dict[Chain, str], dict[Chain, str]]:
     """The filter chains as written before nat changes, and those that need a second pass after it."""
     before: dict[Chain, str] = {}
     after: dict[Chain, str] = {}

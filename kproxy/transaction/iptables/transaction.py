@@ -23,7 +23,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one COMMIT changes in one table, at once or not at all.
+    """The changes of one COMMIT in one table, which take effect at once or not at all.
 
     `written` chains are created, or emptied and filled again. `jumps` are rules for the head of built-in chains, in the
     order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones keep most
@@ -55,7 +55,7 @@ class Section:
 
     @property
     def changes_rules(self) -> bool:
-        """Whether it surely does; emptying chains may find them empty."""
+        """Whether the section surely changes rules: a section that only empties chains may find them empty."""
         return bool(any(self.written.values()) or self.jumps or self.deleted or self.edited)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class OpenSection:
         self._pieces: list[tuple[Chain, ...]] = []
 
     def add(self, chains: Ruleset) -> str:
-        """Have these chains too; their text, which follows the text of those before."""
+        """Add these chains; returns their text, which follows the text of the chains before."""
         self._written |= chains
         self._pieces.append(tuple(chains))
         return _piece_text(chains)

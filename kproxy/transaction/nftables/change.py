@@ -1,11 +1,11 @@
-"""Only what differs between two states of a table that is known."""
+"""The transaction for a known table, which changes only what differs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
-from kproxy.ruleset.nftables.desired import TableChange
+from kproxy.ruleset.nftables.desired import TableDifference
 from kproxy.ruleset.nftables.table import Block, Blocks, Element, Role
 from kproxy.transaction.nftables.blocks import blocks_text, table_named
 from kproxy.transaction.nftables.elements import commands_of, deletion
@@ -18,11 +18,11 @@ class _Elements(NamedTuple):
     """The elements of a change, by what has to happen to them and when."""
 
     guards: list[Element]
-    """New ones, which come before what they guard."""
+    """New guards, which come before the elements that they guard."""
     verdicts: list[Element]
-    """New ones but guards."""
+    """New verdicts except guards."""
     others: list[Element]
-    """New ones that are no verdicts."""
+    """New elements that are no verdicts."""
     replaced: list[Element]
     removed: list[Element]
     removed_last: list[Element]
@@ -34,13 +34,13 @@ class _Elements(NamedTuple):
         return bool(self.guards) or self.replaces_verdicts
 
 
-def change(family: Family, blocks: Blocks, change: TableChange) -> Transaction:
-    """Only what differs; empty if nothing does. These blocks are there afterwards."""
-    gone = [block for block, (_, after) in change.blocks.items() if after is None]
-    written = {block: after for block, (_, after) in change.blocks.items() if after is not None}
-    new = {block: body for block, body in written.items() if change.blocks[block][0] is None}
+def change(family: Family, blocks: Blocks, difference: TableDifference) -> Transaction:
+    """The transaction that changes only what differs; empty if nothing does. These blocks are there afterwards."""
+    gone = [block for block, (_, after) in difference.blocks.items() if after is None]
+    written = {block: after for block, (_, after) in difference.blocks.items() if after is not None}
+    new = {block: body for block, body in written.items() if difference.blocks[block][0] is None}
     altered = {block: body for block, body in written.items() if block not in new}
-    elements = _by_time(change, _roles(blocks, change))
+    elements = _by_time(difference, _roles(blocks, difference))
     prepared: Iterable[Part] = ()
     if elements.need_preparation:
         prepared = (*blocks_text(family, new), *commands_of("create", family, elements.guards))
@@ -60,28 +60,28 @@ def change(family: Family, blocks: Blocks, change: TableChange) -> Transaction:
     )
 
 
-def _roles(blocks: Blocks, change: TableChange) -> dict[str, Role]:
-    """Of the sets and maps that hold elements of the change, also of those that go."""
-    went = {block: before for block, (before, _) in change.blocks.items() if before}
+def _roles(blocks: Blocks, difference: TableDifference) -> dict[str, Role]:
+    """The roles of the sets and maps that hold elements of the change, also of those that go."""
+    went = {block: before for block, (before, _) in difference.blocks.items() if before}
     roles = {}
-    for holder in {each.holder for each in chain(change.added, change.deleted)}:
+    for holder in {each.holder for each in chain(difference.added, difference.deleted)}:
         for block in (Block("map", holder), Block("set", holder)):
             if body := blocks.get(block) or went.get(block):
                 roles[holder] = body.role
     return roles
 
 
-def _by_time(change: TableChange, roles: Mapping[str, Role]) -> _Elements:
-    were_there = {(each.holder, each.key) for each in change.deleted}
-    are_there = {(each.holder, each.key) for each in change.added}
+def _by_time(difference: TableDifference, roles: Mapping[str, Role]) -> _Elements:
+    were_there = {(each.holder, each.key) for each in difference.deleted}
+    are_there = {(each.holder, each.key) for each in difference.added}
     elements = _Elements([], [], [], [], [], [], replaces_verdicts=False)
-    for each in change.added:
+    for each in difference.added:
         role = roles.get(each.holder, Role.ADDED)
         if role is Role.GUARDS and (each.holder, each.key) not in were_there:
             elements.guards.append(each)
         else:
             (elements.verdicts if role.holds_verdicts else elements.others).append(each)
-    for each in change.deleted:
+    for each in difference.deleted:
         role = roles.get(each.holder, Role.ADDED)
         if (each.holder, each.key) in are_there:
             elements.replaced.append(each)

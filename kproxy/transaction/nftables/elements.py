@@ -1,4 +1,4 @@
-"""Commands about elements of sets and maps: text for `nft`, and what netlink messages are made of."""
+"""Commands that create and delete elements of sets and maps; as text for `nft`, or as values for netlink messages."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping

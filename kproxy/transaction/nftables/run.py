@@ -34,7 +34,7 @@ class Run:
     parts: tuple[str, ...] = ()
     """The text in small parts. If the text does not fit into a socket, any number of parts may be one run."""
     waits_for_packets: bool = False
-    """Packets that met the table before the run before this one have to leave the table first."""
+    """Whether packets that met the table before the previous run have to leave it first."""
 
     def __bool__(self) -> bool:
         return bool(self.words or self.commands)
@@ -71,7 +71,7 @@ class Run:
 
 
 Part = str | ElementCommand
-"""Text is about chains, sets and maps."""
+"""Text declares, fills or deletes chains, sets and maps."""
 
 
 def run_of(reason: Reason, blocks: Blocks, parts: Iterable[Part]) -> Run:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from kproxy.ruleset.nftables.desired import TableChange, TableParts, contents_of_parts
+from kproxy.ruleset.nftables.desired import TableDifference, TableParts, contents_of_parts
 from kproxy.ruleset.nftables.frontends import Frontend, Served, contents_of
 from kproxy.ruleset.nftables.table import Block, Body, Element, spelled_out
 from kproxy.transaction.delta import Delta
@@ -13,7 +13,7 @@ _DOUBTED = ""
 
 
 class TableDelta:
-    """A `DesiredTable` writes to `desired`; `settle` and `doubt` tell what the kernel holds.
+    """A `DesiredTable` writes to `desired`; `settle` and `doubt` say what the kernel holds.
 
     Elements of frontends are held as what serves these frontends, which takes a fraction of the memory. Elements that
     several Services add are counted; the kernel holds those with a count.
@@ -25,24 +25,24 @@ class TableDelta:
         self._marks = Delta[Element, int]()
         self.desired = TableParts(self._blocks.desired, self._frontends.desired, self._marks.desired)
 
-    def change(self) -> TableChange:
+    def difference(self) -> TableDifference:
         """The difference between the two views; empty if there is none."""
-        change = TableChange()
+        difference = TableDifference()
         blocks = self._blocks
         for block in blocks.pending:
-            change.blocks[block] = blocks.observed.get(block), blocks.desired.get(block)
+            difference.blocks[block] = blocks.observed.get(block), blocks.desired.get(block)
         frontends = self._frontends
         for frontend in frontends.pending:
             old = [*spelled_out(contents_of(frontend, frontends.observed.get(frontend) or _NOT_SERVED))]
             new = [*spelled_out(contents_of(frontend, frontends.desired.get(frontend, _NOT_SERVED)))]
-            change.deleted += _without(old, new)
-            change.added += _without(new, old)
+            difference.deleted += _without(old, new)
+            difference.added += _without(new, old)
         for mark in self._marks.pending:
             was_there = mark in self._marks.observed
             is_there = mark in self._marks.desired
             if was_there != is_there:
-                (change.added if is_there else change.deleted).append(mark)
-        return change
+                (difference.added if is_there else difference.deleted).append(mark)
+        return difference
 
     def settle(self) -> None:
         """The kernel holds all that is desired, and nothing else."""
@@ -63,7 +63,7 @@ class TableDelta:
         return {block: body for block, body in self._blocks.observed.items() if body is not None}
 
     def observed_elements(self) -> Iterator[Element]:
-        """Every element that the kernel holds, but for the clients that are remembered."""
+        """Every element that the kernel holds, except the clients that are remembered."""
         frontends = ((each, served) for each, served in self._frontends.observed.items() if served)
         return spelled_out(contents_of_parts(frontends, self._marks.observed))
 

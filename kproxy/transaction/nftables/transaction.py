@@ -1,12 +1,12 @@
 """From one state of a table to another, in runs, each of which takes effect at once or not at all.
 
-A packet meets the rules of the moment when it came, but asks each map at the moment of the look-up. So three orders keep
-each moment harmless:
+A packet meets the rules of the moment when it came, but asks each map at the moment of the look-up.
+Three orders keep each moment harmless:
 
 - A chain or map is there one run before a verdict that stood for another verdict leads to it, and goes one run after
   the last verdict to it.
 - A packet asks several maps, one after the other: a guard is there one run before the elements that it guards, and goes
-  one run after them. A refusal goes one run after there is something better.
+  one run after them. A refusal goes one run after the verdict that replaces it came.
 - An element that takes the place of another does so within one run.
 
 The runs of each kind of transaction, in the order in which they run; empty ones are left out:

@@ -1,4 +1,4 @@
-"""All of a table: where there is none, or instead of one of an unknown state."""
+"""The transactions that write a whole table: a first one, or one in place of a table of an unknown state."""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet

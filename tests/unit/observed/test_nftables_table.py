@@ -53,7 +53,7 @@ class Node:
             return install(family, table.blocks, table.contents())
         if self.observed.state is State.FOREIGN:
             return refill(family, self.observed.found, table.blocks, table.contents(), set())
-        return change(family, table.blocks, self.observed.delta.change())
+        return change(family, table.blocks, self.observed.delta.difference())
 
     def apply(self) -> None:
         self.observed.apply(self.plan())

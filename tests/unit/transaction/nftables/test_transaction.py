@@ -7,7 +7,7 @@ import pytest
 from facts import a_service, a_slice, a_view, an_endpoint
 from kproxy.model.settings import Settings
 from kproxy.ruleset.inputs import Circumstances
-from kproxy.ruleset.nftables.desired import DesiredTable, TableChange
+from kproxy.ruleset.nftables.desired import DesiredTable, TableDifference
 from kproxy.ruleset.nftables.frontends import Picker
 from kproxy.ruleset.nftables.roles import OF_NODE, of_picker, with_roles
 from kproxy.ruleset.nftables.table import DROP, Block, Blocks, Body, Element, Role
@@ -80,7 +80,7 @@ def change(
         block: (None if before is None else Body(role, before), None if after is None else Body(role, after))
         for (block, role), (before, after) in ((named[name], texts) for name, texts in blocks.items())
     }
-    return change_of(Family.IPV4, DECLARED, TableChange(differing, list(deleted), list(added)))
+    return change_of(Family.IPV4, DECLARED, TableDifference(differing, list(deleted), list(added)))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_each_element_comes_and_goes_in_its_run(
 )
 def test_endpoints_of_every_kind_go_last(holder: str) -> None:
     blocks = {**DECLARED, Block("map", holder): Body(Role.ENDPOINTS, "")}
-    gone = TableChange(deleted=[ENDPOINT._replace(holder=holder)])
+    gone = TableDifference(deleted=[ENDPOINT._replace(holder=holder)])
     assert [REMOVE] == runs_with(holder, change_of(Family.IPV4, blocks, gone))
 
 
@@ -163,7 +163,7 @@ def test_elements_of_all_that_services_fill_are_commands(family: Family) -> None
     assert holders > {"local-endpoints-1", "nodeport-endpoints-1", "unserved-nodeports", "hairpin-endpoints"}
     for holder in holders:
         gone = an_element(holder, KEY)
-        (run,) = change_of(family, blocks, TableChange(deleted=[gone])).runs
+        (run,) = change_of(family, blocks, TableDifference(deleted=[gone])).runs
         assert (ElementCommand("delete", family, holder, (gone,)),) == run.commands
 
 
@@ -183,7 +183,7 @@ def test_elements_of_what_templates_of_others_declare_are_left_to_nft(text: str 
     other = an_element("other", "10.96.0.10")
     other_set = Block("set", "other")
     blocks = {**DECLARED, **with_roles({other_set: text}, {})} if text else DECLARED
-    (run,) = change_of(Family.IPV4, blocks, TableChange(added=[MARK, other])).runs
+    (run,) = change_of(Family.IPV4, blocks, TableDifference(added=[MARK, other])).runs
     assert (True, ()) == (other.holder in run.text, run.commands)
 
 
