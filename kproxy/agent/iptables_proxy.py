@@ -32,8 +32,8 @@ from kproxy.values import NamespacedName
 _log = logging.getLogger(__name__)
 
 _MOST_REFUSALS_OF_COUNTERS = 2
-"""Refusals in a row, until a new agent. After one, somebody may have deleted the counters in the middle of a sync; after
-two, the kernel has no match for them."""
+"""Refusals in a row, until a new agent. After one, somebody may have deleted the counters in the middle of a sync;
+after two, the kernel has no match for them."""
 
 
 class IptablesProxy:
@@ -145,7 +145,7 @@ class IptablesProxy:
     def _sync_with_counters(
         self, store: Store, circumstances: Circumstances, progress: Progress, *, verify: bool
     ) -> ProgramFailed | None:
-        """Sync with packet counters, or without them if one is missing: the kernel refuses rules that name a missing counter."""
+        """Sync with packet counters, or without them if one is missing: the kernel refuses rules that name it."""
         settings = circumstances.settings
         uncounted = replace(circumstances, settings=replace(settings, accounting=False))
         takes_none = self._refusals_of_counters >= _MOST_REFUSALS_OF_COUNTERS
@@ -236,8 +236,8 @@ class IptablesProxy:
         """Legacy replaces a whole table at each COMMIT, so nat is one section, open until all is computed.
 
         The filter rules of the node, which are in the first part, are committed before: they guard the node, and pass
-        what nat will rewrite. The filter rules of Services come later: they refuse packets that nat leaves alone, and until
-        its COMMIT nat leaves all packets alone.
+        what nat will rewrite. The filter rules of Services come later: they refuse packets that nat leaves alone, and
+        until its COMMIT nat leaves all packets alone.
         """
         progress.enter(Stage.OBSERVE)
         changed = next(parts, set())

@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 _WAKE = None
 
 _MOST_ATTEMPTS = 3
-"""The number of times that an event is tried: an event that meets a defect each time must not hold up all later ones."""
+"""The number of times that an event is tried: an event that meets a defect each time must not hold up all later
+ones."""
 
 _RECORDED_AT_ONCE = 1000
 """The number of chains that are read back in some milliseconds; more would hold up the other family."""

@@ -14,7 +14,9 @@ from kproxy.values import Family
 
 
 def plans(family: Family, observed: ObservedTable, desired: DesiredTable) -> Iterator[Transaction]:
-    """Transactions of which each would be enough, the gentlest first; each further one is for a refusal of the one before.
+    """Transactions of which each would be enough, the gentlest first.
+
+    Each further one is for a refusal of the one before.
 
     | state         | transactions                                                                         |
     |---------------|--------------------------------------------------------------------------------------|

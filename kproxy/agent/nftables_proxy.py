@@ -26,8 +26,8 @@ from kproxy.values import NamespacedName
 _log = logging.getLogger(__name__)
 
 _MOST_PLANS = 5
-"""The number of plans in one sync: a change, a plan for the table that somebody else left, a table in steps; and two more if
-others do not stop."""
+"""The number of plans in one sync: a change, a plan for the table that somebody else left, a table in steps; and two
+more if others do not stop."""
 
 
 class NftablesProxy:
@@ -156,7 +156,10 @@ class NftablesProxy:
         return None
 
     def _observe(self, *, verify: bool) -> None:
-        """Ask whether others committed. Read the table if nothing is known of it, or with `verify` also if it is in doubt."""
+        """Ask whether others committed.
+
+        Read the table if nothing is known of it, or with `verify` also if it is in doubt.
+        """
         self._watch.enter(Stage.OBSERVE)
         if verify:
             self._observed.verify()

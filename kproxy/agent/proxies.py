@@ -39,7 +39,10 @@ def iptables_proxies(
 def without_other_modes(
     proxies: Sequence[IptablesProxy] | Sequence[NftablesProxy], variant: Variant | None
 ) -> list[ModeChange]:
-    """These proxies; the first success of each also removes the rules that another mode or variant left in its family."""
+    """These proxies.
+
+    The first success of each also removes the rules that another mode or variant left in its family.
+    """
     end_others = partial(end_other_variant_and_nftables_mode, variant) if variant else end_iptables_mode
     return [ModeChange(proxy, end_others) for proxy in proxies]
 

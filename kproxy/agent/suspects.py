@@ -26,11 +26,12 @@ MOST_TRIES = 100
 goes on with the rest."""
 
 LONGEST_SEARCH_S = 20.0
-"""Seconds that changes of other Services wait for a search, or a little longer: a try in iptables-legacy may take seconds."""
+"""Seconds that changes of other Services wait for a search, or a little longer: a try in iptables-legacy may take
+seconds."""
 
 
 def limited(clock: Callable[[], float]) -> Callable[[], bool]:
-    """A function for a search that begins now: the search calls it before each try, and it says whether the try is allowed."""
+    """A function that a search, which begins now, calls before each try; it says whether the try is allowed."""
     tries, ends_at = count(1), clock() + LONGEST_SEARCH_S
     return lambda: next(tries) <= MOST_TRIES and clock() < ends_at
 

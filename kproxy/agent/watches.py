@@ -77,7 +77,10 @@ class Watches:
         return {str(each.kind): self._age_s(each.heard_at, now) for each in self._freshness()}
 
     def _misunderstood(self) -> tuple[str, ...]:
-        """A sentence for each kind whose answers are not understood; none for a silent server, which is not our defect."""
+        """A sentence for each kind whose answers are not understood.
+
+        None for a silent server, which is not our defect.
+        """
         now = self._clock()
         sentences = []
         for each in self._freshness():

@@ -42,7 +42,8 @@ def find_chains(iptables: Iptables) -> Cleaning:
 def remove_chains(iptables: Iptables, cleaning: Cleaning) -> bool:
     """Remove what was found; whether anything is gone.
 
-    KproxyError if rules of others lead to some of our chains: these stay, without rules. All other chains are gone then.
+    KproxyError if rules of others lead to some of our chains: these stay, without rules. All other chains are gone
+    then.
     """
     in_use: list[Chain] = []
     for table in cleaning.tables:

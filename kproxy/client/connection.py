@@ -56,7 +56,10 @@ class RequestSent(NamedTuple):
 
 
 class BodyRead(NamedTuple):
-    """The body of an answer to a list request, with any status, that was read to its end. `host` is as in `RequestSent`."""
+    """The body of an answer to a list request, with any status, that was read to its end.
+
+    `host` is as in `RequestSent`.
+    """
 
     method: str
     host: str

@@ -59,7 +59,10 @@ class ObservedChains:
         return True
 
     def disown(self) -> None:
-        """Observe the chains of others no longer. Called when all is computed, and so it is known which chains are desired."""
+        """Observe the chains of others no longer.
+
+        Called when all is computed, and so it is known which chains are desired.
+        """
         desired = self.delta.desired
         self.delta.lacks(
             [chain for chain in self.delta.unwanted if chain not in desired and not is_of_a_service(chain)]

@@ -46,7 +46,9 @@ class IptablesProgram(Protocol):
         """
 
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
-        """The rules among these that the kernel lacks, by table, as `-A` or as `-I` at a place; empty if none is missing.
+        """The rules among these that the kernel lacks, by table, as `-A` or as `-I` at a place.
+
+        Empty if none is missing.
 
         The rules of a chain or table that does not exist are missing. OperationFailed if the kernel gives no answer.
         """
@@ -78,13 +80,17 @@ class KernelChains(Protocol):
         """
 
     def look(self, desired: Ruleset) -> ObservedRules:
-        """Every chain, with its rules; None for rules that cannot be read, or that nobody desires and that will be deleted.
+        """Every chain, with its rules.
+
+        None for rules that cannot be read, or that nobody desires and that will be deleted.
 
         Empty if there are no chains. OperationFailed if the kernel cannot be read.
         """
 
     def verify(self, observed: ObservedRules) -> Differences | None:
-        """The differences between the kernel and the observed chains; None if nobody else has committed since the last look.
+        """The differences between the kernel and the observed chains.
+
+        None if nobody else has committed since the last look.
 
         Looks at a bounded number of chains each time. OperationFailed if the kernel cannot be read.
         """

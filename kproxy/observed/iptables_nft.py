@@ -92,7 +92,10 @@ class NftChains:
         return (ordered[at : at + _CHAINS_A_LOOK] for at in range(0, len(ordered), _CHAINS_A_LOOK))
 
     def verify(self, observed: ObservedRules) -> Differences | None:
-        """See `KernelChains`. Each call compares the next chains, until all were compared since somebody else last committed."""
+        """See `KernelChains`.
+
+        Each call compares the next chains, until all were compared since somebody else last committed.
+        """
         by_others = self._count_others()
         if by_others == self._record.sure_at(self._family):
             return None

@@ -82,7 +82,10 @@ class ObservedTable:
         self._others = others
 
     def look(self) -> None:
-        """See `Observed`. Finds the blocks in the table. Their rules are not read, because all will be written again."""
+        """See `Observed`.
+
+        Finds the blocks in the table. Their rules are not read, because all will be written again.
+        """
         self.forget()
         self._others = self._count_others()
         self.found = frozenset(self._kernel.blocks())
@@ -213,7 +216,10 @@ class ObservedTable:
                 raise
 
     def _take(self, run: Run) -> bool:
-        """Apply a run; whether it took effect. False only if a removal failed; any other failure is an OperationFailed."""
+        """Apply a run; whether it took effect.
+
+        False only if a removal failed; any other failure is an OperationFailed.
+        """
         if run.waits_for_packets:
             self._kernel.let_packets_pass()
         if run.may_be_busy:

@@ -37,8 +37,8 @@ class RememberedRules:
     def altered(self, blocks: Blocks) -> set[Block]:
         """The chains with other rules than we wrote, given the blocks that the kernel should hold.
 
-        Unsure chains are not among them, except endpoint chains. An endpoint chain cannot be written again like others, so
-        it is compared with the rules that nft makes of its block, and is sure if they are equal.
+        Unsure chains are not among them, except endpoint chains. An endpoint chain cannot be written again like others,
+        so it is compared with the rules that nft makes of its block, and is sure if they are equal.
         """
         held = self._kernel.digests(self._digests.keys() - self.unsure)
         altered = {Block("chain", name) for name, digest in held.items() if digest != self._digests[name]}
@@ -52,8 +52,8 @@ class RememberedRules:
 def intact_chains(kernel: KernelTable, chains: AbstractSet[Block], blocks: Blocks) -> set[Block]:
     """The endpoint chains among these whose rules in the kernel are what nft makes of the blocks.
 
-    To compare them, the chains are made for a moment in a table that no packet meets; this is two commits. If it fails, no
-    chain counts as intact.
+    To compare them, the chains are made for a moment in a table that no packet meets; this is two commits. If it fails,
+    no chain counts as intact.
     """
     if not chains:
         return set()

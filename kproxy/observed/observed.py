@@ -8,7 +8,8 @@ from kproxy.observed.states import State
 class Observed(Protocol):
     """One family's rules, as the kernel holds them and as far as we know.
 
-    A sync calls `look` before it plans if `state` is UNREAD, or `verify` if it has to repair what others did. Then it plans by `state`, applies, and tells the outcome. One thread calls, in one network namespace.
+    A sync calls `look` before it plans if `state` is UNREAD, or `verify` if it has to repair what others did. Then it
+    plans by `state`, applies, and tells the outcome. One thread calls, in one network namespace.
     """
 
     @property
@@ -23,11 +24,13 @@ class Observed(Protocol):
         """
 
     def verify(self) -> int:
-        """Look for changes by others, if somebody else has committed. Returns how many of our chains and jumps they changed.
+        """Look for changes by others, if somebody else has committed.
+
+        Returns how many of our chains and jumps they changed.
 
         Called if rules are remembered, that is in the states SURE and DOUBTED. If nobody has committed since the last
-        look, the answer is 0 and no rule is read; it is 0 also if no rule of ours is there. The differences are
-        pending afterwards. OperationFailed if the kernel cannot be read; the state stays then.
+        look, the answer is 0 and no rule is read; it is 0 also if no rule of ours is there. The differences are pending
+        afterwards. OperationFailed if the kernel cannot be read; the state stays then.
         """
 
     def forget(self) -> None:

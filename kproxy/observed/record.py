@@ -22,7 +22,8 @@ _SO_NETNS_COOKIE = 71
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _VERSION = 1
-"""The version of the tables and of the meaning of their values. Raise it with either: older records are replaced by empty ones."""
+"""The version of the tables and of the meaning of their values. Raise it with either: older records are replaced by
+empty ones."""
 
 _TABLES = {
     "node": """CREATE TABLE node (
@@ -52,16 +53,19 @@ _Value = str | bytes | int
 class Record:
     """Digests by family and chain, in a file. A file of another boot or network namespace counts as empty.
 
-    It also counts the commits that surely were ours, of both families. The kernel's own count is higher by the commits of
-    others. The rows of a family are sure as long as nobody else has committed since they were compared with the kernel:
-    then there is one row for each chain named KUBE-..., and its digests are true.
+    It also counts the commits that surely were ours, of both families. The kernel's own count is higher by the commits
+    of others. The rows of a family are sure as long as nobody else has committed since they were compared with the
+    kernel: then there is one row for each chain named KUBE-..., and its digests are true.
 
-    A file that cannot be read or written, at any moment, is replaced by an empty one. If that fails
-    too, it is kept in memory. Its owner closes it.
+    A file that cannot be read or written, at any moment, is replaced by an empty one. If that fails too, it is kept in
+    memory. Its owner closes it.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Without a path the record is in memory, for this process alone. EnvironmentLacking if the file cannot be used."""
+        """Without a path the record is in memory, for this process alone.
+
+        EnvironmentLacking if the file cannot be used.
+        """
         self._path = path
         self._is_open = self._was_replaced = False
         try:

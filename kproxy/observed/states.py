@@ -125,7 +125,10 @@ class Knowledge:
 
 
 class Evidence(StrEnum):
-    """The result of comparing one chain with the record of it. Each of the three that are not EQUAL has another consequence."""
+    """The result of comparing one chain with the record of it.
+
+    Each of the three that are not EQUAL has another consequence.
+    """
 
     EQUAL = auto()
     """The kernel holds the bytes that were recorded."""

@@ -80,8 +80,8 @@ class Claim:
     def admits(self, source: Address) -> bool:
         """Whether the source ranges let the client in.
 
-        If they let this node in, they also let in a packet from the load balancer's own address, which is from the node:
-        some kernels choose that address as source for a local address.
+        If they let this node in, they also let in a packet from the load balancer's own address, which is from the
+        node: some kernels choose that address as source for a local address.
         """
         ranges = self._ranges
         primary = self.here.primary_address

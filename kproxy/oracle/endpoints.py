@@ -53,7 +53,7 @@ def usable_here(endpoints: Endpoints, here: Here) -> list[Place]:
 
 
 def usable_anywhere(endpoints: Endpoints, here: Here) -> list[Place]:
-    """The places to which policy Cluster may send from this node: near it if hints say so, node hints before zone hints."""
+    """The places to which policy Cluster may send from this node: by node hints, by zone hints, or all."""
     found = usable(endpoints)
     if not any(endpoints[place].ready for place in found):
         return found

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 class Timing:
     """Times in seconds. The backoff is client-go's: from 0.8 s up to 30 s.
 
-    - `backoff_first_s`: all nodes of a cluster lose a server at the same moment, and their first attempts are spread over
-      this time. 5,000 nodes with four kinds each then send 5,000 requests per second.
+    - `backoff_first_s`: all nodes of a cluster lose a server at one moment, and their first attempts are spread over
+    this time. 5,000 nodes with four kinds each then send 5,000 requests per second.
     - `healthy_s`: a failure after a success of this length counts as the first failure. Load balancers end silent
-      connections after 20 s or more, and each of these ends is a first failure.
+    connections after 20 s or more, and each of these ends is a first failure.
     - `idle_s`: how long a watch may be silent until it counts as dead. Bookmarks come about once a minute.
     - `missing_s`: the pause until an optional resource is asked for again.
     - `streams`: whether lists are fetched as streams (KEP-3157). After a server refused a stream, the next stream is tried
-      after `streams_again_s`: the server may be a newer version then.
-    - `stream_idle_s`: how long a stream may send no further object before its list is complete. A server sends all objects
-      without pauses, and then the end.
+    after `streams_again_s`: the server may be a newer version then.
+    - `stream_idle_s`: how long a stream may send no object before its list is complete. A server sends all objects
+    without pauses, and then the end.
     - `uniform(low, high)` draws the lifetime of a watch and the pauses; `wait(stopping, seconds)` spends a pause.
+
     """
 
     page_size: int = 500

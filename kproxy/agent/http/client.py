@@ -42,7 +42,10 @@ class Client:
         return bool(self.reply)
 
     def _has_asked(self) -> bool:
-        """Whether the request's head is complete, so that there is a reply; OSError if it is too long, or cannot come."""
+        """Whether the request's head is complete, so that there is a reply.
+
+        OSError if it is too long, or cannot come.
+        """
         try:
             more = self.connection.recv(_LONGEST_HEAD - len(self.head), socket.MSG_DONTWAIT)
         except BlockingIOError:

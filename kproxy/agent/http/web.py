@@ -20,8 +20,8 @@ from kproxy.threads import Need, SupervisedThread, log_defect
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 256
-"""The number of clients for which the server waits at once; one more client costs the oldest its connection. An honest client
-sends its request within milliseconds; even among 10,000 new clients in a second it has 25 ms."""
+"""The number of clients for which the server waits at once; one more client costs the oldest its connection. An
+honest client sends its request within milliseconds; even among 10,000 new clients in a second it has 25 ms."""
 
 _FEWEST_CONNECTIONS = 4
 """The number of clients for which the server waits even while the last descriptors are kept for programs: a probe sends

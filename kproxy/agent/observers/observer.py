@@ -32,7 +32,10 @@ class SyncOutcome:
 
 
 class Observer:
-    """Is told of events and syncs, in the agent's thread; must return at once. A method that is left out does nothing."""
+    """Is told of events and syncs, in the agent's thread; must return at once.
+
+    A method that is left out does nothing.
+    """
 
     def stored(self, event: Event) -> None:
         """The store has taken this event in."""

@@ -59,7 +59,7 @@ class Variant(StrEnum):
         return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(100 * held))
 
     def early_section_size(self, held: int) -> int | None:
-        """The number of chains for a COMMIT, as `section_size`, while no packet can reach the chains: each costs 0.1 us then."""
+        """The `section_size` while no packet can reach the chains: each chain held costs a COMMIT 0.1 us then."""
         return None if self is Variant.LEGACY else max(_SMALLEST_SECTION, math.isqrt(6 * held))
 
 

@@ -34,7 +34,10 @@ def tables(family: Family) -> frozenset[str]:
 
 
 def size(family: Family, table: str) -> int:
-    """How many bytes all rules of the table take in the kernel; 0 if there is no such table. OSError as `chain_names`."""
+    """How many bytes all rules of the table take in the kernel; 0 if there is no such table.
+
+    OSError as `chain_names`.
+    """
     if table not in tables(family):
         return 0
     with socket.socket(_DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:

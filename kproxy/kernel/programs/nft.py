@@ -50,7 +50,8 @@ _LONGEST_S = 600.0
 _TRIES = 20
 _ON_ITS_WAY_S = 0.02
 _MOST_MESSAGES = 100
-"""Messages of some 500 clients each. The more the kernel has sent, the longer it takes for the next: 17 s for a million clients."""
+"""Messages of some 500 clients each. The more the kernel has sent, the longer it takes for the next: 17 s for a
+million clients."""
 _GET_TABLE, _GET_SET, _GET_ELEMENTS = SUBSYSTEM << 8 | 1, SUBSYSTEM << 8 | 10, SUBSYSTEM << 8 | 13
 _TABLE_NAME, _TABLE_FLAGS, _DORMANT = 1, 2, 0x1  # NFTA_TABLE_*, NFT_TABLE_F_*
 _SET_TABLE, _SET_NAME, _SET_FLAGS = 1, 2, 3  # NFTA_SET_*
@@ -67,10 +68,12 @@ class NftTable:
         self._needs_nft = False
 
     def apply(self, run: Run) -> None:
-        """Let the run take effect as one transaction. ProgramFailed names the line that was refused; nothing is changed then.
+        """Let the run take effect as one transaction.
 
-        Commands go straight to the kernel. If it refuses them, `nft` gets the text, and applies it or gives the reason. If
-        all sockets are too small for the commands, these take effect in several transactions.
+        ProgramFailed names the line that was refused; nothing is changed then.
+
+        Commands go straight to the kernel. If it refuses them, `nft` gets the text, and applies it or gives the reason.
+        If all sockets are too small for the commands, these take effect in several transactions.
         """
         if not run.commands or self._needs_nft:
             self._run_nft(run.text)
@@ -91,12 +94,18 @@ class NftTable:
             _log.warning(message, self.family, refused)
 
     def commit(self, commands: Iterable[ElementCommand]) -> None:
-        """Let the commands take effect as one transaction, without `nft`; OSError or struct.error if the kernel does not confirm it."""
+        """Let the commands take effect as one transaction, without `nft`.
+
+        OSError or struct.error if the kernel does not confirm it.
+        """
         self._netlink.commit(SUBSYSTEM, messages(commands))
         self.commits += 1
 
     def _commit_divided(self, parts: Sequence[Sequence[ElementCommand]]) -> None:
-        """Commit the parts in this order, as many at once as the socket takes; KernelRefused may follow some successes."""
+        """Commit the parts in this order, as many at once as the socket takes.
+
+        KernelRefused may follow some successes.
+        """
         try:
             self.commit(chain.from_iterable(parts))
         except (OSError, struct.error) as refused:
@@ -117,8 +126,8 @@ class NftTable:
     def let_packets_pass(self) -> None:
         """Wait until packets that met the table before the last transaction have left it.
 
-        A packet takes so long only on a node with too little processor time. The kernel keeps removed things as long as a
-        packet may ask for them. From Linux 5.12 on, no socket closes before that, and `nft` does not end before that.
+        A packet takes so long only on a node with too little processor time. The kernel keeps removed things as long as
+        a packet may ask for them. From Linux 5.12 on, no socket closes before that, and `nft` does not end before that.
         """
         time.sleep(_ON_ITS_WAY_S)
         Netlink().close()

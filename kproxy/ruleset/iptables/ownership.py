@@ -54,8 +54,8 @@ _BY_NAME = {
 def owner_of(chain: Chain) -> Owner:
     """The owner of a chain in a table of iptables, such as `filter` or `nat`.
 
-    A table of nftables mode belongs to one program as a whole (`kproxy.ruleset.nftables.ownership`), so its chains are not
-    asked about here; they would be FOREIGN.
+    A table of nftables mode belongs to one program as a whole (`kproxy.ruleset.nftables.ownership`), so its chains are
+    not asked about here; they would be FOREIGN.
     """
     if is_of_a_service(chain):
         return Owner.SERVICE

@@ -136,7 +136,10 @@ class BlockWriter:
         )
 
     def _detection(self) -> tuple[str, str]:
-        """The match for packets from this node's pods, and the match for all others; empty if nothing tells them apart."""
+        """The match for packets from this node's pods, and the match for all others.
+
+        Empty if nothing tells them apart.
+        """
         local = self.node.local
         if local.source is not None:
             return f"{self._ip} saddr {local.source}", f"{self._ip} saddr != {local.source}"
@@ -182,7 +185,10 @@ def _number(chain: str) -> int:
 
 
 def remembered(chains: Iterable[str]) -> dict[str, set[int]]:
-    """The numbers of the endpoints of these chains, by the set of clients that holds them. Other chains are left out."""
+    """The numbers of the endpoints of these chains, by the set of clients that holds them.
+
+    Other chains are left out.
+    """
     numbers: dict[str, set[int]] = {}
     for chain in chains:
         kind, _, rest = chain.partition("/")

@@ -100,9 +100,9 @@ INTERNAL, EXTERNAL, NODE_PORT = "internal", "external", "nodeport"
 class Served(Struct, frozen=True):
     """The fate of packets to a frontend; each verdict may be None.
 
-    `verdict` leads to the chain of `way`, or to a chain of this service port alone. `refusal` is for packets that are not
-    sent to an endpoint, and `guard` leads to the chain that lets only some clients pass. Backends are numbered in their
-    order.
+    `verdict` leads to the chain of `way`, or to a chain of this service port alone. `refusal` is for packets that are
+    not sent to an endpoint, and `guard` leads to the chain that lets only some clients pass. Backends are numbered in
+    their order.
     """
 
     verdict: Verdict | None = None
@@ -150,7 +150,10 @@ def contents_of(frontend: Frontend, served: Served) -> list[Element | Numbered]:
 
 @cache
 def _maps(way: Way) -> tuple[str, ...]:
-    """The map of all its endpoints, and the map of those on this node. There are few ways: one for each number of endpoints."""
+    """The map of all its endpoints, and the map of those on this node.
+
+    There are few ways: one for each number of endpoints.
+    """
     return tuple(picker.map for picker in way.needed)
 
 

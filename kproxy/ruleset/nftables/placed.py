@@ -39,7 +39,7 @@ def placed(plans: Plans, writer: BlockWriter) -> tuple[Placed, dict[Block, Body]
 
 
 def guarded_by_both(first: Served, other: Served) -> Served:
-    """Two claims of one address as one: the first decides on the fate of packets, and the source ranges of either count."""
+    """Two claims of one address as one: the first decides on packets, and the source ranges of either count."""
     return replace(first, guard=other.guard) if other.guard and not first.guard else first
 
 

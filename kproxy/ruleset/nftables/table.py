@@ -140,7 +140,10 @@ class Element(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """Elements of one map: `values` under the key with number 0, 1 and so on. Most elements of a table are of this kind."""
+    """Elements of one map: `values` under the key with number 0, 1 and so on.
+
+    Most elements of a table are of this kind.
+    """
 
     holder: str
     key: Key

@@ -17,8 +17,8 @@ class EarlySections:
 
     The kernel has the chains `held`. A section has chains that the kernel lacks, and that nothing leads to until the
     dispatch chains are written; these are left out. `size(count)` is the number of chains to commit at once if the
-    kernel holds `count` chains: fewer wait for the next part, and chains that wait at the end are left over. No part may jump to chains of later
-    ones.
+    kernel holds `count` chains: fewer wait for the next part, and chains that wait at the end are left over. No part
+    may jump to chains of later ones.
     """
 
     def __init__(self, held: AbstractSet[Chain], size: Callable[[int], int | None]) -> None:

@@ -13,7 +13,8 @@ _Thing = TypeVar("_Thing")
 _BYTES_A_CHAIN = 128
 _BYTES_A_RULE = 256
 _BYTES_A_CHARACTER = 8
-"""The most bytes that iptables-nft-restore 1.8.9 sends for a declared chain, for a rule, and for each character of a rule.
+"""The most bytes that iptables-nft-restore 1.8.9 sends for a declared chain, for a rule, and for each character of a
+rule.
 
 Measured: 88 bytes a chain, 190 for the shortest rule, 955 for one of 114 characters with addresses, a port and a
 comment.
@@ -21,11 +22,11 @@ comment.
 
 
 def fitting(sections: Iterable[Section], room: int | None) -> Iterator[Section]:
-    """The changes of these sections in their order, in sections with at most `room` bytes of messages if they can be divided.
+    """The changes of these sections, in their order; no section has more than `room` bytes if it can be divided.
 
-    Each chain is changed at once, unless it alone is more than fits. Chains that are written come before the
-    jumps to them, and deletions last: all chains that go are emptied before, so that none of them is in use. `room`
-    None leaves all as they are.
+    Each chain is changed at once, unless it alone is more than fits. Chains that are written come before the jumps to
+    them, and deletions last: all chains that go are emptied before, so that none of them is in use. `room` None leaves
+    all as they are.
     """
     for section in sections:
         if room is None or _size(section) <= room:
@@ -56,7 +57,10 @@ def _divided(section: Section, room: int) -> Iterator[Section]:
 
 
 def _long_chain(chain: Chain, rules: str, room: int) -> Iterator[Section]:
-    """Write the first rules of the chain, then append the others. For some milliseconds packets meet only the first ones."""
+    """Write the first rules of the chain, then append the others.
+
+    For some milliseconds packets meet only the first ones.
+    """
     lines = rules.splitlines(keepends=True)
     first, *others = _pieces(lines, map(_size_of, lines), room)
     held = "".join(first)
