@@ -46,7 +46,8 @@ Post = Callable[[ClusterEvent], bool]
 class Background:
     """The parts, which work from `start` to `stop`. `observers` are told of each sync, in this order.
 
-    Three web servers, since a crowd at one of them, or a large page of metrics, must hold up no probe of the others.
+    There are three web servers, because a crowd at one of them, or a large page of metrics, must hold up no probe of
+    the others.
     """
 
     configuration: Configuration
@@ -97,7 +98,7 @@ class Background:
 
 
 def start_optional(part: str, start: Callable[[], None]) -> None:
-    """Start a part that the rules do not need: what goes wrong with it is only logged. AddressRefused passes."""
+    """Start a part that the rules do not need: its errors are only logged, except AddressRefused."""
     try:
         start()
     except AddressRefused:

@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 def run(options: Options) -> None:
     """Keep this node's rules at the newest state until SIGTERM or SIGINT; the rules stay.
 
-    EnvironmentLacking where the node lacks a program or the process a privilege, InputError for a
-    source that cannot be used, KproxyError where the configuration file changed.
+    EnvironmentLacking if the node lacks a program or the process lacks a privilege, InputError for a source that cannot
+    be used, KproxyError if the configuration file changed.
     """
     node = prepare(options)
     if options.init_only:

@@ -39,13 +39,9 @@ after two, the kernel has no match for them."""
 class IptablesProxy:
     """Keeps one family's rules at the newest state.
 
-    Each sync is *update, observe, plan, apply, settle*: compute the desired rules; look at the kernel where its rules
-    are not known; find the sections that make up the difference; write them; forget the rules that Services had before.
-
-    Level-triggered: each sync compares all chains, so a failed apply loses nothing. The sections stand in an order that
-    depends on the rules in the kernel, so where a failure leaves these unknown, the next sync reads them.
-
-    If some Services are at fault when rules are refused, they keep their old rules, and all others get their new ones.
+    Each sync compares all chains, so a failed apply loses nothing; if it leaves the rules in the kernel unknown, the
+    next sync reads them. If some Services are at fault when rules are refused, they keep their old rules, and all
+    others get their new ones.
     """
 
     def __init__(
@@ -134,7 +130,7 @@ class IptablesProxy:
     def record(self) -> None:
         """Note what the last sync applied; reading the kernel back takes a tenth of what a large apply took.
 
-        KernelRefused if the kernel cannot be read; an agent that starts again then writes those chains again.
+        KernelRefused if the kernel cannot be read; an agent that starts again then writes these chains again.
         """
         self._observed.record()
 
@@ -174,7 +170,7 @@ class IptablesProxy:
         """
         suspects = self._suspects
         suspects.reconsider(self._pending)
-        if self._desired.is_new(circumstances):
+        if self._desired.has_other_circumstances(circumstances):
             suspects.reconsider_all()
         untried = self._culprits.untried
         refused, due = suspects.refused | untried, suspects.due | untried
@@ -236,8 +232,7 @@ class IptablesProxy:
         """Legacy replaces a whole table at each COMMIT, so nat is one section, open until all is computed.
 
         The filter rules of the node, which are in the first part, are committed before: they guard the node, and pass
-        what nat will rewrite. The filter rules of Services come later: they refuse packets that nat leaves alone, and
-        until its COMMIT nat leaves all packets alone.
+        what nat will rewrite. Those of Services come with the rest: they refuse packets that nat does not rewrite.
         """
         progress.enter(Stage.OBSERVE)
         changed = next(parts, set())

@@ -60,7 +60,7 @@ class NftablesProxy:
         self._observed.begin_sync()
         self._pending |= dirty | self._culprits.interrupted
         self._culprits.interrupted.clear()
-        if self._desired.is_new:
+        if self._desired.has_no_circumstances:
             self._pending |= store.services.keys()
         error: OperationFailed | None = None
         try:

@@ -23,7 +23,7 @@ class PreparedNode(NamedTuple):
 
 
 def prepare(options: Options) -> PreparedNode:
-    """Check the node, and set up its kernel; EnvironmentLacking where it lacks a program or the process a privilege."""
+    """Check the node, and set up its kernel; EnvironmentLacking if a program or a privilege is missing."""
     require_net_admin()
     descriptors.raise_limit()
     configuration = options.configuration

@@ -44,7 +44,7 @@ def clean_up() -> None:
 def show_removals(write: Callable[[str], object]) -> None:
     """Hand to `write` what `clean_up` would remove, part by part; nothing is changed.
 
-    A part that would lose nothing is passed over. Raises as `clean_up` would for what it cannot remove.
+    A part without rules to remove is passed over. Raises as `clean_up` would for rules that it cannot remove.
     """
     failures: _Failures = []
     is_empty = True

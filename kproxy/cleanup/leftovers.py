@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def tell_of_servers() -> None:
-    """Warn of the virtual servers of IPVS: nothing tells whose they are."""
+    """Warn of the virtual servers of IPVS: nobody can know whether they are kube-proxy's."""
     if servers := count_servers():
         _log.warning(
             "IPVS has %d virtual servers, of kube-proxy or of others, which stay: "
@@ -35,13 +35,16 @@ def tell_of_localhost() -> None:
         )
     if sysctl.read(sysctl.ROUTE_LOCALNET) == "1":
         _log.info(
-            "net.ipv4.conf.all.route_localnet stays 1, for other programs may need it; "
+            "net.ipv4.conf.all.route_localnet stays 1, because other programs may need it; "
             "if none does: sysctl -w net.ipv4.conf.all.route_localnet=0"
         )
 
 
 def _guarding(variant: Variant, family: Family) -> str:
-    """The name of the program whose table still has the guard; empty if none, or if that cannot be told."""
+    """The name of the program whose table still has the guard.
+
+    Empty if there is none, or if no program can list the table.
+    """
     iptables = Iptables(variant, family)
     with suppress(KproxyError):
         if GUARD.name in iptables.chain_names(GUARD.table):

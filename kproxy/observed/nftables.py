@@ -181,7 +181,7 @@ class ObservedTable:
     def remove(self) -> None:
         """Delete the table with everything in it, also if others put it there; the state is ABSENT then.
 
-        KernelRefused, as where a running program owns the table; the state stays then.
+        KernelRefused, for example if a running program owns the table; the state stays then.
         """
         with self._counting():
             self._kernel.delete()

@@ -40,7 +40,7 @@ class KernelTable(Protocol):
     def delete(self) -> None:
         """Delete the table with everything in it, also if others put it there; nothing happens if there is none.
 
-        KernelRefused, as where a running program owns the table.
+        KernelRefused, for example if a running program owns the table.
         """
 
     def generation(self) -> int:

@@ -23,7 +23,7 @@ class RememberedRules:
         self.unsure: set[str] = set()
 
     def forget(self) -> None:
-        """Another table takes the place of the one that was known."""
+        """Forget all digests: another table takes the place of the known one."""
         self._digests.clear()
         self.unsure.clear()
 

@@ -24,9 +24,7 @@ class Observed(Protocol):
         """
 
     def verify(self) -> int:
-        """Look for changes by others, if somebody else has committed.
-
-        Returns how many of our chains and jumps they changed.
+        """Look for changes by others, if somebody else has committed; returns how many chains or blocks they changed.
 
         Called if rules are remembered, that is in the states SURE and DOUBTED. If nobody has committed since the last
         look, the answer is 0 and no rule is read; it is 0 also if no rule of ours is there. The differences are pending

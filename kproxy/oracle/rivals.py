@@ -8,7 +8,7 @@ from kproxy.oracle.claims import Access, Claim
 
 
 def foremost(claims: list[Claim]) -> list[Claim]:
-    """The claim that an address and port belongs to, and the one that a node port belongs to: that of most use."""
+    """The claim that gets an address and port, and the claim that gets a node port: each the most useful one."""
     node_ports = [claim for claim in claims if claim.access is Access.NODE_PORT]
     others = [claim for claim in claims if claim.access is not Access.NODE_PORT]
     return [

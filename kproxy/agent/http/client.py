@@ -34,7 +34,10 @@ class Client:
         self.late_at = time.monotonic() + _HEAD_TIMEOUT_S
 
     def advance(self) -> bool:
-        """Read and write as much as is possible now; whether more is to come. OSError if the client has to be cut."""
+        """Read and write as much as is possible now; whether more will come.
+
+        OSError if the client has to be cut off.
+        """
         if not self.reply and not self._has_asked():
             return True
         with suppress(BlockingIOError):

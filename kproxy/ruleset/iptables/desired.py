@@ -86,7 +86,7 @@ class DesiredRuleset:
         Services that are `kept` stay as they are, whatever changed. If not all parts are taken, the next update
         computes all Services again.
         """
-        is_new, self._circumstances = self.is_new(circumstances), None
+        is_new, self._circumstances = self.has_other_circumstances(circumstances), None
         if is_new:
             gone = {*self.chains}
             previous = self._enter_node(circumstances)
@@ -110,7 +110,7 @@ class DesiredRuleset:
         """Let the next update compute all Services again, because the last update may be half done."""
         self._circumstances = None
 
-    def is_new(self, circumstances: Circumstances) -> bool:
+    def has_other_circumstances(self, circumstances: Circumstances) -> bool:
         """Whether an update in these circumstances has to compute all Services again."""
         return circumstances != self._circumstances
 

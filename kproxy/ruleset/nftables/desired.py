@@ -133,7 +133,7 @@ class DesiredTable:
         self._circumstances = circumstances
 
     @property
-    def is_new(self) -> bool:
+    def has_no_circumstances(self) -> bool:
         """Whether no circumstances were taken in yet."""
         return self._circumstances is None
 
