@@ -366,6 +366,20 @@ def test_restarted_agent_keeps_clients_where_the_kernel_lets_it(harm: str, keeps
     assert keeps_clients == bool(node.kernel.elements("affinity/default/sticky/tcp/"))
 
 
+def test_restarted_agent_keeps_the_maps_that_packets_on_their_way_ask() -> None:
+    node = Node().synced()
+    node.restart()
+    assert node.sync().error is None
+    text = node.kernel.applied[-1]
+    assert "flush map ip kproxy endpoints-2\n" in text
+    assert "delete map ip kproxy endpoints-2\n" not in text
+    node.namespace.somebody_runs("insert rule ip kproxy pick-2 drop")
+    node.restart()
+    assert node.sync().error is None
+    assert "delete map ip kproxy endpoints-2\n" in node.kernel.applied[-1]
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
 def test_change_that_does_not_fit_is_written_in_steps_and_that_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
