@@ -135,11 +135,7 @@ def make_background(
     """
     configuration = options.configuration
     metrics.series.registry.register(WatchAges(watches.ages_s))
-    presence = Presence(
-        options.node_name,
-        lambda told: post(ClusterEvent("NodeNotFound", "StartKubeProxy", told)),
-        other_nodes,
-    )
+    presence = _presence(options, post, other_nodes)
     health = _health(options, families, watches, presence)
     node_ports = WebServer("web-services")
     quarantine = Quarantine(post, metrics.quarantined)
@@ -164,6 +160,14 @@ def make_background(
         node_ports=node_ports,
         health_servers=_servers(WebServer("web-health"), configuration, post),
         metrics_servers=_servers(WebServer("web-metrics"), configuration, post),
+    )
+
+
+def _presence(options: Options, post: Post, other_nodes: Callable[[], Collection[str]] | None) -> Presence:
+    return Presence(
+        options.node_name,
+        lambda told: post(ClusterEvent("NodeNotFound", "StartKubeProxy", told)),
+        other_nodes,
     )
 
 

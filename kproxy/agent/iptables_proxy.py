@@ -39,11 +39,11 @@ two, the kernel has no match for them."""
 class IptablesProxy:
     """Keeps one family's rules at the newest state.
 
-    Each sync is *update, observe, plan, apply, settle*: compute what is desired, see what the kernel holds where that is
-    not known, find the sections that make up the difference, write them, and let go of what was kept for a failure.
+    Each sync is *update, observe, plan, apply, settle*: compute the desired rules; look at the kernel where its rules
+    are not known; find the sections that make up the difference; write them; forget the rules that Services had before.
 
-    Level-triggered: the difference is that of all chains, so a failed apply loses nothing. The order that keeps every
-    state in between harmless rests on what is there, so where that is not known after a failure, the kernel is read.
+    Level-triggered: each sync compares all chains, so a failed apply loses nothing. The sections stand in an order that
+    depends on the rules in the kernel, so where a failure leaves these unknown, the next sync reads them.
 
     If some Services are at fault when rules are refused, they keep those that they had, and all others get theirs.
     """

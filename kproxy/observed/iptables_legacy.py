@@ -32,7 +32,7 @@ class LegacyChains:
         saved: Callable[[], Ruleset] | None = None,
         few_names: Callable[[], Collection[Chain] | None] | None = None,
     ) -> None:
-        """`saved` reads all chains named KUBE-... in place of iptables-legacy-save, `few_names` as the function here."""
+        """`saved` stands in for iptables-legacy-save, and `few_names` for `few_chain_names`."""
         program = "iptables-legacy" if family is Family.IPV4 else "ip6tables-legacy"
         self._saved = saved or partial(saved_chains, program, TABLES)
         self._few_names = few_names or partial(few_chain_names, family)

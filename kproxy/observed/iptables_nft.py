@@ -175,7 +175,7 @@ class NftChains:
         self._record.count_commits(sum(section.changes_rules for section in transaction.sections))
 
     def record(self, transaction: Transaction) -> None:
-        """If somebody else has committed since the write began, the rules may be theirs, and the next look reads them."""
+        """Nothing is recorded if somebody else has committed since the write began: the rules may be theirs."""
         if self._count_others() != self._by_others:
             return
         rows = self._as_rows(transaction.written)
