@@ -136,11 +136,11 @@ class KeptThread:
         self._failures = 1 if lived_s >= _STEADY_S else self._failures + 1
         self._problem = f"{type(failure).__name__}: {failure}".rstrip(": ")
         if self.need is Need.RULES and self._failures >= _MOST_FAILURES:
-            tell_defect(_log, "%s", self._reason_to_give_up())
+            log_defect(_log, "%s", self._reason_to_give_up())
             _give_up(self._reason_to_give_up())
             return False
         pause_s = min(_SHORTEST_PAUSE_S * 2.0 ** min(self._failures - 1, _MOST_FAILURES), _LONGEST_PAUSE_S)
-        tell_defect(
+        log_defect(
             _log, "a defect in kproxy: %s ended unexpectedly; it runs again in %.1f s", self.name, pause_s
         )
         return not self._ending.wait(pause_s)
@@ -184,7 +184,7 @@ def when_hopeless(end: Callable[[str], None]) -> Callable[[], None]:
     return lambda: _give_up_handlers.remove(end)
 
 
-def tell_defect(log: logging.Logger, sentence: str, *values: object) -> None:
+def log_defect(log: logging.Logger, sentence: str, *values: object) -> None:
     """Log an error with the traceback of the exception that is being handled. Never raises."""
     try:
         log.log(logging.ERROR, sentence, *values, exc_info=True)

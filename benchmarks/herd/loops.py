@@ -11,7 +11,7 @@ from kproxy.client.failures import Peer
 from kproxy.errors import ApiFailed
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 from kproxy.state.encodings.as_json import JSON
 
 _BY_NAME = {each.name: each for each in SERVED}
@@ -19,13 +19,13 @@ _END_OF_LIST = {"annotations": {"k8s.io/initial-events-end": "true"}}
 _RESOURCES = SERVICES, ENDPOINT_SLICES, node("a"), SERVICE_CIDRS
 
 
-def start_agent(fleet: Fleet, number: int, at_s: float, pace: Pace) -> None:
+def start_agent(fleet: Fleet, number: int, at_s: float, timing: Timing) -> None:
     """Run the loops of one agent from this time on, each with its own connection, as `KubeSource` starts them.
 
-    `pace.wait` has to spend time of this world.
+    `timing.wait` has to spend time of this world.
     """
     world = fleet.world
-    timed = replace(pace, clock=world.clock)
+    timed = replace(timing, clock=world.clock)
     for resource in _RESOURCES:
 
         def connect() -> Any:

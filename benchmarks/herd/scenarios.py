@@ -10,7 +10,7 @@ from benchmarks.herd.reflectors import start_reflectors
 from benchmarks.herd.server import Condition
 from benchmarks.herd.tally import Seen
 from benchmarks.herd.world import World
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 
 _EVENT_S = 1_200.0
 """The agents start one after another in ten minutes; by then their watches end at different times."""
@@ -150,15 +150,15 @@ def simulated(name: str, policy: Policy, agents: int, seed: int) -> Outcome:
 
 def _start(fleet: Fleet, policy: Policy, spread_s: float) -> None:
     draw = fleet.world.random.uniform
-    pace = Pace(uniform=draw, wait=fleet.world.wait, streams=True)
+    timing = Timing(uniform=draw, wait=fleet.world.wait, streams=True)
     if policy is Policy.NO_JITTER:
-        pace = replace(pace, uniform=lambda low, high: (low + high) / 2)
+        timing = replace(timing, uniform=lambda low, high: (low + high) / 2)
     for number in range(fleet.agents):
         at_s = draw(0.0, spread_s)
         if policy is Policy.CLIENT_GO:
             start_reflectors(fleet, number, at_s)
         else:
-            start_agent(fleet, number, at_s, pace)
+            start_agent(fleet, number, at_s, timing)
 
 
 def _outcome(name: str, policy: Policy, fleet: Fleet, event_s: float, over_s: float) -> Outcome:

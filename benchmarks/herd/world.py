@@ -56,7 +56,7 @@ class World:
         self.park(Turn(getcurrent()), seconds)
 
     def wait(self, _stopping: threading.Event, seconds: float) -> None:
-        """A pause of a list/watch loop, as `Pace.wait` has it; no loop of a simulation is asked to stop."""
+        """A pause of a list/watch loop, as `Timing.wait` has it; no loop of a simulation is asked to stop."""
         self.sleep(seconds)
 
     def turn(self) -> Turn:

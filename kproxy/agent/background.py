@@ -31,14 +31,14 @@ from kproxy.configuration.units import WATCH_LIST_GATE
 from kproxy.errors import KproxyError
 from kproxy.kernel.netlink.accounting import packets
 from kproxy.kernel.node.addresses import local_addresses
-from kproxy.sources.recorder import Happening
+from kproxy.sources.recorder import ClusterEvent
 from kproxy.sources.streamed import lists_are_streamed
-from kproxy.threads import Need, lacking, tell_defect
+from kproxy.threads import Need, lacking, log_defect
 from kproxy.values import Family
 
 _log = logging.getLogger(__name__)
 
-Post = Callable[[Happening], bool]
+Post = Callable[[ClusterEvent], bool]
 """Posts an Event, or answers False if it cannot now."""
 
 
@@ -105,7 +105,7 @@ def start_optional(part: str, start: Callable[[], None]) -> None:
     except KproxyError as failed:
         _log.error("%s cannot start; the rules are kept up to date all the same: %s", part, failed)
     except Exception:  # noqa: BLE001 # whatever it is, rules come first
-        tell_defect(
+        log_defect(
             _log, "a defect in kproxy: %s cannot start; the rules are kept up to date all the same", part
         )
 
@@ -135,11 +135,7 @@ def make_background(
     """
     configuration = options.configuration
     metrics.series.registry.register(WatchAges(watches.ages_s))
-    presence = Presence(
-        options.node_name,
-        lambda told: post(Happening("NodeNotFound", "StartKubeProxy", told)),
-        other_nodes,
-    )
+    presence = _presence(options, post, other_nodes)
     health = _health(options, families, watches, presence)
     node_ports = WebServer("web-services")
     quarantine = Quarantine(post, metrics.quarantined)
@@ -167,6 +163,14 @@ def make_background(
     )
 
 
+def _presence(options: Options, post: Post, other_nodes: Callable[[], Collection[str]] | None) -> Presence:
+    return Presence(
+        options.node_name,
+        lambda told: post(ClusterEvent("NodeNotFound", "StartKubeProxy", told)),
+        other_nodes,
+    )
+
+
 def _health(options: Options, families: Collection[Family], watches: Watches, presence: Presence) -> Health:
     return Health(
         families,
@@ -181,7 +185,7 @@ def _health_check_ports(web: WebServer, health: Health, post: Post) -> HealthChe
     return HealthCheckPorts(
         web,
         lambda: health.condition().healthy,
-        lambda service, told: post(Happening("FailedToStartServiceHealthcheck", "Listen", told, service)),
+        lambda service, told: post(ClusterEvent("FailedToStartServiceHealthcheck", "Listen", told, service)),
     )
 
 
@@ -197,5 +201,5 @@ def _servers(web: WebServer, configuration: Configuration, post: Post) -> Server
     return Servers(
         web,
         configuration.bind_address_hard_fail,
-        lambda reason, told: post(Happening(reason, "StartKubeProxy", told)),
+        lambda reason, told: post(ClusterEvent(reason, "StartKubeProxy", told)),
     )

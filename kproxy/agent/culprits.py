@@ -5,7 +5,8 @@ from collections.abc import Set as AbstractSet
 from itertools import chain as chain_up
 
 from kproxy.agent.iptables_write import planned, writing
-from kproxy.agent.progress import Progress, Stage
+from kproxy.agent.progress import Progress
+from kproxy.agent.stopwatch import Stage
 from kproxy.agent.suspects import Suspects, limited
 from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.observed.iptables_chains import ObservedChains

@@ -13,7 +13,7 @@ from kproxy.agent.shutdown import end_on_signals
 from kproxy.agent.source import started
 from kproxy.client.credentials.exec_facts import watch_plugins
 from kproxy.errors import KproxyError
-from kproxy.sources.recorder import Happening
+from kproxy.sources.recorder import ClusterEvent
 from kproxy.threads import when_hopeless
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _start(parts: Assembly, running: ExitStack, *, posts_events: bool) -> bool:
     running.callback(parts.source.stop)
     # the recorder ends while the source is waited for, and is waited for last
     running.callback(parts.recorder.end)
-    parts.recorder.record(Happening("Starting", "StartKubeProxy", warning=False))
+    parts.recorder.record(ClusterEvent("Starting", "StartKubeProxy", warning=False))
     return True
 
 

@@ -2,45 +2,48 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from itertools import chain as chain_up
 
 from kproxy.agent.culprits import Culprits
-from kproxy.agent.iptables_write import Write, planned, writing
-from kproxy.agent.progress import Progress, Stage, TimedRender
+from kproxy.agent.iptables_write import NOTHING_AHEAD, Ahead, Write, planned, writing
+from kproxy.agent.progress import Progress, TimedRender
 from kproxy.agent.proxy import SyncReport
+from kproxy.agent.stopwatch import Stage
 from kproxy.agent.suspects import Suspects
 from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
+from kproxy.kernel.programs.iptables import Variant
 from kproxy.observed.iptables_chains import REMEMBERED, ObservedChains
 from kproxy.observed.iptables_kernel import IptablesProgram, KernelChains
 from kproxy.observed.states import State
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.inputs import Circumstances, Render
-from kproxy.ruleset.iptables.chains import Ruleset
 from kproxy.ruleset.iptables.desired import DesiredRuleset
 from kproxy.state.store import Store
 from kproxy.transaction.delta import Delta
-from kproxy.transaction.iptables.early_sections import EarlySections
-from kproxy.transaction.iptables.transaction import Section
+from kproxy.transaction.iptables.early_sections import CHAINS_A_PIECE, EarlySections
+from kproxy.transaction.iptables.transaction import Reason, Section
 from kproxy.transaction.refusal import is_refusal, named_rule
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
 
 _MOST_REFUSALS_OF_COUNTERS = 2
-"""In a row, until a new agent: once, somebody may have deleted the counters amid a sync; twice, the kernel has no match for them."""
+"""Refusals in a row, until a new agent. After one, somebody may have deleted the counters in the middle of a sync; after
+two, the kernel has no match for them."""
 
 
 class IptablesProxy:
     """Keeps one family's rules at the newest state.
 
-    Each sync is *update, observe, plan, apply, settle*: compute what is desired, see what the kernel holds where that is
-    not known, find the sections that make up the difference, write them, and let go of what was kept for a failure.
+    Each sync is *update, observe, plan, apply, settle*: compute the desired rules; look at the kernel where its rules
+    are not known; find the sections that make up the difference; write them; forget the rules that Services had before.
 
-    Level-triggered: the difference is that of all chains, so a failed apply loses nothing. The order that keeps every
-    state in between harmless rests on what is there, so where that is not known after a failure, the kernel is read.
+    Level-triggered: each sync compares all chains, so a failed apply loses nothing. The sections stand in an order that
+    depends on the rules in the kernel, so where a failure leaves these unknown, the next sync reads them.
 
     If some Services are at fault when rules are refused, they keep those that they had, and all others get theirs.
     """
@@ -213,19 +216,55 @@ class IptablesProxy:
         self._suspects.computed(keys, self._desired.take_not_computed())
         self._pending.clear()
 
-    def _update(self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress) -> Ruleset:
+    def _update(self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress) -> Ahead:
         """Compute all parts. On a node that holds no Service, new chains are written meanwhile; returns these."""
         if self._observed.state in REMEMBERED or not self._observed.find_no_service():
             _exhaust(parts)
-            return {}
-        variant = self._iptables.variant
-        early = EarlySections(frozenset(self._observed.delta.observed), variant.section_size_ahead)
+            return NOTHING_AHEAD
+        if self._iptables.variant is Variant.LEGACY:
+            return self._update_in_one_commit(parts, write, progress)
+        size = self._iptables.variant.section_size_ahead
+        return Ahead(self._write_ahead(parts, write.commit, size, progress))
+
+    def _update_in_one_commit(
+        self, parts: Iterator[AbstractSet[Chain]], write: Write, progress: Progress
+    ) -> Ahead:
+        """Legacy replaces a whole table at each COMMIT, so nat is one section, open until all is computed.
+
+        The filter rules of the node, which are in the first part, are committed before: they guard the node, and pass
+        what nat will rewrite. Those of Services refuse packets that nat leaves alone, as it does until its COMMIT.
+        """
+        progress.enter(Stage.OBSERVE)
+        changed = next(parts, set())
+        self._observed.look_at_jumps(self._desired.jumps)
+        progress.enter(Stage.APPLY)
+        delta = self._observed.delta
+        guards = {
+            chain: rules
+            for chain, rules in delta.wanted.items()
+            if chain.table == "filter" and chain not in delta.observed
+        }
+        jumps = (self._observed.missing_jumps or {}).get("filter", ())
+        write.commit([Section("filter", guards, tuple(jumps), reason=Reason.REFUSE)])
+        write.open("nat")
+        progress.enter(Stage.COMPUTE)
+        nat = self._write_ahead(chain_up([changed], parts), write.add_all, lambda _: CHAINS_A_PIECE, progress)
+        return Ahead(guards | nat, frozenset({"filter"}))
+
+    def _write_ahead(
+        self,
+        parts: Iterable[AbstractSet[Chain]],
+        write: Callable[[Sequence[Section]], None],
+        size: Callable[[int], int | None],
+        progress: Progress,
+    ) -> dict[Chain, str]:
+        early = EarlySections(frozenset(self._observed.delta.observed), size)
         for changed in parts:
             chains = self._desired.chains
             due = early.due({chain: chains[chain] for chain in changed if chain in chains})
             if due:
                 progress.enter(Stage.APPLY)
-                write.commit(due)
+                write(due)
                 progress.enter(Stage.COMPUTE)
         return early.written
 
@@ -233,7 +272,7 @@ class IptablesProxy:
         """Look at the kernel where nothing is known, or where it is to be verified."""
         progress.enter(Stage.OBSERVE)
         observed = self._observed
-        if verify or observed.state not in REMEMBERED:
+        if observed.missing_jumps is None and (verify or observed.state not in REMEMBERED):
             observed.look_at_jumps(self._desired.jumps)
         if observed.state is State.ABSENT:
             observed.disown()
@@ -242,14 +281,14 @@ class IptablesProxy:
         elif verify:
             observed.verify()
 
-    def _plan(self, ahead: Ruleset, progress: Progress) -> Sequence[Section]:
+    def _plan(self, ahead: Ahead, progress: Progress) -> Sequence[Section]:
         """The sections that make up the difference, in an order that is harmless at each COMMIT."""
         progress.enter(Stage.APPLY)
         return planned(self._iptables, self._observed, ahead=ahead, deletes_apart=self._failed_before)
 
     @staticmethod
     def _apply(sections: Sequence[Section], write: Write) -> None:
-        write.commit(sections)
+        write.finish(sections)
 
     def _settle(self) -> None:
         """All Services have their newest rules in the kernel, so nothing is kept of those that they had."""

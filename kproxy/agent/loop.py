@@ -19,7 +19,7 @@ from kproxy.ruleset.layout import Layout
 from kproxy.state.events import Event
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
-from kproxy.threads import KeptThread, Need, tell_defect
+from kproxy.threads import KeptThread, Need, log_defect
 from kproxy.values import Address, Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class Agent:
             _log.error("%s: rules not applied, everything is tried again: %s", proxy.family, failed)
             return None
         except Exception:  # noqa: BLE001 # an agent that died would leave the rules stale for ever
-            tell_defect(
+            log_defect(
                 _log, "%s: a defect in kproxy; the old rules stay and everything is tried again", proxy.family
             )
             return None
@@ -159,7 +159,7 @@ class Agent:
         except KproxyError as failed:
             _log.warning("%s: what was applied is not recorded: %s", proxy.family, failed)
         except Exception:  # noqa: BLE001 # the record only spares the next agent work
-            tell_defect(_log, "%s: a defect in kproxy: what was applied is not recorded", proxy.family)
+            log_defect(_log, "%s: a defect in kproxy: what was applied is not recorded", proxy.family)
 
     def _tell(self, family: Family, report: SyncReport) -> None:
         if report.error is not None:
@@ -192,7 +192,7 @@ class Agent:
         except KproxyError as failed:
             _log.error("node ports stay on the addresses known so far (%d): %s", len(self._addresses), failed)
         except Exception:  # noqa: BLE001 # rules that need no addresses must follow all the same
-            tell_defect(
+            log_defect(
                 _log,
                 "a defect in kproxy: node ports stay on the addresses known so far (%d)",
                 len(self._addresses),

@@ -70,7 +70,7 @@ class ModeChange:
         if reason != self._told:
             self._told = reason
             _log.warning(
-                "%s: rules of another mode or backend stay beside ours, which work; their removal is tried again: %s",
+                "%s: rules of another mode or variant stay beside ours, which work; their removal is tried again: %s",
                 self.family,
                 reason,
                 exc_info=is_defect,

@@ -7,9 +7,8 @@ from collections.abc import Set as AbstractSet
 
 from kproxy.agent.nftables_culprits import TableCulprits
 from kproxy.agent.nftables_plans import plans, refusal
-from kproxy.agent.progress import Stage
 from kproxy.agent.proxy import SyncReport
-from kproxy.agent.stopwatch import Stopwatch
+from kproxy.agent.stopwatch import Stage, Stopwatch
 from kproxy.agent.suspects import Suspects
 from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.programs.nft import DoesNotFit
@@ -183,6 +182,7 @@ class NftablesProxy:
         except OperationFailed as failed:
             if not is_refusal(failed):
                 raise
+            self._observed.listen()  # somebody may have committed since the plan was made
             return failed
         self._done.append(transaction)
         return None

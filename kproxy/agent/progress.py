@@ -1,8 +1,8 @@
 """How far a sync has come, and what took how long."""
 
 from collections.abc import Callable
-from enum import Enum, auto
 
+from kproxy.agent.stopwatch import Stopwatch
 from kproxy.errors import ProgramFailed
 from kproxy.ruleset.inputs import Render
 from kproxy.transaction.iptables.transaction import Section, Transaction
@@ -24,13 +24,7 @@ class TimedRender:
             self.spent_s += self._clock() - began
 
 
-class Stage(Enum):
-    COMPUTE = auto()
-    OBSERVE = auto()
-    APPLY = auto()
-
-
-class Progress:
+class Progress(Stopwatch):
     """Of one sync of one family: the sections that were committed so far, and how long each stage took.
 
     `refused` is the section that was not taken, if the last write failed and told, and `refused_line` the line that it
@@ -40,23 +34,10 @@ class Progress:
     not_deleted: ProgramFailed | None = None
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._stage = Stage.COMPUTE
-        self._since = clock()
-        self._spent_s = dict.fromkeys(Stage, 0.0)
+        super().__init__(clock)
         self.sections: list[Section] = []
         self.refused: Section | None = None
         self.refused_line = ""
-
-    def enter(self, stage: Stage) -> None:
-        now = self._clock()
-        self._spent_s[self._stage] += now - self._since
-        self._stage, self._since = stage, now
-
-    def spent_s(self, stage: Stage) -> float:
-        """In that stage, whenever it was entered, until now."""
-        self.enter(self._stage)
-        return self._spent_s[stage]
 
     @property
     def transaction(self) -> Transaction:

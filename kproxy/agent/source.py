@@ -17,8 +17,8 @@ from kproxy.errors import InputError
 from kproxy.sources.freshness import Freshness
 from kproxy.sources.kube import KubeSource
 from kproxy.sources.manifest_directory import ManifestDirectory
-from kproxy.sources.pace import Pace
 from kproxy.sources.streamed import lists_are_streamed
+from kproxy.sources.timing import Timing
 from kproxy.state.events import Event
 
 
@@ -44,7 +44,7 @@ def make_source(
         emit,
         node_name=options.node_name,
         service_cidrs=options.configuration.mode is Mode.NFTABLES,
-        pace=Pace(streams=lists_are_streamed(os.environ, gate)),
+        timing=Timing(streams=lists_are_streamed(os.environ, gate)),
     )
 
 

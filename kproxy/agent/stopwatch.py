@@ -1,8 +1,15 @@
 """How long each stage of a sync took."""
 
 from collections.abc import Callable
+from enum import IntEnum
 
-from kproxy.agent.progress import Stage
+
+class Stage(IntEnum):
+    """A part of a sync: rules are computed, the kernel is read, the kernel is written."""
+
+    COMPUTE = 0
+    OBSERVE = 1
+    APPLY = 2
 
 
 class Stopwatch:
@@ -12,7 +19,7 @@ class Stopwatch:
         self._clock = clock
         self._stage = Stage.COMPUTE
         self._since = clock()
-        self._spent_s = dict.fromkeys(Stage, 0.0)
+        self._spent_s = [0.0] * len(Stage)
 
     def enter(self, stage: Stage) -> None:
         """The time from now on is of this stage."""

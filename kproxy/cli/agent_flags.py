@@ -1,11 +1,12 @@
 """kube-proxy's flags, with its names and its Go spelling, and kproxy's own flags."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from kproxy.cli.flag_values import Verbosity, gates, modules, version, words
 from kproxy.configuration.schema import LogFormat
 from kproxy.errors import InputError
 from kproxy.kernel.programs.iptables import Variant
@@ -49,18 +50,6 @@ WITHOUT_EFFECT = frozenset(
 Option = Callable[[Any], Any]
 
 
-class _Verbosity(click.ParamType[int]):
-    """A number, also in the form that Go programs accept: `-v=2`."""
-
-    name = "level"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).removeprefix("=")
-        if not text.isdecimal():
-            self.fail(f"{value!r} is not a number; write -v=2", param, ctx)
-        return int(text)
-
-
 def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
     """Refuse the flag, except with --cleanup: somebody who leaves ipvs mode may still have its flags."""
     if value is not None and not context.params["cleanup"]:
@@ -69,40 +58,6 @@ def _refuse(context: click.Context, option: click.Parameter, value: str | None) 
         raise InputError(
             f"{flag} is for {kind}, which kproxy does not have; remove it, and use mode iptables or nftables"
         )
-
-
-def _words(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> list[str] | None:
-    """The values of a flag that may be repeated, and whose values may be joined by commas."""
-    return [word.strip() for value in values for word in value.split(",") if word.strip()] if values else None
-
-
-def _gates(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, bool] | None:
-    words = _words(context, option, values)
-    return None if words is None else dict(_gate(word) for word in words)
-
-
-def _gate(word: str) -> tuple[str, bool]:
-    name, _, value = word.partition("=")
-    if value.lower() not in ("true", "false"):
-        raise InputError(f"--feature-gates: {word!r} is neither true nor false; write {name}=true")
-    return name, value.lower() == "true"
-
-
-def _modules(context: click.Context, option: click.Parameter, values: Sequence[str]) -> list[object] | None:
-    words = _words(context, option, values)
-    return None if words is None else [_module(word) for word in words]
-
-
-def _module(word: str) -> dict[str, object]:
-    pattern, _, level = word.partition("=")
-    if not (pattern and level.isdecimal()):
-        raise InputError(f"--vmodule: {word!r} is not a pattern with a level; write loop=4")
-    return {"filePattern": pattern, "verbosity": int(level)}
-
-
-def _version(context: click.Context, option: click.Parameter, value: str | None) -> bool:
-    """Whether to print the version. kproxy treats `raw` as true."""
-    return value == "raw" or bool(click.BOOL(value, option, context))
 
 
 def _text(flag: str, text: str, **more: Any) -> Option:
@@ -118,7 +73,7 @@ def _switch(flag: str, text: str, **more: Any) -> Option:
     return _text(flag, text, is_flag=False, flag_value="true", type=bool, metavar="[BOOL]", **more)
 
 
-def _list(flag: str, text: str, callback: Callable[..., object] = _words) -> Option:
+def _list(flag: str, text: str, callback: Callable[..., object] = words) -> Option:
     return _text(flag, text, multiple=True, callback=callback)
 
 
@@ -140,7 +95,7 @@ _ACTIONS = (
         is_flag=False,
         flag_value="true",
         metavar="[BOOL|raw]",
-        callback=_version,
+        callback=version,
     ),
 )
 
@@ -177,7 +132,7 @@ _CLUSTER = (
         "feature-gates",
         "AllowServiceExternalIPs=false: no rules for externalIPs. WatchListClient=false: no lists as streams. "
         "Other gates have no effect; kproxy warns.",
-        _gates,
+        gates,
     ),
 )
 
@@ -201,9 +156,12 @@ _SERVERS = (
 )
 
 _RULES = (
-    _text("proxy-mode", "iptables or nftables.  [default: iptables]"),
+    _text("proxy-mode", "The proxy mode: iptables or nftables.  [default: iptables]"),
     _text("cluster-cidr", "The networks of pod addresses, one CIDR per family."),
-    _text("detect-local-mode", f"{', '.join(DetectLocalMode)}.  [default: ClusterCIDR]"),
+    _text(
+        "detect-local-mode",
+        f"How traffic of this node's pods is detected: {', '.join(DetectLocalMode)}.  [default: ClusterCIDR]",
+    ),
     _text("pod-bridge-interface", "For BridgeInterface: the bridge of this node's pods."),
     _text(
         "pod-interface-name-prefix",
@@ -251,10 +209,10 @@ _SYSTEM = (
 
 _LOGGING = (
     click.option(
-        "-v", "--v", type=_Verbosity(), help="The verbosity of the log. From 3 on, every sync is logged."
+        "-v", "--v", type=Verbosity(), help="The verbosity of the log. From 3 on, every sync is logged."
     ),
-    _list("vmodule", "The verbosity of single modules, such as loop=4.", _modules),
-    _text("logging-format", f"{' or '.join(LogFormat)}.  [default: text]"),
+    _list("vmodule", "The verbosity of single modules, such as loop=4.", modules),
+    _text("logging-format", f"The format of the log: {' or '.join(LogFormat)}.  [default: text]"),
 )
 
 _OURS = (

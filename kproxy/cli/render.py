@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -71,9 +72,17 @@ _FAMILY = {"ipv4": Family.IPV4, "ipv6": Family.IPV6}
     metavar="ADDRESS",
     help="An address of the node; replaces the addresses in the Node object.",
 )
-@click.option("--family", type=click.Choice(list(_FAMILY)), default="ipv4", show_default=True)
 @click.option(
-    "--mode", type=click.Choice([*map(str, Mode)]), help="[default: the configuration's, else iptables]"
+    "--family",
+    type=click.Choice(list(_FAMILY)),
+    default="ipv4",
+    show_default=True,
+    help="The address family of the rules.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice([*map(str, Mode)]),
+    help="The proxy mode.  [default: the configuration's, else iptables]",
 )
 @dispatch_option
 @click.option(
@@ -149,11 +158,8 @@ def command(
         else store_from_files(files)
     )
     known = store_from_files(before, may_be_nothing=True) if before else None
-    rules, not_computed = (
-        _nftables(store, known, circumstances, render)
-        if nftables
-        else _iptables(store, known, circumstances, render, Variant(variant))
-    )
+    rendered = _nftables if nftables else partial(_iptables, variant=Variant(variant))
+    rules, not_computed = rendered(store, known, circumstances, render)
     _print(rules)
     _tell_not_computed(not_computed, known, _FAMILY[family])
     for remark in (*_remarks(store, name, _FAMILY[family]), *_silences(store, is_cluster=use_cluster)):
@@ -199,7 +205,7 @@ _Rendered = tuple[str, Mapping[NamespacedName, Exception]]
 
 
 def _iptables(
-    store: Store, before: Store | None, depend: _Depend, render: Render, variant: Variant
+    store: Store, before: Store | None, depend: _Depend, render: Render, *, variant: Variant
 ) -> _Rendered:
     chains = Delta[Chain, str]()
     ruleset = DesiredRuleset(render, chains.desired)
@@ -263,9 +269,9 @@ def _remarks(store: Store, node: str, family: Family) -> list[str]:
 def _silences(store: Store, *, is_cluster: bool) -> Iterator[str]:
     """Why objects yield no rule. For a cluster, reasons that healthy clusters have too are left out."""
     keys = sorted({*store.services, *store.services_of_slices()})
-    told = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
-    yield from map(str, islice(told, _MOST_SILENCES))
-    more = sum(1 for _ in told)
+    found = (each for each in silences(store, keys) if not (is_cluster and each.is_usual))
+    yield from map(str, islice(found, _MOST_SILENCES))
+    more = sum(1 for _ in found)
     if more:
         yield f"{more} more objects yield no rule or have no endpoints; give fewer of them to see why"
     if not is_cluster and not store.rejections and _is_bare(store):

@@ -18,8 +18,8 @@ from kproxy.client.answer import Answer
 from kproxy.client.compression import GZIP
 from kproxy.client.failures import Peer, broken_transport, is_about_trust, refused_answer
 from kproxy.client.rate import RateLimiter
+from kproxy.client.sent_secrets import secrets_of
 from kproxy.client.target import Target
-from kproxy.client.told_secrets import secrets_of
 from kproxy.client.transport.route import Route
 from kproxy.errors import ApiFailed
 from kproxy.state.encodings import JSON

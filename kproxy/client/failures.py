@@ -11,7 +11,7 @@ import msgspec
 import urllib3
 from urllib3 import exceptions as transport
 
-from kproxy.client.told_secrets import secrets_of, without
+from kproxy.client.sent_secrets import secrets_of, without
 from kproxy.client.transport.proxies import Proxy
 from kproxy.client.transport.proxy_failures import proxy_failure, wrong_login
 from kproxy.client.transport.tls_failures import plain_cause, tls_advice
@@ -86,8 +86,8 @@ class Peer:
 
     def shown(self, text: str) -> str:
         """The words of the server or its proxy, without the secrets that we sent to them."""
-        told = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
-        return without(told, text)
+        secrets = self.secrets | secrets_of(self.proxy.authorization() if self.proxy else "")
+        return without(secrets, text)
 
 
 def refusal(peer: Peer, verb: str, resource: str, body: Status, *, retry_after_s: int = 0) -> ApiFailed:
@@ -193,7 +193,7 @@ def _broken_off(peer: Peer, error: BaseException) -> str:
         case BadStatusLine():
             return f"does not answer in HTTP ({_root_cause(peer, error)})"
         case ValueError() | IncompleteRead():
-            return "closed the connection amid an answer"
+            return "closed the connection in the middle of an answer"
         case _:
             return f"closed the connection ({_root_cause(peer, error)})"
 

@@ -1,4 +1,4 @@
-"""The chains of one family that the kernel holds: known from the commits that took effect, read where these do not tell."""
+"""The chains of one family that the kernel holds: known from our commits, and read where these do not tell."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -66,7 +66,10 @@ class ObservedChains:
         )
 
     def look_at_jumps(self, jumps: Ruleset) -> None:
-        """See which of these rules built-in chains lack. Where any went since we knew all, nothing known counts any more."""
+        """See which of these rules built-in chains lack.
+
+        Where a rule is gone that was there in an earlier sync, nothing that was known counts any more.
+        """
         self.missing_jumps = {}
         if not self._iptables.lacks_jumps(jumps):
             return

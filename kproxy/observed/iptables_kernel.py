@@ -1,7 +1,7 @@
 """The two interfaces between iptables mode and the kernel: a program that writes, and a reader of chains.
 
-The agent gets both as arguments. The real ones are `kernel.programs.iptables.Iptables` and a reader for each variant; the
-tests' fake kernel has both too.
+The proxy gets both as arguments. The real ones are `kernel.programs.iptables.Iptables` and a reader for each variant;
+the tests have both over a kernel in memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -67,8 +67,8 @@ class KernelChains(Protocol):
     """Reads one family's chains named KUBE-..., and keeps in mind what it may rely on.
 
     A sync calls, in this order: `holds_no_service` and `look`, or `verify`, or neither; then `begin`, `about_to_write`
-    for each section and `wrote`, if it writes at all; and `record` some time afterwards. Each OperationFailed leaves the
-    reader as it was, and the call may be repeated.
+    for each section and `wrote`, if it writes at all; and `record` some time afterwards. A call that raises
+    OperationFailed leaves the reader as it was, and may be repeated.
     """
 
     def holds_no_service(self) -> bool:

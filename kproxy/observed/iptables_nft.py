@@ -41,7 +41,7 @@ class Reads(Protocol):
 class NftChains:
     """One family's chains in iptables-nft's tables; see `KernelChains`.
 
-    The kernel counts commits, whoever makes them, and the record counts ours. While their difference stays at the value
+    The kernel counts the commits of all programs, and the record counts ours. While their difference stays at the value
     that it had when all chains were compared, nobody else has committed, and no rule is read.
     """
 
@@ -57,7 +57,7 @@ class NftChains:
     def look(self, desired: Ruleset) -> Known:
         by_others = self._count_others()
         as_recorded = self._as_recorded(desired)
-        # asked after the rows: if these cannot be read, the record is begun anew, and is sure of nothing
+        # asked after the rows: if these cannot be read, the record starts empty, and is sure of nothing
         is_sure = self._record.sure_at(self._family) == by_others
         known = as_recorded if is_sure else self._confirmed(as_recorded)
         for piece in self._in_pieces(_unknown(known, desired)):
@@ -175,7 +175,7 @@ class NftChains:
         self._record.count_commits(sum(section.changes_rules for section in transaction.sections))
 
     def record(self, transaction: Transaction) -> None:
-        """If somebody else has committed since the write began, the rules may be theirs, and the next look reads them."""
+        """Nothing is recorded if somebody else has committed since the write began: the rules may be theirs."""
         if self._count_others() != self._by_others:
             return
         rows = self._as_rows(transaction.written)

@@ -16,7 +16,7 @@ from kproxy.values import Family
 class NftReads:
     """Reads of one family's chains named KUBE-... in filter and nat, in this thread's network namespace.
 
-    Each asks the kernel afresh, and raises OperationFailed if it gives no answer.
+    Each asks the kernel again, and raises OperationFailed if it gives no answer.
     """
 
     def __init__(self, family: Family) -> None:

@@ -44,7 +44,7 @@ class Commits:
 class ObservedTable:
     """Keeps the observed side of a delta true; see `Observed` for when to look.
 
-    The kernel counts commits, whoever makes them. As long as that count says that all were ours, the table holds what
+    The kernel counts the commits of all programs. As long as that count says that all were ours, the table holds what
     was applied, and nothing is read. Else our table is read, and no other one.
     """
 
@@ -177,7 +177,7 @@ class ObservedTable:
             self._knowledge.note(Event.FAILED_MIDWAY)
 
     def remove(self) -> None:
-        """Delete the table with everything in it, whoever put it there; the state is ABSENT then.
+        """Delete the table with everything in it, also if others put it there; the state is ABSENT then.
 
         KernelRefused, as where a running program owns the table; the state stays then.
         """

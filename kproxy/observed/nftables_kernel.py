@@ -38,7 +38,7 @@ class KernelTable(Protocol):
         """Let the kernel look at the text of some runs without acting; ProgramFailed as `apply`. Commits nothing."""
 
     def delete(self) -> None:
-        """Delete the table with everything in it, whoever put it there; nothing happens if there is none.
+        """Delete the table with everything in it, also if others put it there; nothing happens if there is none.
 
         KernelRefused, as where a running program owns the table.
         """

@@ -22,7 +22,7 @@ _SO_NETNS_COOKIE = 71
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _VERSION = 1
-"""The version of the tables and of the meaning of their values. Raise it with either: older records are begun anew."""
+"""The version of the tables and of the meaning of their values. Raise it with either: older records are replaced by empty ones."""
 
 _TABLES = {
     "node": """CREATE TABLE node (
@@ -56,7 +56,7 @@ class Record:
     Rows of a family are sure as long as that difference is the one at which they were last compared with the kernel:
     then there is one for each chain named KUBE-..., and its digests are true.
 
-    A file that cannot be read or written, at any moment, is begun anew, and the record is empty then. If that fails
+    A file that cannot be read or written, at any moment, is replaced by an empty one. If that fails
     too, it is kept in memory. Its owner closes it.
     """
 
@@ -120,7 +120,7 @@ class Record:
             self.close()
 
     def _go_on_empty(self, failed: Exception) -> None:
-        """The file is begun anew once; if that fails, or another time, the record goes on in memory."""
+        """The file is replaced by an empty one once; if that fails, or another time, the record goes on in memory."""
         self.close()
         if self._path is not None and not self._was_begun_anew:
             try:
@@ -139,7 +139,9 @@ class Record:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         self._open()
-        _log.warning("%s is begun anew, and rules are read from the kernel: %s", self._path, failed)
+        _log.warning(
+            "%s is replaced by an empty record, and rules are read from the kernel: %s", self._path, failed
+        )
 
     @property
     def commits(self) -> int:

@@ -12,8 +12,8 @@ that it applied, and this table says how far it may trust its memory:
 - DOUBTED: it held them, and somebody else has committed since. The next sync that verifies looks, and so does one whose
   change is refused: the reason may be what somebody else did.
 
-Both modes use the table: iptables mode for the chains named KUBE-..., nftables mode for the table kproxy. What the kernel
-holds in detail, and what is to be written, is not a matter of these states: in iptables mode a delta knows.
+Both modes use the table: iptables mode for the chains named KUBE-..., nftables mode for the table kproxy. The states do
+not say which rules the kernel holds, nor which are to be written: in iptables mode a delta knows.
 """
 
 from collections.abc import Mapping
@@ -130,9 +130,9 @@ class Evidence(StrEnum):
     EQUAL = auto()
     """The kernel holds the bytes that were recorded."""
     NEVER_RECORDED = auto()
-    """Nothing is recorded of this chain. It may be ours or new: its rules are read, and count as unchanged until then."""
+    """Nothing is recorded of this chain, which may be ours. Its rules are read, and count as unchanged until then."""
     DOUBTED = auto()
-    """It is recorded without bytes, or no bytes can be read now. Its rules are read, and count as unchanged until then."""
+    """No bytes are recorded, or none can be read now. The rules are read, and count as unchanged until then."""
     CHANGED = auto()
     """The kernel holds other bytes than were recorded, so somebody else wrote them. They are read, or replaced."""
 

@@ -1,21 +1,22 @@
 """The only package that starts programs: programs that act on the system, and programs that answer a question."""
 
 from kproxy.process import acting
-from kproxy.process.acting import feeding, find, passed_over, run, running
-from kproxy.process.asking import NotStarted, Said, ask, end_asked, is_ending
+from kproxy.process.acting import feeding, find, run, running, unused_program_note
+from kproxy.process.asking import Answer, ask, end_asked, is_ending
+from kproxy.process.pipes import NotStarted
 
 __all__ = [
+    "Answer",
     "NotStarted",
-    "Said",
     "ask",
     "end_all",
     "end_asked",
     "feeding",
     "find",
     "is_ending",
-    "passed_over",
     "run",
     "running",
+    "unused_program_note",
 ]
 
 

@@ -47,7 +47,7 @@ def _is_fixed(folder: str) -> bool:
     return Path(folder).is_absolute()
 
 
-def passed_over(program: str) -> str:
+def unused_program_note(program: str) -> str:
     """A note for a message if the program exists only at an empty or relative element of PATH; otherwise empty."""
     for folder in _folders():
         if not _is_fixed(folder) and shutil.which(program, path=folder or os.curdir):
@@ -71,16 +71,17 @@ def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0) -> 
 
 
 class _StoppedReadingError(Exception):
-    """The program reads no more; how it ended is told where the `with` block ends."""
+    """The program no longer reads. The end of the `with` block reports how it ended."""
 
 
 @contextmanager
 def feeding(command: Sequence[str], *, timeout_s: float) -> Iterator[Callable[[str], None]]:
-    """Run a program that acts on its input as it reads: the block gets a function that writes text to it.
+    """Run a program that acts on its input while it reads. The block gets a function that writes text to the program.
 
     The function waits while the pipe is full, at most until `timeout_s` is over, counted from the beginning of the
-    block. Where the program reads no more, the function leaves the block. At the end of the block, the input ends, and
-    the program is waited for. Raises as `run`. An exception of the block itself ends the program, and goes on.
+    block. If the program no longer reads, the function leaves the block. At the end of the block, the input ends, and
+    the program is waited for. Raises the errors of `run`. An exception of the block itself ends the program, and is
+    raised again.
     """
     ends_at = time.monotonic() + timeout_s
     fed = _Recent()
@@ -113,12 +114,12 @@ def feeding(command: Sequence[str], *, timeout_s: float) -> Iterator[Callable[[s
 
 
 def running() -> tuple[int, ...]:
-    """The process ids of all programs that `run` and `feed` wait for, in any thread."""
+    """The process ids of all programs that `run` and `feeding` wait for, in any thread."""
     return tuple(started.pid for started in tuple(_running))
 
 
 def end_acting() -> None:
-    """Kill the programs that `run` and `feed` wait for, and all later ones, from any thread.
+    """Kill the programs that `run` and `feeding` wait for, and all later ones, from any thread.
 
     Call it when this process ends.
     """
@@ -135,7 +136,7 @@ def _started(
     program = find(command[0])
     if program is None:
         raise EnvironmentLacking(
-            f"{command[0]} is not installed{passed_over(command[0])}; "
+            f"{command[0]} is not installed{unused_program_note(command[0])}; "
             "on Debian: apt-get install iptables nftables iproute2"
         )
     try:

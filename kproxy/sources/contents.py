@@ -1,25 +1,26 @@
-"""The objects in one text, each with its place: decoded, passed over, or rejected with a reason."""
+"""The objects in one text, each with its place: decoded, ignored, or rejected with a reason."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from kproxy.errors import InputError, InvalidField, Irrelevant
+from kproxy.sources.canonical import is_canonical
+from kproxy.sources.content import Content, EmptyList, Ignored, Malformed, NoDocument, Remark, Usable
 from kproxy.sources.defaults import set_defaults
-from kproxy.sources.exact import is_exact
-from kproxy.sources.near_misses import field_missed, kind_meant, label_missed, slips
+from kproxy.sources.near_misses import field_missed, kind_meant, label_missed, unknown_fields
 from kproxy.sources.yaml import read_documents
 from kproxy.sources.yaml_builder import Document, Unreadable
 from kproxy.state.decode import convert, decode, identify
 from kproxy.state.events import Rejection, flawed
 from kproxy.state.mismatch import in_plain_words
+from kproxy.state.nesting import without_deep_parts
 from kproxy.state.objects import Kind, Object
 from kproxy.state.printable import printable, quoted
-from kproxy.state.shallow import shallow
 
 _API_VERSION: Final[dict[str, str]] = {
     Kind.SERVICE: "v1",
@@ -39,62 +40,7 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE = re.compile(r" \(byte (?P<at>[0-9]+)\)$")
 
 
-class Held(NamedTuple):
-    """An object that can be used. `rejection` names the fields that are left out."""
-
-    place: str
-    object: Object
-    rejection: Rejection | None = None
-
-
-class PassedOver(NamedTuple):
-    """An object that decides no rule. Its kind includes the API group, as in `Ingress.networking.k8s.io`.
-
-    `reason` says why an object of a known kind decides no rule; `meant` is the kind or group that its author may have
-    meant.
-    """
-
-    kind: str
-    place: str
-    reason: str = ""
-    meant: str = ""
-
-
-class Remark(NamedTuple):
-    """A remark for the author of an object that can be used."""
-
-    place: str
-    kind: str
-    name: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{' '.join(filter(None, (f'{self.place}:', self.kind, self.name))).rstrip(':')}: {self.text}"
-
-
-class Nothing(NamedTuple):
-    """The text holds no document: it is empty, or has only comments."""
-
-    place: str
-
-
-class NoItems(NamedTuple):
-    """A List without items. Unlike an empty text, it states that there are no objects."""
-
-    place: str
-
-
-class Malformed(NamedTuple):
-    """A document, or a whole text, that is neither YAML nor JSON."""
-
-    place: str
-    reason: str
-
-
-Found = Held | PassedOver | Rejection | Remark | Malformed | Nothing | NoItems
-
-
-def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
+def contents_of(place: str, text: bytes) -> tuple[Content, ...]:
     """All objects of the text, in its order. `place` names the text in messages.
 
     Objects without a namespace get `default`, and other missing fields get the defaults of an API server. InputError
@@ -102,7 +48,7 @@ def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
     """
     if not _BEGINS_AS_JSON.match(text):
         documents = read_documents(text)
-        return tuple(_in_yaml(place, documents)) if documents else (Nothing(place),)
+        return tuple(_in_yaml(place, documents)) if documents else (NoDocument(place),)
     try:
         values = _json_values(text)
     except msgspec.DecodeError as error:
@@ -112,7 +58,7 @@ def contents_of(place: str, text: bytes) -> tuple[Found, ...]:
     return _in_documents(_JSON, place, values)
 
 
-def _in_yaml(place: str, documents: Sequence[Document | Unreadable]) -> Iterator[Found]:
+def _in_yaml(place: str, documents: Sequence[Document | Unreadable]) -> Iterator[Content]:
     for number, document in enumerate(documents, start=1):
         where = f"{place}, document {number}"
         if isinstance(document, Unreadable):
@@ -127,7 +73,7 @@ def _json_values(text: bytes) -> list[msgspec.Raw]:
     try:
         return _JSON_VALUES.decode_lines(text)
     except RecursionError:
-        return _JSON_VALUES.decode_lines(shallow(text))
+        return _JSON_VALUES.decode_lines(without_deep_parts(text))
 
 
 def _yaml_after_all(text: bytes, error: msgspec.DecodeError) -> list[Document | Unreadable]:
@@ -178,7 +124,7 @@ class _Form:
     items: Callable[[Any], Sequence[object] | None]
     fact: Callable[..., Object]
     plain: Callable[[Any], object]
-    is_exact: Callable[[Kind, Any], bool]
+    is_canonical: Callable[[Kind, Any], bool]
 
 
 _JSON_VALUES = msgspec.json.Decoder(msgspec.Raw)
@@ -188,18 +134,18 @@ _JSON = _Form(
     items=lambda raw: _JSON_LIST.decode(raw).items,
     fact=decode,
     plain=msgspec.json.decode,
-    is_exact=is_exact,
+    is_canonical=is_canonical,
 )
 _DATA = _Form(
     head=partial(msgspec.convert, type=_Head),
     items=lambda data: msgspec.convert(data, _DataList).items,
     fact=convert,
     plain=lambda data: data,
-    is_exact=lambda _kind, _data: False,
+    is_canonical=lambda _kind, _data: False,
 )
 
 
-def _in_documents(form: _Form, place: str, documents: Iterable[object]) -> tuple[Found, ...]:
+def _in_documents(form: _Form, place: str, documents: Iterable[object]) -> tuple[Content, ...]:
     return tuple(
         found
         for number, document in enumerate(documents, start=1)
@@ -213,7 +159,7 @@ def _objects(
     place: str,
     listed_as: tuple[str | None, str | None] = (None, None),
     depth: int = 0,
-) -> Iterator[Found]:
+) -> Iterator[Content]:
     """The objects in one value. Items of a typed list may leave out apiVersion and kind; `listed_as` has them then."""
     try:
         head = form.head(thing)
@@ -222,27 +168,29 @@ def _objects(
         return
     version, kind = head.api_version or listed_as[0], head.kind or listed_as[1]
     if not kind:
-        slip = field_missed("kind", _plain(form, thing))
-        told = f"write kind instead of {slip}" if slip else "say what the object is, such as Service"
-        yield Rejection(place, "", "", "kind", f"is missing; {told}")
+        misspelled = field_missed("kind", _plain(form, thing))
+        reason = (
+            f"write kind instead of {misspelled}" if misspelled else "say what the object is, such as Service"
+        )
+        yield Rejection(place, "", "", "kind", f"is missing; {reason}")
     elif kind.endswith("List"):
         yield from _items(form, thing, place, (version, kind), depth)
     elif kind not in _API_VERSION or _group(version) not in ("", _group(_API_VERSION[kind])):
         groups = {known: _group(its_version) for known, its_version in _API_VERSION.items()}
         meant = kind_meant(_group(version), kind, groups)
-        yield PassedOver(_full_kind(version, kind), place, meant=meant)
+        yield Ignored(_full_kind(version, kind), place, meant=meant)
     elif version != _API_VERSION[kind]:
-        slip = field_missed("apiVersion", _plain(form, thing))
-        told = f"{quoted(version)} is not understood" if version else "is missing"
-        told = f"{told}, and {slip} is no field" if slip else told
-        yield _rejection(thing, place, Kind(kind), "apiVersion", f"{told}; write {_API_VERSION[kind]}")
+        misspelled = field_missed("apiVersion", _plain(form, thing))
+        reason = f"{quoted(version)} is not understood" if version else "is missing"
+        reason = f"{reason}, and {misspelled} is no field" if misspelled else reason
+        yield _rejection(thing, place, Kind(kind), "apiVersion", f"{reason}; write {_API_VERSION[kind]}")
     else:
         yield from _decoded(form, thing, place, Kind(kind))
 
 
 def _items(
     form: _Form, thing: object, place: str, listed_as: tuple[str | None, str], depth: int
-) -> Iterator[Found]:
+) -> Iterator[Content]:
     version, kind = listed_as
     try:
         items = form.items(thing)
@@ -257,38 +205,38 @@ def _items(
         )
         return
     if items is None and kind != "List":
-        yield PassedOver(_full_kind(version, kind), place)
+        yield Ignored(_full_kind(version, kind), place)
     elif not items:
-        yield NoItems(place)
+        yield EmptyList(place)
     item_kind = kind.removesuffix("List")
     inherited = (version, item_kind) if item_kind else (None, None)
     for at, item in enumerate(items or ()):
         yield from _objects(form, item, f"{place}, items[{at}]", inherited, depth + 1)
 
 
-def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Found]:
-    plain = None if form.is_exact(kind, thing) else _plain(form, thing)
+def _decoded(form: _Form, thing: object, place: str, kind: Kind) -> Iterator[Content]:
+    plain = None if form.is_canonical(kind, thing) else _plain(form, thing)
     fact = convert if plain is not None and set_defaults(kind, plain) else form.fact
     found = _judged(fact, plain if fact is convert else thing, place, kind)
-    yield _with_label_missed(found, plain) if isinstance(found, PassedOver) else found
-    name = str(found.object.key) if isinstance(found, Held) else _name(kind, thing)
-    yield from (Remark(place, kind.value, name, text) for text in slips(kind, plain))
+    yield _with_misspelled_label(found, plain) if isinstance(found, Ignored) else found
+    name = str(found.object.key) if isinstance(found, Usable) else _name(kind, thing)
+    yield from (Remark(place, kind.value, name, text) for text in unknown_fields(kind, plain))
 
 
 def _judged(
     fact: Callable[..., Object], thing: object, place: str, kind: Kind
-) -> Held | PassedOver | Rejection:
+) -> Usable | Ignored | Rejection:
     flaws: list[InvalidField] = []
     try:
-        held = fact(kind, thing, namespace=_DEFAULT_NAMESPACE, flaws=flaws)
+        made = fact(kind, thing, namespace=_DEFAULT_NAMESPACE, flaws=flaws)
     except Irrelevant as error:
-        return PassedOver(f"{kind} {_name(kind, thing)}".rstrip(), place, str(error))
+        return Ignored(f"{kind} {_name(kind, thing)}".rstrip(), place, str(error))
     except InvalidField as error:
         return _rejection(thing, place, kind, error.field, error.reason)
-    return Held(place, held, flawed(place, kind, held.key, flaws) if flaws else None)
+    return Usable(place, made, flawed(place, kind, made.key, flaws) if flaws else None)
 
 
-def _with_label_missed(found: PassedOver, data: object) -> PassedOver:
+def _with_misspelled_label(found: Ignored, data: object) -> Ignored:
     label = label_missed(data)
     return found._replace(reason=f"{found.reason}; did you mean it by {label}?") if label else found
 

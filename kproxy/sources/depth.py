@@ -17,7 +17,7 @@ _OUR_CALLS = 500
 class _Room:
     """A context manager. Inside it, the parser reads deep JSON by itself instead of refusing it.
 
-    This takes a hundredth of the time of `kproxy.state.shallow`, which still handles even deeper JSON. Use it only for
+    This takes a hundredth of the time of `kproxy.state.nesting`, which still handles even deeper JSON. Use it only for
     parsing: Python up to 3.11 counts a parser's levels against the recursion limit, which is one limit for all threads,
     and other code needs more stack for each level. So enter it for one object or page at a time.
     """

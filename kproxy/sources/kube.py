@@ -7,11 +7,11 @@ from http import HTTPStatus
 from kproxy.client.answer import Answer
 from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, InvalidField, Malformed
+from kproxy.sources.failure_log import FailureLog
 from kproxy.sources.freshness import Freshness
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
-from kproxy.sources.told import Told
+from kproxy.sources.timing import Timing
 from kproxy.state.events import Event, Listed
 from kproxy.state.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from kproxy.state.objects import Kind
@@ -61,7 +61,7 @@ def node_names(connection: Connection) -> tuple[str, ...]:
     ApiFailed if the list cannot be fetched.
     """
     query = {"limit": str(_MOST_NAMES)}
-    with connection.get("/api/v1/nodes", query, read_timeout_s=Pace().list_timeout_s) as answer:
+    with connection.get("/api/v1/nodes", query, read_timeout_s=Timing().list_timeout_s) as answer:
         body, encoding = answer.body(_MOST_NAME_BYTES), answer.encoding
     try:
         names = [encoding.meta(item).name for item in encoding.page(body).items]
@@ -83,10 +83,12 @@ def list_once(connection: Connection, node_name: str, *, service_cidrs: bool = F
     for resource in _resources(node_name, service_cidrs=service_cidrs):
 
         def get(asked: Mapping[str, str], resource: Resource = resource) -> Answer:
-            return connection.get(resource.path, resource.query(asked), read_timeout_s=Pace().list_timeout_s)
+            return connection.get(
+                resource.path, resource.query(asked), read_timeout_s=Timing().list_timeout_s
+            )
 
         try:
-            yield list_resource(get, resource, Pace().page_size)[0]
+            yield list_resource(get, resource, Timing().page_size)[0]
         except ApiFailed as failed:
             if resource is not SERVICE_CIDRS or failed.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -111,13 +113,13 @@ class KubeSource:
         *,
         node_name: str,
         service_cidrs: bool = False,
-        pace: Pace | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._connect = connect
-        pace = pace or Pace()
-        told = Told(pace.clock)
+        timing = timing or Timing()
+        failure_log = FailureLog(timing.clock)
         self._loops = tuple(
-            ListWatch(resource, connect, emit, pace, told)
+            ListWatch(resource, connect, emit, timing, failure_log)
             for resource in _resources(node_name, service_cidrs=service_cidrs)
         )
 

@@ -105,7 +105,7 @@ def _list_in_pages(
     first: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Listed, str]:
     """List page by page. `first` is sent only with the first page: continue tokens contain it for the others."""
-    found = Found(resource)
+    found = ListBuilder(resource)
     query = {**limit, **first}
     for _ in range(_MOST_PAGES):
         with get(query) as answer:
@@ -123,7 +123,7 @@ def _list_in_pages(
     )
 
 
-class Found:
+class ListBuilder:
     """The objects of a list that arrives piece by piece, and the faults of some objects."""
 
     def __init__(self, resource: Resource) -> None:

@@ -11,7 +11,7 @@ the first watch.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
@@ -19,37 +19,26 @@ from http import HTTPStatus
 from kproxy.client.answer import Answer
 from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, InputError, KproxyError, Malformed
-from kproxy.sources.asker import Asker
+from kproxy.sources.asker import Asker, Pages, watch_query
 from kproxy.sources.backoff import Backoff
+from kproxy.sources.failure_log import FailureLog
 from kproxy.sources.freshness import Freshness, Times
 from kproxy.sources.listing import Resource, list_resource
-from kproxy.sources.pace import Pace
-from kproxy.sources.position import OVERLOADED, Next, Position, as_logged
+from kproxy.sources.position import Next, Position, as_logged
 from kproxy.sources.streamed import InitialEvents, Streams
-from kproxy.sources.told import Told
-from kproxy.sources.watched import meaning
+from kproxy.sources.timing import Timing
+from kproxy.sources.watch_events import to_event
+from kproxy.sources.watch_history import WatchHistory
 from kproxy.state.encodings import Encoding
 from kproxy.state.events import Event, Listed
 from kproxy.threads import KeptThread, Need
 
 logger = logging.getLogger(__name__)
 
-_SILENT_WATCHES_UNTIL_RELIST = 3
-"""A server that was restored from a backup may be behind our resourceVersion. It then answers a watch with silence."""
-
-_LONGEST_EVENT_BYTES = 32 << 20
-"""An object has at most 1.5 MB in etcd. As JSON it may have several times as much."""
-
 _LACKING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 _EARLY_S = 1.0
-"""Seconds. A watch that ends so long before its time was ended for all clients.
-
-The server shuts down, or ends each watch at once.
-"""
-
-_MOST_TRIES = 10
-"""Tries of one page of a list, as in client-go (rest/request.go). To restart the list would cost the server more."""
+"""Seconds. If a watch ends so long before its time, the server shuts down or ends each watch at once."""
 
 
 class ListWatch:
@@ -65,28 +54,28 @@ class ListWatch:
         resource: Resource,
         connect: Callable[[], Connection],
         emit: Callable[[Event], None],
-        pace: Pace,
-        told: Told | None = None,
+        timing: Timing,
+        failure_log: FailureLog | None = None,
     ) -> None:
         self._resource = resource
         self._tell = emit
-        self._pace = pace
-        self._told = told or Told(pace.clock)
+        self._timing = timing
+        self._failure_log = failure_log or FailureLog(timing.clock)
         self._backoff = Backoff(
-            base_s=pace.backoff_base_s,
-            first_s=pace.backoff_first_s,
-            cap_s=pace.backoff_cap_s,
-            healthy_s=pace.healthy_s,
-            uniform=pace.uniform,
+            base_s=timing.backoff_base_s,
+            first_s=timing.backoff_first_s,
+            cap_s=timing.backoff_cap_s,
+            healthy_s=timing.healthy_s,
+            uniform=timing.uniform,
         )
         self._stopping = threading.Event()
         self._thread = KeptThread(f"watch-{resource.name}", self.run, Need.RULES)
-        self._asker = Asker(resource, connect, partial(pace.wait, self._stopping))
+        self._times = Times(timing.clock)
+        self._asker = Asker(resource, connect, partial(timing.wait, self._stopping), self._times)
+        self._pages = Pages(self._asker, timing, self._backoff, self._stopping)
         self._position = Position()
-        self._streams = Streams(resource, pace)
-        self._times = Times(pace.clock)
-        self._watching_since: float | None = None
-        self._silent_watches = 0
+        self._streams = Streams(resource, timing)
+        self._history = WatchHistory(timing.clock)
         self._is_lacking = False
         self._has_failed = False
 
@@ -134,24 +123,10 @@ class ListWatch:
 
     def _list(self) -> None:
         since = self._position.oldest_list
-        self._take_list(*list_resource(self._get_page, self._resource, self._pace.page_size, since))
-
-    def _get_page(self, query: Mapping[str, str]) -> Answer:
-        """Get a page. A page after the first is asked for again if the server says when."""
-        for _ in range(_MOST_TRIES - 1):
-            try:
-                return self._open(query, self._pace.list_timeout_s)
-            except ApiFailed as failure:
-                if not ("continue" in query and failure.status in OVERLOADED and failure.retry_after_s):
-                    raise
-                wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
-                self._pace.wait(self._stopping, self._backoff.honoured_s(wished_s))
-                if self._stopping.is_set():
-                    raise
-        return self._open(query, self._pace.list_timeout_s)
+        self._take_list(*list_resource(self._pages.get, self._resource, self._timing.page_size, since))
 
     def _take_list(self, listed: Listed, resource_version: str) -> None:
-        self._silent_watches = 0
+        self._history.heard()
         self._streams.succeeded()
         self._is_lacking = self._has_failed = False
         logger.info(
@@ -174,12 +149,12 @@ class ListWatch:
             raise ApiFailed("the list has no resourceVersion from which a watch could go on")
 
     def _watch(self) -> None:
-        began_at = self._pace.clock()
-        lasts_s = self._lifetime_s()
-        query = _watch_query(lasts_s) | {"resourceVersion": self._position.resource_version}
-        with self._open(query, self._pace.idle_s) as answer:
-            self._silent_watches += 1
-            self._note_watching(began_at)
+        began_at = self._timing.clock()
+        lasts_s = self._timing.watch_lifetime_s()
+        query = watch_query(lasts_s) | {"resourceVersion": self._position.resource_version}
+        with self._asker.get(query, self._timing.idle_s) as answer:
+            self._history.silent()
+            self._history.began(began_at)
             self._tell_return()
             # the server continues at the end of the list or the last event
             self._times.understood()
@@ -187,17 +162,10 @@ class ListWatch:
         self._doubt_end(began_at + lasts_s)
         self._doubt_silence()
 
-    def _lifetime_s(self) -> int:
-        return int(self._pace.uniform(self._pace.watch_min_s, self._pace.watch_max_s))
-
     def _doubt_end(self, due_at: float) -> None:
         """ApiFailed for a watch that ended before its time."""
-        if self._pace.clock() < due_at - _EARLY_S:
+        if self._timing.clock() < due_at - _EARLY_S:
             raise ApiFailed("the server ends the watch before its time")
-
-    def _note_watching(self, since: float) -> None:
-        if self._watching_since is None:
-            self._watching_since = since
 
     def _tell_return(self) -> None:
         """Log that the server is back. After a list, the line about the list says so."""
@@ -210,20 +178,20 @@ class ListWatch:
 
     def _follow(self, encoding: Encoding, frames: Iterator[bytes]) -> None:
         for frame in frames:
-            self._silent_watches = 0
+            self._history.heard()
             self._take(encoding, frame)
             self._times.understood()
 
     def _stream(self) -> None:
         """Fetch a list and a watch in one answer. Nothing is emitted before the list is complete."""
-        began_at, lasts_s = self._pace.clock(), self._lifetime_s()
-        query = _watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        began_at, lasts_s = self._timing.clock(), self._timing.watch_lifetime_s()
+        query = watch_query(lasts_s) | {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._position.oldest_stream:
             query["resourceVersion"] = self._position.oldest_stream
         answer: Answer | None = None
         with ExitStack() as streaming:
             try:
-                answer = streaming.enter_context(self._open(query, self._pace.stream_idle_s))
+                answer = streaming.enter_context(self._asker.get(query, self._timing.stream_idle_s))
                 encoding, frames = answer.encoding, self._frames(answer)
                 listed, resource_version = self._initial(encoding, frames)
             except ApiFailed as failure:
@@ -232,9 +200,9 @@ class ListWatch:
                 if not self._leads_on(failure, begun=answer is not None):
                     raise
                 return
-            answer.wait_at_most(self._pace.idle_s)
+            answer.wait_at_most(self._timing.idle_s)
             self._take_list(listed, resource_version)
-            self._note_watching(self._pace.clock())
+            self._history.began(self._timing.clock())
             self._follow(encoding, frames)
         self._doubt_end(began_at + lasts_s)
 
@@ -250,36 +218,24 @@ class ListWatch:
 
         ApiFailed, or NoStream, if the stream ends before the list is complete.
         """
-        initial = InitialEvents(self._resource, self._pace.clock, self._pace.stream_idle_s)
+        initial = InitialEvents(self._resource, self._timing.clock, self._timing.stream_idle_s)
         for frame in frames:
             end = initial.take(encoding, frame, lambda raw: self._asker.refusal("list", encoding.status(raw)))
             if end is not None:
                 return initial.listed(), end.resource_version
         raise ApiFailed(f"the stream of {self._resource.name} ended before its list was complete")
 
-    def _open(self, query: Mapping[str, str], read_timeout_s: float) -> Answer:
-        self._times.tried()
-        answer = self._asker.get(query, read_timeout_s)
-        self._times.heard()
-        return answer
-
     def _frames(self, answer: Answer) -> Iterator[bytes]:
         """The watch events. For an event that is too large, a new list is fetched instead."""
         try:
-            yield from answer.encoding.frames(self._noting_time(answer.chunks()), _LONGEST_EVENT_BYTES)
+            yield from self._asker.frames(answer)
         except InputError as too_long:
             self._position.lost()
             raise ApiFailed(f"a watch event cannot be read: {too_long}") from too_long
 
-    def _noting_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._times.heard()
-            yield chunk
-
     def _doubt_silence(self) -> None:
-        if self._silent_watches >= _SILENT_WATCHES_UNTIL_RELIST:
+        if self._history.takes_silence():
             logger.info("%s: several watches without an event; listing again", self._resource.name)
-            self._silent_watches = 0
             self._position.lost()
 
     def _take(self, encoding: Encoding, frame: bytes) -> None:
@@ -291,7 +247,7 @@ class ListWatch:
                 self._position.missed(failure)
                 raise failure
             meta = encoding.meta(event.object)
-            if (means := meaning(self._resource, encoding, event, meta)) is not None:
+            if (means := to_event(self._resource, encoding, event, meta)) is not None:
                 self._emit(means)
         except Malformed as error:
             self._position.lost()
@@ -307,7 +263,7 @@ class ListWatch:
             return
         wished_s = 0.0
         if isinstance(failure, ApiFailed):
-            wished_s = min(failure.retry_after_s, self._pace.retry_after_cap_s)
+            wished_s = min(failure.retry_after_s, self._timing.retry_after_cap_s)
             self._position.refused(failure)
         self._times.tried()
         self._doubt_silence()
@@ -316,23 +272,19 @@ class ListWatch:
         if self._resource.without_it and isinstance(failure, ApiFailed) and failure.status in _LACKING:
             self._do_without(failure.status)
             return
-        pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._watched_s())
-        self._watching_since = None
+        pause_s = self._backoff.next_pause_s(wished_s, worked_s=self._history.worked_s)
+        self._history.failed()
         self._has_failed = True
         at = as_logged(self._position.resource_version) if self._position.next is Next.WATCH else ""
         logger.log(
-            logging.WARNING if self._told.is_news(self._resource.name, failure) else logging.DEBUG,
+            logging.WARNING if self._failure_log.is_new(self._resource.name, failure) else logging.DEBUG,
             "%s: %s; the last known state stays in force, %s in %.1f s",
             self._resource.name,
             failure,
             f"watching on from resourceVersion {at}" if at else "listing again",
             pause_s,
         )
-        self._pace.wait(self._stopping, pause_s)
-
-    def _watched_s(self) -> float:
-        """How long the server has let us watch without a failure, over several watches."""
-        return 0.0 if self._watching_since is None else self._pace.clock() - self._watching_since
+        self._timing.wait(self._stopping, pause_s)
 
     def _do_without(self, status: int) -> None:
         """Wait, and try again later: the cluster may get this resource some day. One warning is enough until then."""
@@ -344,8 +296,4 @@ class ListWatch:
             self._resource.without_it,
         )
         self._is_lacking = True
-        self._pace.wait(self._stopping, self._pace.lacking_s)
-
-
-def _watch_query(lasts_s: int) -> dict[str, str]:
-    return {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(lasts_s)}
+        self._timing.wait(self._stopping, self._timing.lacking_s)

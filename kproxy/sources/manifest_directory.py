@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kproxy.errors import InputError
-from kproxy.sources.contents import Nothing
+from kproxy.sources.content import NoDocument
 from kproxy.sources.manifest_file import File, Signature, newer
 from kproxy.sources.manifests import files_in, merged
 from kproxy.state.events import Event, Listed
@@ -170,7 +170,7 @@ class ManifestDirectory:
         self._has_news = False
 
     def _tell_that_nothing_is_known(self, files: Sequence[File]) -> None:
-        nothing = merged(file.found for file in files) if files else merged([[Nothing(str(self._path))]])
+        nothing = merged(file.found for file in files) if files else merged([[NoDocument(str(self._path))]])
         self._remark([*map(str, nothing.rejections), *nothing.sentences()])
         logger.warning(
             "%s: no manifest can be read yet, so no rule is written or removed until one can", self._path

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kproxy.errors import InputError
-from kproxy.sources.contents import Found, Held, Malformed, Nothing, contents_of
+from kproxy.sources.content import Content, Malformed, NoDocument, Usable
+from kproxy.sources.contents import contents_of
 from kproxy.state.events import Cost, Rejection
 from kproxy.state.objects import KIND_OF
 from kproxy.state.printable import printable
-from kproxy.threads import tell_defect
+from kproxy.threads import log_defect
 
 _log = logging.getLogger(__name__)
 
@@ -58,24 +59,24 @@ class File:
     """
 
     signature: Signature
-    contents: tuple[Found, ...] = ()
+    contents: tuple[Content, ...] = ()
     problem: Rejection | None = None
     is_whole: bool = True
     again_at: float = float("inf")
     pause_s: float = 0.0
 
     @property
-    def found(self) -> tuple[Found, ...]:
+    def found(self) -> tuple[Content, ...]:
         return (*self.contents, self.problem) if self.problem else self.contents
 
     @property
     def says_something(self) -> bool:
         """Whether the file has at least one document that could be read."""
-        return any(not isinstance(one, Nothing | Malformed) for one in self.contents)
+        return any(not isinstance(one, NoDocument | Malformed) for one in self.contents)
 
     @property
-    def objects(self) -> tuple[Held, ...]:
-        return tuple(one for one in self.contents if isinstance(one, Held))
+    def objects(self) -> tuple[Usable, ...]:
+        return tuple(one for one in self.contents if isinstance(one, Usable))
 
 
 def newer(path: Path, signature: Signature, known: File | None) -> File:
@@ -102,34 +103,34 @@ def newer(path: Path, signature: Signature, known: File | None) -> File:
 
 def _read_again(path: Path, signature: Signature, known: File | None, defect: Exception) -> File:
     """Keep the last good contents of a file that met a defect of ours, and read it again later."""
-    tell_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
+    log_defect(_log, "a defect in kproxy: %s cannot be read now and is tried again", path)
     pause_s = min(max(2 * known.pause_s if known else 0.0, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
-    told = f"a defect in kproxy: {type(defect).__name__}; it is read again"
+    reason = f"a defect in kproxy: {type(defect).__name__}; it is read again"
     cost = Cost.FILE if known and known.objects else Cost.OBJECT
     return File(
         signature,
         known.contents if known else (),
-        Rejection(place_of(path), "", "", "", told, cost=cost),
+        Rejection(place_of(path), "", "", "", reason, cost=cost),
         known.is_whole if known else False,
         again_at=time.monotonic() + pause_s,
         pause_s=pause_s,
     )
 
 
-def _problem(contents: Sequence[Found]) -> str:
+def _problem(contents: Sequence[Content]) -> str:
     """Why the contents may be less than their author wants in force; empty if they are complete."""
     for one in contents:
         match one:
             case Malformed(reason=reason):
                 return reason
-            case Nothing():
+            case NoDocument():
                 return "the file is empty; remove it if its objects are to go"
             case _:
                 pass
     return ""
 
 
-def _missing(contents: Sequence[Found], earlier: Sequence[Held]) -> list[Held]:
+def _missing(contents: Sequence[Content], earlier: Sequence[Usable]) -> list[Usable]:
     """The earlier objects that the contents lack. They may be in a document that cannot be read."""
-    here = {(KIND_OF[type(one.object)], one.object.key) for one in contents if isinstance(one, Held)}
-    return [held for held in earlier if (KIND_OF[type(held.object)], held.object.key) not in here]
+    here = {(KIND_OF[type(one.object)], one.object.key) for one in contents if isinstance(one, Usable)}
+    return [usable for usable in earlier if (KIND_OF[type(usable.object)], usable.object.key) not in here]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kproxy.errors import InputError
-from kproxy.sources.contents import Found, Held, Malformed, NoItems, Nothing, PassedOver, Remark, contents_of
+from kproxy.sources.content import Content, EmptyList, Ignored, Malformed, NoDocument, Remark, Usable
+from kproxy.sources.contents import contents_of
 from kproxy.sources.manifest_file import place_of, text_of
 from kproxy.state.events import Listed, Rejection
 from kproxy.state.objects import KIND_OF, Kind, Object
@@ -27,7 +28,7 @@ _NO_MANIFEST = f"this directory holds no manifest: no file that ends in {', '.jo
 class Manifests:
     """The contents of the files. Every kind has an entry in `objects`.
 
-    `unknown` counts the objects of each kind that is passed over, and `first_places` has the place of the first one of
+    `unknown` counts the objects of each kind that is ignored, and `first_places` has the place of the first one of
     each.
 
     `remarks` concern objects that can be used, kinds that look misspelled, and files without objects. `is_nothing` is
@@ -51,11 +52,11 @@ class Manifests:
 
     def sentences(self) -> list[str]:
         """Everything that a reader should know, except the rejections."""
-        passed_over = [
-            f"{count} of kind {kind} passed over: they decide no rule; the first is {self.first_places[kind]}"
+        ignored = [
+            f"{count} of kind {kind} ignored: they decide no rule; the first is {self.first_places[kind]}"
             for kind, count in sorted(self.unknown.items())
         ]
-        return [*map(str, self.remarks), *passed_over]
+        return [*map(str, self.remarks), *ignored]
 
 
 def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
@@ -71,15 +72,15 @@ def read(paths: Sequence[Path], *, stdin: bytes | None = None) -> Manifests:
     return merged(contents)
 
 
-def _contents_of(path: Path) -> list[tuple[Found, ...]]:
+def _contents_of(path: Path) -> list[tuple[Content, ...]]:
     """The contents of the file, or of each file of the directory."""
     if not path.is_dir():
         return [_parsed(place_of(path), text_of(path))]
     files = files_in(path)
-    return [_read_beside_others(file) for file in files] or [(Nothing(str(path)),)]
+    return [_read_beside_others(file) for file in files] or [(NoDocument(str(path)),)]
 
 
-def _read_beside_others(file: Path) -> tuple[Found, ...]:
+def _read_beside_others(file: Path) -> tuple[Content, ...]:
     """One file of a directory. If it cannot be read, the other files are not affected."""
     try:
         return _parsed(place_of(file), text_of(file))
@@ -101,40 +102,40 @@ def _is_manifest(path: Path) -> bool:
     return path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _parsed(place: str, text: bytes) -> tuple[Found, ...]:
+def _parsed(place: str, text: bytes) -> tuple[Content, ...]:
     try:
         return contents_of(place, text)
     except InputError as malformed:
         return (Malformed(place, str(malformed)),)
 
 
-def merged(contents: Iterable[Iterable[Found]]) -> Manifests:
-    objects: dict[Kind, dict[object, Held]] = {kind: {} for kind in Kind}
+def merged(contents: Iterable[Iterable[Content]]) -> Manifests:
+    objects: dict[Kind, dict[object, Usable]] = {kind: {} for kind in Kind}
     rejections: list[Rejection] = []
     unknown: Counter[str] = Counter()
     first_places: dict[str, str] = {}
     remarks: list[Remark] = []
     is_nothing = True
     for found in (one for content in contents for one in content):
-        is_nothing &= isinstance(found, Nothing | NoItems)
+        is_nothing &= isinstance(found, NoDocument | EmptyList)
         match found:
             case Rejection():
                 rejections.append(found)
             case Malformed(place=place, reason=reason):
                 rejections.append(Rejection(place, "", "", "", reason))
-            case Remark() | Nothing() | NoItems() | PassedOver() if remark := _remark_on(found):
+            case Remark() | NoDocument() | EmptyList() | Ignored() if remark := _remark_on(found):
                 remarks.append(remark)
-            case PassedOver(kind=name, place=place):
+            case Ignored(kind=name, place=place):
                 unknown[name] += 1
                 first_places.setdefault(name, place)
-            case Held(object=thing, rejection=flaws):
+            case Usable(object=thing, rejection=flaws):
                 first = objects[KIND_OF[type(thing)]].setdefault(thing.key, found)
                 if first is not found:
                     rejections.append(_second(found, first.place))
                 elif flaws:
                     rejections.append(flaws)
     return Manifests(
-        {kind: tuple(held.object for held in by_key.values()) for kind, by_key in objects.items()},
+        {kind: tuple(usable.object for usable in by_key.values()) for kind, by_key in objects.items()},
         tuple(rejections),
         dict(unknown),
         first_places,
@@ -143,24 +144,24 @@ def merged(contents: Iterable[Iterable[Found]]) -> Manifests:
     )
 
 
-def _remark_on(found: Remark | Nothing | NoItems | PassedOver) -> Remark | None:
+def _remark_on(found: Remark | NoDocument | EmptyList | Ignored) -> Remark | None:
     """The remark on a text or object; None for an object of a kind that we do not use."""
     match found:
         case Remark():
             return found
-        case Nothing(place=place):
-            told = _NO_MANIFEST if Path(place).is_dir() else "this holds no object"
-        case NoItems():
-            told = "this List has no items"
-        case PassedOver(kind=kind, meant=meant) if meant:
-            told = f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
-        case PassedOver(kind=kind, reason=reason) if reason:
-            told = f"{kind} decides no rule: {reason}"
+        case NoDocument(place=place):
+            text = _NO_MANIFEST if Path(place).is_dir() else "this holds no object"
+        case EmptyList():
+            text = "this List has no items"
+        case Ignored(kind=kind, meant=meant) if meant:
+            text = f"kind {kind} decides no rule, so the object is ignored; did you mean {meant}?"
+        case Ignored(kind=kind, reason=reason) if reason:
+            text = f"{kind} decides no rule: {reason}"
         case _:
             return None
-    return Remark(found.place, "", "", told)
+    return Remark(found.place, "", "", text)
 
 
-def _second(held: Held, first: str) -> Rejection:
-    kind, key = KIND_OF[type(held.object)], held.object.key
-    return Rejection(held.place, kind, str(key), "", f"it stands in {first} already; keep one of the two")
+def _second(usable: Usable, first: str) -> Rejection:
+    kind, key = KIND_OF[type(usable.object)], usable.object.key
+    return Rejection(usable.place, kind, str(key), "", f"it is also in {first}; keep one of the two")

@@ -40,7 +40,7 @@ class _Unknown(NamedTuple):
     name: str
 
 
-def slips(kind: Kind, data: object) -> Iterator[str]:
+def unknown_fields(kind: Kind, data: object) -> Iterator[str]:
     """One sentence for each field that Kubernetes does not know, with the field that may be meant."""
     unknown = _unknown(FIELDS[kind], data, "")
     for one in islice(unknown, _MOST_UNKNOWN_FIELDS):

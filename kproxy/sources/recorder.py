@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from kproxy.client.connection import Connection
 from kproxy.errors import ApiFailed, KproxyError
-from kproxy.threads import KeptThread, Need, tell_defect
+from kproxy.threads import KeptThread, Need, log_defect
 from kproxy.values import NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _LONGEST_NOTE = 1024
 """Characters, the API server's limit (events.k8s.io/v1)."""
 
 
-class Happening(NamedTuple):
+class ClusterEvent(NamedTuple):
     """One Event to post. It concerns the object of this `kind` and name `about`, or the node if `about` is None.
 
     An Event about a cluster-wide object is in the namespace `default`.
@@ -65,7 +65,7 @@ class EventRecorder:
         self._node_name = node_name
         self._clock = clock
         self._pause_s = pause_s
-        self._waiting: queue.Queue[Happening | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[ClusterEvent | None] = queue.Queue(_MOST_WAITING)
         self._told: dict[tuple[str, str, NamespacedName | None], float] = {}
         self._stopping = threading.Event()
         self._ended_at = 0.0
@@ -88,13 +88,13 @@ class EventRecorder:
         self.end()
         self._thread.join(max(0.0, self._ended_at + within_s - time.monotonic()))
 
-    def record(self, happening: Happening) -> bool:
+    def record(self, event: ClusterEvent) -> bool:
         """Queue an Event, from any thread; returns at once.
 
         False if too many others wait, so that this Event is dropped.
         """
         try:
-            self._waiting.put_nowait(happening)
+            self._waiting.put_nowait(event)
         except queue.Full:
             return False
         return True
@@ -105,11 +105,11 @@ class EventRecorder:
 
     def post_next(self) -> bool:
         """Wait for the next Event and post it. False at the end."""
-        happening = self._waiting.get()
-        if happening is None:
+        event = self._waiting.get()
+        if event is None:
             return False
-        if not self._is_repeated(happening):
-            self._post(happening)
+        if not self._is_repeated(event):
+            self._post(event)
             self._stopping.wait(self._pause_s)
         return True
 
@@ -119,20 +119,20 @@ class EventRecorder:
             try:
                 going_on = self.post_next()
             except Exception:  # noqa: BLE001 # a defect costs one Event, and not the Events after it
-                tell_defect(_log, "a defect in kproxy: an Event is not posted")
+                log_defect(_log, "a defect in kproxy: an Event is not posted")
 
-    def _is_repeated(self, happening: Happening) -> bool:
+    def _is_repeated(self, event: ClusterEvent) -> bool:
         now = self._clock()
         self._told = {what: at for what, at in self._told.items() if now - at < _REPEAT_AFTER_S}
-        what = happening.reason, happening.kind, happening.about
+        what = event.reason, event.kind, event.about
         if what in self._told:
             return True
         self._told[what] = now
         return False
 
-    def _post(self, happening: Happening) -> None:
-        namespace = (happening.about.namespace if happening.about else "") or "default"
-        body = json.dumps(self._event(happening, namespace)).encode()
+    def _post(self, event: ClusterEvent) -> None:
+        namespace = (event.about.namespace if event.about else "") or "default"
+        body = json.dumps(self._event(event, namespace)).encode()
         for attempt in range(1, _TRIES + 1):
             try:
                 connection = self._connect()
@@ -148,15 +148,15 @@ class EventRecorder:
             except KproxyError as failed:
                 refused = isinstance(failed, ApiFailed) and 400 <= failed.status < 500  # noqa: PLR2004 # HTTP
                 if refused or attempt == _TRIES or self._stopping.wait(self._pause_s * attempt):
-                    _log.info("the event %s is not posted: %s", happening.reason, failed)
+                    _log.info("the event %s is not posted: %s", event.reason, failed)
                     return
             else:
                 return
 
-    def _event(self, happening: Happening, namespace: str) -> dict[str, object]:
+    def _event(self, event: ClusterEvent, namespace: str) -> dict[str, object]:
         now = datetime.now(UTC)
-        about = happening.about or NamespacedName("", self._node_name)
-        regarding = {"kind": happening.kind if happening.about else "Node"}
+        about = event.about or NamespacedName("", self._node_name)
+        regarding = {"kind": event.kind if event.about else "Node"}
         if about.namespace:
             regarding["namespace"] = about.namespace
         return {
@@ -166,10 +166,10 @@ class EventRecorder:
             "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "reportingController": _CONTROLLER,
             "reportingInstance": f"{_CONTROLLER}-{self._node_name}",
-            "action": happening.action,
-            "reason": happening.reason,
+            "action": event.action,
+            "reason": event.reason,
             # kube-proxy does not know UIDs either
             "regarding": {**regarding, "name": about.name, "uid": str(about)},
-            "note": happening.note[:_LONGEST_NOTE],
-            "type": "Warning" if happening.warning else "Normal",
+            "note": event.note[:_LONGEST_NOTE],
+            "type": "Warning" if event.warning else "Normal",
         }

@@ -13,9 +13,9 @@ from functools import cache
 from http import HTTPStatus
 
 from kproxy.errors import ApiFailed, Malformed
-from kproxy.sources.listing import Found, Resource
-from kproxy.sources.pace import Pace
+from kproxy.sources.listing import ListBuilder, Resource
 from kproxy.sources.position import OVERLOADED
+from kproxy.sources.timing import Timing
 from kproxy.state.encodings import Encoding
 from kproxy.state.encodings.envelopes import Meta, Raw
 from kproxy.state.events import Listed
@@ -110,15 +110,15 @@ def is_about_streams(failure: ApiFailed, *, begun: bool) -> bool:
 class Streams:
     """Decides whether the next list is fetched as a stream, from the results of the streams before."""
 
-    def __init__(self, resource: Resource, pace: Pace) -> None:
+    def __init__(self, resource: Resource, timing: Timing) -> None:
         self._resource = resource
-        self._pace = pace
-        self._due_at = pace.clock()
+        self._timing = timing
+        self._due_at = timing.clock()
         self._failures = 0
 
     @property
     def are_due(self) -> bool:
-        return self._pace.streams and self._pace.clock() >= self._due_at
+        return self._timing.streams and self._timing.clock() >= self._due_at
 
     def succeeded(self) -> None:
         """A list was received, by a stream or in the ordinary way."""
@@ -133,7 +133,7 @@ class Streams:
             self._failures += 1
         is_odd = isinstance(failure, NoStream) or is_about_streams(failure, begun=begun)
         if is_odd or self._failures >= MOST_FAILURES:
-            self._due_at = self._pace.clock() + self._pace.streams_again_s
+            self._due_at = self._timing.clock() + self._timing.streams_again_s
         gives_way = isinstance(failure, NoStream) or says_no_streams(failure, begun=begun)
         if gives_way:
             _log.info(
@@ -155,7 +155,7 @@ class InitialEvents:
         self._idle_s = idle_s
         self._ends_at = clock() + LONGEST_S
         self._due_at = clock() + idle_s
-        self._found = Found(resource)
+        self._found = ListBuilder(resource)
         self._bytes = 0
 
     def take(self, encoding: Encoding, frame: bytes, refused: Callable[[Raw], ApiFailed]) -> Meta | None:

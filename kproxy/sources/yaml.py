@@ -136,9 +136,9 @@ def _wrong_character(text: bytes, line: int) -> str:
 def _syntax_error(error: yaml.MarkedYAMLError, text: bytes, line: int) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"line {line + mark.line}, column {mark.column + 1}: " if mark else ""
-    told = " ".join(filter(None, (error.context, error.problem)))
+    problem = " ".join(filter(None, (error.context, error.problem)))
     hint = "; indent with blanks, not with tabs" if mark and _begins_with_tab(text, mark.line) else ""
-    return f"{where}{told}{hint}"
+    return f"{where}{problem}{hint}"
 
 
 def _begins_with_tab(text: bytes, line: int) -> bool:

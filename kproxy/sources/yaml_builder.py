@@ -113,8 +113,8 @@ class Builder:
         if self._too_deep:
             self._too_deep += _DEEPER.get(kind, 0)
             if self._too_deep > _DEEPEST_READ:
-                told = f"nested deeper than {_DEEPEST_READ} levels; flatten it"
-                raise yaml.MarkedYAMLError(problem=told, problem_mark=event.start_mark)
+                reason = f"nested deeper than {_DEEPEST_READ} levels; flatten it"
+                raise yaml.MarkedYAMLError(problem=reason, problem_mark=event.start_mark)
             return True
         if self._refused and kind is not yaml.DocumentEndEvent:
             return True

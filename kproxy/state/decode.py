@@ -15,10 +15,10 @@ from kproxy.errors import InvalidField
 from kproxy.state import wire
 from kproxy.state.endpoint_facts import endpoint_slice_fact, endpoints_fact
 from kproxy.state.mismatch import in_plain_words
+from kproxy.state.nesting import without_deep_parts
 from kproxy.state.node_facts import node_fact, pod_fact, service_cidr_fact
 from kproxy.state.objects import Kind, Object
 from kproxy.state.service_facts import service_fact
-from kproxy.state.shallow import shallow
 from kproxy.state.validate import Flaws
 from kproxy.values import NamespacedName
 
@@ -113,7 +113,7 @@ def parse_json(decoder: msgspec.json.Decoder[_Shape], raw: bytes | msgspec.Raw) 
         try:
             return decoder.decode(raw)
         except RecursionError:
-            return decoder.decode(shallow(bytes(raw)))
+            return decoder.decode(without_deep_parts(bytes(raw)))
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(f"the text is not UTF-8: {error.reason}") from None
 

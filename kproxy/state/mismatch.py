@@ -18,12 +18,12 @@ _UNQUOTED: Final = frozenset({"int", "float", "bool"})
 
 def in_plain_words(sentence: str) -> str:
     """The sentence with `Expected `int`, got `str`` rewritten as: must be a whole number, and is text."""
-    return _MISMATCH.sub(_told, sentence)
+    return _MISMATCH.sub(_rewritten, sentence)
 
 
-def _told(mismatch: re.Match[str]) -> str:
+def _rewritten(mismatch: re.Match[str]) -> str:
     wanted, found = mismatch["wanted"].removesuffix(" | null"), mismatch["found"]
-    told = f"must be {_WORDS.get(wanted, wanted)}, and is {_WORDS.get(found, found)}"
+    text = f"must be {_WORDS.get(wanted, wanted)}, and is {_WORDS.get(found, found)}"
     if wanted == "str" and found in _UNQUOTED:
-        return f"{told}; write it in quotes"
-    return f"{told}; write it without quotes" if found == "str" and wanted in _UNQUOTED else told
+        return f"{text}; write it in quotes"
+    return f"{text}; write it without quotes" if found == "str" and wanted in _UNQUOTED else text

@@ -150,10 +150,10 @@ def _source_ranges(texts: Sequence[str | None], flaws: Flaws) -> tuple[Network, 
         family for sign, family in _FAMILY_BY_SIGN.items() if any(sign in (text or "") for text in texts)
     }
     closed = (meant or set(Family)) - {family_of(network) for network in found}
-    told = "".join(
+    consequence = "".join(
         f"; no {family} range can be read, so no {family} client is let in" for family in sorted(closed)
     )
-    flaws += [InvalidField(each.field, f"{each.reason}{told}") for each in wrong]
+    flaws += [InvalidField(each.field, f"{each.reason}{consequence}") for each in wrong]
     return (*found, *(_NOBODY[family] for family in Family if family in closed))
 
 

@@ -132,11 +132,11 @@ class _Desired(dict[Key, Value]):
         elif self._differing[key] is ABSENT:
             del self._differing[key]
 
-    def __ior__(self, other: Mapping[Key, Value]) -> "_Desired[Key, Value]":  # type: ignore[override,misc] # pairs need not be taken
+    def __ior__(self, other: Mapping[Key, Value]) -> "_Desired[Key, Value]":  # type: ignore[override,misc] # takes no pairs
         self.update(other)
         return self
 
-    def pop(self, key: Key, *default: Value | None) -> Value | None:  # type: ignore[override] # narrower than that of dict
+    def pop(self, key: Key, *default: Value | None) -> Value | None:  # type: ignore[override] # narrower
         if default and key not in self:
             return default[0]
         value = self[key]

@@ -9,7 +9,7 @@ from transcripts import ROOT
 
 LONGEST = 120
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "templates").rglob("*.md")])
-FOLDERS = ("benchmarks", "deploy", "docs/decisions", "examples", "scripts", "templates")
+FOLDERS = ("benchmarks", "deploy", "docs", "examples", "kproxy", "scripts", "templates")
 HARD = re.compile(
     r"\b(anew|afresh|shall|whoever|whomever|thereof|whereas|hence|lest|amid|naught|in vain|for want of|be it)\b",
     re.IGNORECASE,

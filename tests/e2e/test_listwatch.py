@@ -17,7 +17,7 @@ from kproxy.sources.freshness import Freshness
 from kproxy.sources.kube import SERVICE_CIDRS, SERVICES, KubeSource
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 from kproxy.state.events import Deleted, Listed, Refused
 from kproxy.state.objects import Kind
 from kproxy.values import NamespacedName
@@ -25,7 +25,7 @@ from listwatching import BOUND_S, Events, in_short, requests
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service, service_cidr
 
-PACE = Pace(
+PACE = Timing(
     page_size=3,
     watch_min_s=600,
     watch_max_s=600,
@@ -34,7 +34,7 @@ PACE = Pace(
     retry_after_cap_s=0.3,
 )
 
-Watch = Callable[[Pace], ListWatch]
+Watch = Callable[[Timing], ListWatch]
 
 
 @pytest.fixture(params=[False, True], ids=["json", "protobuf"])
@@ -58,8 +58,8 @@ def watch(kubeconfig: Path, events: Events) -> Iterator[Watch]:
     """Starts the loop of the Services."""
     loops: list[ListWatch] = []
 
-    def start(pace: Pace = PACE) -> ListWatch:
-        loop = ListWatch(SERVICES, lambda: connect(kubeconfig), events.queue.put, pace)
+    def start(timing: Timing = PACE) -> ListWatch:
+        loop = ListWatch(SERVICES, lambda: connect(kubeconfig), events.queue.put, timing)
         loops.append(loop)
         loop.start(connect(kubeconfig))
         return loop
@@ -454,7 +454,7 @@ def test_source_keeps_services_slices_and_its_own_node(
     api.put("EndpointSlice", headless)
     api.put("Node", node("node-1"))
     api.put("Node", node("node-2"))
-    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", pace=PACE)
+    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", timing=PACE)
     source.start()
     try:
         assert {"listed web", "listed web-a", "listed node-1"} == {events.next_text() for _ in range(3)}
@@ -471,8 +471,8 @@ def test_kind_that_a_cluster_may_lack_is_missed_once_and_taken_up_when_it_comes(
 ) -> None:
     api.put("ServiceCIDR", service_cidr("kubernetes", "10.96.0.0/12"))
     api.lack("ServiceCIDR", status)
-    pace = replace(PACE, lacking_s=0.02)
-    loop = ListWatch(SERVICE_CIDRS, lambda: connect(kubeconfig), events.queue.put, pace)
+    timing = replace(PACE, lacking_s=0.02)
+    loop = ListWatch(SERVICE_CIDRS, lambda: connect(kubeconfig), events.queue.put, timing)
     with caplog.at_level(logging.WARNING):
         loop.start(connect(kubeconfig))
         pause = threading.Event()
@@ -507,7 +507,7 @@ def test_kind_that_every_cluster_has_is_missed_each_time(
 def test_stop_ends_streams_that_are_blocked_in_reading(
     api: StubApi, kubeconfig: Path, events: Events
 ) -> None:
-    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", pace=PACE)
+    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", timing=PACE)
     source.start()
     for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE):
         events.next()
@@ -523,7 +523,7 @@ def test_stop_waits_for_no_answer_and_no_turn(api: StubApi, kubeconfig: Path, ev
         lambda: connect(kubeconfig, limiter=limiter),
         events.queue.put,
         node_name="node-1",
-        pace=PACE,
+        timing=PACE,
     )
     source.start()
     while not api.requests:

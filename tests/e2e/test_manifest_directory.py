@@ -85,7 +85,7 @@ def test_manifests_as_people_write_them_are_told_once_what_they_lack(
     (manifests / "nginx.yaml").write_text(CASE)
     expected = (
         "spec.externalIP: there is no such field, so it is ignored; did you mean externalIPs?",
-        "kind Servce decides no rule, so the object is passed over; did you mean Service?",
+        "kind Servce decides no rule, so the object is ignored; did you mean Service?",
         "Service default/nginx-service yields no rule: it has no spec.clusterIP",
         "Service default/nginx-service has no endpoints: no EndpointSlice names it; Pods match its selector",
     )

@@ -82,7 +82,7 @@ def test_agent_begins_a_record_anew_that_it_cannot_read_and_writes_no_equal_rule
     for _ in range(2):
         run_until_synced(log)
     assert [("IPv4", 0), ("IPv6", 0)] * 2 == syncs(log)[2:]
-    assert 1 == log.read_text().count(f"{FILE} is begun anew")
+    assert 1 == log.read_text().count(f"{FILE} is replaced by an empty record")
     assert "defect" not in log.read_text()
     assert "somebody else" not in log.read_text()
 

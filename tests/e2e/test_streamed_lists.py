@@ -12,13 +12,13 @@ from kproxy.client.connection import connect
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICES, KubeSource
 from kproxy.sources.listing import Resource
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 from listwatching import BOUND_S, Events, in_short, requests
 from stubapi import StubApi
 from stubapi.manifests import endpoint_slice, node, service
 from stubapi.streams import StreamedLists
 
-PACE = Pace(
+PACE = Timing(
     streams=True,
     page_size=3,
     watch_min_s=600,
@@ -57,8 +57,8 @@ def events() -> Events:
 def watch(kubeconfig: Path, events: Events) -> Iterator[Watch]:
     loops: list[ListWatch] = []
 
-    def start(pace: Pace = PACE, resource: Resource = SERVICES) -> ListWatch:
-        loop = ListWatch(resource, lambda: connect(kubeconfig), events.queue.put, pace)
+    def start(timing: Timing = PACE, resource: Resource = SERVICES) -> ListWatch:
+        loop = ListWatch(resource, lambda: connect(kubeconfig), events.queue.put, timing)
         loops.append(loop)
         loop.start(connect(kubeconfig))
         return loop
@@ -363,7 +363,7 @@ def test_stop_ends_a_stream_whose_list_is_not_complete(
     api: StubApi, kubeconfig: Path, events: Events
 ) -> None:
     api.stream_lists(StreamedLists.PASSED_OVER)
-    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", pace=PACE)
+    source = KubeSource(lambda: connect(kubeconfig), events.queue.put, node_name="node-1", timing=PACE)
     source.start()
     for kind in ("Service", "EndpointSlice", "Node"):
         api.wait_for_streams(kind, 1)

@@ -6,36 +6,20 @@ is that of iptables 1.8.9; tests/netns/test_fake_iptables.py holds it against th
 
 import errno
 import hashlib
-import re
 import signal
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from fakekernel.faults import Died, Faults, Refused, TooLong, Unreadable
+from fakekernel.iptablestables import NO_RULE, REFUSED_BY_KERNEL, Chains, NotTaken, after
 from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.programs.iptables import Variant, missing_of
 from kproxy.ruleset.chain import BUILT_IN, Chain
 from kproxy.ruleset.iptables.chains import TABLES, Ruleset
 from kproxy.values import Family
 
-_NO_RULE, _BAD_PARAMETER, _REFUSED_BY_KERNEL = 1, 2, 4
-"""Exit codes."""
-
 _BY_PROGRAM = ("jumps", "saved", "texts")
 """Reads that a program makes; all others go by netlink."""
-
-_TARGET = re.compile(r" -j (KUBE-\S+)")
-
-Chains = Mapping[Chain, tuple[str, ...]]
-
-
-class NotTaken(Exception):
-    """The program refuses a line, counted from 1 in the text of one COMMIT."""
-
-    def __init__(self, line: int, exit_code: int) -> None:
-        super().__init__(f"line {line} failed")
-        self.line = line
-        self.exit_code = exit_code
 
 
 class _NothingChangedError(Exception):
@@ -80,7 +64,7 @@ class FakeKernel:
 
         def act() -> None:
             try:
-                self.chains = _after(self.chains, text, self.variant)
+                self.chains = after(self.chains, text, self.variant)
             except NotTaken:
                 return
 
@@ -92,7 +76,7 @@ class FakeKernel:
             self._take(text)
 
     def _take(self, text: str) -> None:
-        newest = _after(self.chains, text, self.variant)
+        newest = after(self.chains, text, self.variant)
         if newest == self.chains and "\n-" not in text:
             raise _NothingChangedError
         self.chains = newest
@@ -121,18 +105,22 @@ class FakeIptables:
         self.runs: list[str] = []
         """The text of each run, as far as it was written."""
         self._is_late = is_late
+        self._run: _Run | None = None
 
     @contextmanager
     def restoring(self) -> Iterator[Callable[[str], None]]:
-        run = _Run(self.kernel, is_late=self._is_late)
+        run = self._run = _Run(self.kernel, is_late=self._is_late)
         self.runs.append("")
 
         def write(text: str) -> None:
             self.runs[-1] += text
             run.write(text)
 
-        with suppress(_EndedError):
-            yield write
+        try:
+            with suppress(_EndedError):
+                yield write
+        finally:
+            self._run = None
         if run.failed is not None:
             raise run.failed
 
@@ -148,6 +136,7 @@ class FakeIptables:
             return True
 
     def missing_jumps(self, jumps: Ruleset) -> dict[str, list[str]]:
+        assert self._run is None or not self._run.holds_lock, "the program would wait for our own restore"
         missing: dict[str, list[str]] = {}
         with self.kernel.reading("jumps"):
             for chain, text in jumps.items():
@@ -215,6 +204,11 @@ class _Run:
         self._lines = 0
         self.failed: ProgramFailed | None = None
 
+    @property
+    def holds_lock(self) -> bool:
+        """From the line that names a table to its COMMIT, legacy lets no other program in."""
+        return self._kernel.variant is Variant.LEGACY and bool(self._begun)
+
     def write(self, text: str) -> None:
         self._begun += text
         while self.failed is None and "COMMIT\n" in self._begun:
@@ -230,9 +224,9 @@ class _Run:
         except NotTaken as refused:
             self._fail(section, refused.line, refused.exit_code, "failed")
         except Refused as refused:
-            self._fail(section, refused.line, _REFUSED_BY_KERNEL, refused.said)
+            self._fail(section, refused.line, REFUSED_BY_KERNEL, refused.said)
         except TooLong:
-            self._fail(section, section.count("\n"), _NO_RULE, "Message too long")
+            self._fail(section, section.count("\n"), NO_RULE, "Message too long")
         except Died:
             program = f"{self._kernel.program}-restore"
             self.failed = ProgramFailed(program, -signal.SIGKILL, "", signal="SIGKILL")
@@ -244,80 +238,3 @@ class _Run:
         self.failed = ProgramFailed(
             program, exit_code, f"{program}: line {number}: {said}\n", excerpt, number
         )
-
-
-def _after(chains: Chains, section: str, variant: Variant) -> Chains:
-    """The chains after one COMMIT; raises NotTaken."""
-    return _Section(chains, variant).taken(section)
-
-
-class _Section:
-    """What one COMMIT does to the chains of its table."""
-
-    def __init__(self, chains: Chains, variant: Variant) -> None:
-        self._chains = dict(chains)
-        self._variant = variant
-        self._jumps_to_nowhere = False
-
-    def taken(self, section: str) -> Chains:
-        table = ""
-        for number, line in enumerate(section.splitlines(), start=1):
-            command, _, rest = line.partition(" ")
-            if command.startswith("*"):
-                table = command[1:]
-                if table not in TABLES:
-                    raise NotTaken(number, _BAD_PARAMETER)
-            elif command.startswith(":"):
-                self._chains[Chain(table, command[1:])] = ()
-            elif command == "COMMIT":
-                if self._jumps_to_nowhere:
-                    raise NotTaken(number, _BAD_PARAMETER)
-            elif not self._carry_out(number, command, table, rest):
-                raise NotTaken(number, _NO_RULE)
-        return self._chains
-
-    def _carry_out(self, number: int, command: str, table: str, rest: str) -> bool:
-        """Whether the program takes the line."""
-        name, _, rule = rest.partition(" ")
-        chain = Chain(table, name)
-        if chain not in self._chains:
-            return False
-        if command == "-X":
-            self._delete(number, chain)
-            return True
-        held = list(self._chains[chain])
-        if command == "-D":
-            if f"-A {rest}" not in held:
-                return False
-            held.remove(f"-A {rest}")
-        else:
-            place, rule = _place(command, rule, len(held) + 1)
-            self._look_at_target(number, table, rule)
-            if place > len(held) + 1:
-                return False
-            held.insert(place - 1, f"-A {name} {rule}")
-        self._chains[chain] = tuple(held)
-        return True
-
-    def _delete(self, number: int, chain: Chain) -> None:
-        others = (rule for each, rules in self._chains.items() if each.table == chain.table for rule in rules)
-        is_busy = bool(self._chains[chain]) or any(chain.name in _TARGET.findall(rule) for rule in others)
-        if is_busy:
-            raise NotTaken(number, _NO_RULE if self._variant is Variant.LEGACY else _REFUSED_BY_KERNEL)
-        del self._chains[chain]
-
-    def _look_at_target(self, number: int, table: str, rule: str) -> None:
-        """Legacy tells a jump to nowhere at its line, nft at the COMMIT."""
-        if all(Chain(table, name) in self._chains for name in _TARGET.findall(f" {rule}")):
-            return
-        if self._variant is Variant.LEGACY:
-            raise NotTaken(number, _BAD_PARAMETER)
-        self._jumps_to_nowhere = True
-
-
-def _place(command: str, rule: str, end: int) -> tuple[int, str]:
-    """Where the rule goes, counted from 1, and the rule without its place."""
-    if command == "-A":
-        return end, rule
-    place, _, rest = rule.partition(" ")
-    return (int(place), rest) if place.isdecimal() else (1, rule)

@@ -43,7 +43,7 @@ class FakeNode:
     def restart(self, render: Render = RENDER) -> None:
         """Another agent, with the same record."""
         chains = (
-            LegacyChains(Family.IPV4, saved(self.kernel))
+            LegacyChains(Family.IPV4, saved(self.kernel), lambda: [*self.kernel.chains])
             if self.kernel.variant is Variant.LEGACY
             else NftChains(Family.IPV4, self.record, self.reads)
         )

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from fakekernel.faults import Died, Faults, Refused, TooLong, Unreadable
-from fakekernel.nftruleset import Chain, NotTaken, Ruleset, Table
+from fakekernel.nftreader import NotTaken, after
+from fakekernel.nftruleset import Chain, Ruleset, Table
 from kproxy.errors import KernelRefused, ProgramFailed
 from kproxy.kernel.netlink.elements import RawElement
 from kproxy.kernel.programs.nft import DoesNotFit
@@ -29,7 +30,7 @@ class FakeNamespace:
 
     def somebody_runs(self, text: str) -> None:
         """Somebody else lets nft read this text, now. A text that changes nothing is no commit."""
-        self.ruleset, has_changed = self.ruleset.after(text)
+        self.ruleset, has_changed = after(self.ruleset, text)
         if has_changed:
             self.faults.somebody_commits_now()
 
@@ -37,7 +38,7 @@ class FakeNamespace:
         """An act for `Faults.somebody_commits`, which counts the commit."""
 
         def act() -> None:
-            self.ruleset, _ = self.ruleset.after(text)
+            self.ruleset, _ = after(self.ruleset, text)
 
         return act
 
@@ -69,7 +70,7 @@ class FakeTable:
         self.checked.append(text)
         with self._by_program(_CHECK, text):
             self._faults.judge(text)
-            self.namespace.ruleset.after(text)
+            after(self.namespace.ruleset, text)
 
     def delete(self) -> None:
         if self._table() is None:
@@ -168,7 +169,7 @@ class FakeTable:
 
     def _write(self, text: str) -> None:
         with self._by_program(_WRITE, text), self._faults.writing(text) as step:
-            self.namespace.ruleset, step.is_counted = self.namespace.ruleset.after(text)
+            self.namespace.ruleset, step.is_counted = after(self.namespace.ruleset, text)
             self.applied.append(text)
         self.commits += 1
 

@@ -16,7 +16,7 @@ from benchmarks.herd.scenarios import SCENARIOS, Outcome, Policy, simulated
 from benchmarks.herd.server import RetryAfter
 from benchmarks.herd.tally import Seen
 from benchmarks.herd.world import World
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 
 AGENTS = 250
 LOOPS = 4 * AGENTS
@@ -58,7 +58,7 @@ def test_agents_of_one_server_in_three_move_to_the_others_over_seconds(scenario:
 
 def test_each_list_of_a_start_is_one_request_that_goes_on_as_a_watch(world: World) -> None:
     fleet = Fleet(world, agents=1, servers=1)
-    start_agent(fleet, 0, 0.0, Pace(uniform=world.random.uniform, wait=world.wait, streams=True))
+    start_agent(fleet, 0, 0.0, Timing(uniform=world.random.uniform, wait=world.wait, streams=True))
     world.run(60.0)
     seen = [fleet.tally.total(each, 0.0) for each in (Seen.LIST, Seen.REQUEST, Seen.CONNECTION)]
     assert [4, 4, 4] == seen
@@ -120,14 +120,14 @@ def test_watch_that_a_balancer_cuts_again_and_again_is_soon_resumed_each_time(wo
         pauses.append(seconds)
         world.wait(stopping, seconds)
 
-    pace = Pace(uniform=world.random.uniform, wait=wait)
-    start_agent(fleet, 0, 0.0, pace)
+    timing = Timing(uniform=world.random.uniform, wait=wait)
+    start_agent(fleet, 0, 0.0, timing)
     for cut_at in range(35, 35 * 41, 35):
         world.run(cut_at)
         (server,) = fleet.servers
         server.cut_watches()
     assert len(pauses) > 4 * 30
-    assert max(pauses) <= pace.backoff_first_s
+    assert max(pauses) <= timing.backoff_first_s
 
 
 @pytest.mark.parametrize(("refused_a_second", "expected"), [(1, 1), (100, 32)])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kproxy import process
-from kproxy.kernel.programs.legacy_tables import chain_names, tables
+from kproxy.kernel.programs.legacy_tables import chain_names, size, tables
 from kproxy.values import Family
 from namespaces import fresh_namespace, inside
 
@@ -36,3 +36,13 @@ def test_table_that_is_not_there_is_not_created_by_asking(family: Family) -> Non
     process.run([PROGRAM[family], "-t", "nat", "-L"])
     assert ([], []) == (chain_names(family, "nat"), chain_names(family, "filter"))
     assert {"nat"} == tables(family)
+
+
+@pytest.mark.parametrize("family", Family)
+def test_size_grows_with_the_rules_and_is_nothing_where_there_is_no_table(family: Family) -> None:
+    assert (0, frozenset()) == (size(family, "nat"), tables(family))
+    process.run([PROGRAM[family], "-t", "nat", "-N", "a"])
+    small = size(family, "nat")
+    for _ in range(10):
+        process.run([PROGRAM[family], "-t", "nat", "-A", "a", "-j", "RETURN"])
+    assert 0 < small < size(family, "nat") < 10_000

@@ -16,7 +16,7 @@ from kproxy.errors import ApiFailed, InputError, InvalidField, Malformed
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 from kproxy.state.encodings import JSON, PROTOBUF, Encoding
 from kproxy.state.encodings.as_protobuf import split_frames
 from kproxy.state.encodings.protobuf.endpoints import shortcut
@@ -350,11 +350,11 @@ class Watched:
 
     def __init__(self, resource: Resource, store: Store) -> None:
         self.loop = ListWatch(
-            resource, lambda: cast("Any", self), store.apply, Pace(uniform=lambda low, _: low)
+            resource, lambda: cast("Any", self), store.apply, Timing(uniform=lambda low, _: low)
         )
 
     def take(self, frame: bytes) -> None:
-        self.loop._open = lambda *_: answer(protobuf.framed(frame), STREAMED)  # type: ignore[method-assign] # noqa: SLF001
+        self.loop._asker.get = lambda *_: answer(protobuf.framed(frame), STREAMED)  # type: ignore[method-assign] # noqa: SLF001
         self.loop._position.listed("9")  # noqa: SLF001
         with suppress(ApiFailed):
             self.loop._watch()  # noqa: SLF001

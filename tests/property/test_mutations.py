@@ -24,8 +24,8 @@ from kproxy.ruleset.nftables.table import Block, Body, Element
 from kproxy.sources.kube import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, node
 from kproxy.sources.listing import Resource, list_resource
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
 from kproxy.sources.position import Next
+from kproxy.sources.timing import Timing
 from kproxy.state.events import Deleted, Listed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -256,12 +256,12 @@ class Watched:
     def __init__(self, resource: Resource, store: Store) -> None:
         self.relists = 0
         self.loop = ListWatch(
-            resource, lambda: cast("Any", self), store.apply, Pace(uniform=lambda low, _: low)
+            resource, lambda: cast("Any", self), store.apply, Timing(uniform=lambda low, _: low)
         )
 
     def take(self, line: bytes) -> None:
         answers = iter([line])
-        self.loop._open = lambda *_: answer(b"".join(answers) + b"\n")  # type: ignore[method-assign] # noqa: SLF001
+        self.loop._asker.get = lambda *_: answer(b"".join(answers) + b"\n")  # type: ignore[method-assign] # noqa: SLF001
         self.loop._position.listed("9")  # noqa: SLF001
         with suppress(ApiFailed):
             self.loop._watch()  # noqa: SLF001

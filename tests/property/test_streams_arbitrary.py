@@ -22,7 +22,7 @@ from kproxy.errors import ApiFailed, Malformed
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listing import list_resource
 from kproxy.sources.listwatch import ListWatch
-from kproxy.sources.pace import Pace
+from kproxy.sources.timing import Timing
 from kproxy.state.encodings.as_json import JSON, split_lines
 from kproxy.state.encodings.envelopes import Status
 from kproxy.state.events import Changed, Deleted, Event, Listed, Refused
@@ -270,7 +270,7 @@ def told_by(server: Server, *, streams: bool = False) -> list[Event]:
     """The events that a loop emits for the answers. It ends, logs no defect, and each line of its log is printable."""
     events: list[Event] = []
     ticks = count()
-    pace = Pace(
+    timing = Timing(
         streams=streams,
         backoff_base_s=0,
         backoff_cap_s=0,
@@ -282,7 +282,7 @@ def told_by(server: Server, *, streams: bool = False) -> list[Event]:
     def connection() -> Connection:
         return server.connection()
 
-    loop = ListWatch(SERVICES, connection, events.append, pace)
+    loop = ListWatch(SERVICES, connection, events.append, timing)
     server.stop = loop.stop
     with hearing("kproxy.sources.listwatch") as records:
         loop.start(connection())

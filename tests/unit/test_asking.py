@@ -19,7 +19,7 @@ MOST_BYTES = 1 << 20
 BOUND_S = 20.0
 
 
-def ask(script: str, *arguments: str, timeout_s: float = BOUND_S) -> process.Said:
+def ask(script: str, *arguments: str, timeout_s: float = BOUND_S) -> process.Answer:
     return process.ask(
         Path("/bin/sh"),
         ["-c", script, "sh", *arguments],
@@ -59,7 +59,7 @@ def read_pids(path: Path, count: int) -> list[int]:
 
 def test_answer_is_all_output_until_the_end() -> None:
     said = ask("echo answer; echo complaint >&2; exit 3")
-    assert process.Said(3, b"answer\n", b"complaint\n", "") == said
+    assert process.Answer(3, b"answer\n", b"complaint\n", "") == said
 
 
 def test_arguments_and_environment_arrive_unchanged() -> None:
@@ -252,7 +252,7 @@ def test_process_that_cannot_be_killed_is_waited_for_one_second(
 ) -> None:
     pids = tmp_path / "pids"
     with monkeypatch.context() as patched:
-        patched.setattr("kproxy.process.offspring.end", lambda _leader, **_: None)
+        patched.setattr("kproxy.process.descendants.end", lambda _leader, **_: None)
         began_at = time.monotonic()
         said = ask(f"echo $$ > {pids}; exec sleep 60", timeout_s=0.3)
     [pid] = read_pids(pids, 1)

@@ -41,8 +41,8 @@ from kproxy.sources import contents, manifest_directory, manifest_file
 from kproxy.sources.kube import SERVICES
 from kproxy.sources.listwatch import ListWatch
 from kproxy.sources.manifest_directory import ManifestDirectory
-from kproxy.sources.pace import Pace
-from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.sources.recorder import ClusterEvent, EventRecorder
+from kproxy.sources.timing import Timing
 from kproxy.state.events import Changed, Event, Listed
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -186,8 +186,8 @@ def test_watch_of_the_cluster_continues_after_a_failure(failure: BaseException) 
         def close(self) -> None:
             """A test connection has nothing to close."""
 
-    pace = Pace(backoff_base_s=0.001, backoff_cap_s=0.002)
-    watch = ListWatch(SERVICES, connect, lambda _: None, pace)
+    timing = Timing(backoff_base_s=0.001, backoff_cap_s=0.002)
+    watch = ListWatch(SERVICES, connect, lambda _: None, timing)
     watch.start(Connection())  # type: ignore[arg-type] # only the used part of a connection
     try:
         assert eventually(lambda: len(tried) > 3)
@@ -208,7 +208,7 @@ def test_watch_whose_recovery_fails_continues(
         tried.append(None)
         raise KproxyError("no server here")
 
-    watch = ListWatch(SERVICES, connect, lambda _: None, Pace(backoff_base_s=0.001, backoff_cap_s=0.002))
+    watch = ListWatch(SERVICES, connect, lambda _: None, Timing(backoff_base_s=0.001, backoff_cap_s=0.002))
     watch.start(None)  # type: ignore[arg-type] # the loop asks `connect` for a connection then
     try:
         assert once.has_failed.wait(BOUND_S)
@@ -231,9 +231,9 @@ def test_events_are_still_posted_after_a_failure(failure: BaseException) -> None
     connect = Once(Connection, failure)
     recorder = EventRecorder(connect, NODE, pause_s=0.0)
     recorder.start()
-    recorder.record(Happening("Starting", "StartKubeProxy"))
+    recorder.record(ClusterEvent("Starting", "StartKubeProxy"))
     assert connect.has_failed.wait(BOUND_S)
-    recorder.record(Happening("Failed", "Listen"))
+    recorder.record(ClusterEvent("Failed", "Listen"))
     assert eventually(lambda: bool(posted))
     recorder.stop(BOUND_S)
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 from kproxy.agent.http.page import TEXT, Answer, Page
 from kproxy.state.printable import quoted
-from kproxy.threads import tell_defect
+from kproxy.threads import log_defect
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class _Request(BaseHTTPRequestHandler):
             if callable(page):
                 page = page(self.headers.get("Accept", ""))
         except Exception:  # noqa: BLE001 # one page that fails must not end the server
-            tell_defect(_log, "a defect in kproxy: %s cannot be answered", quoted(self.path))
+            log_defect(_log, "a defect in kproxy: %s cannot be answered", quoted(self.path))
             page = Page("a defect in kproxy; its log says more\n", HTTPStatus.INTERNAL_SERVER_ERROR, TEXT)
         self._write(page or Page("404 page not found\n", HTTPStatus.NOT_FOUND, TEXT))
 

@@ -15,7 +15,7 @@ from kproxy.agent.http.client import Client
 from kproxy.agent.http.listening import Listener, ListeningAddress, open_listener
 from kproxy.agent.http.page import Answer
 from kproxy.kernel.node.descriptors import clients_end, limit_told, listeners_end
-from kproxy.threads import KeptThread, Need, tell_defect
+from kproxy.threads import KeptThread, Need, log_defect
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class WebServer:
         except OSError:
             return False  # the client left early, or sent too much
         except Exception:  # noqa: BLE001 # one client must not end the server
-            tell_defect(_log, "a defect in kproxy: an HTTP client gets no answer")
+            log_defect(_log, "a defect in kproxy: an HTTP client gets no answer")
             return False
         except BaseException:
             client.connection.close()

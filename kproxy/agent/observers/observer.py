@@ -10,7 +10,7 @@ from kproxy.agent.proxy import SyncReport
 from kproxy.model.node import NodeView
 from kproxy.state.events import Event
 from kproxy.state.store import Store
-from kproxy.threads import tell_defect
+from kproxy.threads import log_defect
 from kproxy.values import Family, NamespacedName
 
 _log = logging.getLogger(__name__)
@@ -55,4 +55,4 @@ def tell_all(observers: Iterable[_Observer], tell: Callable[[_Observer], None]) 
         try:
             tell(observer)
         except Exception:  # noqa: BLE001 # whatever it is, the loop must go on
-            tell_defect(_log, "a defect in kproxy; the rules are kept up to date all the same")
+            log_defect(_log, "a defect in kproxy; the rules are kept up to date all the same")

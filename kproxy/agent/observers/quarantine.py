@@ -11,7 +11,7 @@ from kproxy.agent.http.page import Page
 from kproxy.agent.metrics.series import QUARANTINED_KINDS, UNKNOWN_KIND
 from kproxy.agent.observers.observer import Observer, SyncOutcome
 from kproxy.errors import InvalidField
-from kproxy.sources.recorder import Happening
+from kproxy.sources.recorder import ClusterEvent
 from kproxy.state.events import Rejection
 from kproxy.state.store import Store
 from kproxy.state.validate import dns_label, dns_subdomain
@@ -45,7 +45,7 @@ class Quarantine(Observer):
 
     def __init__(
         self,
-        record: Callable[[Happening], bool],
+        record: Callable[[ClusterEvent], bool],
         count: Callable[[Mapping[str, int]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -128,10 +128,10 @@ class Quarantine(Observer):
         while self._untold and len(self._posted_at) < _MOST_EVENTS_AN_HOUR:
             (kind, key), rejection = next(iter(self._untold.items()))
             if _can_be_named(kind, key):
-                happening = Happening(
+                event = ClusterEvent(
                     "Quarantined", "Program", f"this {kind} {rejection.told}", key, kind=kind
                 )
-                if not self._record(happening):
+                if not self._record(event):
                     return
                 self._posted_at.append(now)
             del self._untold[kind, key]

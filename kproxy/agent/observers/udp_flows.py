@@ -13,7 +13,7 @@ from kproxy.kernel.netlink.conntrack import UdpFlows
 from kproxy.model.node import NodePortDispatch
 from kproxy.model.udp import Frontend, Target, Targets, UdpFrontends, is_stale
 from kproxy.state.store import Store
-from kproxy.threads import KeptThread, Need, tell_defect
+from kproxy.threads import KeptThread, Need, log_defect
 from kproxy.values import Address, Family, NamespacedName, contains
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class FlowCleaner(Observer):
         except (OSError, KproxyError) as failed:
             self._put_back(family, work, failed)
         except Exception as defect:  # noqa: BLE001 # these flows would stay stale
-            tell_defect(_log, "%s: a defect in kproxy: stale UDP flows are looked for again", family)
+            log_defect(_log, "%s: a defect in kproxy: stale UDP flows are looked for again", family)
             self._put_back(family, work, defect)
         else:
             self._reconciled(family, time.monotonic() - began_at, removed)

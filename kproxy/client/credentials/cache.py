@@ -25,7 +25,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Key, Value]):
+class Cache(Generic[Key, Value]):
     """One value for each key, made at the first request for it. The least recently used values are dropped."""
 
     def __init__(self, make: Callable[[Key], Value]) -> None:
@@ -43,7 +43,7 @@ class Kept(Generic[Key, Value]):
             return value
 
 
-class Renewed(Generic[Value]):
+class LastGood(Generic[Value]):
     """The last good value that was read from files which others replace. It stays in use while reading fails."""
 
     def __init__(self) -> None:

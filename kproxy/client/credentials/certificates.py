@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from kproxy.client.credentials.cache import Kept, Renewed, read_file
+from kproxy.client.credentials.cache import Cache, LastGood, read_file
 from kproxy.client.target import ClientCertificate, TlsSettings
 from kproxy.client.transport.tls import client_context
 
-_pairs: Kept[tuple[Path | bytes, Path | bytes], Renewed[ClientCertificate]] = Kept(lambda _: Renewed())
+_pairs: Cache[tuple[Path | bytes, Path | bytes], LastGood[ClientCertificate]] = Cache(lambda _: LastGood())
 
 
 class CertificatePair:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kproxy import process
-from kproxy.client.credentials.cache import Kept
+from kproxy.client.credentials.cache import Cache
 from kproxy.client.credentials.exec_answer import PluginAnswer, decode_answer
 from kproxy.client.credentials.exec_config import ExecConfig, InteractiveMode, require_valid
 from kproxy.client.credentials.exec_facts import Called, CallStatus, Rotated, tell, tell_end
@@ -135,7 +135,7 @@ class _Plugin:
             )
         return answer
 
-    def _ask(self, program: Path, *, has_terminal: bool) -> process.Said:
+    def _ask(self, program: Path, *, has_terminal: bool) -> process.Answer:
         info = exec_info(self._config, has_terminal=has_terminal)
         try:
             return process.ask(
@@ -163,7 +163,7 @@ class _Plugin:
             found, aside = path if is_program else None, ""
         else:
             path = Path(command)
-            found, aside = process.find(command), process.passed_over(command)
+            found, aside = process.find(command), process.unused_program_note(command)
         if found is None:
             tell(Called(1, CallStatus.NOT_FOUND))
             hint = one_line(self._config.install_hint) or (
@@ -188,7 +188,7 @@ class _Plugin:
             )
         return is_there
 
-    def _require_success(self, said: process.Said) -> None:
+    def _require_success(self, said: process.Answer) -> None:
         is_well = said.exit_code == 0 and not said.problem
         status = CallStatus.NO_ERROR if is_well else CallStatus.EXECUTION_ERROR
         tell(Called(said.exit_code if said.exit_code >= 0 and not said.problem else -1, status))
@@ -228,7 +228,7 @@ class _Plugin:
         tell_end(self, span.ends_at if span else None)
 
 
-_plugins: Kept[ExecConfig, _Plugin] = Kept(_Plugin)
+_plugins: Cache[ExecConfig, _Plugin] = Cache(_Plugin)
 
 
 def exec_info(config: ExecConfig, *, has_terminal: bool) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from kproxy.client.told_secrets import MASK, SHORTEST_SECRET, without
+from kproxy.client.sent_secrets import MASK, SHORTEST_SECRET, without
 from kproxy.state.printable import one_line
 
 _LONGEST_LINE = 500

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from kproxy.client.credentials.cache import Kept, Renewed, read_file
+from kproxy.client.credentials.cache import Cache, LastGood, read_file
 from kproxy.client.target import ClientCertificate
 from kproxy.errors import EnvironmentLacking, InputError
 from kproxy.state.printable import one_line
@@ -41,7 +41,7 @@ class BearerToken(NoCredentials):
         return authorization(self._token, self._named)
 
 
-_files: Kept[tuple[Path, str], Renewed[str]] = Kept(lambda _: Renewed())
+_files: Cache[tuple[Path, str], LastGood[str]] = Cache(lambda _: LastGood())
 
 
 class TokenFile(NoCredentials):

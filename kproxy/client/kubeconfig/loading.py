@@ -25,7 +25,7 @@ from kproxy.client.kubeconfig.fields import (
     User,
     decode_file,
 )
-from kproxy.client.kubeconfig.slips import slips
+from kproxy.client.kubeconfig.misspelled import misspelled_fields
 from kproxy.errors import InputError
 from kproxy.state.printable import one_line, quoted
 
@@ -140,8 +140,8 @@ def _load_file(path: Path) -> Kubeconfig | None:
 def _decoded(text: bytes, shown: str, directory: Path) -> Kubeconfig:
     data = first_document(text)
     file = decode_file(data)
-    for slip in slips(data):
-        _warn_once(f"the kubeconfig {shown}: {slip}")
+    for sentence in misspelled_fields(data):
+        _warn_once(f"the kubeconfig {shown}: {sentence}")
     return Kubeconfig(
         shown,
         file.current_context,

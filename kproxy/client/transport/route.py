@@ -5,7 +5,7 @@ import ssl
 import urllib3
 
 from kproxy.client.target import ClientCertificate, Target, TlsSettings
-from kproxy.client.transport.namesakes import readings
+from kproxy.client.transport.equal_names import readings
 from kproxy.client.transport.pools import pool_manager
 from kproxy.client.transport.proxies import Proxy, proxy_for
 from kproxy.client.transport.tls import client_context

@@ -43,7 +43,7 @@ class _Encrypted(Exception):
 
 
 def client_context(tls: TlsSettings, certificate: ClientCertificate | None, origin: str) -> ssl.SSLContext:
-    """A context with TLS 1.2 or newer that accepts the servers that Go accepts; `namesakes` adds the rest.
+    """A context with TLS 1.2 or newer that accepts the servers that Go accepts; `equal_names` adds the rest.
 
     Each certificate in the authority's PEM may end a chain, whether or not it is a root. An authority needs no key
     identifier (Python 3.13 would require one). The name in a certificate's subject is ignored. InputError, with

@@ -43,7 +43,7 @@ _COUNTS = re.compile(rb"counter\0.{28}", re.DOTALL)
 
 
 def generation() -> int:
-    """The commit count: every change of any table in this network namespace, whoever makes it, adds one.
+    """The commit count: every change of any table in this network namespace adds one, also those of others.
 
     KernelRefused where the kernel does not tell it.
     """

@@ -60,7 +60,7 @@ def named(holder: str) -> bytes:
 
 
 def messages(commands: Iterable[ElementCommand]) -> Iterator[Message]:
-    """What tells the kernel what the commands tell `nft`; raises as `raw` does."""
+    """Messages that do in the kernel what the commands do in `nft`; raises as `raw` does."""
     for verb, family, holder, elements in commands:
         kind, flags = (_ADD_ELEMENTS, CREATE | EXCLUSIVE) if verb == "create" else (_DELETE_ELEMENTS, 0)
         encoded = chain.from_iterable(map(_all_encoded, elements))
@@ -69,7 +69,7 @@ def messages(commands: Iterable[ElementCommand]) -> Iterator[Message]:
 
 
 def removal(family: Family, holder: str, keys: Iterable[bytes]) -> Iterator[Message]:
-    """What tells the kernel to delete what it listed so."""
+    """Messages that delete the elements with these keys, as the kernel listed them."""
     encoded = (nest(_ELEMENT, nest(_KEY, attribute(_VALUE, key))) for key in keys)
     while some := b"".join(islice(encoded, _MOST)):
         yield Message(_DELETE_ELEMENTS, NFPROTO[family], named(holder) + nest(_LIST_ELEMENTS, some))
@@ -128,7 +128,7 @@ def _data(message: bytes, begin: int, end: int) -> bytes:
 
 
 def _key(key: Key) -> bytes:
-    """What stands in registers: each part of a concatenation in whole 32-bit words."""
+    """The key as registers hold it: each part of a concatenation in whole 32-bit words."""
     packed = _address(key.source) if key.source else b""
     if key.address:
         packed += _address(key.address)

@@ -1,1 +1,1 @@
-"""The node apart from its packet filters: addresses, sysctls, memory, privileges."""
+"""The node without its packet filters: addresses, sysctls, memory, privileges."""

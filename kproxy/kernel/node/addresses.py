@@ -1,4 +1,4 @@
-"""The addresses on this network namespace's interfaces."""
+"""The addresses of the interfaces in this network namespace."""
 
 import msgspec
 
@@ -19,7 +19,10 @@ _LINKS = msgspec.json.Decoder(list[_Link])
 
 
 def local_addresses() -> tuple[Address, ...]:
-    """Every address of both families that a rule can match, loopback included, in the kernel's order (as iproute2 lists them)."""
+    """Every address of both families that a rule can match, in the kernel's order.
+
+    The order is that of iproute2. Loopback addresses are included.
+    """
     try:
         links = _LINKS.decode(process.run(["ip", "-json", "address", "show"]))
     except msgspec.DecodeError as wrong:
@@ -29,7 +32,7 @@ def local_addresses() -> tuple[Address, ...]:
 
 
 def _usable(text: str) -> Address | None:
-    """The address; None for an IPv4-mapped one, and for a link without an address."""
+    """The address; None for an IPv4-mapped address, and for a link without an address."""
     try:
         return parse_address(text)
     except ValueError:

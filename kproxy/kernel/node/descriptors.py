@@ -10,18 +10,24 @@ import resource
 _log = logging.getLogger(__name__)
 
 _FOR_PROGRAMS = 64
-"""The rules need so many at the same time: pipes of a program (7), connections to the API server (5), netlink sockets,
-the record, files that are read; and twice that, since both families and the end of another mode may do so at once."""
+"""Descriptors that the rules need at one time.
+
+They are the pipes of a program (7), connections to the API server (5), netlink sockets, the record, and files that are
+read. The number is twice this sum, because both families and the end of another mode may need them at once.
+"""
 
 _FOR_CLIENTS = 64
-"""Listeners leave so many more to HTTP clients: a node that does not answer probes counts as dead."""
+"""Descriptors that listeners leave to HTTP clients: a node that does not answer probes counts as dead."""
 
 _ENOUGH = 1024
-"""A node with 500 health-check node ports in both families needs so many; with less, some of them stay closed."""
+"""A node with 500 health-check node ports in both families needs so many descriptors.
+
+With fewer, some ports stay closed.
+"""
 
 
 def raise_limit() -> None:
-    """Let this process have as many as its hard limit allows; a low hard limit is logged with its consequence."""
+    """Raise this process's limit to its hard limit. A low hard limit is logged with its consequence."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
@@ -42,13 +48,13 @@ def raise_limit() -> None:
 
 
 def listeners_end() -> int:
-    """A listener may keep a descriptor below this number: enough are free then for HTTP clients and programs."""
+    """A listener may keep descriptors below this number: enough are then free for HTTP clients and programs."""
     limit = _limit()
     return limit - _left_by_listeners(limit)
 
 
 def clients_end() -> int:
-    """An HTTP client may keep a descriptor below this number: enough are free then for programs."""
+    """An HTTP client may keep descriptors below this number: enough are then free for programs."""
     limit = _limit()
     return limit - _left_by_clients(limit)
 
@@ -64,10 +70,10 @@ def _limit() -> int:
 
 
 def _left_by_clients(limit: int) -> int:
-    """The number that HTTP clients leave free; a quarter of a very low limit."""
+    """The number of descriptors that HTTP clients leave free; a quarter of a very low limit."""
     return min(_FOR_PROGRAMS, limit // 4)
 
 
 def _left_by_listeners(limit: int) -> int:
-    """The number that listeners leave free; half of a very low limit."""
+    """The number of descriptors that listeners leave free; half of a very low limit."""
     return min(_FOR_PROGRAMS + _FOR_CLIENTS, limit // 2)

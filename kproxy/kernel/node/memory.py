@@ -1,4 +1,4 @@
-"""The memory of this process: give back what is free, and look for no cycles during a sync."""
+"""The memory of this process: gives free pages back, and prevents the search for cycles during a sync."""
 
 import ctypes
 import gc
@@ -24,7 +24,7 @@ def give_back_what_is_free() -> None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles: a sync makes none, and the search takes a third of its computing time."""
+    """Stop Python's search for cycles: a sync makes no cycles, and the search takes a third of its computing time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""The program that holds a TCP port of this node: a hint for a message, found within a bound, and never an error."""
+"""The program that holds a TCP port of this node, as a hint for a message. The search is bounded and never fails."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The privilege that changing rules needs."""
+"""The privilege that a change of rules needs."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _CAP_NET_ADMIN = 12  # linux/capability.h
 
 
 def require_net_admin() -> None:
-    """EnvironmentLacking unless this process may change rules in its network namespace."""
+    """Raise EnvironmentLacking unless this process may change rules in its network namespace."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     if not int(effective.split()[1], 16) >> _CAP_NET_ADMIN & 1:

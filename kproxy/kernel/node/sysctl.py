@@ -1,4 +1,4 @@
-"""Kernel settings under /proc/sys that rules depend on."""
+"""Kernel settings under /proc/sys on which the rules depend."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def read(name: str) -> str | None:
 
 
 def ensure(name: str, value: str, *, consequence: str) -> None:
-    """Set it if it differs; EnvironmentLacking names the consequence if it cannot be set."""
+    """Set the value if it differs. EnvironmentLacking names the consequence if it cannot be set."""
     if read(name) == value:
         return
     try:
@@ -38,7 +38,7 @@ def ensure(name: str, value: str, *, consequence: str) -> None:
 
 
 def hash_size() -> int | None:
-    """The number of buckets of conntrack's table; None if this kernel does not tell."""
+    """The number of buckets of conntrack's table; None if this kernel does not show it."""
     try:
         return int(_HASH_SIZE.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -46,5 +46,5 @@ def hash_size() -> int | None:
 
 
 def set_hash_size(buckets: int) -> None:
-    """Set the number for all network namespaces; OSError if this one may not."""
+    """Set the number for all network namespaces. OSError if this namespace may not set it."""
     _HASH_SIZE.write_text(str(buckets), encoding="ascii")

@@ -33,15 +33,28 @@ def tables(family: Family) -> frozenset[str]:
         return frozenset()
 
 
+def size(family: Family, table: str) -> int:
+    """How many bytes all rules of the table take in the kernel; 0 if there is no such table. OSError as `chain_names`."""
+    if table not in tables(family):
+        return 0
+    with socket.socket(_DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:
+        return _size(asking, family, table)
+
+
+def _size(asking: socket.socket, family: Family, table: str) -> int:
+    question = _NAME.pack(table.encode()).ljust(_INFO.size, b"\0")
+    *_, found = _INFO.unpack(_ask(asking, family, _GET_INFO, question))
+    return int(found)
+
+
 def chain_names(family: Family, table: str) -> list[str]:
     """The names of the chains that are not built in; OSError if we may not ask, or if the table changes meanwhile."""
     if table not in tables(family):
         return []
     with socket.socket(_DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:
-        named = _NAME.pack(table.encode())
-        *_, size = _INFO.unpack(_ask(asking, family, _GET_INFO, named.ljust(_INFO.size, b"\0")))
-        head = _ENTRIES_HEAD.pack(table.encode(), size)
-        entries = _ask(asking, family, _GET_ENTRIES, head + bytes(size))
+        room = _size(asking, family, table)
+        head = _ENTRIES_HEAD.pack(table.encode(), room)
+        entries = _ask(asking, family, _GET_ENTRIES, head + bytes(room))
     found = (match[1] for match in _CHAIN_HEAD.finditer(entries))
     return [name.decode(errors="backslashreplace") for name in found if name != _END]
 

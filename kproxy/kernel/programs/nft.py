@@ -134,7 +134,7 @@ class NftTable:
         check(text, timeout_s=_LONGEST_S)
 
     def generation(self) -> int:
-        """The commit count: every transaction in this network namespace, whoever runs it, adds one."""
+        """The commit count: every transaction of any program in this network namespace adds one."""
         return generation_by(self._netlink)
 
     def blocks(self) -> list[Block]:

@@ -1,4 +1,4 @@
-"""What goes into the templates of nftables mode, and the blocks that come out."""
+"""The values for the templates of nftables mode, and the blocks that the templates make of them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class BlockWriter:
     render: Render
 
     def node_blocks(self, service_networks: tuple[Network, ...]) -> dict[Block, Body]:
-        """The sets, maps and chains that are there whatever the Services."""
+        """The sets, maps and chains that every node has."""
         bit = 1 << self.settings.masquerade_bit
         return self._blocks(
             "node",

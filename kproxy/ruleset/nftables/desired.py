@@ -7,33 +7,21 @@ from itertools import chain, starmap
 from typing import NamedTuple
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
-from kproxy.model.endpoints import Backend
-from kproxy.model.plan import Plans, ServicePortPlan, plan_service
+from kproxy.model.plan import Plans, plan_service
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.nftables.compiler import BlockWriter
-from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of, frontends_of
+from kproxy.ruleset.nftables.frontends import Frontend, Picks, Served, Way, contents_of
+from kproxy.ruleset.nftables.placed import NOTHING, Placed, guarded_by_both, placed
 from kproxy.ruleset.nftables.table import NOWHERE, Block, Body, Contents, Element, Key, spelled_out
 from kproxy.state.store import Store
 from kproxy.values import NamespacedName
 
-
-class _Placed(Struct, frozen=True):
-    """A Service's plans, and what they add; `marks` are elements that several may add, such as its cluster IP."""
-
-    plans: Plans = ()
-    frontends: dict[Frontend, Served] = field(default_factory=dict)
-    blocks: tuple[Block, ...] = ()
-    marks: tuple[Element, ...] = ()
-
-
-_NOTHING = _Placed()
 _NOT_SERVED = Served()
 
 
 class TableChange(Struct):
-    """What differs between two states of a table: blocks, where None is none, elements that go and that come."""
+    """The difference between two states of a table: each block before and after (None: not there), and elements."""
 
     blocks: dict[Block, tuple[Body | None, Body | None]] = field(default_factory=dict)
     deleted: list[Element] = field(default_factory=list)
@@ -64,8 +52,8 @@ class DesiredTable:
     """All of one family's table, kept in `parts`.
 
     The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
-    every process. Where Services claim the same address and
-    port, it belongs to the first by name that serves everyone, else to the first that serves anyone.
+    every process. Where Services claim the same address and port, it belongs to the first by name that serves everyone,
+    else to the first that serves anyone.
     """
 
     def __init__(
@@ -79,7 +67,7 @@ class DesiredTable:
         self._circumstances: Circumstances | None = None
         self.stale: set[NamespacedName] = set()
         """Services that were placed in other circumstances, and must be placed again."""
-        self._placed: dict[NamespacedName, _Placed] = {}
+        self._placed: dict[NamespacedName, Placed] = {}
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picks] = Counter()
@@ -106,7 +94,7 @@ class DesiredTable:
 
     def plans_of(self, key: NamespacedName) -> Plans:
         """How the Service is placed."""
-        return self._placed.get(key, _NOTHING).plans
+        return self._placed.get(key, NOTHING).plans
 
     def place_newest(self, store: Store, key: NamespacedName) -> None:
         """Let a Service be what the state asks for; it stays as it is if that cannot be computed."""
@@ -127,7 +115,7 @@ class DesiredTable:
         return taken
 
     def _enter(self, circumstances: Circumstances) -> None:
-        """What cannot be rendered leaves the circumstances as they were, so that they are entered again."""
+        """If a template fails, the circumstances stay as they were, so that the next update enters them again."""
         self._writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
         node_blocks = self._writer.node_blocks(circumstances.service_networks)
         for block in self._node_blocks.keys() - node_blocks.keys():
@@ -151,10 +139,10 @@ class DesiredTable:
 
     def place(self, key: NamespacedName, plans: Plans) -> None:
         """Let a Service be what these plans say; without any, nothing."""
-        old = self._placed.get(key, _NOTHING)
+        old = self._placed.get(key, NOTHING)
         if plans == old.plans and key not in self.stale:
             return
-        new, blocks = self._compiled(plans)
+        new, blocks = placed(plans, self._writer)
         for served in new.frontends.values():
             if served.way and served.way not in self._uses:
                 self._require(served.way)
@@ -184,20 +172,6 @@ class DesiredTable:
         """The same elements, numbered ones together."""
         return contents_of_parts(self._frontends.items(), self._marks)
 
-    def _compiled(self, plans: Plans) -> tuple[_Placed, dict[Block, Body]]:
-        frontends: dict[Frontend, Served] = {}
-        blocks: dict[Block, Body] = {}
-        marks: dict[Element, None] = {}
-        for plan in plans:
-            for frontend, served in frontends_of(plan):
-                frontends[frontend] = _merged(frontends.get(frontend, served), served)
-            blocks |= self._writer.own_blocks(plan)
-            marks[Element("cluster-ips", Key(NOWHERE, plan.cluster_ip))] = None
-            for backend in plan.usable.reachable:
-                if backend.is_local:
-                    marks[_hairpin(plan, backend)] = None
-        return _Placed(plans, frontends, tuple(blocks), tuple(marks)), blocks
-
     def _claim(self, owner: NamespacedName, old: dict[Frontend, Served], new: dict[Frontend, Served]) -> None:
         for frontend, served in new.items():
             before = old.get(frontend)
@@ -212,16 +186,16 @@ class DesiredTable:
             self._serve(frontend, self._foremost(frontend))
 
     def _foremost(self, frontend: Frontend) -> Served:
-        """What the claim that counts says: one that serves everyone before one that serves some, then the first by name.
+        """The claim that counts: one that serves everyone before one that serves some, then the first by name.
 
-        Source ranges count whoever serves: its own, or those of the first by name.
+        Source ranges count for every claim: those of the claim that counts, or else those of the first by name.
         """
         names = self._claimants.get(frontend, ())
         claims = [self._placed[name].frontends[frontend] for name in sorted(names)]
         if len(claims) <= 1:  # as it nearly always is
             return claims[0] if claims else _NOT_SERVED
         best = min(claims, key=lambda claim: (bool(claim.refusal), not claim.verdict))
-        return reduce(_merged, claims, best)
+        return reduce(guarded_by_both, claims, best)
 
     def _serve(self, frontend: Frontend, served: Served) -> None:
         before = self._frontends.get(frontend, _NOT_SERVED)
@@ -278,16 +252,3 @@ class DesiredTable:
             self.blocks[block] = body
         elif block in self.blocks:
             del self.blocks[block]
-
-
-def _merged(first: Served, other: Served) -> Served:
-    """An address that is claimed twice goes where the first claim says; any source ranges of its guard it."""
-    return replace(first, guard=other.guard) if other.guard and not first.guard else first
-
-
-def _hairpin(plan: ServicePortPlan, backend: Backend) -> Element:
-    """That a packet of this endpoint may come back to it, by whichever Service."""
-    return Element(
-        "hairpin-endpoints",
-        Key(backend.address, backend.address, plan.name.protocol.lower(), backend.port),
-    )

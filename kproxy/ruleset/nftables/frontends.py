@@ -20,7 +20,7 @@ _REFUSE = Verdict("refuse")
 
 
 class Frontend(Struct, frozen=True, gc=False):
-    """What a packet can ask for; node ports have no address."""
+    """An address, protocol and port that a packet can ask for; node ports have no address."""
 
     address: Address
     protocol: str
@@ -95,7 +95,7 @@ INTERNAL, EXTERNAL, NODE_PORT = "internal", "external", "nodeport"
 
 
 class Served(Struct, frozen=True):
-    """What becomes of packets to a frontend; each verdict may be None.
+    """The fate of packets to a frontend; each verdict may be None.
 
     `verdict` leads to the chain of `way`, or to one of the service port's own. `refusal` is for packets that are not
     sent to an endpoint, and `guard` leads to the chain that only lets some clients on. Backends are numbered in their

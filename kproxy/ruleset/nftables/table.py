@@ -1,4 +1,4 @@
-"""What a table of nftables is here: blocks of text, and elements in the sets and maps among them."""
+"""A table of nftables: blocks of text, and elements in the sets and maps among them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _HEAD = re.compile(r"(set|map|chain) (\S+) \{")
 
 
 class Role(Enum):
-    """What a block is for. The orders of a transaction follow from it."""
+    """The purpose of a block. The orders of a transaction follow from it."""
 
     HOOK = "hook chain"
     """Where packets come in."""
@@ -78,7 +78,7 @@ class Block(NamedTuple):
 
 
 class Body(NamedTuple):
-    """What a block is for, and what its template says: one line a declaration or rule, each begun by a tab."""
+    """The purpose of a block, and its text: one line for each declaration or rule, which begins with a tab."""
 
     role: Role
     text: str
@@ -95,7 +95,7 @@ Blocks = Mapping[Block, Body]
 
 
 class Key(Struct, frozen=True, gc=False):
-    """The parts of a key, in the order in which a key has them; a part that a key lacks is empty, or None for `number`."""
+    """The parts of a key, in their order. A part that a key lacks is empty, or None for `number`."""
 
     source: Address = NOWHERE
     address: Address = NOWHERE
@@ -140,7 +140,7 @@ class Element(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """Elements of one map in one: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
+    """Elements of one map: `values` under the key with number 0, 1 and so on. Most elements of a table are such."""
 
     holder: str
     key: Key

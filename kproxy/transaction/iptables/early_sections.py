@@ -8,13 +8,17 @@ from kproxy.ruleset.iptables.chains import DISPATCH, Ruleset
 from kproxy.transaction.iptables.order import children_first, in_sections, jumps_in
 from kproxy.transaction.iptables.transaction import Section
 
+CHAINS_A_PIECE = 500
+"""So many are written at once where all chains go into one COMMIT: to put many in order at once costs less."""
+
 
 class EarlySections:
-    """Takes what is computed part by part, and says which sections are due.
+    """Takes the computed chains part by part, and says which sections are due.
 
-    These have the chains that are not `held` by the kernel and that nothing leads to before the dispatch chains do; the dispatch
-    chains are left out. `size` tells how many chains to commit at once where so many are held: fewer wait for the next
-    part, and what waits in the end is left over. No part may jump to chains of later ones.
+    A section has chains that the kernel lacks (`held` are there) and that nothing leads to before the dispatch chains
+    do; the dispatch chains are left out. `size` tells how many chains to commit at once where so many are held: fewer
+    wait for the next part, and chains that still wait in the end are left over. No part may jump to chains of later
+    ones.
     """
 
     def __init__(self, held: AbstractSet[Chain], size: Callable[[int], int | None]) -> None:

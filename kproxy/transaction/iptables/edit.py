@@ -1,7 +1,7 @@
 """A long chain of which few rules change: these alone are deleted and inserted.
 
-iptables-nft-restore 1.8.9 takes half a second to write a chain of 10,000 rules anew, and a fifth of that to find
-one and take it out. For a chain of some hundred rules, writing anew costs no more than finding.
+iptables-nft-restore 1.8.9 takes half a second to write a chain of 10,000 rules again, and a fifth of that to find
+one rule and take it out. For a chain of some hundred rules, writing all of it costs no more than finding one.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Edit:
 
 
 def find_edit(old: str | None, new: str) -> Edit | None:
-    """The edit from one text to the other; None where writing the chain anew is as cheap, or the order differs."""
+    """The edit from one text to the other; None if writing the whole chain is as cheap, or the order differs."""
     if old is None or min(old.count("\n"), new.count("\n")) < _FEWEST_RULES:
         return None
     before, after = old.splitlines(), new.splitlines()

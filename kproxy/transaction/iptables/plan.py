@@ -38,7 +38,7 @@ def plan(
     `missing_jumps` are rules for built-in chains by table. `section_size` bounds the chains that
     one section mentions: iptables-nft-restore 1.8.9 is quadratic in them, iptables-legacy commits whole
     tables and wants all in one (None). `deletes_apart` keeps deletions out of sections that write: a chain
-    that a foreign rule still jumps to cannot be deleted, and shall not hold up the rest.
+    that a foreign rule still jumps to cannot be deleted, and must not hold up the rest.
     """
     changed = {
         chain: rules

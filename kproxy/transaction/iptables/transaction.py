@@ -1,9 +1,10 @@
 """One change of the kernel: printed, checked and applied as the same text."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from kproxy.ruleset.chain import Chain
+from kproxy.ruleset.iptables.chains import Ruleset
 from kproxy.transaction.iptables.edit import Edit
 from kproxy.transaction.marks import marked
 
@@ -24,9 +25,9 @@ class Reason(Enum):
 class Section:
     """What one COMMIT changes in one table, at once or not at all.
 
-    `written` chains are created, or emptied and filled anew. `jumps` are rules for the head of built-in chains, in the
+    `written` chains are created, or emptied and filled again. `jumps` are rules for the head of built-in chains, in the
     order in which they are to stand, or insertions at a place. `deleted` chains are removed, `edited` ones keep most
-    of their rules.
+    of their rules. `pieces` are written chains that come before all others, each piece as soon as it was computed.
     """
 
     table: str
@@ -35,6 +36,7 @@ class Section:
     deleted: tuple[Chain, ...] = ()
     edited: dict[Chain, Edit] = field(default_factory=dict)
     reason: Reason = field(default=Reason.SERVE, compare=False)
+    pieces: tuple[tuple[Chain, ...], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.written or self.jumps or self.deleted or self.edited)
@@ -57,18 +59,48 @@ class Section:
         return bool(any(self.written.values()) or self.jumps or self.deleted or self.edited)
 
     def __str__(self) -> str:
-        emptied = [*self.written, *self.deleted]
+        pieces = [_piece_text({chain: self.written[chain] for chain in piece}) for piece in self.pieces]
+        return "".join((f"*{self.table}\n", *pieces, self.ending))
+
+    @property
+    def ending(self) -> str:
+        """The text after the pieces."""
+        before = {chain for piece in self.pieces for chain in piece}
+        written = {chain: rules for chain, rules in self.written.items() if chain not in before}
         return "".join(
             (
-                f"*{self.table}\n",
-                *(f":{chain.name} - [0:0]\n" for chain in emptied),
-                *self.written.values(),
+                *(f":{chain.name} - [0:0]\n" for chain in (*written, *self.deleted)),
+                *written.values(),
                 *(line for edit in self.edited.values() for line in edit.lines),
                 *(f"{_at_head(jump)}\n" for jump in reversed(self.jumps)),
                 *(f"-X {chain.name}\n" for chain in self.deleted),
                 "COMMIT\n",
             )
         )
+
+
+class OpenSection:
+    """A section whose text is written while the rest of it is still computed."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        self._written: dict[Chain, str] = {}
+        self._pieces: list[tuple[Chain, ...]] = []
+
+    def add(self, chains: Ruleset) -> str:
+        """Have these chains too; their text, which follows the text of those before."""
+        self._written |= chains
+        self._pieces.append(tuple(chains))
+        return _piece_text(chains)
+
+    def with_rest(self, rest: Section) -> Section:
+        """The whole section; its `ending` is the text that is still to be written."""
+        return replace(rest, written=self._written | rest.written, pieces=tuple(self._pieces))
+
+
+def _piece_text(chains: Ruleset) -> str:
+    """Lines of a section that declare these chains and write their rules."""
+    return "".join((*(f":{chain.name} - [0:0]\n" for chain in chains), *chains.values()))
 
 
 def _at_head(rule: str) -> str:

@@ -50,7 +50,7 @@ def refill(
     """All of the table instead of the blocks `found` in it; clients keep their endpoints.
 
     Sets and maps that are there already are filled again where they are, because packets on their way ask them. Maps
-    of endpoint chains are so filled only if these chains are `intact`, and stay as they are.
+    of endpoint chains are filled so only if these chains are `intact`, and stay as they are.
     """
     table = table_named(family)
     renewed = {asked for block, asked in endpoint_chains(blocks).items() if block not in intact}

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, closing, suppress
 
 import pytest
 
+from facts import a_slice
 from fakekernel.faults import Faults, When
 from fakekernel.iptables import FakeKernel
 from fakekernel.iptablesnode import RENDER, FakeNode, chain
@@ -13,6 +14,7 @@ from kproxy.errors import KproxyError, OperationFailed
 from kproxy.kernel.programs.iptables import Variant
 from kproxy.observed.states import State
 from kproxy.ruleset.chain import Chain
+from kproxy.state.events import Changed
 
 FLUSH_OUTPUT = "*nat\n:OUTPUT - [0:0]\nCOMMIT\n"
 
@@ -23,6 +25,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Variant, "section_size_ahead", lambda variant, _held: _size(variant, 4))
     monkeypatch.setattr(Variant, "section_size", lambda variant, _held: _size(variant, 6))
     monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 2)
+    monkeypatch.setattr("kproxy.agent.iptables_proxy.CHAINS_A_PIECE", 4)
 
 
 def _size(variant: Variant, size: int) -> int | None:
@@ -159,6 +162,64 @@ def test_first_sync_writes_chains_while_others_are_computed_and_looks_at_jumps_w
     assert {0} == {jumps for _, jumps in seen}
     assert is_as_wanted(nft_node)
     assert 1 == len(nft_node.iptables.runs)
+
+
+@pytest.fixture
+def legacy_node() -> Iterator[FakeNode]:
+    with closing(FakeNode(Variant.LEGACY)) as made:
+        yield made
+
+
+def test_first_sync_on_legacy_streams_nat_into_one_commit_while_it_computes(legacy_node: FakeNode) -> None:
+    written: list[int] = []
+
+    def render(template: str, values: dict[str, object]) -> str:
+        written.append(len("".join(legacy_node.iptables.runs)))
+        return RENDER(template, values)
+
+    legacy_node.restart(render)
+    on_a_clean_node(legacy_node)
+    assert legacy_node.sync().error is None
+    assert 3 <= len({*written})
+    (run,) = legacy_node.iptables.runs
+    assert ["*filter", "*nat"] == [line for line in run.splitlines() if line.startswith("*")]
+    assert 2 == run.count("COMMIT\n")
+    assert is_as_wanted(legacy_node)
+    assert 0 == legacy_node.sync(verify=True).chains_written
+
+
+def test_first_sync_on_legacy_serves_nothing_before_the_node_is_guarded(legacy_node: FakeNode) -> None:
+    """Before nat dispatches to any Service, all filter rules of the node and all jumps to them are there."""
+    on_a_clean_node(legacy_node)
+    legacy_node.serve("refused")
+    legacy_node.store.apply(Changed(a_slice(name="refused-a", service="refused")))
+    states: list[dict[Chain, str]] = []
+    watch(legacy_node, lambda _: states.append(legacy_node.held()), lambda _: None)
+    assert legacy_node.sync().error is None
+    before_nat = next(at for at, held in enumerate(states) if Chain("nat", "KUBE-SERVICES") in held) - 1
+    guarded, wanted = states[before_nat], legacy_node.wanted()
+    of_services = {
+        Chain("filter", name) for name in ("KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS")
+    }
+    assert {
+        each: rules for each, rules in wanted.items() if each.table == "filter" and each not in of_services
+    } == {
+        each: rules for each, rules in guarded.items() if each.table == "filter" and each not in of_services
+    }
+    assert not any(each.table == "nat" for each in guarded)
+    assert "default/refused has no endpoints" in wanted[Chain("filter", "KUBE-SERVICES")]
+    assert is_as_wanted(legacy_node)
+
+
+def test_first_sync_on_legacy_beside_chains_of_services_is_written_as_a_whole(legacy_node: FakeNode) -> None:
+    """Packets may reach them, so the order of a transaction counts: filter, nat, filter."""
+    legacy_node.kernel.somebody_runs("*nat\n:KUBE-SVC-OLD - [0:0]\n-A KUBE-SVC-OLD -j RETURN\nCOMMIT\n")
+    on_a_clean_node(legacy_node)
+    assert legacy_node.sync().error is None
+    (run,) = legacy_node.iptables.runs
+    assert ["*filter", "*nat"] == [line for line in run.splitlines() if line.startswith("*")]
+    assert Chain("nat", "KUBE-SVC-OLD") not in legacy_node.held()
+    assert is_as_wanted(legacy_node)
 
 
 def _jumps(kernel: FakeKernel) -> list[tuple[str, ...]]:

@@ -94,4 +94,4 @@ def test_removal_that_fails_is_told_once_and_tried_again_with_each_look_until_it
         removals.wait(count)
     sync(True)
     assert removals.count == 3
-    assert caplog.text.count("rules of another mode or backend stay beside ours") == 1
+    assert caplog.text.count("rules of another mode or variant stay beside ours") == 1

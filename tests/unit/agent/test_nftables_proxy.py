@@ -327,6 +327,20 @@ def test_refusal_because_somebody_else_changed_the_table_is_mended_at_once() -> 
     assert node.as_from_scratch() == node.kernel.listing()
 
 
+@pytest.mark.parametrize("when", [When.AFTER_READ, When.BEFORE_WRITE])
+@pytest.mark.parametrize("situation", [restarted, changed, doubted])
+def test_refusal_because_of_a_commit_between_look_and_write_blames_no_service(
+    situation: Callable[[Node], None], when: When
+) -> None:
+    node = Node()
+    situation(node)
+    harm = node.namespace.harm("flush map ip kproxy endpoints-2\ndelete table ip kproxy")
+    node.faults.somebody_commits(harm, when=when, number=1)
+    report = node.sync()
+    assert (None, ()) == (report.error, report.quarantined)
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
 def test_table_of_another_make_that_cannot_be_filled_again_is_replaced() -> None:
     node = Node()
     node.namespace.somebody_runs(

@@ -166,12 +166,18 @@ def test_server_that_may_need_tls_has_https_as_advice(
     [
         (b"", "closed the connection without an answer"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "does not answer in HTTP (SSH-2.0-OpenSSH_9.2p1)"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "closed the connection amid an answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "closed the connection in the middle of an answer",
+        ),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
-            "closed the connection amid an answer",
+            "closed the connection in the middle of an answer",
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "closed the connection amid an answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+            "closed the connection in the middle of an answer",
+        ),
     ],
     ids=["nothing", "ssh", "no-chunk", "in-a-chunk", "in-the-body"],
 )

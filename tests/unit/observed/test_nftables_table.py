@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from facts import a_service
 from fakekernel.cluster import Cluster
 from fakekernel.faults import When
 from fakekernel.nftables import FakeNamespace, FakeTable
@@ -15,10 +16,12 @@ from kproxy.observed.nftables import Commits, ObservedTable
 from kproxy.observed.states import TRANSITIONS, Event, Knowledge, State
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.table import Block
+from kproxy.state.events import Changed
+from kproxy.state.objects import ServiceType
 from kproxy.transaction.nftables.change import change
 from kproxy.transaction.nftables.transaction import Transaction
 from kproxy.transaction.nftables.whole import install, refill, replace_all
-from kproxy.values import Family
+from kproxy.values import Address, Family, Network
 
 if TYPE_CHECKING:
     from kproxy.observed.observed import Observed
@@ -300,6 +303,8 @@ def test_chain_that_somebody_else_may_have_changed_right_after_us_is_written_aga
     assert "internal-3" in again.written
     assert "pick-3" not in again.written
     node.observed.apply(again)
+    node.namespace.somebody_runs("add table ip another")
+    assert 0 == node.observed.verify()
     assert not node.plan()
     assert "goto pick-3" in node.kernel.listing()["chain internal-3"][-1]
 
@@ -343,20 +348,41 @@ def test_nft_that_dies_at_the_check_leaves_the_state(monkeypatch: pytest.MonkeyP
 
 
 def test_nft_that_dies_at_the_check_does_not_hinder_elements_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load balancer gets an address, whose guard comes one run before what it guards; no chain changes."""
     node = Node()
-    for number, endpoints in enumerate((1, 2, 3), start=5):
-        node.cluster.serve(f"has-{endpoints}", number, endpoints)
-    node.settled()
-    node.cluster.serve("web", 0, 3)
+    for count in (1, 2):
+        vips = tuple(Address(f"203.0.113.{number}") for number in range(count))
+        service = a_service(
+            "web",
+            cluster_ips=(Address("10.96.0.0"),),
+            type=ServiceType.LOAD_BALANCER,
+            source_ranges=(Network("192.0.2.0/24"),),  # which the node is not in
+            load_balancer_vips=vips,
+        )
+        node.cluster.store.apply(Changed(service))
+        node.cluster.update()
+        if count == 1:
+            node.settled()
 
     def die(_text: str) -> None:
         raise ProgramFailed("nft --check -f -", -11, "", signal="SIGSEGV")
 
     monkeypatch.setattr(node.kernel, "check", die)
     transaction = node.plan()
+    assert 2 == sum(run.may_blame_a_service for run in transaction.runs)
     assert all(run.commands for run in transaction.runs)
     node.observed.apply(transaction)
     assert State.SURE is node.state()
+
+
+def test_chains_of_a_table_that_went_are_expected_no_more() -> None:
+    node = Node().settled()
+    node.cluster.remove("sticky")
+    node.namespace.somebody_runs("delete table ip kproxy")
+    assert 0 < node.observed.verify()
+    node.apply()
+    node.namespace.somebody_runs(ELSEWHERE)
+    assert (0, State.SURE) == (node.observed.verify(), node.state())
 
 
 @pytest.mark.parametrize("took_effect", [False, True])

@@ -114,7 +114,7 @@ def test_record_that_kproxy_did_not_write_so_is_begun_anew_and_told_once(
             assert [] == record.rows_after(Family.IPV4, Chain("", ""), 10)
             assert record.sure_at(Family.IPV4) is None
             assert 0 == record.commits
-    assert [f"{path} is begun anew, and rules are read from the kernel"] == told(caplog)
+    assert [f"{path} is replaced by an empty record, and rules are read from the kernel"] == told(caplog)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"not a database", b"SQLite format 3\0" + b"\xff" * 5000])
@@ -195,7 +195,7 @@ def test_record_on_a_full_disk_goes_on_in_memory_and_says_so(
                 record.keep(Family.IPV4, rows)
             assert set(rows) <= set(record.rows(Family.IPV4))
         assert [
-            f"{full}/chains.sqlite is begun anew, and rules are read from the kernel",
+            f"{full}/chains.sqlite is replaced by an empty record, and rules are read from the kernel",
             f"the rules that are applied are no longer recorded in {full}/chains.sqlite",
         ] == told(caplog)
     finally:

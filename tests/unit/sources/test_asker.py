@@ -7,6 +7,7 @@ from pathlib import Path
 from kproxy.client.connection import connect
 from kproxy.errors import ApiFailed
 from kproxy.sources.asker import Asker
+from kproxy.sources.freshness import Times
 from kproxy.sources.kube import SERVICES
 from stubapi import StubApi
 
@@ -16,7 +17,7 @@ TIMEOUT_S = 20.0
 def test_answer_that_begins_after_the_end_was_asked_for_is_severed(tmp_path: Path) -> None:
     with StubApi() as api:
         kubeconfig = api.write_kubeconfig(tmp_path / "kubeconfig")
-        asker = Asker(SERVICES, lambda: connect(kubeconfig), lambda _: None)
+        asker = Asker(SERVICES, lambda: connect(kubeconfig), lambda _: None, Times(time.monotonic))
         with asker.get({}, TIMEOUT_S) as listed:
             version = listed.encoding.page(listed.body(1 << 20)).resource_version
         asker.sever()

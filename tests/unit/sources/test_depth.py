@@ -39,7 +39,7 @@ def test_list_of_deep_objects_is_parsed_without_cutting_depths(
     def never(text: bytes) -> bytes:
         raise AssertionError(f"{len(text)} bytes were scanned")
 
-    monkeypatch.setattr(decoder_of_objects, "shallow", never)
+    monkeypatch.setattr(decoder_of_objects, "without_deep_parts", never)
     listed, _ = list_resource(lambda _: answer(page(deep_service("web", levels))), SERVICES, 500)
     assert (decode(Kind.SERVICE, json.dumps(service("web")).encode()),) == listed.objects
 

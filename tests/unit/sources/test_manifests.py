@@ -159,7 +159,7 @@ def test_unknown_kinds_are_counted_with_their_group() -> None:
         ),
         (
             service() + "---\n" + service(),
-            "stdin, document 2: Service default/web is left out: it stands in stdin, document 1 already; keep one of the two",
+            "stdin, document 2: Service default/web is left out: it is also in stdin, document 1; keep one of the two",
         ),
     ],
 )

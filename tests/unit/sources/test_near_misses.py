@@ -140,7 +140,7 @@ def test_field_with_control_characters_is_escaped() -> None:
     ],
 )
 def test_misspelled_kind_or_group_is_reported_with_its_place(head: str, kind: str, meant: str) -> None:
-    told = f"kind {kind} decides no rule, so the object is passed over; did you mean {meant}?"
+    told = f"kind {kind} decides no rule, so the object is ignored; did you mean {meant}?"
     assert [f"stdin, document 1: {told}"] == sentences(f"{{{head}, metadata: {{name: web}}}}")
 
 
@@ -155,7 +155,7 @@ def test_misspelled_kind_or_group_is_reported_with_its_place(head: str, kind: st
     ],
 )
 def test_other_kind_is_ignored_with_its_first_place(head: str, kind: str) -> None:
-    told = f"2 of kind {kind} passed over: they decide no rule; the first is stdin, document 1"
+    told = f"2 of kind {kind} ignored: they decide no rule; the first is stdin, document 1"
     assert [told] == sentences(f"{{{head}}}\n---\n{{{head}}}\n")
 
 

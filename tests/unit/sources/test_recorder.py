@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kproxy.errors import ApiFailed
-from kproxy.sources.recorder import EventRecorder, Happening
+from kproxy.sources.recorder import ClusterEvent, EventRecorder
 from kproxy.values import NamespacedName
 
 BOUND_S = 10.0
@@ -50,8 +50,8 @@ def reasons(server: Server) -> list[object]:
 def test_event_is_posted_to_the_namespace_of_its_object(server: Server) -> None:
     recording = recorder(server)
     recording.start()
-    recording.record(Happening("Starting", "StartKubeProxy", warning=False))
-    recording.record(Happening("Failed", "Listen", "x" * 2000, NamespacedName("shop", "web")))
+    recording.record(ClusterEvent("Starting", "StartKubeProxy", warning=False))
+    recording.record(ClusterEvent("Failed", "Listen", "x" * 2000, NamespacedName("shop", "web")))
     recording.stop(BOUND_S)
     assert [
         "/apis/events.k8s.io/v1/namespaces/default/events",
@@ -64,8 +64,8 @@ def test_equal_event_is_posted_again_only_after_five_minutes(server: Server) -> 
     now = [0.0]
     recording = recorder(server, lambda: now[0])
     for at_s in (0.0, 299.0, 300.0):
-        recording.record(Happening("Failed", "Listen", about=WEB))
-        recording.record(Happening("Failed", "Listen", about=NamespacedName("default", f"other-{at_s}")))
+        recording.record(ClusterEvent("Failed", "Listen", about=WEB))
+        recording.record(ClusterEvent("Failed", "Listen", about=NamespacedName("default", f"other-{at_s}")))
         now[0] = at_s
         while recording.has_waiting:
             recording.post_next()
@@ -75,7 +75,7 @@ def test_equal_event_is_posted_again_only_after_five_minutes(server: Server) -> 
 def test_event_behind_too_many_others_is_dropped_and_never_blocks(server: Server) -> None:
     recording = recorder(server)
     for number in range(1000):
-        recording.record(Happening("Failed", "Listen", about=NamespacedName("default", f"s{number}")))
+        recording.record(ClusterEvent("Failed", "Listen", about=NamespacedName("default", f"s{number}")))
     recording.start()
     recording.stop(BOUND_S)
     assert 1 <= len(server.taken) <= 64
@@ -85,7 +85,7 @@ def test_event_behind_too_many_others_is_dropped_and_never_blocks(server: Server
 def test_event_that_cannot_be_posted_is_abandoned(server: Server, status: int, tries: int) -> None:
     server.refusal = ApiFailed("refused", status=status)
     recording = recorder(server)
-    recording.record(Happening("Starting", "StartKubeProxy"))
+    recording.record(ClusterEvent("Starting", "StartKubeProxy"))
     recording.post_next()
     assert (tries, []) == (server.asked, server.taken)
 
@@ -94,11 +94,11 @@ def test_defect_loses_one_event_and_not_the_next_ones(server: Server) -> None:
     server.refusal = ValueError("a defect")
     recording = recorder(server)
     recording.start()
-    recording.record(Happening("Starting", "StartKubeProxy"))
+    recording.record(ClusterEvent("Starting", "StartKubeProxy"))
     deadline = time.monotonic() + BOUND_S
     while not server.asked and time.monotonic() < deadline:
         time.sleep(0.001)
     server.refusal = None
-    recording.record(Happening("Failed", "Listen"))
+    recording.record(ClusterEvent("Failed", "Listen"))
     recording.stop(BOUND_S)
     assert ["Failed"] == reasons(server)

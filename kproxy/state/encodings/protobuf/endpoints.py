@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from kproxy.errors import InvalidField
-from kproxy.state.encodings.protobuf.reading import BYTES, Kept
+from kproxy.state.encodings.protobuf.reading import BYTES, ReaderCache
 from kproxy.state.encodings.protobuf.types import Type
 from kproxy.state.endpoint_facts import endpoint_fact
 from kproxy.state.objects import Endpoint
@@ -40,7 +40,7 @@ def shortcut(endpoint: Type) -> Type:
         shape.addresses = [_ANY_ADDRESS]
         return endpoint_fact(Family.IPV4, shape)
 
-    facts = Kept(like)
+    facts = ReaderCache(like)
 
     def read(content: bytes) -> Any:
         """Read one IPv4 address, conditions, perhaps a targetRef, and a node with the rest; otherwise by the table."""

@@ -178,7 +178,7 @@ def any_text(content: bytes) -> str:
 Made = TypeVar("Made")
 
 
-class Kept(dict[bytes, Made]):
+class ReaderCache(dict[bytes, Made]):
     """A cache of values that a reader makes from bytes. Equal bytes give one value, which nobody may change."""
 
     def __init__(self, reader: Callable[[bytes], Made]) -> None:

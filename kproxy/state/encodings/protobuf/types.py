@@ -8,7 +8,16 @@ import msgspec
 
 from kproxy.errors import InvalidField
 from kproxy.state.encodings.protobuf import reading
-from kproxy.state.encodings.protobuf.reading import BYTES, VARINT, Kept, Take, Takers, Values, misfits, within
+from kproxy.state.encodings.protobuf.reading import (
+    BYTES,
+    VARINT,
+    ReaderCache,
+    Take,
+    Takers,
+    Values,
+    misfits,
+    within,
+)
 from kproxy.state.encodings.protobuf.times import rfc3339
 
 Read = Callable[[Any], Any]
@@ -86,7 +95,7 @@ TEXT: Final = Type("text", BYTES, reading.text)
 ANY_TEXT: Final = Type("text", BYTES, reading.any_text)
 """Text, or empty if the bytes are not text."""
 
-_names = Kept(reading.text)
+_names = ReaderCache(reading.text)
 
 NAME: Final = Type("text", BYTES, _names.__getitem__)
 """Text that many objects share."""
@@ -155,7 +164,7 @@ def message(shape: type[msgspec.Struct], *fields: tuple[int, str, Type]) -> Type
 
 def kept(kind: Type) -> Type:
     """A message that comes often and in few forms. Each form is read once, and nobody may change the result."""
-    return replace(kind, read=Kept(kind.read).__getitem__)
+    return replace(kind, read=ReaderCache(kind.read).__getitem__)
 
 
 _KEY, _VALUE = (number << 3 | BYTES for number in (1, 2))

@@ -11,7 +11,7 @@ from facts import WEB, a_service, a_view
 from kproxy.agent.observers.observer import SyncOutcome
 from kproxy.agent.observers.quarantine import Quarantine
 from kproxy.agent.proxy import SyncReport
-from kproxy.sources.recorder import Happening
+from kproxy.sources.recorder import ClusterEvent
 from kproxy.state.events import Changed, Cost, Deleted, Listed, Refused, Rejection
 from kproxy.state.objects import Kind
 from kproxy.state.store import Store
@@ -31,15 +31,15 @@ class World:
     has_room: bool = True
     now_s: float = 0.0
     store: Store = field(default_factory=Store)
-    events: list[Happening] = field(default_factory=list)
+    events: list[ClusterEvent] = field(default_factory=list)
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.quarantine = Quarantine(self.record, self.count, lambda: self.now_s)
 
-    def record(self, happening: Happening) -> bool:
+    def record(self, event: ClusterEvent) -> bool:
         if self.has_room:
-            self.events.append(happening)
+            self.events.append(event)
         return self.has_room
 
     def count(self, counts: Mapping[str, int]) -> None:

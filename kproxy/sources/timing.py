@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Timing:
     """Times in seconds. The backoff is client-go's: from 0.8 s up to 30 s.
 
     - `backoff_first_s`: all nodes of a cluster lose a server at the same moment, and their first attempts are spread over
@@ -41,3 +41,7 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     uniform: Callable[[float, float], float] = random.uniform
     wait: Callable[[threading.Event, float], object] = threading.Event.wait
+
+    def watch_lifetime_s(self) -> int:
+        """A new lifetime for a watch, drawn so that not all watches end at once."""
+        return int(self.uniform(self.watch_min_s, self.watch_max_s))

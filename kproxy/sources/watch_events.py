@@ -8,7 +8,7 @@ from kproxy.state.events import Changed, Deleted, Event, Refused
 from kproxy.state.printable import plain_word
 
 
-def meaning(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:
+def to_event(resource: Resource, encoding: Encoding, event: WatchEvent, meta: Meta) -> Event | None:
     """The event that a watch event means; None for a bookmark. `meta` is the metadata of the event's object.
 
     A bad object affects only itself. Malformed for an event of another type or about another kind, and for an object

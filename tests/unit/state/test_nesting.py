@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kproxy.state.decode import decode
+from kproxy.state.nesting import DEEPEST_LEVEL, without_deep_parts
 from kproxy.state.objects import Kind
-from kproxy.state.shallow import DEEPEST_LEVEL, shallow
 
 DATA: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.integers() | st.text(max_size=5) | st.sampled_from(['"', "\\", '\\"', "[", "}", '{"']),
@@ -26,14 +26,14 @@ def nested(levels: int, innermost: str = "1") -> str:
 @given(DATA)
 def test_shallow_json_stays_unchanged(data: object) -> None:
     text = json.dumps(data).encode()
-    assert text == shallow(text)
+    assert text == without_deep_parts(text)
 
 
 @given(above=DATA, beside=DATA, below=DATA, levels=st.integers(DEEPEST_LEVEL, 5_000))
 def test_only_deep_parts_become_null(above: object, beside: object, below: object, levels: int) -> None:
     deep = nested(2 * levels, json.dumps(below))
     text = f'{{"above": {json.dumps(above)}, "deep": {deep}, "beside": [{json.dumps(beside)}, {deep}]}}'
-    found = json.loads(shallow(text.encode()))
+    found = json.loads(without_deep_parts(text.encode()))
     assert (above, beside) == (found["above"], found["beside"][0])
     assert None is innermost(found["deep"])
 
@@ -47,7 +47,7 @@ def innermost(found: Any) -> Any:
 @pytest.mark.parametrize("text", [b"", b"[" * 100_000, b"]" * 10, b'"' * 9, b'{"a":"\\', b"]}" + b"[" * 70])
 def test_text_that_is_not_json_does_not_become_json(text: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, RecursionError)):
-        msgspec.json.decode(shallow(text))
+        msgspec.json.decode(without_deep_parts(text))
 
 
 @pytest.mark.parametrize("levels", [10, 900, 1_000, 1_100, 5_000, 200_000])

@@ -10,7 +10,7 @@ _STILL_FRESH_S = 10.0
 """Seconds in which the reader of the log still sees the line. Loops that wait longer log the cause themselves."""
 
 
-class Told:
+class FailureLog:
     """The last failures that the loops logged. Any thread may ask."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -18,7 +18,7 @@ class Told:
         self._lock = threading.Lock()
         self._told: dict[str, tuple[str, float]] = {}
 
-    def is_news(self, teller: str, failure: Exception) -> bool:
+    def is_new(self, teller: str, failure: Exception) -> bool:
         """Whether no other kind has just logged this cause. If so, the cause counts as logged by this kind."""
         cause, now = _cause(failure), self._clock()
         with self._lock:

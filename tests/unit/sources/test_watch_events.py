@@ -7,7 +7,7 @@ import pytest
 
 from kproxy.errors import Malformed
 from kproxy.sources.kube import SERVICES
-from kproxy.sources.watched import meaning
+from kproxy.sources.watch_events import to_event
 from kproxy.state.encodings import JSON, PROTOBUF, Encoding
 from kproxy.state.events import Changed, Deleted
 from stubapi import protobuf
@@ -22,7 +22,7 @@ def framed(encoding: Encoding, event_type: str, manifest: dict[str, Any]) -> byt
 
 def told(encoding: Encoding, event_type: str, manifest: dict[str, Any]) -> object:
     event = encoding.event(framed(encoding, event_type, manifest))
-    return meaning(SERVICES, encoding, event, encoding.meta(event.object))
+    return to_event(SERVICES, encoding, event, encoding.meta(event.object))
 
 
 @pytest.mark.parametrize("encoding", [JSON, PROTOBUF], ids=["json", "protobuf"])

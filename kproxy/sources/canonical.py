@@ -17,7 +17,7 @@ _LABEL = SERVICE_NAME_LABEL.encode()
 _NULL = b"null"
 
 
-def is_exact(kind: Kind, raw: bytes | msgspec.Raw) -> bool:
+def is_canonical(kind: Kind, raw: bytes | msgspec.Raw) -> bool:
     """Whether all fields are known to Kubernetes, and no field is missing that has a default or names the Service."""
     try:
         found = _decoder(kind).decode(raw)

@@ -17,7 +17,7 @@ _ALIKE = 0.75
 _LONGEST_NAME = 40
 """Characters. No field is longer, and the time to compare two names is the product of their lengths."""
 
-_MOST_SLIPS = 10
+_MOST_REPORTED = 10
 """Sentences. They show somebody who has more misspelled names where to look."""
 
 _ENTRIES: Final[dict[str, tuple[str, type[Struct]]]] = {
@@ -28,12 +28,12 @@ _ENTRIES: Final[dict[str, tuple[str, type[Struct]]]] = {
 _SEPARATORS = re.compile(r"[-_ ]")
 
 
-def slips(data: object) -> list[str]:
+def misspelled_fields(data: object) -> list[str]:
     """One sentence for each misspelled name, without values. `data` is a file that was decoded without error."""
-    return list(islice(_all_slips(data), _MOST_SLIPS))
+    return list(islice(_all_misspelled(data), _MOST_REPORTED))
 
 
-def _all_slips(data: object) -> Iterator[str]:
+def _all_misspelled(data: object) -> Iterator[str]:
     if not isinstance(data, dict):
         return
     yield from _unknown(data, File, "")

@@ -10,13 +10,13 @@ import pytest
 
 from kproxy.client.connection import connect
 from kproxy.errors import ApiFailed
+from kproxy.sources.failure_log import FailureLog
 from kproxy.sources.kube import KubeSource
-from kproxy.sources.pace import Pace
-from kproxy.sources.told import Told
+from kproxy.sources.timing import Timing
 from stubapi import StubApi
 
 BOUND_S = 20.0
-PACE = Pace(backoff_first_s=0.2, backoff_base_s=0.2, backoff_cap_s=0.3)
+PACE = Timing(backoff_first_s=0.2, backoff_base_s=0.2, backoff_cap_s=0.3)
 
 
 def refused(status: int, text: str = "") -> ApiFailed:
@@ -24,7 +24,7 @@ def refused(status: int, text: str = "") -> ApiFailed:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "is_news"),
+    ("first", "second", "is_new"),
     [
         (ApiFailed("it is away"), ApiFailed("it is away"), False),
         (ApiFailed("it is away"), ApiFailed("it is another"), True),
@@ -35,23 +35,23 @@ def refused(status: int, text: str = "") -> ApiFailed:
     ],
 )
 def test_cause_that_another_kind_has_just_logged_is_not_new(
-    first: Exception, second: Exception, *, is_news: bool
+    first: Exception, second: Exception, *, is_new: bool
 ) -> None:
-    told = Told(lambda: 0.0)
-    assert told.is_news("services", first)
-    assert is_news == told.is_news("nodes", second)
+    told = FailureLog(lambda: 0.0)
+    assert told.is_new("services", first)
+    assert is_new == told.is_new("nodes", second)
 
 
 def test_cause_is_new_to_its_first_kind_and_to_all_once_it_is_old() -> None:
     now_s = [0.0]
-    told = Told(lambda: now_s[0])
+    told = FailureLog(lambda: now_s[0])
     away = ApiFailed("it is away")
-    assert told.is_news("services", away)
-    assert told.is_news("services", away)
+    assert told.is_new("services", away)
+    assert told.is_new("services", away)
     now_s[0] = 9.9
-    assert not told.is_news("nodes", away)
+    assert not told.is_new("nodes", away)
     now_s[0] = 10.0
-    assert told.is_news("nodes", away)
+    assert told.is_new("nodes", away)
 
 
 def said(caplog: pytest.LogCaptureFixture, level: int, text: str) -> list[str]:
@@ -73,7 +73,7 @@ def test_outage_is_logged_by_one_kind_and_its_end_by_each(
     caplog.set_level(logging.DEBUG, "kproxy")
     with StubApi() as api:
         path = api.write_kubeconfig(tmp_path / "kubeconfig")
-        source = KubeSource(lambda: connect(path), lambda _: None, node_name="node-1", pace=replace(PACE))
+        source = KubeSource(lambda: connect(path), lambda _: None, node_name="node-1", timing=replace(PACE))
         source.start()
         for kind in ("Service", "EndpointSlice", "Node"):
             api.wait_for_streams(kind, 1)

@@ -14,7 +14,7 @@ _OPENING = b"[{"
 _QUOTE = ord('"')
 
 
-def shallow(text: bytes) -> bytes:
+def without_deep_parts(text: bytes) -> bytes:
     """The JSON with null in place of each part that is nested deeper than `DEEPEST_LEVEL`.
 
     The time is proportional to the length of the text, and no stack is needed. Text that is not JSON does not become
