@@ -18,6 +18,8 @@ from running import BOUND_S, NODE, eventually, running_agent
 from stubapi import StubApi
 from stubapi.manifests import node
 
+pytestmark = pytest.mark.netns
+
 SOON_S = 3.0
 """An agent that is asked to end does, with its plugin."""
 

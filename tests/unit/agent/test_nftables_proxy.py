@@ -20,6 +20,7 @@ from kproxy.errors import ProgramFailed
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.observed.nftables import Commits
 from kproxy.ruleset.inputs import Circumstances
+from kproxy.ruleset.nftables.desired import DesiredTable
 from kproxy.values import Address, Family, NamespacedName
 from scenarios import RENDER
 
@@ -365,6 +366,20 @@ def test_restarted_agent_keeps_clients_where_the_kernel_lets_it(harm: str, keeps
     assert keeps_clients == bool(node.kernel.elements("affinity/default/sticky/tcp/"))
 
 
+def test_restarted_agent_keeps_the_maps_that_packets_on_their_way_ask() -> None:
+    node = Node().synced()
+    node.restart()
+    assert node.sync().error is None
+    text = node.kernel.applied[-1]
+    assert "flush map ip kproxy endpoints-2\n" in text
+    assert "delete map ip kproxy endpoints-2\n" not in text
+    node.namespace.somebody_runs("insert rule ip kproxy pick-2 drop")
+    node.restart()
+    assert node.sync().error is None
+    assert "delete map ip kproxy endpoints-2\n" in node.kernel.applied[-1]
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
 def test_change_that_does_not_fit_is_written_in_steps_and_that_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -379,11 +394,72 @@ def test_change_that_does_not_fit_is_written_in_steps_and_that_is_told(
     assert node.as_from_scratch() == node.kernel.listing()
 
 
-def test_first_table_that_fits_in_no_way_is_an_error_and_is_tried_once() -> None:
+def test_first_table_that_fits_in_no_way_is_an_error_and_is_tried_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     node = Node()
     node.faults.hold_at_most(30)
-    assert isinstance(node.sync().error, DoesNotFit)
-    assert [] == node.kernel.applied
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(node.sync().error, DoesNotFit)
+    assert ([], "") == (node.kernel.applied, caplog.text)
+
+
+def test_kernel_that_refuses_what_its_check_took_is_an_error_and_loses_no_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = Node()
+    changed(node)
+
+    def refuse(_run: object) -> None:
+        raise ProgramFailed("nft -f -", 1, "/dev/stdin:1:1-9: Error: no")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(node.kernel, "apply", refuse)
+        report = node.sync()
+    assert (True, ()) == (report.error is not None, report.quarantined)
+    assert (None, ()) == ((again := node.sync()).error, again.quarantined)
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
+def test_search_whose_end_fails_too_loses_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is short when half of the Services are tried, and still short when all are to be placed again."""
+    node = with_refused_api(changed)
+    checks, check = 0, node.kernel.check
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    def check_and_run_short(text: str) -> None:
+        nonlocal checks
+        checks += 1
+        if checks == 3:
+            short.setattr(DesiredTable, "place", fail)
+            raise MemoryError
+        check(text)
+
+    with monkeypatch.context() as short:
+        short.setattr(node.kernel, "check", check_and_run_short)
+        with pytest.raises(MemoryError):
+            node.sync()
+    assert [API] == [each.key for each in node.sync().quarantined]
+    node.faults.end()
+    node.now_s += LONGEST_PAUSE_S
+    node.synced()
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
+@pytest.mark.parametrize("what", ["the Service", "the circumstances"])
+def test_refused_service_is_tried_at_once_when_something_changes(what: str) -> None:
+    node = with_refused_api(changed)
+    assert [API] == [each.key for each in node.sync().quarantined]
+    node.faults.end()
+    assert [API] == [each.key for each in node.sync().quarantined]
+    if what == "the Service":
+        node.serve("api", 9, 3)
+    else:
+        node.node_port_primary = False
+    assert () == node.sync().quarantined
+    assert node.as_from_scratch() == node.kernel.listing()
 
 
 def test_others_that_never_stop_do_not_keep_a_sync_from_its_end() -> None:

@@ -16,6 +16,7 @@ from kproxy.ruleset.nftables.table import Block, Target, Verdict, parse_blocks, 
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
+from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.values import Address, NamespacedName, Network, Protocol
 from nft_elements import a_key, a_value, an_element
 from scenarios import RENDER
@@ -166,6 +167,21 @@ def test_interfaces_of_pods_are_named_as_nft_names_them(mode: DetectLocalMode, n
     table = DesiredTable(RENDER, circumstances)
     table.update(store, [WEB], circumstances)
     assert f'iifname != "{name}" meta mark set' in table.blocks[Block("chain", "internal-1")].text
+
+
+def test_changes_come_in_the_order_of_names_whatever_the_order_of_events() -> None:
+    names = [f"web-{number:02}" for number in range(50)]
+    store = Store()
+    for number, name in enumerate(names):
+        service = a_service(name, cluster_ips=(Address(f"10.96.0.{number}"),))
+        store.apply(Changed(service))
+        store.apply(Changed(a_slice(an_endpoint("10.128.1.5"), name=f"{name}-a", service=name)))
+    circumstances = Circumstances(a_view(), SETTINGS)
+    delta = TableDelta()
+    table = DesiredTable(RENDER, circumstances, delta.desired)
+    table.update(store, {*store.services}, circumstances)
+    added = [each.key.address for each in delta.change().added if each.holder == "service-ips"]
+    assert [f"10.96.0.{number}" for number in range(50)] == added
 
 
 @pytest.mark.parametrize("text", ["lost\n", "chain a {\n\tdrop\n", "chain a {\ndrop\n}\n"])

@@ -5,7 +5,7 @@ import pytest
 from kproxy.ruleset.chain import Chain
 from kproxy.transaction.iptables.order import children_first, jumps_in, parents_first
 from kproxy.transaction.iptables.plan import clean_node, plan
-from kproxy.transaction.iptables.transaction import Section
+from kproxy.transaction.iptables.transaction import Reason, Section
 
 SERVICES, SVC, SEP = Chain("nat", "KUBE-SERVICES"), Chain("nat", "KUBE-SVC-A"), Chain("nat", "KUBE-SEP-A")
 SEP_B, EXT = Chain("nat", "KUBE-SEP-B"), Chain("nat", "KUBE-EXT-A")
@@ -132,3 +132,23 @@ def test_deletions_join_the_last_write_unless_they_are_kept_apart(
     transaction = plan(known, changed, {}, section_size=None, **option)
     assert sections == len(transaction.sections)
     assert (SEP_B,) == transaction.sections[-1].deleted
+
+
+def test_each_section_says_why_it_stands_there() -> None:
+    old = {REFUSALS: REFUSE, SEP_B: "", **NAT}
+    other_refusal = REFUSE.replace("10.96.0.10", "10.96.0.11")
+    changed = {REFUSALS: other_refusal, **NAT, SEP: NAT[SEP].replace("8080", "8081")}
+    assert [Reason.REFUSE, Reason.SERVE_AND_DELETE, Reason.ADMIT] == [
+        section.reason for section in planned(dict(old), changed)
+    ]
+    assert [Reason.REFUSE, Reason.SERVE, Reason.ADMIT, Reason.DELETE] == [
+        section.reason for section in plan(old, changed, {}, section_size=None, deletes_apart=True).sections
+    ]
+
+
+def test_marks_are_comments_before_the_sections_and_the_rest_is_what_programs_read() -> None:
+    transaction = plan({REFUSALS: REFUSE}, {REFUSALS: "", **NAT}, {}, section_size=None)
+    first, second = transaction.sections
+    assert transaction.marked == (
+        f"# section 1 of 2: {Reason.SERVE.value}\n{first}# section 2 of 2: {Reason.ADMIT.value}\n{second}"
+    )

@@ -10,13 +10,13 @@ from kproxy.ruleset.inputs import Circumstances
 from kproxy.ruleset.nftables.desired import DesiredTable, TableDifference
 from kproxy.ruleset.nftables.frontends import Picker
 from kproxy.ruleset.nftables.roles import OF_NODE, of_picker, with_roles
-from kproxy.ruleset.nftables.table import DROP, Block, Blocks, Body, Element, Role
+from kproxy.ruleset.nftables.table import DROP, Block, Blocks, Body, Element, Role, Verdict
 from kproxy.state.events import Changed
 from kproxy.state.objects import ServicePort, ServiceType
 from kproxy.state.store import Store
 from kproxy.transaction.nftables.change import change as change_of
 from kproxy.transaction.nftables.elements import ElementCommand
-from kproxy.transaction.nftables.endpoint_chains import reference_table
+from kproxy.transaction.nftables.endpoint_chains import endpoint_chains, reference_table
 from kproxy.transaction.nftables.run import Reason, Run
 from kproxy.transaction.nftables.transaction import Transaction
 from kproxy.transaction.nftables.whole import install, refill
@@ -265,6 +265,27 @@ def test_run_after_elements_alone_waits_for_packets(
     chain = {"chain": texts} if texts else {}
     transaction = change(OTHER_VERDICT, GUARD, deleted=(VERDICT, REFUSAL), **chain)
     assert waits == [run.waits_for_packets for run in transaction.runs]
+
+
+@pytest.mark.parametrize("old", [VERDICT, REFUSAL, GUARD])
+def test_whatever_verdict_is_replaced_new_chains_are_there_before(old: Element) -> None:
+    new = old._replace(value=Verdict(CHAIN.name))
+    transaction = change(new, deleted=(old,), chain=(None, "\tdrop\n"))
+    assert [PREPARE] == runs_with("chain internal-2 {", transaction)
+
+
+def test_marks_are_comments_before_the_runs_and_the_rest_is_what_nft_reads() -> None:
+    transaction = change(OTHER_VERDICT, GUARD, deleted=(VERDICT,))
+    first, second = transaction.runs
+    assert transaction.marked == (
+        f"# run 1 of 2: {PREPARE.value}\n{first.text}# run 2 of 2: {CHANGE.value}\n{second.text}"
+    )
+
+
+def test_chain_that_picks_from_a_map_that_nobody_declares_is_no_endpoint_chain() -> None:
+    undeclared = {block: body for block, body in BLOCKS.items() if block != PICKED_FROM}
+    assert {PICK: PICKED_FROM} == endpoint_chains(BLOCKS)
+    assert {} == endpoint_chains(undeclared)
 
 
 def test_only_a_removal_may_be_busy_and_blames_no_service() -> None:
