@@ -180,7 +180,7 @@ def test_changes_come_in_the_order_of_names_whatever_the_order_of_events() -> No
     delta = TableDelta()
     table = DesiredTable(RENDER, circumstances, delta.desired)
     table.update(store, {*store.services}, circumstances)
-    added = [each.key.address for each in delta.change().added if each.holder == "service-ips"]
+    added = [each.key.address for each in delta.difference().added if each.holder == "service-ips"]
     assert [f"10.96.0.{number}" for number in range(50)] == added
 
 
