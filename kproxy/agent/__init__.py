@@ -1,1 +1,1 @@
-"""The node agent: what keeps the kernel at the newest state."""
+"""The node agent, which keeps the kernel at the newest state."""

@@ -58,7 +58,7 @@ def _start(parts: Assembly, running: ExitStack, *, posts_events: bool) -> bool:
     if not started(parts.source):
         return False
     running.callback(parts.source.stop)
-    # the recorder ends while the source is waited for, and is waited for last
+    # the recorder ends while we wait for the source; we wait for the recorder last
     running.callback(parts.recorder.end)
     parts.recorder.record(ClusterEvent("Starting", "StartKubeProxy", warning=False))
     return True

@@ -1,4 +1,4 @@
-"""The Services at fault where the kernel refuses one family's rules by iptables: found, left out, and tried again."""
+"""The Services at fault if the kernel refuses one family's rules by iptables: found, left out, and tried again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -132,7 +132,7 @@ class IptablesCulprits:
             except OperationFailed:
                 self._desired.admit(changed)
                 raise failed from None
-        # a lone Service is tried again: the reason of the failure may be over
+        # a single Service is tried again: the reason of the failure may be over
         is_certain = refusal.named is not None or len(changed) > 1
         return self._search([changed], progress, refusal=refusal if is_certain else None)
 

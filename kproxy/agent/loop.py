@@ -223,7 +223,7 @@ class Agent:
         self._attempts += 1
         if self._attempts > _MOST_ATTEMPTS:
             _log.error(
-                "a defect in kproxy: an event (%s) cannot be taken in; restart the agent, which lists everything again",
+                "a defect in kproxy: an event (%s) cannot be applied; restart the agent, which lists everything again",
                 type(event).__name__,
             )
             tell_all(self._observers, lambda observer: observer.lost(event))

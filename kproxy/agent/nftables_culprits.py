@@ -1,4 +1,4 @@
-"""The Services at fault where the kernel refuses one family's table: found, left out, and tried again."""
+"""The Services at fault if the kernel refuses one family's table: found, left out, and tried again."""
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,7 +17,7 @@ _Refusal = Refusal[NamespacedName, ProgramFailed]
 
 
 class NftablesCulprits:
-    """Places the newest plans of Services, and puts those back that the kernel refuses.
+    """Places the newest plans of Services, and restores the old plans if the kernel refuses the newest.
 
     Services at fault keep the rules that they had, and are then suspects. A search that runs out of tries leaves some
     `untried`.
@@ -38,7 +38,7 @@ class NftablesCulprits:
         """Services that were placed since the last settled sync, with the plans that the kernel has of them."""
         self._untried: list[list[NamespacedName]] = []
         self.interrupted: set[NamespacedName] = set()
-        """Services to be placed again, because a search for culprits among them came to no end."""
+        """Services to be placed again, because a search for culprits among them was interrupted."""
 
     @property
     def untried(self) -> AbstractSet[NamespacedName]:
@@ -46,20 +46,23 @@ class NftablesCulprits:
         return set(chain_up.from_iterable(self._untried))
 
     def take_untried(self) -> list[list[NamespacedName]]:
-        """The groups that no search had tries for; the caller places their Services, and hands them to `search`."""
+        """The groups for which no search had tries left.
+
+        The caller places their Services, and passes the groups to `search`.
+        """
         taken, self._untried = self._untried, []
         return taken
 
     def place(self, store: Store, keys: AbstractSet[NamespacedName]) -> None:
-        """Desire what the state asks for these Services; one that cannot be computed stays as it is."""
-        # as API and memory have them: in the order of a set they take a tenth longer
+        """Desire the newest plans of these Services; a Service that cannot be computed stays as it is."""
+        # in the order of the API and of memory: in the order of a set they take a tenth longer
         for key in sorted(keys):
             self._were.setdefault(key, self._desired.plans_of(key))
             self._desired.place_newest(store, key)
         self._suspects.computed(keys, self._desired.take_not_computed())
 
     def settle(self) -> None:
-        """The kernel holds what is desired."""
+        """Note that the kernel holds the desired table."""
         self._were.clear()
 
     def release(self) -> None:
@@ -69,8 +72,8 @@ class NftablesCulprits:
     def search(self, failed: ProgramFailed, groups: Sequence[_Group]) -> bool:
         """Find the Services that are at fault for a refusal, and desire their old plans; whether all were tried.
 
-        An earlier search had no tries for each of these groups. Raises `failed`, and changes no plan, if the kernel
-        refuses the table also with the old plans of all.
+        For each of these groups, an earlier search had no tries left. Raises `failed`, and changes no plan, if the
+        kernel refuses the table also with the old plans of all.
         """
         wanted = {key: self._desired.plans_of(key) for key in sorted(self._were)}
         others = wanted.keys() - set(chain_up.from_iterable(groups))
@@ -95,7 +98,7 @@ class NftablesCulprits:
         return not found.untried
 
     def _attempt_of(self, wanted: Mapping[NamespacedName, Plans]) -> Callable[[_Group], _Refusal | None]:
-        """A function that lets a group in with its wanted plans, and out again if the kernel refuses it."""
+        """A function that gives a group its wanted plans, and takes them back if the kernel refuses them."""
 
         def attempt(group: _Group) -> _Refusal | None:
             self._place_all({key: wanted[key] for key in group})

@@ -1,4 +1,4 @@
-"""The options of an agent: the configuration, and what only the command line can say."""
+"""The options of an agent: the configuration, and the flags that stand for none of its fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -18,7 +18,10 @@ fault. It comes late, so that the agents of all nodes do not ask a server that h
 
 
 class _Misunderstanding(NamedTuple):
-    """Since `since` no answer of the server was understood; the last one that was came at `understood_at`."""
+    """Since `since` no answer of the server was understood.
+
+    The last answer that was understood came at `understood_at`.
+    """
 
     understood_at: float | None
     since: float
@@ -48,7 +51,7 @@ class Watches:
         return (*hung, *self._misunderstood())
 
     def outdated(self) -> tuple[str, ...]:
-        """A sentence for each kind of which nothing was understood yet, or for long, and the source's sentences."""
+        """A sentence for each kind without an understood answer, yet or for a long time, and the source's sentences."""
         now = self._clock()
         sentences = []
         for each in self._freshness():

@@ -31,7 +31,7 @@ class Removal(NamedTuple):
 class Part(NamedTuple):
     """One place to look at; `name` is for messages.
 
-    `find` reads the kernel and changes nothing; EnvironmentLacking where a program is missing that the removal needs.
+    `find` reads the kernel and changes nothing; EnvironmentLacking if a program that the removal needs is missing.
     """
 
     name: str

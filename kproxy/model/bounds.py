@@ -1,4 +1,4 @@
-"""How many rules one Service may ask for, so that the Service of one tenant cannot fill every node."""
+"""Bounds on the rules that one Service may ask for, so that the Service of one tenant cannot fill every node."""
 
 from collections.abc import Iterable
 

@@ -95,7 +95,7 @@ def _decisions(plan: ServicePortPlan, counted: tuple[Backend, ...], node: NodeVi
 def _listed(
     name: ServicePortName, piece: EndpointSlice, node: NodeView
 ) -> Iterator[tuple[EndpointSlice, Endpoint, Backend | Reason]]:
-    """Each endpoint of the slice with its backend at each port for the service port, or with why it has none."""
+    """Each endpoint of the slice with its backend at each port for the service port, or with the reason for none."""
     ports = [port.port for port in piece.ports if (port.name, port.protocol) == (name.port, name.protocol)]
     reason = reason_to_skip(piece, node.family) or (None if ports else Reason.PORT_NOT_LISTED)
     if reason:

@@ -8,7 +8,10 @@ from enum import Enum
 
 
 class Reason(Enum):
-    """`sentence` tells it, as in "10.128.1.5:8080 is not used: it is not ready". `is_used` is the decision."""
+    """`sentence` is its end of a sentence such as "10.128.1.5:8080 is not used: it is not ready".
+
+    `is_used` is the decision.
+    """
 
     READY = ("it is ready", True)
     HINTED_FOR_NODE = ("it is ready, and its hints name this node", True)

@@ -1,4 +1,4 @@
-"""The part of the configuration that rules depend on. It decides nothing itself."""
+"""The part of the configuration that rules depend on. Settings decide nothing themselves."""
 
 from dataclasses import dataclass
 from enum import StrEnum

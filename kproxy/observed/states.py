@@ -3,7 +3,7 @@
 The kernel is not read before each change, because reading costs more than the change. So the agent remembers the rules
 that it applied, and this table says how far it may trust its memory:
 
-- UNREAD: nobody has looked, or nobody can tell any more. The next sync looks.
+- UNREAD: nobody has looked, or the memory is lost. The next sync looks.
 - ABSENT: the kernel holds no rule of ours. No packet meets a rule of ours before the change is complete, so the change
   may be written in any order.
 - FOREIGN: the kernel holds rules in our place that are not the ones that belong there: others wrote them, or the first
@@ -44,7 +44,7 @@ class Event(StrEnum):
     OTHERS_COMMITTED = auto()
     """Somebody else changed some table of this network namespace, which may be ours."""
     DISTRUSTED = auto()
-    """There is a sign that our rules were changed: jumps to them are gone, say. Nothing has been read yet."""
+    """There is a sign that our rules were changed: for example, jumps to them are gone. Nothing has been read yet."""
     VERIFIED = auto()
     """The kernel was read, and holds the rules that were applied last."""
     FOUND_CHANGED = auto()

@@ -2,7 +2,7 @@
 
 Sources: "Service" and "Virtual IPs and Service Proxies" in the Kubernetes documentation: types of Services, external
 IPs, load balancers with `ipMode` VIP and `loadBalancerSourceRanges`, both traffic policies, and the label
-service-proxy-name. The order in which claims are asked is what iptables mode of kube-proxy is seen to do.
+service-proxy-name. The order in which claims are asked is that of kube-proxy's iptables mode, as observed.
 """
 
 from collections.abc import Iterator

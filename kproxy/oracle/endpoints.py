@@ -31,7 +31,7 @@ def endpoints_of(service: Service, port: ServicePort, here: Here) -> Endpoints:
 
 
 def _believed(copies: list[Endpoint]) -> Endpoint:
-    """The copy that counts where one address is listed several times, slices in the order of their names.
+    """The copy that counts if one address is listed several times, slices in the order of their names.
 
     A pod that runs is believed before a pod that ends and had the address earlier: the last copy that is not
     terminating, and the first if all are (kubernetes#135593).

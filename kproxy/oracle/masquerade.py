@@ -2,7 +2,7 @@
 
 Sources: "Virtual IPs and Service Proxies" and "Using Source IP" in the Kubernetes documentation; the reference of
 KubeProxyConfiguration for `masqueradeAll` and `clusterCIDR`. That a pod which reaches itself is masqueraded, and how
-nftables mode tells such a pod, is what the two modes of kube-proxy are seen to do.
+nftables mode tells such a pod, follows the two modes of kube-proxy, as observed.
 """
 
 from collections.abc import Iterator
@@ -34,9 +34,9 @@ def is_masqueraded(claim: Claim, packet: Packet, backend: Place) -> bool:
 
 
 def _may_hairpin(here: Here, protocol: Protocol, backend: Place) -> bool:
-    """Whether a packet from the backend's own address is taken for one that the backend sent to itself.
+    """Whether a packet from the backend's own address counts as sent by the backend to itself.
 
-    In nftables mode only an endpoint on this node is, of whatever Service; others send here only by a detour.
+    In nftables mode only an endpoint on this node is masqueraded, of any Service; others send here only by a detour.
     """
     return not here.settings.is_nftables or _is_on_this_node(here, protocol, backend)
 

@@ -1,8 +1,8 @@
 """The fate of a packet for which no claim has a backend: rejected, dropped, or let go.
 
 Sources: "Service" in the Kubernetes documentation for Services without endpoints. Addresses of the service network are
-refused as by the chain `cluster-ips-check` of kube-proxy's nftables mode. The rest is what its two modes are seen to
-do.
+refused as by the chain `cluster-ips-check` of kube-proxy's nftables mode. The rest follows its two modes,
+as observed.
 """
 
 from kproxy.model.packet import Packet, Verdict
@@ -13,7 +13,7 @@ from kproxy.values import contains
 
 
 def refusal(claims: list[Claim], here: Here, packet: Packet) -> Verdict | None:
-    """The verdict on a packet for which no claim has a backend; None if no rule minds it."""
+    """The verdict on a packet for which no claim has a backend; None if no rule refuses it."""
     return _refusal_by_claims(claims, here, packet) or _refusal_by_service_network(here, packet)
 
 

@@ -1,6 +1,6 @@
 """Services that claim one address and port in nftables mode, where an element of a map belongs to one Service only.
 
-The documentation is silent on this: it is what nftables mode of kube-proxy is seen to do.
+The documentation is silent on this: the rules here are those of kube-proxy's nftables mode, as observed.
 """
 
 from kproxy.model.packet import Packet
@@ -21,7 +21,7 @@ def foremost(claims: list[Claim]) -> list[Claim]:
 def is_kept_out(claims: list[Claim], packet: Packet) -> bool:
     """Whether source ranges keep the packet out; they guard the address, with endpoints and without.
 
-    The ranges of the Service that the address belongs to count, or if it has none, those of the first by name.
+    The ranges of the Service that has the address count; if it has none, the ranges of the first Service by name.
     """
     owners = [claim.service for claim in foremost(claims)]
     guards = [claim for claim in claims if claim.is_restricted]

@@ -31,7 +31,7 @@ A longer text can only come from a loop that nobody intended, and would fill the
 """
 
 _PIECES = 10_000
-"""So many pieces of text are joined before their length is checked."""
+"""The number of pieces of text that are joined before their length is checked."""
 
 
 def rule_templates(override: Path | None = None, mode: str = "") -> Render:
@@ -73,7 +73,9 @@ def rule_templates(override: Path | None = None, mode: str = "") -> Render:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """A sandbox for templates of users, which run with our privileges. They only see values, and can change nothing.
+    """A sandbox for templates of users, which run with our privileges.
+
+    Templates see only values, and can change nothing.
 
     Our own templates run without the sandbox, which checks each access to a value and makes rendering four times
     slower.

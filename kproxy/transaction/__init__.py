@@ -1,1 +1,1 @@
-"""Observed against desired: the exact text that takes the kernel from the one to the other."""
+"""The difference between observed and desired rules, as the exact text that changes the kernel."""

@@ -162,7 +162,7 @@ class _Desired(dict[Key, Value]):
         for key in tuple(self):
             del self[key]
 
-    # those of dict do not call __setitem__ and __delitem__
+    # dict's own ones do not call __setitem__ and __delitem__
     update = MutableMapping.update
     setdefault = MutableMapping.setdefault
 

@@ -1,1 +1,1 @@
-"""HTTP servers that stay up whatever their clients do."""
+"""HTTP servers that no client can stop."""

@@ -1,7 +1,7 @@
 """A small HTTP server: one thread accepts, reads and answers for every address, and waits for nobody.
 
 Most clients have sent their request before the server accepts them: it answers them at once, and keeps nothing of
-them. So a probe waits only some milliseconds, even while thousands of silent clients connect in a second.
+them. A probe waits only some milliseconds, even while thousands of silent clients connect in a second.
 """
 
 import errno

@@ -47,8 +47,8 @@ class About(Collector):
 def _build() -> Mapping[str, str]:
     """kube-proxy's labels. The labels of a Go build are empty: to Prometheus an empty label is no label.
 
-    Alerts compare the first two numbers of `git_version` with those of the other components. So it begins with the
-    version of kube-proxy, and has kproxy's own version as build metadata (semver.org).
+    Alerts compare the first two numbers of `git_version` with those of the other components. For this reason it begins
+    with the version of kube-proxy, and has kproxy's own version as build metadata (semver.org).
     """
     major, minor = EMULATED.split(".")
     return {

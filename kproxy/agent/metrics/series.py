@@ -29,7 +29,7 @@ _ANSWERS = (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _CHANGING = {Kind.ENDPOINT_SLICE: "endpoint", Kind.SERVICE: "service"}
 
-# in no registry but the agent's own
+# only in the registry of the agent
 _counter = partial(Counter, registry=None)
 _gauge = partial(Gauge, registry=None)
 _histogram = partial(Histogram, registry=None)

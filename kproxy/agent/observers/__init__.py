@@ -1,1 +1,1 @@
-"""Told, in the agent's thread, of each event and sync: health, quarantine, node ports for health checks, UDP flows."""
+"""The parts that hear of each event and sync: health, quarantine, health-check node ports, UDP flows and others."""

@@ -86,7 +86,7 @@ class Health(Observer):
         self._missed: set[Kind] = set()
 
     def received(self, event: Event) -> None:
-        """An event has come in, and waits to be programmed."""
+        """An event was stored, and waits to be programmed."""
         with self._lock:
             self._note_node(event)
         self._queue()
@@ -167,7 +167,7 @@ class Health(Observer):
         return tuple(family for family, at in self._queued_at.items() if now - at >= self._timeout_s)
 
     def _note_node(self, event: Event) -> None:
-        """Note the newest Node; one that cannot be decoded stays as it was known, since it still exists."""
+        """Note the newest Node; a Node that cannot be decoded still exists, so its last known state stays."""
         match event:
             case Changed(object=Node() as node) if node.key == self._node_key:
                 self._node = node

@@ -119,7 +119,7 @@ class HealthCheckPorts(Observer):
         self._refused.pop(check.service, None)
 
     def _tell(self, check: HealthCheck, refused: OSError, *, looks: bool) -> bool:
-        """Tell the refusal if it is new; whether it was. Only then kproxy looks for the holder of the port."""
+        """Log the refusal if it is new; whether it was new. Only then kproxy looks for the holder of the port."""
         refusal = check.port, refused.errno
         if self._refused.get(check.service) == refusal:
             return False

@@ -20,7 +20,7 @@ _Observer = TypeVar("_Observer", bound="Observer")
 
 @dataclass(frozen=True, slots=True)
 class SyncOutcome:
-    """How one family's sync ended; no `report` where another error than an OperationFailed ended it."""
+    """The end of one family's sync; `report` is None if it ended with an error that is no OperationFailed."""
 
     node: NodeView
     report: SyncReport | None
@@ -38,10 +38,10 @@ class Observer:
     """
 
     def stored(self, event: Event) -> None:
-        """The store has taken this event in."""
+        """The store has applied this event."""
 
     def lost(self, event: Event) -> None:
-        """The store could not take this event in, however often the loop tried: a defect in kproxy."""
+        """The store could not apply this event after all tries of the loop: a defect in kproxy."""
 
     def syncing(self) -> None:
         """A sync of every family begins."""
@@ -53,7 +53,7 @@ class Observer:
 
 
 def tell_all(observers: Iterable[_Observer], tell: Callable[[_Observer], None]) -> None:
-    """Tell each one; a defect in one of them must not leave the rules stale."""
+    """Tell each observer; a defect in one of them must not leave the rules stale."""
     for observer in observers:
         try:
             tell(observer)

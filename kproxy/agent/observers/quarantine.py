@@ -62,7 +62,7 @@ class Quarantine(Observer):
     def synced(
         self, store: Store, dirty: AbstractSet[NamespacedName], outcomes: Mapping[Family, SyncOutcome]
     ) -> None:
-        """Take in what the decoder refuses, and what templates and the kernel refused in this sync."""
+        """List the objects that the decoder refuses, and those that templates and the kernel refused in this sync."""
         del dirty
         refused = self._refused | {
             family: outcome.report.quarantined for family, outcome in outcomes.items() if outcome.report

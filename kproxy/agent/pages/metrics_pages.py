@@ -23,7 +23,7 @@ def metrics_pages(
     metrics: Callable[[], Page],
     quarantine: Callable[[], Page],
 ) -> Answer:
-    """The answer to each path. All pages but `metrics` and `quarantine` tell how the agent was started."""
+    """The answer to each path. All pages except `metrics` and `quarantine` say how the agent was started."""
     began_at = datetime.now(UTC)
     clock = time.monotonic
     began = clock()

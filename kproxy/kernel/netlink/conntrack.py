@@ -1,4 +1,4 @@
-"""UDP flows as conntrack has them: read with the kernel's own filters, and removed one by one.
+"""The UDP flows of conntrack, read with the kernel's own filters, and removed one by one.
 
 Attributes are not decoded; bytes are read at known places. This way 200,000 flows take half a second.
 """
@@ -42,7 +42,7 @@ class Flow(NamedTuple):
 class UdpFlows:
     """One family's UDP flows in this thread's network namespace; for one thread at a time, as a context manager.
 
-    KernelRefused where the kernel refuses, with EINTR where its table changed meanwhile. Flows in a conntrack zone of
+    KernelRefused if the kernel refuses, with EINTR if its table changed meanwhile. Flows in a conntrack zone of
     their own belong to others, and are left out.
     """
 

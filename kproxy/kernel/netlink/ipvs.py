@@ -52,7 +52,7 @@ def has_interface() -> bool:
 def find_interface() -> bool:
     """Whether kube-proxy's interface is there.
 
-    KproxyError where an interface of that name is not what kube-proxy makes, or where nothing can tell.
+    KproxyError if an interface of that name is not made as kube-proxy makes it, or if the kernel gives no answer.
     """
     return has_interface() and _done_unless_gone(_require_of_kube_proxy)
 
@@ -60,13 +60,13 @@ def find_interface() -> bool:
 def delete_interface() -> bool:
     """Delete it with all its addresses, on which processes of the node would answer; whether it was there.
 
-    KproxyError where it cannot be deleted. `find_interface` has to be asked first.
+    KproxyError if it cannot be deleted. Call `find_interface` first.
     """
     return _done_unless_gone(lambda: process.run(["ip", "link", "delete", "dev", INTERFACE]))
 
 
 def _done_unless_gone(action: Callable[[], object]) -> bool:
-    """Whether the action succeeded; False where it failed because somebody else has deleted the interface meanwhile."""
+    """Whether the action succeeded; False if it failed because somebody else has deleted the interface meanwhile."""
     try:
         action()
     except KproxyError:

@@ -51,7 +51,7 @@ class Jump(NamedTuple):
 def jumps_in(family: Family, chain: Chain) -> list[Jump]:
     """The rules of a chain that lead to other chains, in order; none if there is no such chain.
 
-    KernelRefused where the kernel does not list them.
+    KernelRefused if the kernel does not list them.
     """
     rules = _rules(family, chain.table, chain.name)
     found = (_jump(chain, place, message) for place, message in enumerate(rules, start=1))
@@ -71,7 +71,7 @@ def count_iptables_rules(family: Family, table: str) -> int:
 def delete_jumps(family: Family, chains: Iterable[Chain], targets: Collection[str]) -> None:
     """Delete the rules of these chains that lead to any of the targets, all at once.
 
-    KernelRefused where that does not succeed.
+    KernelRefused if that does not succeed.
     """
     chains = list(chains)
     for _ in range(_TRIES):

@@ -47,7 +47,7 @@ class Interrupted(OSError):
 
 
 def refusal(asked: str, refused: OSError) -> KernelRefused:
-    """The error to raise where the kernel refused what was asked, as `the list of chains`."""
+    """The error to raise if the kernel refused a request; `asked` names the request, such as `the list of chains`."""
     return KernelRefused(asked, refused.errno or 0, refused.strerror or str(refused))
 
 

@@ -1,7 +1,7 @@
 """The file descriptors of this process: as many as it may have, and some of them stay free for programs.
 
-The kernel gives the lowest number that is free. So the number of a new descriptor says, without counting, how many are
-in use at least.
+The kernel gives the lowest number that is free. The number of a new
+descriptor therefore says, without counting, how many are in use at least.
 """
 
 import logging
@@ -20,7 +20,7 @@ _FOR_CLIENTS = 64
 """Descriptors that listeners leave to HTTP clients: a node that does not answer probes counts as dead."""
 
 _ENOUGH = 1024
-"""A node with 500 health-check node ports in both families needs so many descriptors.
+"""The descriptors that a node with 500 health-check node ports in both families needs.
 
 With fewer descriptors, some ports stay closed.
 """

@@ -117,7 +117,7 @@ class Iptables:
         if self.variant is Variant.LEGACY:
             rules = self._rules(chain)
             return [JumpRemoval(chain, target(rule), f"-D{rule.removeprefix('-A')}") for rule in rules]
-        # by their places, since iptables may have no words for a rule; the last place first, so that none moves
+        # by their places, because iptables may be unable to print a rule; the last place first, so that none changes
         jumps = reversed(jumps_in(self.family, chain))
         return [JumpRemoval(chain, jump.target, f"-D {chain.name} {jump.place}") for jump in jumps]
 
@@ -171,7 +171,7 @@ class Iptables:
         except ProgramFailed:
             if self.variant is Variant.LEGACY:
                 raise
-        # the listing fails over rules that others made with nft; a jump of ours is known by its target and its comment
+        # the listing fails if others made rules with nft; our jumps are recognized by target and comment
         found = {(jump.target, jump.comment): jump.place for jump in jumps_in(self.family, chain)}
         known = {rule: found.get((target(rule), comment(rule))) for rule in jumps}
         return {rule: place for rule, place in known.items() if place is not None}

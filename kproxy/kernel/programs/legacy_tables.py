@@ -34,7 +34,7 @@ def tables(family: Family) -> frozenset[str]:
 
 
 def size(family: Family, table: str) -> int:
-    """How many bytes all rules of the table take in the kernel; 0 if there is no such table.
+    """The number of bytes that all rules of the table take in the kernel; 0 if there is no such table.
 
     OSError as `chain_names`.
     """

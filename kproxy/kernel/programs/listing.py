@@ -19,7 +19,8 @@ _CHAINS_A_RUN = 1000
 """The number of chains that are read in 0.1 s; their text is held in memory at once."""
 
 _MOST_REFUSALS = 200
-"""After so many failed runs, of 6 ms each, the program itself counts as unusable; an unreadable chain takes ten."""
+"""The number of failed runs, of 6 ms each, after which the program itself counts as unusable; an unreadable chain
+takes ten."""
 
 
 def listed_chains(program: str, chains: Sequence[Chain]) -> dict[Chain, str | None]:

@@ -21,7 +21,7 @@ _SLEEPS_IN = ("locks_lock_inode_wait", "flock_lock_inode_wait")
 
 
 class LockWait:
-    """Adds up the seconds that any program of ours waits within its `with` blocks, to within a hundredth.
+    """Adds up the seconds that our programs wait within its `with` blocks, exact to a hundredth of a second.
 
     Blocks come one after the other. The wait of a block is added at its end, and is never more than its duration.
     """

@@ -79,7 +79,7 @@ def _owned() -> list[str]:
 
 
 def foreign_tables() -> list[str]:
-    """All tables but ours, as `inet host`."""
+    """All tables except ours, such as `inet host`."""
     found = {_named(message, _TABLE_NAME) for message in _dump(_GET_TABLE)}
     return sorted(name for name in found if not name.endswith(f" {TABLE}"))
 

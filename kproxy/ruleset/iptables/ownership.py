@@ -68,17 +68,17 @@ def owner_of(chain: Chain) -> Owner:
 def is_of_a_service(chain: Chain) -> bool:
     """Whether the owner is SERVICE: the chain comes and goes with a Service, and a stale one is deleted.
 
-    It is asked of each of 100,000 chains, so it decides by itself.
+    It is asked for each of 100,000 chains, so it decides without `owner_of`, which takes longer.
     """
     is_per_service = chain.table == "nat" and chain.name.startswith(PER_SERVICE)
     return is_per_service or depth_in_tree(chain.name) is not None
 
 
 def may_be_ours(chain: Chain) -> bool:
-    """Whether kproxy may find its own rules in such a chain, and may write to it: its name is of Kubernetes.
+    """Whether kproxy may find its own rules in this chain, and may write to it: its name is of Kubernetes.
 
-    So is exactly each chain that is neither built in nor foreign. The name alone is asked because every compiled chain
-    is: `owner_of` would add a tenth to the time that a Service takes.
+    The answer is yes for exactly the chains that are neither built in nor foreign. Only the name is compared, because
+    every compiled chain is asked for: `owner_of` would add a tenth to the time that a Service takes.
     """
     return chain.name.startswith(PREFIX)
 

@@ -42,7 +42,7 @@ def probability(part: int, whole: int) -> str:
     """The `--probability` for `part` of the `whole` backends left, as iptables-save prints it; empty if it is 1.
 
     kube-proxy writes ten decimals, the kernel keeps 31 bits, and iptables-save shows those bits with
-    eleven decimals. The same steps are taken here, so this is the text that the kernel will show.
+    eleven decimals. This function takes these steps too, so its text is the one that the kernel will show.
     """
     if part == whole:
         return ""

@@ -1,1 +1,1 @@
-"""Plans to one nftables table a family: few chains and maps, and a Service as elements of these."""
+"""Plans to one nftables table a family: few chains and maps, and elements for each Service."""

@@ -1,6 +1,6 @@
 """The role of each block, given when a template is rendered.
 
-Blocks of our templates have their roles by name, also in a template of a user that takes the place of ours. Any other
+Blocks of our templates have their roles by name, also in a template of a user that replaces one of ours. Any other
 block is one that a template of a user adds:
 
 - a chain with a `type ... hook ...` line is a hook chain;

@@ -28,7 +28,7 @@ _LOOPBACK = "lo"
 class Way(NamedTuple):
     """One way that a packet may go: its fate, its probability, and the rules that matched on it.
 
-    `fate` is None where the last rule could not be understood.
+    `fate` is None if the last rule could not be understood.
     """
 
     fate: Fate | None

@@ -1,4 +1,4 @@
-"""The chains that send packets where a map says, and whether the kernel has them as nft makes them.
+"""The chains that send packets to the endpoint in a map, and a run to compare them with the rules that nft makes.
 
 nft 1.0.6 compiles the rule of such a chain only if the map is new.
 """
@@ -13,7 +13,7 @@ from kproxy.values import Family
 
 
 def endpoint_chains(blocks: Blocks) -> dict[Block, Block]:
-    """The chains whose rule sends packets where a map says, with that map; only those whose map is declared."""
+    """The chains whose rule sends packets to the endpoint in a map, with this map; only those whose map is declared."""
     asked = {block: Block("map", body.picks_from) for block, body in blocks.items() if body.picks_from}
     return {block: picked_from for block, picked_from in asked.items() if picked_from in blocks}
 
