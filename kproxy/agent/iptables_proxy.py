@@ -234,8 +234,8 @@ class IptablesProxy:
         The filter rules of the node, which are in the first part, are committed before: they guard the node, and pass
         what nat will rewrite. Those of Services come with the rest: they refuse packets that nat does not rewrite.
         """
-        progress.enter(Stage.OBSERVE)
         changed = next(parts, set())
+        progress.enter(Stage.OBSERVE)
         self._observed.look_at_jumps(self._desired.jumps)
         progress.enter(Stage.APPLY)
         delta = self._observed.delta

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +182,47 @@ def test_wait_for_the_lock_is_told_apart_from_work(
     assert max(report.stages_s, key=report.stages_s.__getitem__) == "lock_wait" or not waits
     assert report.took_s == pytest.approx(sum(report.stages_s.values()))
     assert report.took_s > report.lock_wait_s
+
+
+def test_stages_of_a_first_sync_on_legacy_have_their_own_times(legacy_node: Node) -> None:
+    def render(template: str, values: dict[str, object]) -> str:
+        time.sleep(0.02)
+        return RENDER(template, values)
+
+    legacy_node.proxy = legacy_node.new_proxy(render)
+    report = succeeded(legacy_node.sync())
+    assert report.render_s >= 0.02
+    assert {} == {stage: took_s for stage, took_s in report.stages_s.items() if took_s < 0}
+
+
+def test_wait_for_the_lock_while_rules_are_computed_is_no_wait_of_the_sync(
+    legacy_node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
+    monkeypatch.setattr("kproxy.ruleset.iptables.desired._BATCH", 1)
+    began = threading.Event()
+
+    def look_and_lose_the_lock(jumps: Mapping[Chain, str]) -> None:
+        look(jumps)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(LOCK_HELD_S, fcntl.flock, (held, fcntl.LOCK_UN)).start()
+        began.set()
+
+    def render(template: str, values: dict[str, object]) -> str:
+        if began.is_set():
+            began.clear()
+            time.sleep(2 * LOCK_HELD_S)
+        return RENDER(template, values)
+
+    legacy_node.proxy = legacy_node.new_proxy(render)
+    look = legacy_node.proxy.observed.look_at_jumps
+    monkeypatch.setattr(legacy_node.proxy.observed, "look_at_jumps", look_and_lose_the_lock)
+    with lock.open("w") as held:
+        report = succeeded(legacy_node.sync())
+    assert report.lock_wait_s == pytest.approx(0.0, abs=0.2)
+    assert {} == {stage: took_s for stage, took_s in report.stages_s.items() if took_s < 0}
+    assert report.render_s >= 2 * LOCK_HELD_S
 
 
 def test_change_in_a_kernel_that_others_emptied_has_all_written_again_at_once(nft_node: Node) -> None:

@@ -5,8 +5,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import StrEnum
+from functools import partial
 
 from kproxy import process
 from kproxy.errors import EnvironmentLacking, ProgramFailed
@@ -74,7 +75,7 @@ class Iptables:
 
     @property
     def lock_waited_s(self) -> float:
-        """The seconds that its programs have waited so far for /run/xtables.lock."""
+        """The seconds for which callers have waited so far because its programs waited for /run/xtables.lock."""
         return self._lock_wait.waited_s
 
     def refusal(self) -> str:
@@ -194,12 +195,19 @@ class Iptables:
         the block goes on. The program ends with the block, which ProgramFailed leaves then if a line was refused: the
         error says which line of all that was written, and the sections before it stay in effect.
         """
+        try:
+            with ExitStack() as end, process.feeding(self._restoring, timeout_s=RESTORE_TIMEOUT_S) as write:
+                yield partial(self._write, write)
+                end.enter_context(
+                    self._noting_lock_wait()
+                )  # from here on, nothing but the program is waited for
+        except ProgramFailed as failed:
+            raise self._explained(failed) from failed
+
+    def _write(self, write: Callable[[str], None], text: str) -> None:
+        """Write text; where the program waits for the lock while the caller is busy otherwise, nobody waits with it."""
         with self._noting_lock_wait():
-            try:
-                with process.feeding(self._restoring, timeout_s=RESTORE_TIMEOUT_S) as write:
-                    yield write
-            except ProgramFailed as failed:
-                raise self._explained(failed) from failed
+            write(text)
 
     def _explained(self, failed: ProgramFailed) -> ProgramFailed:
         if os.strerror(errno.EMSGSIZE) not in failed.stderr or (room := self.commit_room()) is None:
