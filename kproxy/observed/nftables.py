@@ -161,7 +161,7 @@ class ObservedTable:
         before = self._kernel.commits
         try:
             with self._counting():
-                is_clean = all(self._take(run) for run in transaction.runs)
+                is_clean = all(self._run(run) for run in transaction.runs)
                 self._forget_clients(transaction.deleted)
             if not was_remembered:
                 self._rules.forget()
@@ -215,7 +215,7 @@ class ObservedTable:
                 self._knowledge.note(Event.REFUSED)
                 raise
 
-    def _take(self, run: Run) -> bool:
+    def _run(self, run: Run) -> bool:
         """Apply a run; whether it took effect.
 
         False only if a removal failed; any other failure is an OperationFailed.

@@ -32,6 +32,7 @@ _ATTRIBUTE_HEADER = struct.Struct("=HH")
 _TYPE_BITS, _NESTED = 0x3FFF, 0x8000
 _LARGEST_READ = 1 << 17
 _TRIES = 20
+"""Reads of a dump that changes of others interrupt, before the read fails."""
 _USUAL_ROOM = 100_000
 _SO_SNDBUFFORCE = 32
 _PAGE = 4096

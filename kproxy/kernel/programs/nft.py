@@ -47,8 +47,14 @@ _log = logging.getLogger(__name__)
 _Read = TypeVar("_Read")
 
 _LONGEST_S = 600.0
+"""Seconds after which an `nft` counts as hanging, and is ended; a table of 10,000 x 10 takes some seconds."""
+
 _TRIES = 20
+"""Tries to remove clients while other clients come and go."""
+
 _ON_ITS_WAY_S = 0.02
+"""Seconds. A packet takes so long through the rules only on a node with too little processor time."""
+
 _MOST_MESSAGES = 100
 """Messages of some 500 clients each. The more the kernel has sent, the longer it takes for the next: 17 s for a
 million clients."""

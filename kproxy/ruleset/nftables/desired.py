@@ -207,26 +207,26 @@ class DesiredTable:
             self._frontends[frontend] = served
         if served.way != before.way:
             if served.way:
-                self._take(served.way)
+                self._add_use(served.way)
             if before.way:
-                self._leave(before.way)
+                self._drop_use(before.way)
 
-    def _take(self, part: Way | Picker) -> None:
+    def _add_use(self, part: Way | Picker) -> None:
         """Count one more use of shared chains, which are there as long as something leads to them."""
         self._uses[part] += 1
         if self._uses[part] == 1:
             self._put_blocks(self._written(part))
             for needed in part.needed:
-                self._take(needed)
+                self._add_use(needed)
 
-    def _leave(self, part: Way | Picker) -> None:
+    def _drop_use(self, part: Way | Picker) -> None:
         self._uses[part] -= 1
         if not self._uses[part]:
             del self._uses[part]
             for block in self._written(part):
                 self._put_block(block, None)
             for needed in part.needed:
-                self._leave(needed)
+                self._drop_use(needed)
 
     def _written(self, part: Way | Picker) -> dict[Block, Body]:
         return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picker_blocks(part)
