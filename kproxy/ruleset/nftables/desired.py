@@ -54,6 +54,8 @@ class DesiredTable:
     The result depends on the newest plans alone, not on the way there, and changes come in an order that is the same in
     every process. If several Services claim one address and port, it belongs to the first by name that serves
     everyone, otherwise to the first that serves anyone.
+
+    If an exception, such as a MemoryError, comes in the middle of a change, the next `adopt` builds all of it again.
     """
 
     def __init__(
@@ -68,6 +70,10 @@ class DesiredTable:
         self.stale: set[NamespacedName] = set()
         """Services that were placed in other circumstances, and must be placed again."""
         self._placed: dict[NamespacedName, Placed] = {}
+        self._is_torn = False
+        """Whether an exception came in the middle of a change, so that parts of it are missing."""
+        self._not_replaced: dict[NamespacedName, Plans] = {}
+        """Services that a torn table had, and that are to be placed again."""
         self._not_computed: dict[NamespacedName, Exception] = {}
         self._claimants: dict[Frontend, tuple[NamespacedName, ...]] = {}
         self._uses: Counter[Way | Picker] = Counter()
@@ -87,10 +93,26 @@ class DesiredTable:
     def adopt(self, circumstances: Circumstances) -> bool:
         """Take in the circumstances; whether they changed, and every Service is stale."""
         has_changed = circumstances != self._circumstances
+        if self._is_torn or self._not_replaced:
+            self._build_again()
         if has_changed:
             self._enter(circumstances)
             self.stale = set(self._placed)
         return has_changed
+
+    def _build_again(self) -> None:
+        """Desire nothing, and then place every Service as it was placed; the next call goes on if this one fails."""
+        self._not_replaced = {key: each.plans for key, each in self._placed.items()} | self._not_replaced
+        for held in (self._placed, self._claimants, self._uses, self._node_blocks):
+            held.clear()
+        for desired in (self.blocks, self._frontends, self._marks):
+            desired.clear()
+        self._node_marks, self.service_ports, self._is_torn = (), 0, False
+        if self._circumstances:
+            self._enter(self._circumstances)
+        for key, plans in tuple(self._not_replaced.items()):
+            self.place(key, plans)
+            del self._not_replaced[key]
 
     def plans_of(self, key: NamespacedName) -> Plans:
         """The plans with which the Service is placed."""
@@ -104,7 +126,9 @@ class DesiredTable:
             self.place(key, plans)
         except MemoryError:
             raise
-        except Exception as failed:  # noqa: BLE001 # whatever is wrong with one Service costs no other its rules
+        except Exception as failed:  # whatever is wrong with one Service costs no other its rules
+            if self._is_torn:
+                raise
             self._not_computed[key] = failed
         else:
             self._not_computed.pop(key, None)
@@ -116,8 +140,11 @@ class DesiredTable:
 
     def _enter(self, circumstances: Circumstances) -> None:
         """If a template fails, the circumstances stay as they were, so that the next update enters them again."""
-        self._writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
-        node_blocks = self._writer.node_blocks(circumstances.service_networks)
+        writer = BlockWriter(circumstances.node, circumstances.settings, self._render)
+        node_blocks = writer.node_blocks(circumstances.service_networks)
+        shared_blocks = [_written(part, writer) for part in self._uses]
+        was_torn, self._is_torn = self._is_torn, True
+        self._writer = writer
         for block in self._node_blocks.keys() - node_blocks.keys():
             self._put_block(block, None)
         self._node_blocks = node_blocks
@@ -127,10 +154,11 @@ class DesiredTable:
         )
         self._count_marks(self._node_marks, marks)
         self._node_marks = marks
-        for part in self._uses:
-            self._put_blocks(self._written(part))
+        for blocks in shared_blocks:
+            self._put_blocks(blocks)
         self._node = circumstances.node
         self._circumstances = circumstances
+        self._is_torn = was_torn
 
     @property
     def has_no_circumstances(self) -> bool:
@@ -146,6 +174,7 @@ class DesiredTable:
         for served in new.frontends.values():
             if served.way and served.way not in self._uses:
                 self._require(served.way)
+        was_torn, self._is_torn = self._is_torn, True
         self.stale.discard(key)
         self.service_ports += len(plans) - len(old.plans)
         if plans:
@@ -157,6 +186,7 @@ class DesiredTable:
             self._put_block(block, None)
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
+        self._is_torn = was_torn
 
     def _require(self, part: Way | Picker) -> None:
         """Render shared chains now, so that a template that fails does so before anything is changed."""
@@ -229,7 +259,7 @@ class DesiredTable:
                 self._drop_use(needed)
 
     def _written(self, part: Way | Picker) -> dict[Block, Body]:
-        return self._writer.way_blocks(part) if isinstance(part, Way) else self._writer.picker_blocks(part)
+        return _written(part, self._writer)
 
     def _count_marks(self, old: tuple[Element, ...], new: tuple[Element, ...]) -> None:
         if old == new:
@@ -252,3 +282,7 @@ class DesiredTable:
             self.blocks[block] = body
         elif block in self.blocks:
             del self.blocks[block]
+
+
+def _written(part: Way | Picker, writer: BlockWriter) -> dict[Block, Body]:
+    return writer.way_blocks(part) if isinstance(part, Way) else writer.picker_blocks(part)

@@ -3,6 +3,8 @@
 import logging
 import random
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,8 @@ class Node(Services):
         self.namespace = FakeNamespace()
         self.ours = Commits()
         self.calls: list[str] = []
+        self.short_at: AbstractSet[int] = frozenset()
+        """The calls, counted from 1, at which a template finds no memory."""
         self.now_s = 0.0
         for number, name in enumerate(("web", "sticky", "api")):
             self.serve(name, number, 2)
@@ -52,6 +56,8 @@ class Node(Services):
 
     def render(self, template: str, values: dict[str, object]) -> str:
         self.calls.append("render")
+        if len(self.calls) in self.short_at:
+            raise MemoryError
         return RENDER(template, values)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
@@ -546,6 +552,41 @@ def test_shortage_of_memory_in_a_search_loses_no_change(at: int, monkeypatch: py
     assert (None, [API]) == (report.error, [each.key for each in report.quarantined])
     node.faults.end()
     node.now_s += LONGEST_PAUSE_S
+    node.synced()
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_shortage_of_memory_at_any_template_loses_no_rule(situation: Callable[[Node], None]) -> None:
+    """The table is torn then: it is built again, though no Service changed since."""
+    at = 0
+    while True:
+        at += 1
+        node = Node()
+        situation(node)
+        node.short_at = {len(node.calls) + at}
+        with suppress(MemoryError):
+            node.sync()
+        if len(node.calls) < min(node.short_at):
+            break
+        node.short_at = frozenset()
+        report = node.sync(verify=True)
+        assert (None, ()) == (report.error, report.quarantined)
+        assert node.as_from_scratch() == node.kernel.listing()
+    assert at > 1
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_shortage_of_memory_while_a_torn_table_is_built_again_loses_no_rule(at: int) -> None:
+    node = Node().synced()
+    change_all(node)
+    node.node_port_primary = False
+    began = len(node.calls)
+    node.short_at = {began + 7, began + 7 + at}
+    for _ in range(2):
+        with suppress(MemoryError):
+            node.sync()
+    node.short_at = frozenset()
     node.synced()
     assert node.as_from_scratch() == node.kernel.listing()
 
