@@ -73,3 +73,15 @@ def test_largest_group_is_tried_first_so_that_most_pass_soon() -> None:
 def test_named_thing_that_is_not_in_the_group_is_not_blamed() -> None:
     found = find_culprits([[1, 2]], lambda group: Refusal("no", 7) if 1 in group else None, always)
     assert {1: "no"} == found.culprits
+
+
+def test_lone_culprit_that_a_refusal_names_costs_one_more_try_for_all_others() -> None:
+    judge = Judge({3}, names=True)
+    find_culprits([range(8)], judge, always)
+    assert [[*range(8)], [0, 1, 2, 4, 5, 6, 7]] == judge.asked
+
+
+def test_second_culprit_that_a_refusal_names_lets_halves_be_tried() -> None:
+    judge = Judge({0, 1}, names=True)
+    find_culprits([range(8)], judge, always)
+    assert [8, 7, 3, 3] == [len(group) for group in judge.asked]
