@@ -106,6 +106,7 @@ class ObservedChains:
 
     def verify(self) -> int:
         """See `Observed`. A chain that another agent changed to the rules that are desired now is no drift."""
+        self.record()  # as in `look`: a verification may make the record sure
         differences = self._kernel.verify(self.delta.observed)
         if differences is None:
             return 0

@@ -101,18 +101,23 @@ class DesiredTable:
         return has_changed
 
     def _build_again(self) -> None:
-        """Desire nothing, and then place every Service as it was placed; the next call goes on if this one fails."""
+        """Desire nothing, and then place every Service as it was placed; the next call goes on if this one fails.
+
+        All are stale then, as nobody knows how far the change had come.
+        """
         self._not_replaced = {key: each.plans for key, each in self._placed.items()} | self._not_replaced
         for held in (self._placed, self._claimants, self._uses, self._node_blocks):
             held.clear()
         for desired in (self.blocks, self._frontends, self._marks):
             desired.clear()
-        self._node_marks, self.service_ports, self._is_torn = (), 0, False
+        self._node_marks, self.service_ports = (), 0
         if self._circumstances:
             self._enter(self._circumstances)
+        self._is_torn = False
         for key, plans in tuple(self._not_replaced.items()):
             self.place(key, plans)
             del self._not_replaced[key]
+        self.stale = set(self._placed)
 
     def plans_of(self, key: NamespacedName) -> Plans:
         """The plans with which the Service is placed."""
@@ -175,7 +180,6 @@ class DesiredTable:
             if served.way and served.way not in self._uses:
                 self._require(served.way)
         was_torn, self._is_torn = self._is_torn, True
-        self.stale.discard(key)
         self.service_ports += len(plans) - len(old.plans)
         if plans:
             self._placed[key] = new
@@ -186,6 +190,7 @@ class DesiredTable:
             self._put_block(block, None)
         self._put_blocks(blocks)
         self._claim(key, old.frontends, new.frontends)
+        self.stale.discard(key)
         self._is_torn = was_torn
 
     def _require(self, part: Way | Picker) -> None:

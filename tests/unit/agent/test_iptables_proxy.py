@@ -522,3 +522,18 @@ def test_rules_in_the_kernel_are_kept_once(node: FakeNode) -> None:
     assert node.sync().error is None
     delta = node.observed.delta
     assert all(delta.observed[each] is delta.desired[each] for each in delta.desired)
+
+
+def test_chains_that_go_are_not_forgotten_where_a_sync_was_not_recorded_before_the_next_one() -> None:
+    """A verification made the record sure, and the write after it left chains out of the record, as if they were gone."""
+    with closing(FakeNode(Variant.NFT)) as node:
+        node.serve("web", "api")
+        assert node.sync().error is None
+        node.kernel.somebody_runs("*nat\n:CNI-OTHER - [0:0]\nCOMMIT\n")
+        node.serve("late")
+        assert node.sync_unrecorded().error is None
+        node.delete("web")
+        node.kernel.faults.die_in_write()
+        assert node.sync_unrecorded(verify=True).error is not None
+        assert node.sync().error is None
+        assert chain("web") not in node.held()

@@ -591,6 +591,22 @@ def test_shortage_of_memory_while_a_torn_table_is_built_again_loses_no_rule(at: 
     assert node.as_from_scratch() == node.kernel.listing()
 
 
+@pytest.mark.parametrize("at", range(1, 8))
+def test_shortage_of_memory_on_a_node_without_services_keeps_the_table_of_the_node(at: int) -> None:
+    """The table is torn by the first Service, and then the template of the node finds no memory either."""
+    node = Node()
+    for name in ("web", "sticky", "api"):
+        node.remove(name)
+    before = node.synced().kernel.listing()
+    node.serve("guarded", 7, 1)
+    node.short_at = {len(node.calls) + at, len(node.calls) + at + 1}
+    for _ in range(3):
+        with suppress(MemoryError):
+            node.sync()
+        assert before.keys() <= node.kernel.listing().keys()
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
 def test_table_that_is_refused_as_a_whole_changes_nothing_and_is_tried_again() -> None:
     node = Node().synced()
     before, good = node.kernel.listing(), node.circumstances
