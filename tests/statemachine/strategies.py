@@ -51,6 +51,9 @@ _CIDRS = st.sampled_from("dde")
 _TOO_MUCH = "z"
 """The name of a Service that never was within bounds, and so has no rules to keep."""
 
+_MOST_FAILURES = 2
+"""An agent gives up an event that it could not store three times in a row, and then only a new agent lists it again."""
+
 _WITHOUT_JUMP = ("nat", "INPUT")
 """The built-in chain that is not there where iptables-nft never wrote into it."""
 
@@ -172,7 +175,7 @@ def _steps(chosen: Filter) -> SearchStrategy[Step]:
         st.builds(AgentKilled, changes=_few, after_s=st.floats(0.0, 0.3), fault=st.none() | faults),
         st.builds(RestoreFails, changes=_some, fault=faults, runs=st.integers(1, 4)),
         st.builds(AllFlushed, changes=_few, counters_too=st.booleans()),
-        st.builds(Starved, changes=_some, work=st.sampled_from(Work), times=st.integers(1, 3)),
+        st.builds(Starved, changes=_some, work=st.sampled_from(Work), times=st.integers(1, _MOST_FAILURES)),
         st.builds(WatchBroken, changes=_few, how=st.sampled_from(Break)),
         *(_by_iptables(chosen, faults) if chosen.variant else _by_nft()),
     ]
