@@ -67,7 +67,7 @@ class NftablesCulprits:
 
     def release(self) -> None:
         """All Services that were placed have their newest rules, as far as these could be computed."""
-        self._suspects.release(self._were.keys() - self._suspects.not_computed_now)
+        self._suspects.release(self._were)
 
     def search(self, failed: ProgramFailed, groups: Sequence[_Group]) -> bool:
         """Find the Services that are at fault for a refusal, and desire their old plans; whether all were tried.
@@ -92,7 +92,7 @@ class NftablesCulprits:
             self._place_all(wanted)
             raise failed
         left = {*found.culprits, *chain_up.from_iterable(found.untried)}
-        self._suspects.release(self._were.keys() - left - self._suspects.not_computed_now)
+        self._suspects.release(self._were.keys() - left)
         self._suspects.refuse(found.culprits)
         self._untried += found.untried
         return not found.untried

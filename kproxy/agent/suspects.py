@@ -89,9 +89,9 @@ class Suspects:
     ) -> None:
         """The newest rules of these were made, except those in `failures`, which has the reasons."""
         self.not_computed_now = failures.keys()
-        self.release(
-            {key for key in self._held.keys() & keys if not self._held[key].is_refused} - failures.keys()
-        )
+        for key in (self._held.keys() & keys) - failures.keys():
+            if not self._held[key].is_refused:
+                del self._held[key]
         for key, failed in failures.items():
             if not isinstance(failed, KproxyError):
                 _log.error("%s: Service %s meets a defect in kproxy", self._place, key, exc_info=failed)
@@ -104,9 +104,10 @@ class Suspects:
             self._hold(key, "", f"its rules are refused: {in_words(failed)}", is_refused=True)
 
     def release(self, keys: Iterable[NamespacedName]) -> None:
-        """The newest rules of these are in effect."""
+        """The kernel holds what was last computed of these; one whose newest rules could not be computed stays."""
         for key in keys:
-            self._held.pop(key, None)
+            if key in self._held and self._held[key].is_refused:
+                del self._held[key]
 
     @property
     def rejections(self) -> tuple[Rejection, ...]:

@@ -18,7 +18,7 @@ from kproxy.agent import suspects
 from kproxy.agent.nftables_proxy import NftablesProxy
 from kproxy.agent.proxy import SyncReport
 from kproxy.agent.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from kproxy.errors import ProgramFailed
+from kproxy.errors import InputError, ProgramFailed
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.observed.nftables import Commits
 from kproxy.ruleset.inputs import Circumstances
@@ -41,6 +41,8 @@ class Node(Services):
         self.calls: list[str] = []
         self.short_at: AbstractSet[int] = frozenset()
         """The calls, counted from 1, at which a template finds no memory."""
+        self.defects: AbstractSet[int] = frozenset()
+        """The calls at which a template cannot be rendered."""
         self.now_s = 0.0
         for number, name in enumerate(("web", "sticky", "api")):
             self.serve(name, number, 2)
@@ -58,6 +60,8 @@ class Node(Services):
         self.calls.append("render")
         if len(self.calls) in self.short_at:
             raise MemoryError
+        if len(self.calls) in self.defects:
+            raise InputError("a defect of a template")
         return RENDER(template, values)
 
     def sync(self, *, verify: bool = False) -> SyncReport:
@@ -553,6 +557,20 @@ def test_shortage_of_memory_in_a_search_loses_no_change(at: int, monkeypatch: py
     node.faults.end()
     node.now_s += LONGEST_PAUSE_S
     node.synced()
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
+def test_service_that_cannot_be_computed_stays_a_suspect_after_a_sync_that_failed() -> None:
+    node = Node().synced()
+    node.defects = {len(node.calls) + 1}
+    node.serve("guarded", 7, 1)
+    node.serve("web", 0, 3)
+    node.faults.die_in_write()
+    assert node.sync().error is not None
+    report = node.sync()
+    assert (None, ["guarded"]) == (report.error, [each.key.name for each in report.quarantined if each.key])
+    node.now_s += FIRST_PAUSE_S
+    assert () == node.synced().sync().quarantined
     assert node.as_from_scratch() == node.kernel.listing()
 
 
