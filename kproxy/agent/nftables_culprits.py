@@ -89,7 +89,9 @@ class NftablesCulprits:
             self._place_all(wanted)
             raise
         if found is None:
+            self.interrupted |= wanted.keys()
             self._place_all(wanted)
+            self.interrupted.clear()
             raise failed
         left = {*found.culprits, *chain_up.from_iterable(found.untried)}
         self._suspects.release(self._were.keys() - left)

@@ -560,6 +560,19 @@ def test_shortage_of_memory_in_a_search_loses_no_change(at: int, monkeypatch: py
     assert node.as_from_scratch() == node.kernel.listing()
 
 
+@pytest.mark.parametrize("at", range(1, 16))
+def test_shortage_of_memory_while_the_whole_table_is_refused_loses_no_service(at: int) -> None:
+    node = Node()
+    node.faults.refuse("services")
+    node.short_at = {at}
+    with suppress(MemoryError):
+        assert node.sync().error is not None
+    assert len(node.calls) >= at
+    node.faults.end()
+    node.synced()
+    assert node.as_from_scratch() == node.kernel.listing()
+
+
 def test_service_that_cannot_be_computed_stays_a_suspect_after_a_sync_that_failed() -> None:
     node = Node().synced()
     node.defects = {len(node.calls) + 1}
