@@ -162,7 +162,7 @@ def test_bad_objects_are_told_once_and_keep_the_rules_that_they_had(
         eventually(lambda: in_quarantine() == 0.0, "nobody in quarantine", there.log)
     said = there.log.read_text()
     assert 1 == said.count(
-        "agent.quarantine: /api/v1/services: Service default/bad is left out: spec.ports[0].port: 70000"
+        "agent.observers.quarantine: /api/v1/services: Service default/bad is left out: spec.ports[0].port: 70000"
     )
     assert 1 == said.count("no longer in quarantine: /api/v1/services: Service default/bad")
 

@@ -101,10 +101,12 @@ def test_render_whose_plugin_hangs_ends_with_it(
 ) -> None:
     mark = 10_000 + os.getpid()
     program.does(f"setsid sleep {mark} & timeout {mark} sleep {mark}")
-    command = [sys.executable, "-m", "kproxy", "render", "--from-cluster", "--node", NODE]
+    # a shell that runs the tests in the background, or nohup, ignores these signals, and so would the command
+    heeding = [*DIES_WITH_ITS_PARENT, "env", "--default-signal=HUP,INT,TERM"]
+    command = [*heeding, sys.executable, "-m", "kproxy", "render", "--from-cluster", "--node", NODE]
     with log.open("wb") as output:
         render = subprocess.Popen(
-            [*DIES_WITH_ITS_PARENT, *command, "--kubeconfig", write_kubeconfig(api, program, log)],
+            [*command, "--kubeconfig", write_kubeconfig(api, program, log)],
             stdout=output,
             stderr=output,
         )

@@ -308,11 +308,11 @@ def test_kind_that_cannot_be_understood_for_long_fails_readyz_and_then_livez(tmp
     patch = """
 from kproxy.agent import watches
 watches._LONGEST_SILENCE_S, watches._LONGEST_MISUNDERSTANDING_S = 5.0, 12.0
-from kproxy.sources import pace
-original = pace.Timing.__init__
+from kproxy.sources import timing
+original = timing.Timing.__init__
 def quick(self, *given, **named):
     original(self, *given, **{"backoff_base_s": 0.1, "backoff_cap_s": 0.5, **named})
-pace.Timing.__init__ = quick
+timing.Timing.__init__ = quick
 """
     with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
