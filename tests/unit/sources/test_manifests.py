@@ -381,7 +381,10 @@ class Watched:
         self.source = ManifestDirectory(path, self.events.put)
 
     def write(self, name: str, text: str) -> None:
-        (self.path / name).write_text(text)
+        """In one moment: the watch would take a file that is half written for a broken one."""
+        written = self.path / f".{name}.new"
+        written.write_text(text)
+        written.replace(self.path / name)
 
     def next(self) -> Listed:
         event = self.events.get(timeout=20)
