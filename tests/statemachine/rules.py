@@ -161,7 +161,8 @@ class Iptables:
             known = self._known[family]
             wanted = desired_rules(cluster, settings, flags.layout, self._addresses, family)
             ours = rules.ours
-            wanted |= {chain: shortened(wanted[chain]) for chain in rules.unreadable}
+            # a chain that is on its way out is there and not wanted, which the comparison tells
+            wanted |= {chain: shortened(wanted[chain]) for chain in rules.unreadable & wanted.keys()}
             if not wanted[KUBELET_TOO] and KUBELET_TOO in ours:
                 del wanted[KUBELET_TOO], ours[KUBELET_TOO]
             wrong = (
