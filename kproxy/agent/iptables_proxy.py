@@ -16,9 +16,9 @@ from kproxy.agent.suspects import Suspects
 from kproxy.errors import OperationFailed, ProgramFailed
 from kproxy.kernel.netlink.accounting import ensure_counters
 from kproxy.kernel.programs.iptables import Variant
-from kproxy.observed.iptables_chains import REMEMBERED, ObservedChains
+from kproxy.observed.iptables_chains import ObservedChains
 from kproxy.observed.iptables_kernel import IptablesProgram, KernelChains
-from kproxy.observed.states import State
+from kproxy.observed.states import REMEMBERED, State
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.inputs import Circumstances, Render
 from kproxy.ruleset.iptables.desired import DesiredRuleset

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from kproxy.observed.iptables_kernel import Differences, IptablesProgram, KernelChains
-from kproxy.observed.states import Event, Knowledge, State
+from kproxy.observed.states import REMEMBERED, Event, Knowledge, State
 from kproxy.ruleset.chain import Chain
 from kproxy.ruleset.iptables.chains import Ruleset
 from kproxy.ruleset.iptables.ownership import is_of_a_service
@@ -12,9 +12,6 @@ from kproxy.transaction.delta import Delta
 from kproxy.transaction.iptables.transaction import Section, Transaction
 
 _log = logging.getLogger(__name__)
-
-REMEMBERED = frozenset({State.SURE, State.DOUBTED})
-"""The kernel was read once, and everything since then is known from our own commits."""
 
 
 class ObservedChains:
@@ -171,7 +168,7 @@ class ObservedChains:
         self._unrecorded = ()
 
     def record(self) -> None:
-        """Remember what was committed since the last time; ProgramFailed as `KernelChains.record`."""
+        """Remember the sections that were committed since the last time; OperationFailed as `KernelChains.record`."""
         applied, self._unrecorded = Transaction(self._unrecorded), ()
         if applied:
             self._kernel.record(applied)

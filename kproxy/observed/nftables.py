@@ -11,7 +11,7 @@ from kproxy.kernel.netlink.elements import RawElement, raw
 from kproxy.kernel.programs.nft import DoesNotFit
 from kproxy.observed.nftables_kernel import KernelTable
 from kproxy.observed.nftables_rules import RememberedRules, intact_chains
-from kproxy.observed.states import Event, Knowledge, State
+from kproxy.observed.states import REMEMBERED, Event, Knowledge, State
 from kproxy.ruleset.nftables.compiler import remembered
 from kproxy.ruleset.nftables.table import TABLE, Block, Blocks, Role
 from kproxy.transaction.nftables.endpoint_chains import endpoint_chains
@@ -20,9 +20,6 @@ from kproxy.transaction.nftables.table_delta import TableDelta
 from kproxy.transaction.nftables.transaction import Transaction
 
 _log = logging.getLogger(__name__)
-
-REMEMBERED = frozenset({State.SURE, State.DOUBTED})
-"""The table is known from our own commits; in all other states a change would not fit."""
 
 _FEWEST_TO_CHECK = 2
 """One run takes effect at once or not at all, so it needs no check before."""

@@ -30,6 +30,10 @@ class State(StrEnum):
     DOUBTED = auto()
 
 
+REMEMBERED = frozenset({State.SURE, State.DOUBTED})
+"""The kernel was read once, and everything since then is known from our own commits."""
+
+
 class Event(StrEnum):
     """An apply ended, somebody else committed, or somebody looked at the kernel."""
 
